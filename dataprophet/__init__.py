@@ -1,0 +1,62 @@
+"""DataProphet: predict, before any training, which data a multimodal model should be trained on.
+
+The names below load on first use, so that ``import dataprophet`` costs nothing and works without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataprophet import ops as ops
+    from dataprophet.agreement import RankAgreement as RankAgreement
+    from dataprophet.agreement import kendall_tau as kendall_tau
+    from dataprophet.allocation import allocate as allocate
+    from dataprophet.data import Dataset as Dataset
+    from dataprophet.data import open_dataset as open_dataset
+    from dataprophet.data.sample import Sample as Sample
+    from dataprophet.features import Features as Features
+    from dataprophet.metric import TransferMatrix as TransferMatrix
+    from dataprophet.metric import transfer_matrix as transfer_matrix
+    from dataprophet.model import Model as Model
+    from dataprophet.model import load_model as load_model
+    from dataprophet.profiles import Profile as Profile
+    from dataprophet.profiles import profile as profile
+    from dataprophet.selection import select as select
+
+_HOME = {
+    "RankAgreement": "agreement",
+    "kendall_tau": "agreement",
+    "allocate": "allocation",
+    "Dataset": "data",
+    "open_dataset": "data",
+    "Sample": "data.sample",
+    "Features": "features",
+    "TransferMatrix": "metric",
+    "transfer_matrix": "metric",
+    "Model": "model",
+    "load_model": "model",
+    "Profile": "profiles",
+    "profile": "profiles",
+    "select": "selection",
+}
+
+__all__ = ["ops", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return importlib.import_module("dataprophet.ops")
+    if name == "__version__":
+        return metadata.version("dataprophet")
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"dataprophet.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'dataprophet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Datasets of image-question-answer samples: formats in, formats out."""

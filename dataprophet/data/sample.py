@@ -1,0 +1,141 @@
+"""What a dataset holds: rows (conversations), the samples they are scored as, and the problems found in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dataprophet.data.images import ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer.
+
+    ``image_offsets`` are the character offsets of ``question`` at which the turn's images stand, in order and
+    non-decreasing. The question itself holds no image marker.
+    """
+
+    question: str
+    answer: str
+    image_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scored unit: a question about zero or more images, and its answer.
+
+    Attributes:
+        id: unique within its dataset. Row id, with ``#<turn>`` (from 1) behind it where a row has several turns.
+        images: PIL images, decoded when they are read; those of the context come first.
+        question: text of the last turn, without image markers.
+        answer: the text whose perplexity is measured.
+        context: earlier turns of the conversation.
+        image_offsets: where the images of the last turn stand in ``question``; None puts all of them before it.
+        place: file and row, for messages.
+    """
+
+    id: str
+    images: Sequence[Image]
+    question: str
+    answer: str
+    context: tuple[Turn, ...] = ()
+    image_offsets: tuple[int, ...] | None = None
+    place: str = ""
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Context and last turn, each with the offsets of its own images."""
+        offsets = self.image_offsets
+        if offsets is None:
+            used = sum(len(turn.image_offsets) for turn in self.context)
+            offsets = (0,) * (len(self.images) - used)
+        return (*self.context, Turn(self.question, self.answer, offsets))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One row of a dataset file: its images, and one or more answered turns. The unit that a mixture is made of.
+
+    Attributes:
+        id: the row's own id as text, or ``<file stem>:<row>`` where it has none.
+        sources: where each image's bytes are, in order of use.
+        turns: answered turns; their image offsets add up to ``len(sources)``.
+        file: name of the file, as given by the user or found in the folder.
+        row: row of that file, counted from 1 (the line number in JSONL).
+    """
+
+    id: str
+    sources: tuple[ImageSource, ...]
+    turns: tuple[Turn, ...]
+    file: str = ""
+    row: int = 0
+
+    @property
+    def place(self) -> str:
+        return f"{self.file} row {self.row}" if self.file else ""
+
+    def samples(self) -> Iterator[Sample]:
+        """One sample for each turn, the turns before it as its context."""
+        from dataprophet.data.images import LazyImages
+
+        used = 0
+        for index, turn in enumerate(self.turns):
+            used += len(turn.image_offsets)
+            yield Sample(
+                id=self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}",
+                images=LazyImages(self.sources[:used]),
+                question=turn.question,
+                answer=turn.answer,
+                context=self.turns[:index],
+                image_offsets=turn.image_offsets,
+                place=self.place,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row or sample that cannot be used: a stable code, what is wrong, and the fix.
+
+    ``row`` counts from 1. ``id`` is the row's or the sample's id, where it is known.
+    """
+
+    code: str
+    message: str
+    fix: str
+    file: str = ""
+    row: int = 0
+    id: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file} row {self.row}" if self.row else self.file
+        name = f" (id {self.id})" if self.id else ""
+        return " ".join(f"{place}{name}: {self.message}; {self.fix}".split())
+
+
+@dataclass
+class ProblemLog:
+    """Counts every problem by code and keeps the first ``keep`` of them, so that a report comes once, at the end."""
+
+    keep: int = 20
+    counts: Counter[str] = field(default_factory=Counter)
+    first: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.code] += 1
+        if len(self.first) < self.keep:
+            self.first.append(problem)
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def summary(self) -> str:
+        """One line, such as ``3 rows left out: 2 missing_image, 1 empty_answer``; empty when there is nothing to say."""
+        if not len(self):
+            return ""
+        parts = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))
+        return f"{len(self)} left out: {parts}"

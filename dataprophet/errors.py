@@ -1,0 +1,42 @@
+"""The package's errors. Each prints on one line: where, what, and the fix."""
+
+from __future__ import annotations
+
+
+class DataProphetError(ValueError):
+    """Base of every error that bad input can cause.
+
+    Args:
+        what: what is wrong, with the offending value.
+        where: the file, row, dataset or argument it was found in.
+        fix: what the user can do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        text = f"{where}: {what}" if where else what
+        super().__init__(" ".join(f"{text}; {fix}".split()) if fix else " ".join(text.split()))
+
+
+class DataError(DataProphetError):
+    """A dataset, one of its rows or one of its images cannot be used."""
+
+
+class ModelError(DataProphetError):
+    """A model cannot be loaded, or fails one of its start-up checks."""
+
+
+class ProfileError(DataProphetError):
+    """A profile or a features file is damaged, or does not match the others."""
+
+
+class MetricError(DataProphetError):
+    """A score matrix is malformed, or a factor makes the score meaningless."""
+
+
+class BudgetError(DataProphetError):
+    """A budget, capacity or minimum that no allocation can meet."""
+
+
+class MissingDependencyError(DataProphetError, ImportError):
+    """An optional dependency is missing or broken; the message names the extra to install."""

@@ -43,7 +43,10 @@ _HOME = {
     "select": "selection",
 }
 
-__all__ = ["ops", *_HOME]
+__all__ = [  # noqa: PLE0604 (the keys are the names)
+    "ops",
+    *_HOME,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -134,7 +134,7 @@ class ProblemLog:
         return self.counts.total()
 
     def summary(self) -> str:
-        """One line, such as ``3 rows left out: 2 missing_image, 1 empty_answer``; empty when there is nothing to say."""
+        """One line, such as ``3 left out: 1 empty_answer, 2 missing_image``; empty when there is nothing to say."""
         if not len(self):
             return ""
         parts = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.errors import ProfileError
+
 FIELDS = ("question", "answer", "image")
 
 
@@ -28,3 +30,57 @@ class Features:
     embeddings: Mapping[str, NDArray[np.float32]]
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     n_tokens: NDArray[np.int64] | None = None
+
+
+def unit_rows(features: Features, where: str) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
+    """Normalised rows of each field that some sample has, zero where it is absent; and where it is present.
+
+    Args:
+        features: n samples.
+        where: the dataset's name, for messages.
+
+    Returns:
+        field -> (n, d) float64 unit rows, and field -> (n,) bool.
+
+    Raises:
+        ProfileError: when shapes do not fit, or a value is not finite or an embedding is zero, naming the first sample.
+    """
+    n = len(features.ids)
+    nll = np.asarray(features.nll)
+    if nll.shape != (n,):
+        raise ProfileError(f"nll has shape {nll.shape}, expected ({n},)", where=where, fix="give one value per id")
+    _check_rows(np.isfinite(nll), features.ids, "nll is not finite", where)
+    unit, present = {}, {}
+    for name, values in features.embeddings.items():
+        if name not in FIELDS:
+            raise ProfileError(f"unknown field {name!r}", where=where, fix=f"choose among {', '.join(FIELDS)}")
+        rows = np.asarray(values, np.float64)
+        if rows.ndim != 2 or len(rows) != n:
+            raise ProfileError(
+                f"{name} has shape {rows.shape}, expected ({n}, d)", where=where, fix="give a row per id"
+            )
+        here = np.asarray(features.present.get(name, np.ones(n, np.bool_)), np.bool_)
+        if here.shape != (n,):
+            raise ProfileError(f"present[{name!r}] has shape {here.shape}", where=where, fix=f"give shape ({n},)")
+        if not here.any():
+            continue
+        largest = np.abs(rows).max(1, initial=0.0)
+        _check_rows(np.isfinite(largest) | ~here, features.ids, f"{name} embedding is not finite", where)
+        _check_rows((largest > 0) | ~here, features.ids, f"{name} embedding is zero", where)
+        scaled = rows / np.where(here, largest, 1.0)[:, None]  # no overflow or underflow in the squares
+        norms = np.sqrt((scaled * scaled).sum(1, keepdims=True))
+        unit[name] = np.where(here[:, None], scaled / np.where(here[:, None], norms, 1.0), 0.0)
+        present[name] = here
+    if n and not unit:
+        raise ProfileError("features hold no embeddings", where=where, fix=f"give at least one of {', '.join(FIELDS)}")
+    return unit, present
+
+
+def _check_rows(good: NDArray[np.bool_], ids: list[str], what: str, where: str) -> None:
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        raise ProfileError(
+            f"{what} in {len(bad)} of {len(ids)} samples",
+            where=f"{where}, sample {ids[int(bad[0])]!r}",
+            fix="leave those samples out, or mark the field as not present",
+        )

@@ -1,0 +1,81 @@
+"""Files and folders that appear under their final name whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dataprophet.errors import DataProphetError
+
+
+def _prepare(path: Path, overwrite: bool) -> None:
+    if not overwrite and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise DataProphetError("already exists", where=str(path), fix="choose another name, or allow overwriting")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataProphetError(
+            f"cannot make its folder ({error.strerror})", where=str(path), fix="choose a place you can write to"
+        ) from error
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not."""
+    final = Path(path)
+    if final.is_dir():
+        raise DataProphetError("is a folder, not a file", where=str(final), fix="name a file")
+    _prepare(final, overwrite=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    except OSError as error:
+        raise DataProphetError(
+            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
+        ) from error
+    finally:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        DataProphetError: when ``path`` exists and is not an empty folder, unless ``overwrite`` is true.
+    """
+    final = Path(path)
+    _prepare(final, overwrite)
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+    except OSError as error:
+        raise DataProphetError(
+            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
+        ) from error
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if final.is_dir():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text atomically, with newlines as given."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

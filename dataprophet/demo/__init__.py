@@ -1,0 +1,1 @@
+"""The demo: drawn scenes, datasets made from them, and the tiny multimodal model trained on them."""

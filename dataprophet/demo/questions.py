@@ -1,0 +1,269 @@
+"""Questions about scenes and their right answers: eleven tasks, each in three phrasings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dataprophet.demo.scenes import COLOURS, COLUMNS, ROWS, SHAPES, Scene
+
+PHRASINGS = ("plain", "terse", "chatty")
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+TASKS: dict[str, str] = {
+    "count": "shapes",
+    "colour": "shapes",
+    "shape": "shapes",
+    "position": "shapes",
+    "relation": "shapes",
+    "exist": "shapes",
+    "read": "sign",
+    "height": "bars",
+    "compare": "bars",
+    "describe": "any",
+    "words": "none",
+}
+"""Task -> the kind of scene it asks about; "none" is a question without a picture."""
+
+_WORDING: dict[str, tuple[tuple[str, str], ...]] = {
+    "count": (
+        ("How many shapes are there?", "{a}"),
+        ("number of shapes:", "{a}"),
+        ("Tell me how many shapes you can see.", "I see {a}."),
+    ),
+    "colour.at": (
+        ("What colour is the shape at the {where}?", "{a}"),
+        ("colour, {where}:", "{a}"),
+        ("Tell me the colour of the thing at the {where}.", "It is {a}."),
+    ),
+    "colour.of": (
+        ("What colour is the {shape}?", "{a}"),
+        ("colour of {shape}:", "{a}"),
+        ("Tell me which colour the {shape} has.", "It is {a}."),
+    ),
+    "shape.at": (
+        ("What shape is at the {where}?", "{a}"),
+        ("shape, {where}:", "{a}"),
+        ("Tell me the shape of the thing at the {where}.", "It is a {a}."),
+    ),
+    "shape.of": (
+        ("What shape is {colour}?", "{a}"),
+        ("shape in {colour}:", "{a}"),
+        ("Tell me which shape is drawn in {colour}.", "It is a {a}."),
+    ),
+    "position": (
+        ("Where is the {name}?", "{a}"),
+        ("place of {name}:", "{a}"),
+        ("Tell me where you find the {name}.", "It is at the {a}."),
+    ),
+    "relation": (
+        ("Is the {first} {relation} the {second}?", "{a}"),
+        ("{first} {relation} {second}:", "{a}"),
+        ("Tell me whether the {first} is {relation} the {second}.", "The answer is {a}."),
+    ),
+    "exist": (
+        ("Is there a {what}?", "{a}"),
+        ("any {what}:", "{a}"),
+        ("Tell me whether you can see a {what}.", "The answer is {a}."),
+    ),
+    "read": (
+        ("What does the sign say?", "{a}"),
+        ("text:", "{a}"),
+        ("Tell me what you can read.", "It says {a}."),
+    ),
+    "read.end": (
+        ("What is the {end} character?", "{a}"),
+        ("{end} character:", "{a}"),
+        ("Tell me the {end} character of the text.", "It is {a}."),
+    ),
+    "height": (
+        ("How tall is the {colour} bar?", "{a}"),
+        ("height of {colour}:", "{a}"),
+        ("Tell me the height of the {colour} bar.", "Its height is {a}."),
+    ),
+    "compare": (
+        ("Which bar is taller, {first} or {second}?", "{a}"),
+        ("taller, {first} or {second}:", "{a}"),
+        ("Tell me whether the {first} or the {second} bar is taller.", "The {a} bar."),
+    ),
+    "describe": (
+        ("Describe the picture.", "{a}"),
+        ("contents:", "{a}"),
+        ("Tell me everything you can see.", "I see {a}."),
+    ),
+    "words.sum": (
+        ("What is {first} plus {second}?", "{a}"),
+        ("{first} plus {second}:", "{a}"),
+        ("Tell me what {first} and {second} make.", "They make {a}."),
+    ),
+    "words.opposite": (
+        ("What is the opposite of {word}?", "{a}"),
+        ("opposite of {word}:", "{a}"),
+        ("Tell me the opposite of {word}.", "It is {a}."),
+    ),
+}
+
+_OPPOSITES = {"top": "bottom", "left": "right", "first": "last", "yes": "no", "above": "below", "taller": "shorter"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, the answer in the words of its phrasing, and the bare answer."""
+
+    task: str
+    question: str
+    answer: str
+    bare: str
+
+
+def ask(rng: random.Random, scene: Scene | None, task: str, phrasing: str) -> Question | None:
+    """A question of a task about a scene, or None where the scene has nothing to ask about.
+
+    Args:
+        rng: chooses among the questions the scene allows.
+        scene: the picture; None for the task "words".
+        task: one of `TASKS`, of the scene's kind.
+        phrasing: one of `PHRASINGS`; "chatty" answers in a sentence.
+    """
+    if task == "words":
+        found = _words(rng)
+    elif scene is None:
+        raise ValueError(f"task {task!r} needs a scene")
+    else:
+        found = _MAKERS[task](rng, scene)
+    if found is None:
+        return None
+    wording, slots, bare = found
+    question, answer = _WORDING[wording][PHRASINGS.index(phrasing)]
+    return Question(task, question.format(**slots), answer.format(a=bare), bare)
+
+
+def tasks_of(kind: str) -> list[str]:
+    """The tasks that ask about scenes of a kind, "describe" included."""
+    return [task for task, about in TASKS.items() if about in (kind, "any")]
+
+
+def options_of(rng: random.Random, task: str, bare: str) -> list[str] | None:
+    """Four answers in random order, the right one among them, or None for a task without a closed set of answers."""
+    pools: dict[str, list[str]] = {
+        "count": list(NUMBERS[1:5]),
+        "colour": list(COLOURS),
+        "shape": list(SHAPES),
+        "position": [f"{row} {column}" for row in ROWS for column in COLUMNS],
+        "height": list(NUMBERS[1:6]),
+    }
+    if task not in pools:
+        return None
+    options = [bare, *rng.sample([other for other in pools[task] if other != bare], 3)]
+    rng.shuffle(options)
+    return options
+
+
+def describe(scene: Scene) -> str:
+    """All that a scene shows, in reading order."""
+    if scene.kind == "shapes":
+        return ", ".join(f"{thing.where} {thing.name}" for thing in scene.things)
+    if scene.kind == "sign":
+        return f"{scene.ink} text {scene.text}"
+    return ", ".join(f"{colour} bar {NUMBERS[height]}" for colour, height in scene.bars)
+
+
+_Found = tuple[str, dict[str, str], str] | None
+
+
+def _words(rng: random.Random) -> _Found:
+    if rng.random() < 0.5:
+        first, second = rng.randint(0, 4), rng.randint(0, 4)
+        return "words.sum", {"first": NUMBERS[first], "second": NUMBERS[second]}, NUMBERS[first + second]
+    pair = rng.choice(sorted(_OPPOSITES.items()))
+    word, opposite = pair if rng.random() < 0.5 else pair[::-1]
+    return "words.opposite", {"word": word}, opposite
+
+
+def _count(rng: random.Random, scene: Scene) -> _Found:
+    return "count", {}, NUMBERS[len(scene.things)]
+
+
+def _colour(rng: random.Random, scene: Scene) -> _Found:
+    thing = rng.choice(scene.things)
+    if sum(other.shape == thing.shape for other in scene.things) == 1 and rng.random() < 0.5:
+        return "colour.of", {"shape": thing.shape}, thing.colour
+    return "colour.at", {"where": thing.where}, thing.colour
+
+
+def _shape(rng: random.Random, scene: Scene) -> _Found:
+    thing = rng.choice(scene.things)
+    if sum(other.colour == thing.colour for other in scene.things) == 1 and rng.random() < 0.5:
+        return "shape.of", {"colour": thing.colour}, thing.shape
+    return "shape.at", {"where": thing.where}, thing.shape
+
+
+def _position(rng: random.Random, scene: Scene) -> _Found:
+    thing = rng.choice(scene.things)
+    return "position", {"name": thing.name}, thing.where
+
+
+def _relation(rng: random.Random, scene: Scene) -> _Found:
+    pairs = [
+        (first, second, axis)
+        for first in scene.things
+        for second in scene.things
+        for axis in ("row", "column")
+        if getattr(first, axis) != getattr(second, axis)
+    ]
+    if not pairs:
+        return None
+    first, second, axis = rng.choice(pairs)
+    before, after = ("above", "below") if axis == "row" else ("left of", "right of")
+    true, false = (before, after) if getattr(first, axis) < getattr(second, axis) else (after, before)
+    holds = rng.random() < 0.5
+    slots = {"first": first.name, "second": second.name, "relation": true if holds else false}
+    return "relation", slots, "yes" if holds else "no"
+
+
+def _exist(rng: random.Random, scene: Scene) -> _Found:
+    shown = {f"{thing.colour} shape" for thing in scene.things} | {thing.shape for thing in scene.things}
+    every = {f"{colour} shape" for colour in COLOURS} | set(SHAPES)
+    absent = sorted(every - shown)
+    if absent and rng.random() < 0.5:
+        return "exist", {"what": rng.choice(absent)}, "no"
+    return "exist", {"what": rng.choice(sorted(shown))}, "yes"
+
+
+def _read(rng: random.Random, scene: Scene) -> _Found:
+    if rng.random() < 0.6:
+        return "read", {}, scene.text
+    end = rng.choice(("first", "last"))
+    return "read.end", {"end": end}, scene.text[0 if end == "first" else -1]
+
+
+def _height(rng: random.Random, scene: Scene) -> _Found:
+    colour, height = rng.choice(scene.bars)
+    return "height", {"colour": colour}, NUMBERS[height]
+
+
+def _compare(rng: random.Random, scene: Scene) -> _Found:
+    pairs = [(one, two) for one in scene.bars for two in scene.bars if one[1] != two[1]]
+    if not pairs:
+        return None
+    first, second = rng.choice(pairs)
+    return "compare", {"first": first[0], "second": second[0]}, max(first, second, key=lambda bar: bar[1])[0]
+
+
+def _describe(rng: random.Random, scene: Scene) -> _Found:
+    return "describe", {}, describe(scene)
+
+
+_MAKERS: dict[str, Callable[[random.Random, Scene], _Found]] = {
+    "count": _count,
+    "colour": _colour,
+    "shape": _shape,
+    "position": _position,
+    "relation": _relation,
+    "exist": _exist,
+    "read": _read,
+    "height": _height,
+    "compare": _compare,
+    "describe": _describe,
+}

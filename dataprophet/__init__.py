@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dataprophet.data import open_dataset as open_dataset
     from dataprophet.data.sample import Sample as Sample
     from dataprophet.features import Features as Features
-    from dataprophet.metric import TransferMatrix as TransferMatrix
+    from dataprophet.matrix import TransferMatrix as TransferMatrix
     from dataprophet.metric import transfer_matrix as transfer_matrix
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
@@ -34,7 +34,7 @@ _HOME = {
     "open_dataset": "data",
     "Sample": "data.sample",
     "Features": "features",
-    "TransferMatrix": "metric",
+    "TransferMatrix": "matrix",
     "transfer_matrix": "metric",
     "Model": "model",
     "load_model": "model",

@@ -1,0 +1,249 @@
+"""TransferMatrix: the score of every source for every target, with each factor and its uncertainty."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dataprophet.errors import MetricError
+from dataprophet.jackknife import standard_error
+
+FACTORS = {
+    "question_similarity": "QSim",
+    "answer_similarity": "ASim",
+    "image_similarity": "ISim",
+    "source_perplexity": "PPL(s)",
+    "diversity": "Sil+H",
+    "inverse_target_perplexity": "1/PPL(t)",
+}
+"""Name of each factor -> its sign in the formula. The score is the product of all of them."""
+
+_GROUPS = {
+    "perplexity": ("source_perplexity", "inverse_target_perplexity"),
+    "target_perplexity": ("inverse_target_perplexity",),
+    "QSim": ("question_similarity",),
+    "ASim": ("answer_similarity",),
+    "ISim": ("image_similarity",),
+}
+
+
+class Ranked(NamedTuple):
+    """One source in a ranking for a target.
+
+    ``low`` and ``high`` bound the score at the level asked for. ``resolved`` tells whether the score differs from that
+    of the next source at that level: True, False, or None where it is not known (no standard errors, or the last).
+    """
+
+    source: str
+    score: float
+    low: float
+    high: float
+    resolved: bool | None
+
+
+class Influences(NamedTuple):
+    """Relative influences of one factor: (S or 1, T or 1, 64), zero where the factor does not depend on that side."""
+
+    source: NDArray[np.float64]
+    target: NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class TransferMatrix:
+    """Scores M(s -> t) of S sources for T targets.
+
+    Attributes:
+        sources: S names.
+        targets: T names.
+        values: (S, T) float64 scores; NaN where a factor made the score meaningless and that was allowed.
+        factors: factor name -> (S, T) float64; their product is ``values``. Empty for a matrix that was only read.
+        errors: factor name -> (S, T) float64 standard errors. Empty when they were not computed.
+        log_error: (S, T) float64 standard error of log M, or None.
+        next_error: (S, T) float64 standard error of the log-ratio to the next-ranked source for that target, or None.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    values: NDArray[np.float64]
+    factors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    errors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    log_error: NDArray[np.float64] | None = None
+    next_error: NDArray[np.float64] | None = None
+    influences: Mapping[str, Influences] = field(default_factory=dict, repr=False)
+    same: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.sources, self.targets = [str(name) for name in self.sources], [str(name) for name in self.targets]
+        self.values = _matrix("values", self.values, self.shape)
+        self.factors = {name: _matrix(name, part, self.shape) for name, part in self.factors.items()}
+        for side, names in (("source", self.sources), ("target", self.targets)):
+            twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+            if twice:
+                raise MetricError(f"{side} {twice[0]!r} occurs more than once", fix="give each dataset its own name")
+        if self.influences and self.log_error is None:
+            self._derive_errors()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.sources), len(self.targets)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal names, values and factors, to the bit; NaN equals NaN."""
+        return (
+            isinstance(other, TransferMatrix)
+            and (self.sources, self.targets) == (other.sources, other.targets)
+            and np.array_equal(self.values, other.values, equal_nan=True)
+            and self.factors.keys() == other.factors.keys()
+            and all(np.array_equal(part, other.factors[name], equal_nan=True) for name, part in self.factors.items())
+        )
+
+    def column(self, target: str) -> int:
+        """Index of a target.
+
+        Raises:
+            MetricError: when there is no such target, naming those there are.
+        """
+        if target not in self.targets:
+            raise MetricError(f"no target {target!r}", fix=f"choose among {', '.join(self.targets)}")
+        return self.targets.index(target)
+
+    def order(self, target: str) -> NDArray[np.int64]:
+        """Indices of the sources, best first; ties by name, NaN last."""
+        column = self.values[:, self.column(target)]
+        rank = sorted(range(len(column)), key=lambda row: (-_last(float(column[row])), self.sources[row]))
+        return np.array(rank, np.int64)
+
+    def rank(self, target: str, *, level: float = 0.95) -> list[Ranked]:
+        """Sources for a target, best first, with intervals at a level.
+
+        Raises:
+            MetricError: for an unknown target, a level outside (0, 1), or a column in which no score is defined.
+        """
+        if not 0 < level < 1:
+            raise MetricError(f"level is {level}", fix="use a number between 0 and 1, such as 0.95")
+        j = self.column(target)
+        if self.shape[0] and np.isnan(self.values[:, j]).all():
+            raise MetricError(f"no score for target {target!r} is defined", fix="drop the factor that is not positive")
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        order = self.order(target)
+        ranking = []
+        for place, row in enumerate(order):
+            score = float(self.values[row, j])
+            width = z * float(self.log_error[row, j]) if self.log_error is not None else float("nan")
+            resolved = None
+            if self.next_error is not None and place + 1 < len(order):
+                gap = abs(np.log(score) - np.log(self.values[order[place + 1], j]))
+                error = self.next_error[row, j]
+                resolved = None if np.isnan(error) or np.isnan(gap) else bool(gap > z * error)
+            low, high = score * np.exp(-width), score * np.exp(width)
+            ranking.append(Ranked(self.sources[row], score, float(low), float(high), resolved))
+        return ranking
+
+    def without(self, *names: str) -> TransferMatrix:
+        """The matrix with factors left out of the product.
+
+        Args:
+            names: factor names, the formula's signs QSim, ASim, ISim, or ``perplexity`` for both perplexities.
+
+        Raises:
+            MetricError: for an unknown factor, or when the matrix holds no factors.
+        """
+        drop: set[str] = set()
+        for name in names:
+            drop.update(_GROUPS.get(name, (name,)))
+        unknown = sorted(drop - self.factors.keys())
+        if unknown:
+            known = ", ".join(self.factors) or "none: read the matrix together with its .factors.csv file"
+            raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
+        kept = {name: part for name, part in self.factors.items() if name not in drop}
+        return TransferMatrix(
+            sources=list(self.sources),
+            targets=list(self.targets),
+            values=product(kept, self.shape),
+            factors=kept,
+            errors={name: part for name, part in self.errors.items() if name in kept},
+            influences={name: part for name, part in self.influences.items() if name in kept},
+            same=self.same,
+        )
+
+    def _derive_errors(self) -> None:
+        """Standard errors of the factors, of log M, and of the log-ratio of neighbours, from the influences."""
+        shape = self.shape
+        same = self.same if self.same is not None else np.zeros(shape, np.bool_)
+        for name, part in self.influences.items():
+            error = np.broadcast_to(_combine(part.source, part.target, same), shape)
+            self.errors[name] = np.abs(self.factors[name]) * error
+        source = sum_of((part.source for part in self.influences.values()), shape)
+        target = sum_of((part.target for part in self.influences.values()), shape)
+        self.log_error = np.where(np.isnan(self.values), np.nan, _combine(source, target, same))
+        self.next_error = np.full(shape, np.nan)
+        for j, name in enumerate(self.targets):
+            order = self.order(name)
+            for a, b in pairwise(order):
+                own, its = source[a, j], source[b, j]
+                shared = target[a, j] - target[b, j]
+                if same[a, j]:  # the target is this source: one set of samples, so influences add before they square
+                    own, shared = np.zeros_like(own), shared + own
+                elif same[b, j]:
+                    its, shared = np.zeros_like(its), shared - its
+                self.next_error[a, j] = np.sqrt((own**2).sum() + (its**2).sum() + (shared**2).sum())
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
+        from dataprophet.matrix_csv import write
+
+        write(self, path)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
+        """Read a matrix, and its factors where ``<stem>.factors.csv`` lies beside it. Values round-trip exactly.
+
+        Raises:
+            MetricError: when the file is missing or malformed, naming row and column.
+        """
+        from dataprophet.matrix_csv import read
+
+        return read(path)
+
+
+def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Product of the factors in the order of the formula, NaN where one of them is not positive."""
+    total = np.ones(shape)
+    for name in [name for name in FACTORS if name in factors] + sorted(factors.keys() - FACTORS.keys()):
+        total = total * np.where(factors[name] > 0, factors[name], np.nan)
+    return total
+
+
+def sum_of(parts: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Sum of influences that broadcast to (S, T, 64)."""
+    total = np.zeros((1, 1, 1))
+    for part in parts:
+        total = total + part
+    return np.broadcast_to(total, (*shape, total.shape[-1]))
+
+
+def _combine(source: NDArray[np.float64], target: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
+    apart = np.sqrt(standard_error(source) ** 2 + standard_error(target) ** 2)
+    return np.where(same, standard_error(source + target), apart) if same.any() else apart
+
+
+def _last(value: float) -> float:
+    return -np.inf if np.isnan(value) else value
+
+
+def _matrix(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    if array.shape != shape:
+        raise MetricError(
+            f"{name} has shape {array.shape}, expected {shape}", fix="give a row per source and a column per target"
+        )
+    return array

@@ -1,0 +1,164 @@
+"""The metric M(s -> t) = QSim * ASim * ISim * PPL(s) * (Sil + H)(s) / PPL(t) of arXiv 2603.19688, over profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprophet.errors import MetricError
+from dataprophet.features import FIELDS
+from dataprophet.jackknife import influence
+from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
+from dataprophet.profiles import Profile, require_same_origin
+
+_MOST_CELLS_WITH_ERRORS = 16_384
+"""Above this many cells errors=None computes none: their influences would take over 50 MB for each similarity."""
+
+_NO_INFLUENCE = np.zeros((1, 1, 1))
+
+
+def transfer_matrix(
+    sources: Sequence[Profile | str | os.PathLike[str]],
+    targets: Sequence[Profile | str | os.PathLike[str]],
+    *,
+    fields: Iterable[str] = FIELDS,
+    errors: bool | None = None,
+    allow_nonpositive: bool = False,
+) -> TransferMatrix:
+    """Score every source for every target.
+
+    Args:
+        sources: S profiles, or paths of saved ones.
+        targets: T profiles, or paths.
+        fields: similarities in the product. Leave out ``image`` to compare datasets of which some have no images.
+        errors: compute standard errors; by default for up to 16,384 cells.
+        allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
+
+    Returns:
+        The matrix with every factor.
+
+    Raises:
+        ProfileError: when profiles come from different models or settings, or hold no samples.
+        MetricError: when a field is missing or a factor is not positive, naming the datasets.
+    """
+    s, t = [_load(item) for item in sources], [_load(item) for item in targets]
+    if not s or not t:
+        raise MetricError(f"no {'targets' if s else 'sources'} given", fix="give at least one profile of each")
+    require_same_origin([*s, *t])
+    wanted = list(dict.fromkeys(fields))
+    if set(wanted) - set(FIELDS):
+        raise MetricError(f"unknown field {sorted(set(wanted) - set(FIELDS))[0]!r}", fix=f"use {', '.join(FIELDS)}")
+    shape = (len(s), len(t))
+    factors = {f"{name}_similarity": _directions(s, name) @ _directions(t, name).T for name in FIELDS if name in wanted}
+    rows = {"source_perplexity": [p.perplexity for p in s], "diversity": [p.diversity for p in s]}
+    factors |= {name: np.repeat(np.array(column)[:, None], len(t), axis=1) for name, column in rows.items()}
+    factors["inverse_target_perplexity"] = np.repeat([[1 / p.perplexity for p in t]], len(s), axis=0)
+    if not allow_nonpositive:
+        _require_positive(factors, s, t)
+    if errors is None:
+        errors = len(s) * len(t) <= _MOST_CELLS_WITH_ERRORS
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return TransferMatrix(
+            sources=[p.name for p in s],
+            targets=[p.name for p in t],
+            values=product(factors, shape),
+            factors=factors,
+            influences=_influences(s, t, factors) if errors else {},
+            same=np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None,
+        )
+
+
+def _load(item: Profile | str | os.PathLike[str]) -> Profile:
+    return item if isinstance(item, Profile) else Profile.load(Path(item))
+
+
+def _directions(profiles: Sequence[Profile], name: str) -> NDArray[np.float64]:
+    """(P, d) mean directions of a field, which every profile must have and in one width."""
+    found = [profile.directions.get(name) for profile in profiles]
+    for profile, direction in zip(profiles, found, strict=True):
+        if direction is None:
+            others = ", ".join(repr(field) for field in FIELDS if field != name)
+            raise MetricError(
+                f"no sample has the field {name!r}, so its similarity is undefined",
+                where=f"profile {profile.name!r}",
+                fix=f"leave the dataset out, or compare with fields=({others})",
+            )
+    widths = {len(direction) for direction in found if direction is not None}
+    if len(widths) > 1:
+        raise MetricError(f"{name} embeddings are {sorted(widths)} wide", fix="profile all with one model")
+    return np.array(found, np.float64)
+
+
+def _require_positive(
+    factors: dict[str, NDArray[np.float64]], sources: Sequence[Profile], targets: Sequence[Profile]
+) -> None:
+    for name, part in factors.items():
+        bad = np.argwhere(~(part > 0))
+        if len(bad):
+            i, j = bad[0]
+            of_source = name in ("diversity", "source_perplexity")
+            pair = repr(sources[i].name) if of_source else f"{sources[i].name!r} -> {targets[j].name!r}"
+            more = f" (and {len(bad) - 1} more cells)" if len(bad) > 1 else ""
+            raise MetricError(
+                f"{FACTORS[name]} is {part[i, j]:.4g}, not positive, so the score has no meaning{more}",
+                where=pair,
+                fix="leave the dataset out, drop the factor, or allow non-positive factors to get NaN there",
+            )
+
+
+def _influences(
+    sources: Sequence[Profile], targets: Sequence[Profile], factors: dict[str, NDArray[np.float64]]
+) -> dict[str, Influences]:
+    """Relative influence of each group of samples on each factor; first order, so that those of log M are their sum."""
+    found = {}
+    for name in FIELDS:
+        key = f"{name}_similarity"
+        if key in factors:
+            value = factors[key]
+            by_source = _similarity_influence(sources, _directions(targets, name), value, name)
+            by_target = _similarity_influence(targets, _directions(sources, name), value.T, name)
+            scale = value[..., None]
+            found[key] = Influences(by_source / scale, by_target.transpose(1, 0, 2) / scale)
+    counts = np.stack([profile.count for profile in sources])
+    ppl = factors["source_perplexity"][:, 0]
+    found["source_perplexity"] = Influences(
+        (influence(ppl, _perplexities(sources), counts) / ppl[:, None])[:, None], _NO_INFLUENCE
+    )
+    diversity = factors["diversity"][:, 0]
+    replicates = np.stack([profile.diversity_sums.without_each_group() for profile in sources])
+    sketched = np.stack([profile.diversity_sums.cluster_counts.sum(1) for profile in sources])
+    found["diversity"] = Influences(
+        (influence(diversity, replicates, sketched) / diversity[:, None])[:, None], _NO_INFLUENCE
+    )
+    inverse = factors["inverse_target_perplexity"][0]
+    counts = np.stack([profile.count for profile in targets])
+    found["inverse_target_perplexity"] = Influences(
+        _NO_INFLUENCE, (influence(inverse, 1 / _perplexities(targets), counts) / inverse[:, None])[None]
+    )
+    return found
+
+
+def _perplexities(profiles: Sequence[Profile]) -> NDArray[np.float64]:
+    """(P, 64) perplexity of each profile without each group."""
+    count = np.stack([profile.count for profile in profiles])
+    nll = np.stack([profile.nll_sum for profile in profiles])
+    left = count.sum(1, keepdims=True) - count
+    return np.asarray(np.exp((nll.sum(1, keepdims=True) - nll) / np.where(left > 0, left, np.nan)))
+
+
+def _similarity_influence(
+    profiles: Sequence[Profile], directions: NDArray[np.float64], value: NDArray[np.float64], name: str
+) -> NDArray[np.float64]:
+    """(P, Q, 64) influence of the groups of P profiles on their similarity to Q mean directions."""
+    result = np.empty((*value.shape, len(profiles[0].count)))
+    for row, profile in enumerate(profiles):
+        count = profile.field_count[name]
+        along = profile.field_sum[name] @ directions.T
+        left = count.sum() - count
+        replicates = (along.sum(0) - along) / np.where(left > 0, left, np.nan)[:, None]
+        result[row] = influence(value[row], replicates.T, count)
+    return result

@@ -1,0 +1,16 @@
+// The operations as Python calls them: arrays are checked here, then computed without the GIL. These are internal:
+// dataprophet/ops.py validates for the user, allocates results and words the errors.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+namespace dataprophet::bind {
+
+// Each returns (zero rows, non-finite rows, first of either or -1).
+pybind11::tuple mean_direction(pybind11::handle x, pybind11::handle out, int threads, const std::string& isa);
+pybind11::tuple cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, int threads,
+                          const std::string& isa);
+
+}  // namespace dataprophet::bind

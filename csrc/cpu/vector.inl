@@ -1,0 +1,82 @@
+#pragma once
+
+// Vectors of floats for the instruction set that the including file is compiled for, through GNU vector extensions.
+// Include inside an anonymous namespace, after <immintrin.h> where F16C is on: nothing here may have external linkage,
+// or the linker could pick an AVX-512 copy of a function for a machine that has none.
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;  // SSE2 on x86-64, NEON on arm64
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef float LooseVector __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
+typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef std::uint16_t LooseHalves __attribute__((vector_size(2 * kLanes), aligned(1), may_alias));
+
+struct Half {
+  std::uint16_t bits;
+};
+struct BFloat {
+  std::uint16_t bits;
+};
+
+inline float from_bits(std::uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// One element. memcpy, because NumPy can export misaligned data.
+inline float load1(const float* p) {
+  float value;
+  __builtin_memcpy(&value, p, sizeof value);
+  return value;
+}
+
+inline float load1(const BFloat* p) {
+  std::uint16_t bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return from_bits(static_cast<std::uint32_t>(bits) << 16);
+}
+
+inline float load1(const Half* p) {
+  std::uint16_t bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000) << 16;
+  const std::uint32_t exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  if (exponent == 31) return from_bits(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0) return from_bits(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float tiny = static_cast<float>(mantissa) * 0x1p-24f;
+  return sign ? -tiny : tiny;
+}
+
+inline Vector load(const float* p) { return *reinterpret_cast<const LooseVector*>(p); }
+
+inline Vector load(const BFloat* p) {
+  const Words words = __builtin_convertvector(*reinterpret_cast<const LooseHalves*>(p), Words) << 16;
+  return reinterpret_cast<Vector>(words);
+}
+
+inline Vector load(const Half* p) {
+#if defined(__AVX512F__)
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__F16C__)
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  return Vector{load1(p), load1(p + 1), load1(p + 2), load1(p + 3)};
+#endif
+}
+
+inline void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; }
+
+inline Vector splat(float value) { return value - Vector{}; }
+
+inline float sum(Vector v) {
+  float total = 0.0f;
+  for (int lane = 0; lane < kLanes; ++lane) total += v[lane];
+  return total;
+}

@@ -1,0 +1,18 @@
+// What the CUDA runtime says about this machine. Plain C++, so that the bindings need no CUDA headers.
+#pragma once
+
+#include <string>
+
+namespace dataprophet::cuda {
+
+struct Devices {
+  int count;
+  std::string reason;  // why there is none; empty when there is one
+};
+
+Devices device_count();
+int runtime_version();  // of the linked runtime, as 1000 * major + 10 * minor
+int driver_version();   // the newest CUDA that the installed driver serves, 0 without a driver
+const char* architectures();
+
+}  // namespace dataprophet::cuda

@@ -1,0 +1,35 @@
+"""What tells one model from another: a digest of every file that can change its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+_SUFFIXES = {".json", ".jinja", ".model", ".py", ".safetensors", ".txt"}
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hex SHA-256 over names and contents of the files of a model's folder: all weights, to the last byte."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+    with ThreadPoolExecutor(4) as pool:  # hashlib releases the interpreter lock
+        digests = list(pool.map(_digest, files))
+    total = hashlib.sha256()
+    for path, digest in zip(files, digests, strict=True):
+        total.update(f"{path.name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def hub_fingerprint(name: str, commit: str) -> str:
+    """Hex SHA-256 of a hub model's name and commit; the commit hash covers the content of every file."""
+    return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
+
+
+def text_fingerprint(text: str) -> str:
+    """First 16 hex digits of a text's SHA-256, for settings."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,260 @@
+"""Loads a model by name, from a folder or the one that ships with the package, and refuses what cannot be scored."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataprophet.errors import MissingDependencyError, ModelError
+from dataprophet.model.adapter import Adapter
+from dataprophet.model.chat import Chat
+from dataprophet.model.checks import self_check
+from dataprophet.model.encode import Encoder
+from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, text_fingerprint
+from dataprophet.model.processor import first_line, has_torchvision, image_backend, load_processor
+from dataprophet.model.scorer import Model
+
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
+_DTYPES = ("float32", "bfloat16", "float16", "float64")
+_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+
+
+def load_model(
+    name: str = "demo",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    batch_tokens: int | None = None,
+    check: bool = True,
+    template: str | None = None,
+    score_terminator: bool = False,
+) -> Model:
+    """Loads a multimodal language model for scoring. Only safetensors are read.
+
+    Args:
+        name: ``demo``, a local folder, or a name on the Hugging Face hub.
+        device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto`` (bfloat16 on CUDA, float32 on CPU), ``float32``, ``bfloat16``, ``float16`` or ``float64``.
+        revision: branch, tag or commit of a hub model.
+        trust_remote_code: run Python code that comes with the model.
+        batch_tokens: bound on the padded tokens of a batch; 4096 on CPU and 32768 on CUDA unless given.
+        check: run the start-up checks (two forward passes over one small sample).
+        template: Jinja text, or a ``.jinja`` file, to use in the place of the model's chat template.
+        score_terminator: count the end-of-turn token as part of each answer.
+
+    Raises:
+        ModelError: the model is missing, is not multimodal, or fails a check; the device or dtype does not exist.
+        MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does not match torch.
+    """
+    _require()
+    import torch
+
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ModelError(f"batch_tokens is {batch_tokens}", where="load_model", fix="give a positive number of tokens")
+    where = name
+    target = _device(device)
+    kind = _dtype(dtype, target)
+    has_torchvision()
+    path, folder = _locate(name)
+    hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
+    with _quiet():
+        config = _config(path, where, hub)
+        processor = load_processor(path, config, **hub)
+        chat = Chat(processor, template=_template(template), score_terminator=score_terminator, where=where)
+        network = _network(path, config, where, kind, hub)
+    try:
+        network = network.eval().to(target)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"it cannot be put on {target} ({first_line(error)})",
+            where=where,
+            fix="use a smaller dtype, a smaller model or another device",
+        ) from error
+    adapter = Adapter(network, where=where)
+    commit = getattr(config, "_commit_hash", None)
+    model = Model(
+        adapter,
+        Encoder(chat),
+        name=folder.name if folder and name != "demo" else name,
+        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, str(commit)),
+        settings={
+            "dtype": str(kind).removeprefix("torch."),
+            "attention": str(getattr(network.config, "_attn_implementation", "unknown")),
+            "template": text_fingerprint(chat.template),
+            "terminator": "scored" if score_terminator else "not scored",
+            "image_backend": image_backend(processor),
+            "pooling": "content-mean",
+            "torch": torch.__version__,
+            "transformers": importlib.metadata.version("transformers"),
+        },
+        max_tokens=_max_tokens(config, processor),
+        batch_tokens=batch_tokens or _BATCH_TOKENS.get(torch.device(target).type, 4096),
+    )
+    if check:
+        self_check(model)
+    return model
+
+
+def _require() -> None:
+    """torch, transformers and Pillow, in versions that work."""
+    fix = "install the extra: pip install 'dataprophet[model]'"
+    for package in ("torch", "transformers", "PIL"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            what = f"{package} is needed to run a model and cannot be imported ({first_line(error)})"
+            raise MissingDependencyError(what, where="load_model", fix=fix) from error
+    version = importlib.metadata.version("transformers")
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if not (major == 5 and minor >= 23):
+        what = f"transformers {version} is installed; this package works with 5.23 or later and below 6"
+        raise MissingDependencyError(what, where="load_model", fix=fix)
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N"
+        ) from error
+    if kind.type not in ("cpu", "cuda"):
+        raise ModelError(f"device {device!r} is not supported", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ModelError(
+            f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices",
+            where="load_model",
+            fix="use device auto or cpu, or install a torch built for this machine's CUDA",
+        )
+    return device
+
+
+def _dtype(dtype: str, device: str) -> Any:
+    import torch
+
+    if dtype == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if dtype not in _DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}", where="load_model", fix=f"use auto, {', '.join(_DTYPES)}")
+    return getattr(torch, dtype)
+
+
+def _locate(name: str) -> tuple[str, Path | None]:
+    """What to hand to transformers, and the folder if it is one. A folder is checked before anything is loaded."""
+    folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
+    if name != "demo" and not folder.exists():
+        if name.count("/") > 1 or name.startswith((".", "/", "~")):
+            raise ModelError("there is no such folder", where=name, fix="give a model's folder or its name on the hub")
+        return name, None
+    if not folder.is_dir():
+        raise ModelError("it is not a folder with a model", where=name, fix="give the folder, not a file in it")
+    if not (folder / "config.json").is_file():
+        raise ModelError("the folder has no config.json", where=name, fix="give a folder that save_pretrained wrote")
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
+        if others:
+            raise ModelError(
+                f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code",
+                where=name,
+                fix="convert them with save_pretrained(..., safe_serialization=True) where you trust their source",
+            )
+        raise ModelError("the folder has no *.safetensors", where=name, fix="download the weights into the folder")
+    return str(folder.resolve()), folder.resolve()
+
+
+def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(path, **hub)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                "it comes with its own Python code, which is not run unless asked",
+                where=where,
+                fix="read that code, then pass trust_remote_code=True; or use the model's transformers version (-hf)",
+            ) from error
+        raise ModelError(
+            f"its configuration cannot be read ({first_line(error)})",
+            where=where,
+            fix="check the name, the network and, for a gated model, `hf auth login`; or give a local folder",
+        ) from error
+    remote = "AutoModelForImageTextToText" in getattr(config, "auto_map", {}) and hub["trust_remote_code"]
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
+        raise ModelError(
+            f"it is a {config.model_type!r} model, which takes no images",
+            where=where,
+            fix="use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf",
+        )
+    return config
+
+
+def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]) -> Any:
+    """The transformers model on the CPU, with every weight found in the files."""
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        network, info = AutoModelForImageTextToText.from_pretrained(
+            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **hub
+        )
+    except Exception as error:  # safetensors, torch and transformers each raise their own
+        raise ModelError(
+            f"its weights cannot be loaded ({first_line(error)})",
+            where=where,
+            fix="download the safetensors again; other formats are not loaded",
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random",
+            where=where,
+            fix="download the model again, all of its safetensors",
+        )
+    if not hasattr(network.base_model, "get_image_features") or getattr(config, "image_token_id", None) is None:
+        raise ModelError(
+            f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on",
+            where=where,
+            fix="use one of the families the manual names",
+        )
+    return network
+
+
+def _template(template: str | None) -> str | None:
+    if template is None or not template.endswith(".jinja"):
+        return template
+    try:
+        return Path(template).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror})", where=template, fix="give a readable file") from error
+
+
+def _max_tokens(config: Any, processor: Any) -> int:
+    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), processor.tokenizer.model_max_length)
+    return min(int(limit) for limit in limits if limit)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars that transformers draws while it loads."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,146 @@
+"""Loads a model's processor for images only, with or without torchvision."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import Any
+
+from dataprophet.errors import MissingDependencyError, ModelError
+
+
+class NoVideo:
+    """Stands where a processor expects its video processor, which cannot exist without torchvision.
+
+    Images never reach it; the attributes are those that processors read while they are built or render a chat.
+    """
+
+    merge_size = 2
+    temporal_patch_size = 2
+    num_frames = None
+    fps = None
+    model_input_names: tuple[str, ...] = ()
+
+
+def has_torchvision() -> bool:
+    """Whether torchvision is there and works with the installed torch.
+
+    Raises:
+        MissingDependencyError: torchvision is there but does not match torch, which breaks every processor of transformers.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # a mismatch surfaces as RuntimeError, OSError, ImportError or AttributeError
+        versions = {}
+        for name in ("torchvision", "torch"):
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = "of unknown version"
+        raise MissingDependencyError(
+            f"torchvision {versions['torchvision']} does not work with torch {versions['torch']} ({error})",
+            where="torchvision",
+            fix="install the torchvision that belongs to this torch, or remove it: pip uninstall torchvision",
+        ) from error
+    return True
+
+
+def _processor_class(path: str, config: Any, **hub: Any) -> Any:
+    """The processor class that AutoProcessor would choose, without building a video processor."""
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.processing_utils import ProcessorMixin
+
+    with contextlib.suppress(OSError):
+        settings, _ = ProcessorMixin.get_processor_dict(path, **hub)
+        name = settings.get("processor_class")
+        if name and hasattr(transformers, name):
+            return getattr(transformers, name)
+    try:
+        return PROCESSOR_MAPPING[type(config)]
+    except KeyError:
+        return None
+
+
+def _image_only(cls: Any) -> Any:
+    """A subclass of the processor class ``cls`` that is loaded with `NoVideo` in the place of a video processor."""
+
+    class ImageOnly(cls):  # type: ignore[misc]
+        @classmethod
+        def get_attributes(klass) -> Any:
+            return cls.get_attributes()
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if isinstance(argument, NoVideo):
+                return NoVideo
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+        @classmethod
+        def _get_arguments_from_pretrained(klass, path: Any, processor_dict: Any = None, **kwargs: Any) -> list[Any]:
+            from transformers import AutoImageProcessor, AutoTokenizer
+
+            parts = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
+            return [
+                parts[name].from_pretrained(path, **kwargs) if name in parts else NoVideo()
+                for name in klass.get_attributes()
+            ]
+
+    ImageOnly.__name__, ImageOnly.__qualname__ = cls.__name__, cls.__qualname__
+    return ImageOnly
+
+
+def load_processor(path: str, config: Any, **kwargs: Any) -> Any:
+    """The processor of the model at ``path`` (a folder or a hub name).
+
+    Args:
+        path: folder or hub name.
+        config: the model's configuration, already loaded.
+        kwargs: passed on to transformers (``revision``, ``trust_remote_code``).
+
+    Raises:
+        ModelError: the folder holds no usable processor.
+        MissingDependencyError: torchvision is broken, or the processor needs a package that is missing.
+    """
+    from transformers import AutoProcessor
+
+    torchvision = has_torchvision()
+    try:
+        if not torchvision:
+            cls = _processor_class(path, config, revision=kwargs.get("revision"))
+            if cls is not None and "video_processor" in cls.get_attributes():
+                return _image_only(cls).from_pretrained(path, **kwargs)
+        processor = AutoProcessor.from_pretrained(path, **kwargs)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"its processor needs a package that is missing ({first_line(error)})",
+            where=path,
+            fix="install the package the message names",
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"its processor cannot be loaded ({first_line(error)})",
+            where=path,
+            fix="the folder needs the tokenizer and preprocessor files that save_pretrained of the processor writes",
+        ) from error
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise ModelError(
+            f"it has a {type(processor).__name__} and no image processor",
+            where=path,
+            fix="use a model that takes images and text, with its preprocessor_config.json",
+        )
+    return processor
+
+
+def image_backend(processor: Any) -> str:
+    """``pil`` or ``torchvision``: what resizes the images. Pixels differ by up to 0.015 between them."""
+    return "pil" if type(processor.image_processor).__name__.endswith("Pil") else "torchvision"
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's text, short enough for a message of one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -118,14 +118,14 @@ def _check_feasible(w: list[int], budget: int, lower: list[int], upper: list[int
     if sum(lower) > budget:
         largest = labels[lower.index(max(lower))]
         raise BudgetError(
-            f"the minimums sum to {sum(lower)}, above the budget {budget} ({largest} has the largest, {max(lower)})",
+            f"the minimums sum to {sum(lower)}, above the budget {budget} (largest: {max(lower)} of {largest})",
             where="minimum",
             fix="lower the minimums or raise the budget",
         )
     if sum(upper) < budget:
         smallest = labels[upper.index(min(upper))]
         raise BudgetError(
-            f"the capacities sum to {sum(upper)}, below the budget {budget} ({smallest} has the smallest, {min(upper)})",
+            f"the capacities sum to {sum(upper)}, below the budget {budget} (smallest: {min(upper)} of {smallest})",
             where="capacity",
             fix="lower the budget or add data",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from dataprophet.agreement import kendall_tau
 from dataprophet.errors import DataError
+from dataprophet.matrix import TransferMatrix
 
 NAMES = ("metric_scores", "relative_improvement_percent", "kendall_tau", "ablation", "selection_results")
 
@@ -20,15 +20,6 @@ PRINTED_AVERAGES = {"real_uniform": 67.6, "real_icons": 69.6, "real_oracle": 70.
 PRINTED_TAU = {"tau_target": 0.863, "tau_source": 0.857}
 
 _STEP = 0.01  # the published scores are read to two decimals
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A published matrix: sources in rows, targets in columns, values (S, T) float64."""
-
-    sources: list[str]
-    targets: list[str]
-    values: npt.NDArray[np.float64]
 
 
 def path(name: str) -> Path:
@@ -46,15 +37,16 @@ def path(name: str) -> Path:
     return Path(__file__).with_name(f"{stem}.csv")
 
 
-def matrix(name: str) -> Matrix:
-    """Read a published table of numbers whose rows and columns are named.
+def matrix(name: str) -> TransferMatrix:
+    """Read "metric_scores" or "relative_improvement_percent", whose rows are sources and columns are targets."""
+    return TransferMatrix.from_csv(path(name))
 
-    Args:
-        name: "metric_scores", "relative_improvement_percent" or "selection_results".
-    """
-    with path(name).open(newline="", encoding="utf-8") as file:
+
+def selection_averages() -> dict[str, float]:
+    """Return the mean over the benchmarks of each column of the selection table."""
+    with path("selection_results").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return Matrix([row[0] for row in rows], header[1:], np.array([row[1:] for row in rows], dtype=np.float64))
+    return {name: float(np.mean([float(row[j]) for row in rows])) for j, name in enumerate(header) if j}
 
 
 def additive_residual(scores: npt.NDArray[np.float64]) -> float:
@@ -100,21 +92,25 @@ def findings() -> dict[str, Any]:
     """Recompute every finding of README.md in this folder from the CSVs beside it.
 
     Returns:
-        "tau_b", "tau_a" and "tau_b_off_diagonal": each {"tau_target", "tau_source"}; "tau_printed" as in the paper;
-        "additive_residual"; "rounding_residual": {"mean", "low", "high"} (95 % of draws); "selection_averages": column ->
-        mean over the benchmarks; "selection_averages_printed" as in the paper.
+        "tau_b", "tau_a", "tau_b_off_diagonal" and, as in the paper, "tau_printed": each {"tau_target", "tau_source"};
+        "additive_residual"; "rounding_residual": {"mean", "low", "high"}, 95 % of the draws lying from low to high;
+        "selection_averages" and, as in the paper, "selection_averages_printed": column -> mean over the benchmarks.
     """
     scores, gains = matrix("metric_scores"), matrix("relative_improvement_percent")
-    found: dict[str, Any] = {}
-    for name, variant, diagonal in (("tau_b", "b", True), ("tau_a", "a", True), ("tau_b_off_diagonal", "b", False)):
-        agreement = kendall_tau(scores, gains, "b" if variant == "b" else "a", diagonal=diagonal)
-        found[name] = {"tau_target": agreement.tau_target, "tau_source": agreement.tau_source}
+    agreements = {
+        "tau_b": kendall_tau(scores, gains, "b"),
+        "tau_a": kendall_tau(scores, gains, "a"),
+        "tau_b_off_diagonal": kendall_tau(scores, gains, "b", diagonal=False),
+    }
+    found: dict[str, Any] = {
+        name: {"tau_target": agreement.tau_target, "tau_source": agreement.tau_source}
+        for name, agreement in agreements.items()
+    }
     found["tau_printed"] = dict(PRINTED_TAU)
     found["additive_residual"] = additive_residual(scores.values)
     simulated = rounding_residuals(scores.values)
     low, high = np.percentile(simulated, [2.5, 97.5])
     found["rounding_residual"] = {"mean": float(simulated.mean()), "low": float(low), "high": float(high)}
-    table = matrix("selection_results")
-    found["selection_averages"] = dict(zip(table.targets, table.values.mean(axis=0).tolist(), strict=True))
+    found["selection_averages"] = selection_averages()
     found["selection_averages_printed"] = dict(PRINTED_AVERAGES)
     return found

@@ -103,7 +103,7 @@ class Adapter:
 
     @contextlib.contextmanager
     def _rows_only(self, keep: Any) -> Iterator[dict[str, Any]]:
-        """Makes the output layer see the rows of ``keep`` only: by the model's own argument, or by a hook on the layer."""
+        """Gives the output layer the rows of ``keep`` only: by the model's own argument, or by a hook on the layer."""
         if self._keeps_rows:
             yield {"logits_to_keep": keep}
             return

@@ -51,7 +51,8 @@ def load_model(
 
     Raises:
         ModelError: the model is missing, is not multimodal, or fails a check; the device or dtype does not exist.
-        MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does not match torch.
+        MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
+            not match torch.
     """
     _require()
     import torch

@@ -28,7 +28,8 @@ def has_torchvision() -> bool:
     """Whether torchvision is there and works with the installed torch.
 
     Raises:
-        MissingDependencyError: torchvision is there but does not match torch, which breaks every processor of transformers.
+        MissingDependencyError: torchvision is there but does not match torch, which breaks
+            every processor of transformers.
     """
     if importlib.util.find_spec("torchvision") is None:
         return False
@@ -79,6 +80,9 @@ def _image_only(cls: Any) -> Any:
                 return NoVideo
             return super().check_argument_for_proper_class(argument_name, argument)
 
+        def to_dict(self) -> dict[str, Any]:  # transformers logs it as JSON
+            return {name: part for name, part in super().to_dict().items() if not isinstance(part, NoVideo)}
+
         @classmethod
         def _get_arguments_from_pretrained(klass, path: Any, processor_dict: Any = None, **kwargs: Any) -> list[Any]:
             from transformers import AutoImageProcessor, AutoTokenizer
@@ -118,7 +122,7 @@ def load_processor(path: str, config: Any, **kwargs: Any) -> Any:
         raise MissingDependencyError(
             f"its processor needs a package that is missing ({first_line(error)})",
             where=path,
-            fix="install the package the message names",
+            fix="install it with pip, next to dataprophet",
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(

@@ -1,0 +1,63 @@
+# Everything from a fresh clone: a Python 3.11 or later with venv, a C++ compiler and make are enough. CUDA is used where nvcc is found.
+#   make demo    install with every extra and run the demo into demo-output/
+#   make test    install with every extra and run the tests
+#   make lint    ruff, mypy and clang-format, changing nothing
+#   make format  apply ruff and clang-format
+#   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make clean   remove what the targets above made
+
+PYTHON ?= python3
+VENV ?= .venv
+GPU_SITE ?= $(CURDIR)/build/gpu
+CUDA ?= ON
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
+CPP = $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
+PYTHON_FILES = dataprophet kernels tests benchmarks
+
+.PHONY: demo test lint format gpu clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/dataprophet demo --out demo-output
+
+test: $(VENV)/.installed $(VENV)/.tools
+	$(VENV)/bin/pytest
+
+lint: $(VENV)/.installed $(VENV)/.tools
+	$(VENV)/bin/ruff check $(PYTHON_FILES)
+	$(VENV)/bin/ruff format --check $(PYTHON_FILES)
+	$(VENV)/bin/mypy --strict dataprophet
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/.tools
+	$(VENV)/bin/ruff check --fix $(PYTHON_FILES)
+	$(VENV)/bin/ruff format $(PYTHON_FILES)
+	$(VENV)/bin/clang-format -i $(CPP)
+
+# The build tools live in the environment: builds are then incremental, and of the versions in constraints.txt.
+$(VENV)/.build-tools: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) scikit-build-core pybind11 cmake ninja
+	touch $@
+
+# Not editable: the tests run what a user installs, and an editable install would not see files added later.
+$(VENV)/.installed: $(VENV)/.build-tools $(SOURCES)
+	$(PIP) --no-build-isolation ".[all]"
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print("\n".join(extras["test"] + extras["lint"]))' > $(VENV)/tools.txt
+	$(PIP) -r $(VENV)/tools.txt
+	touch $@
+
+# Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
+gpu:
+	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
+	mkdir -p benchmarks/results
+	set -e; for bench in $(wildcard benchmarks/bench_*.py); do PYTHONPATH=$(GPU_SITE) $(PYTHON) -P $$bench --out benchmarks/results; done
+
+clean:
+	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

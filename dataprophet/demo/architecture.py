@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """A tokenizer trained on the demo's own questions and answers. A capital or digit that stands alone is one token."""
+    """A tokenizer trained on the demo's questions and answers. A capital or digit that stands alone is one token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

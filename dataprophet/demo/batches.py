@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataprophet.demo.architecture import IMAGE_TOKENS
-from dataprophet.demo.questions import Question, ask, tasks_of
+from dataprophet.demo.questions import Question, ask, options_of, tasks_of, with_options
 from dataprophet.demo.scenes import Scene, draw, make_scene
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ KIND_WEIGHTS = {"shapes": 0.5, "sign": 0.27, "bars": 0.2, "words": 0.03}
 STYLE_WEIGHTS = {"plain": 0.42, "dark": 0.33, "noise": 0.2, "stripes": 0.05}
 PHRASING_WEIGHTS = {"plain": 0.5, "terse": 0.38, "chatty": 0.12}
 DESCRIBE_SHARE = 0.35
+OPTIONS_SHARE = 0.06
 APART_SHARE = 0.8
 ROW_TOKENS = 110
 
@@ -52,7 +53,9 @@ class Batcher:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        self.special = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in ("s", "pad", "image", "user", "assistant")}
+        self.special = {
+            name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in ("s", "pad", "image", "user", "assistant")
+        }
         self.special["end"] = tokenizer.convert_tokens_to_ids("</s>")
 
         @lru_cache(maxsize=20_000)
@@ -119,7 +122,9 @@ def _training_row(rng: random.Random, batcher: Batcher) -> Row:
     apart = scene is not None and rng.random() < APART_SHARE
     tasks = ["words"] if scene is None else [task for task in tasks_of(kind) if task != "describe"]
     room = ROW_TOKENS - IMAGE_TOKENS
-    last = ask(rng, scene, "describe", _pick(rng, PHRASING_WEIGHTS)) if scene and rng.random() < DESCRIBE_SHARE else None
+    last = (
+        ask(rng, scene, "describe", _pick(rng, PHRASING_WEIGHTS)) if scene and rng.random() < DESCRIBE_SHARE else None
+    )
     if last:
         room -= len(batcher.encode(last.question)) + len(batcher.encode(last.answer)) + 3
     questions: list[Question] = []
@@ -127,6 +132,8 @@ def _training_row(rng: random.Random, batcher: Batcher) -> Row:
         found = ask(rng, scene, rng.choice(tasks), _pick(rng, PHRASING_WEIGHTS))
         if found is None or found in questions:
             continue
+        if rng.random() < OPTIONS_SHARE and (options := options_of(rng, found.task, found.answer)):
+            found = with_options(found, options)
         room -= len(batcher.encode(found.question)) + len(batcher.encode(found.answer)) + 3
         if room < 0:
             break

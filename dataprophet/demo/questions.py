@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataprophet.demo.scenes import COLOURS, COLUMNS, ROWS, SHAPES, Scene
 
@@ -144,8 +144,8 @@ def tasks_of(kind: str) -> list[str]:
     return [task for task, about in TASKS.items() if about in (kind, "any")]
 
 
-def options_of(rng: random.Random, task: str, bare: str) -> list[str] | None:
-    """Four answers in random order, the right one among them, or None for a task without a closed set of answers."""
+def options_of(rng: random.Random, task: str, bare: str) -> list[str]:
+    """Four answers in random order, the right one among them; empty for a task without enough possible answers."""
     pools: dict[str, list[str]] = {
         "count": list(NUMBERS[1:5]),
         "colour": list(COLOURS),
@@ -153,11 +153,17 @@ def options_of(rng: random.Random, task: str, bare: str) -> list[str] | None:
         "position": [f"{row} {column}" for row in ROWS for column in COLUMNS],
         "height": list(NUMBERS[1:6]),
     }
-    if task not in pools:
-        return None
+    if bare not in pools.get(task, []):
+        return []
     options = [bare, *rng.sample([other for other in pools[task] if other != bare], 3)]
     rng.shuffle(options)
     return options
+
+
+def with_options(question: Question, options: list[str]) -> Question:
+    """The question with a lettered line for each option; the answer stays the text of the right one."""
+    lines = [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True)]
+    return replace(question, question="\n".join([question.question, *lines]))
 
 
 def describe(scene: Scene) -> str:

@@ -163,9 +163,7 @@ def _split(model: LlavaForConditionalGeneration) -> tuple[list[torch.nn.Paramete
     return groups[True], groups[False]
 
 
-def _save(
-    out: Path, model: LlavaForConditionalGeneration, batcher: Batcher, recipe: dict[str, Any]
-) -> None:
+def _save(out: Path, model: LlavaForConditionalGeneration, batcher: Batcher, recipe: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
     build_processor(batcher.tokenizer).save_pretrained(out)

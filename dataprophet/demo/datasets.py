@@ -1,0 +1,183 @@
+"""The demo's data: eight source datasets and four target benchmarks, each a real file in a format found in the wild.
+
+Task, style and phrasing vary independently, so that two datasets can share one and differ in the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataprophet.demo.questions import TASKS, Question, ask, options_of
+from dataprophet.demo.scenes import KINDS, Scene, make_scene
+from dataprophet.demo.writers import WRITERS, Item
+from dataprophet.files import MANIFEST, atomic_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one dataset holds and how it is stored.
+
+    Attributes:
+        name: unique among sources and targets.
+        tasks: tasks drawn from, each as often as the others.
+        style: style of its pictures.
+        phrasing: wording of its questions and answers.
+        format: one of `dataprophet.demo.writers.WRITERS`.
+        path: what `open_dataset` is given, relative to the folder of all datasets.
+        turns: most questions about one picture.
+        options: whether each question that has a closed set of answers comes with four options.
+        variety: whether some rows have no picture, and some have two.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    style: str
+    phrasing: str
+    format: str
+    path: str
+    turns: int = 1
+    options: bool = False
+    variety: bool = False
+
+
+SOURCES = (
+    Spec("counting", ("count", "exist"), "plain", "plain", "llava", "counting/train.json", turns=2),
+    Spec("colours", ("colour",), "dark", "terse", "llamafactory", "colours", turns=3),
+    Spec("places", ("position", "relation"), "noise", "plain", "swift", "places/train.jsonl", turns=2),
+    Spec("signs", ("read",), "plain", "plain", "finevision", "signs/train.parquet", turns=3),
+    Spec("charts", ("height", "compare"), "plain", "terse", "vqa", "charts/train.parquet"),
+    Spec("outlines", ("shape", "colour"), "sketch", "plain", "webdataset", "outlines/train.tar"),
+    Spec("captions", ("describe",), "dark", "chatty", "llava", "captions/train.json"),
+    Spec(
+        "chats",
+        ("count", "colour", "shape", "position", "exist", "height", "read"),
+        "stripes",
+        "chatty",
+        "swift",
+        "chats/train.jsonl",
+        turns=3,
+        variety=True,
+    ),
+)
+
+TARGETS = (
+    Spec("count-bench", ("count",), "noise", "plain", "vqa", "count-bench/test.parquet"),
+    Spec("sign-bench", ("read",), "dark", "terse", "vqa-answers", "sign-bench/test.parquet"),
+    Spec("chart-bench", ("height", "compare"), "dark", "plain", "vlmeval", "chart-bench/test.tsv"),
+    Spec(
+        "scene-bench",
+        ("colour", "shape", "position"),
+        "plain",
+        "plain",
+        "vlmeval",
+        "scene-bench/test.tsv",
+        options=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One dataset as written: its specification, the path to open, and how much it holds."""
+
+    spec: Spec
+    path: Path
+    rows: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The datasets of one call of `write_datasets`, in the order of `SOURCES` and `TARGETS`."""
+
+    folder: Path
+    seed: int
+    sources: tuple[Written, ...]
+    targets: tuple[Written, ...]
+
+
+def write_datasets(
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    n_source: int = 300,
+    n_target: int = 150,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write all datasets of the demo into a folder, which appears whole or not at all.
+
+    Args:
+        folder: gets one folder for each dataset, and a manifest.
+        seed: the same seed gives the same bytes.
+        n_source: samples (answered questions) in each source dataset.
+        n_target: samples in each target benchmark.
+        overwrite: replace what an earlier call wrote there.
+
+    Raises:
+        DataProphetError: the folder holds something else, or cannot be written.
+    """
+    final = Path(folder)
+    written: dict[str, Written] = {}
+    with atomic_folder(final, overwrite=overwrite) as temporary:
+        for spec in (*SOURCES, *TARGETS):
+            items = make_items(spec, seed, n_source if spec in SOURCES else n_target)
+            WRITERS[spec.format](temporary / spec.path, spec.name, items)
+            samples = sum(len(item.questions) for item in items)
+            written[spec.name] = Written(spec, final / spec.path, len(items), samples)
+        entries = [{**asdict(w.spec), "rows": w.rows, "samples": w.samples} for w in written.values()]
+        text = json.dumps({"seed": seed, "datasets": entries}, indent=2) + "\n"
+        (temporary / MANIFEST).write_text(text, encoding="utf-8", newline="")
+    return Manifest(
+        final, seed, tuple(written[spec.name] for spec in SOURCES), tuple(written[spec.name] for spec in TARGETS)
+    )
+
+
+def make_items(spec: Spec, seed: int, samples: int) -> list[Item]:
+    """The rows of a dataset, holding exactly ``samples`` questions between them."""
+    items: list[Item] = []
+    while samples > 0:
+        rng = random.Random(f"{seed}/{spec.name}/{len(items)}")
+        item = _make_item(rng, spec, f"{spec.name}-{len(items):05d}", samples)
+        items.append(item)
+        samples -= len(item.questions)
+    return items
+
+
+def _make_item(rng: random.Random, spec: Spec, name: str, most: int) -> Item:
+    draw = rng.random() if spec.variety else 1.0
+    if draw < 0.05:
+        return Item(name, (), (_must_ask(rng, None, "words", spec.phrasing),))
+    task = rng.choice(spec.tasks)
+    kind = rng.choice(KINDS) if TASKS[task] == "any" else TASKS[task]
+    if draw < 0.1:
+        return _pair(rng, spec, name)
+    questions: list[Question] = []
+    while not questions:
+        scene = make_scene(rng, kind, spec.style)
+        tasks = [task for task in spec.tasks if TASKS[task] in (kind, "any")]
+        for _ in range(min(most, rng.randint(1, spec.turns))):
+            found = ask(rng, scene, rng.choice(tasks), spec.phrasing)
+            if found and found not in questions:
+                questions.append(found)
+    options = tuple(options_of(rng, questions[0].task, questions[0].answer)) if spec.options else ()
+    return Item(name, (scene,), tuple(questions), options)
+
+
+def _pair(rng: random.Random, spec: Spec, name: str) -> Item:
+    """A row with two pictures, asked which of them shows more shapes."""
+    first, second = (make_scene(rng, "shapes", spec.style) for _ in range(2))
+    counts = len(first.things), len(second.things)
+    answer = "the same" if counts[0] == counts[1] else "the first" if counts[0] > counts[1] else "the second"
+    return Item(
+        name, (first, second), (Question("more", "Which picture has more shapes?", f"It is {answer}.", answer),)
+    )
+
+
+def _must_ask(rng: random.Random, scene: Scene | None, task: str, phrasing: str) -> Question:
+    found = ask(rng, scene, task, phrasing)
+    assert found is not None
+    return found

@@ -1,0 +1,203 @@
+"""Parquet and Arrow files: rows in small batches, with image cells as places in the file instead of bytes."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from dataprophet.data.decode import MAX_PIXELS
+from dataprophet.data.images import CellImage
+from dataprophet.data.rows import Row
+from dataprophet.errors import DataError
+
+_BATCH_ROWS = 32
+_OPEN_CURSORS = 4
+_COPY = "copy the file again; it is cut short or damaged"
+
+
+def arrow_columns(path: str) -> list[str]:
+    """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
+    try:
+        if path.endswith(".parquet"):
+            with pq.ParquetFile(path) as file:
+                return list(file.schema_arrow.names)
+        with pa.memory_map(path) as source:
+            return list(pa.ipc.open_stream(source).schema.names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
+
+
+def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, Row]]:
+    """Rows, counted from 1, of a Parquet file or an Arrow stream, with the columns named in ``wanted``.
+
+    Binary cells (images) become ``CellImage``; a struct of bytes and path keeps its path where the bytes are null.
+
+    Raises:
+        DataError: the file is cut short or damaged; the row is where reading stopped.
+    """
+    columns = [name for name in arrow_columns(path) if name in wanted]
+    row = 0
+    for batch in _checked(path, _batches(path, columns, 0)):
+        values = [_column(batch.column(name), path, name, row, max_pixels) for name in batch.schema.names]
+        for index in range(batch.num_rows):
+            row += 1
+            yield row, {name: value[index] for name, value in zip(batch.schema.names, values, strict=True)}
+
+
+def read_cell(path: str, row: int, column: str, index: int) -> bytes:
+    """Bytes of an image cell. Rows asked for in file order are read once; others cost up to a row group.
+
+    Raises:
+        DataError: the file has changed or is damaged.
+    """
+    place = f"{path} row {row + 1} column {column!r}"
+    try:
+        cell = _cursors.get(path, column).seek(row)
+        value = cell.as_py() if index < 0 else cell.values[index].as_py()
+    except (pa.ArrowException, OSError, StopIteration, IndexError, KeyError, AttributeError) as error:
+        raise DataError(f"the cell cannot be read ({_line(error)})", where=place, fix=_COPY) from error
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise DataError("the cell holds no bytes", where=place, fix="do not change a dataset while it is read")
+    return data
+
+
+class _Cursor:
+    """A forward reader of one column."""
+
+    def __init__(self, path: str, column: str) -> None:
+        self.path, self.column = path, column
+        self.start = 0
+        self.batch: Any = None
+        self.batches: Iterator[Any] = iter(())
+
+    def seek(self, row: int) -> Any:
+        if self.batch is None or row < self.start or row >= self.start + _skip_limit(self.batch):
+            self.start = _group_start(self.path, row)
+            self.batches = _batches(self.path, [self.column], self.start)
+            self.batch = next(self.batches)
+        while row >= self.start + self.batch.num_rows:
+            self.start += self.batch.num_rows
+            self.batch = next(self.batches)
+        return self.batch.column(0)[row - self.start]
+
+
+class _Cursors(threading.local):
+    """The few most recent cursors of a thread."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[tuple[str, str], _Cursor] = OrderedDict()
+
+    def get(self, path: str, column: str) -> _Cursor:
+        cursor = self.open.pop((path, column), None) or _Cursor(path, column)
+        self.open[path, column] = cursor
+        if len(self.open) > _OPEN_CURSORS:
+            self.open.popitem(last=False)
+        return cursor
+
+
+_cursors = _Cursors()
+
+
+def _skip_limit(batch: Any) -> int:
+    """Rows ahead that are read through; from further on it is cheaper to look the row group up."""
+    return int(batch.num_rows) + 8 * _BATCH_ROWS
+
+
+def _group_start(path: str, row: int) -> int:
+    """First row of the row group that holds ``row``; 0 for an Arrow stream, whose batches are mapped, not read."""
+    if not path.endswith(".parquet"):
+        return 0
+    with pq.ParquetFile(path) as file:
+        starts = [0]
+        for group in range(file.num_row_groups):
+            starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+    return starts[min(bisect_right(starts, row), len(starts) - 1) - 1]
+
+
+def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
+    """Batches of ``columns`` from row ``start`` on, which begins a row group."""
+    if not path.endswith(".parquet"):
+        with pa.memory_map(path) as source:
+            for batch in pa.ipc.open_stream(source):
+                yield batch.select(columns)
+        return
+    with pq.ParquetFile(path, memory_map=True) as file:
+        groups, row = [], 0
+        for group in range(file.num_row_groups):
+            if row >= start:
+                groups.append(group)
+            row += file.metadata.row_group(group).num_rows
+        yield from file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns)
+
+
+def _checked(path: str, batches: Iterator[Any]) -> Iterator[Any]:
+    row = 0
+    try:
+        for batch in batches:
+            row += batch.num_rows
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"unreadable from row {row + 1} on ({_line(error)})", where=path, fix=_COPY) from error
+
+
+def _column(array: Any, path: str, name: str, start: int, max_pixels: int) -> list[Any]:
+    """Values of a column as Python objects, image cells as ``CellImage``."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    kind = array.type
+    if _is_list(kind) and _holds_bytes(kind.value_type):
+        return [
+            _cells(cell.values, path, name, start + row, max_pixels) if cell.is_valid else None
+            for row, cell in enumerate(array)
+        ]
+    if not _holds_bytes(kind):
+        values: list[Any] = array.to_pylist()
+        return values
+    out: list[Any] = []
+    for row in range(len(array)):
+        (cell,) = _cells(
+            array[row : row + 1] if hasattr(array, "slice") else array, path, name, start + row, max_pixels
+        )
+        out.append(CellImage(path, start + row, name, -1, max_pixels) if isinstance(cell, CellImage) else cell)
+    return out
+
+
+def _cells(array: Any, path: str, name: str, row: int, max_pixels: int) -> list[Any]:
+    """One image per element: a CellImage where it has bytes, else its path, else None."""
+    out: list[Any] = []
+    for index, cell in enumerate(array):
+        data = cell["bytes"] if cell.is_valid and pa.types.is_struct(cell.type) else cell
+        if cell.is_valid and data.is_valid:
+            out.append(CellImage(path, row, name, index, max_pixels))
+        elif cell.is_valid and "path" in [field.name for field in cell.type]:
+            out.append(cell["path"].as_py())
+        else:
+            out.append(None)
+    return out
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_binary(kind.field(index).type)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]

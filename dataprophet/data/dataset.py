@@ -1,0 +1,276 @@
+"""``open_dataset`` and what it returns: a dataset that is read anew, row by row, each time it is iterated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dataprophet.data.decode import MAX_PIXELS
+from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
+from dataprophet.data.images import image_sources
+from dataprophet.data.readers.base import COLUMNS, Options, RowParser, parse_row, parse_rows
+from dataprophet.data.readers.finevision import parse_finevision
+from dataprophet.data.readers.huggingface import PREFIX, named_rows, saved_files
+from dataprophet.data.readers.llamafactory import INFO, read_info
+from dataprophet.data.readers.llava import parse_llava
+from dataprophet.data.readers.swift import parse_swift
+from dataprophet.data.readers.vlmeval import parse_vlmeval, read_vlmeval
+from dataprophet.data.readers.vqa import parse_vqa
+from dataprophet.data.readers.webdataset import read_webdataset
+from dataprophet.data.rows import ImagePolicy
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
+from dataprophet.errors import DataError
+
+Rows = Callable[[], Iterator[Conversation | Problem]]
+
+_PARSERS: dict[str, RowParser] = {
+    "llava": parse_llava,
+    "swift": parse_swift,
+    "finevision": parse_finevision,
+    "vqa": parse_vqa,
+    "vlmeval": parse_vlmeval,
+}
+
+
+@dataclass
+class Dataset:
+    """Rows on disk or in memory. Iterating yields samples; rows that cannot be used are logged and left out.
+
+    Attributes:
+        name: the stem of the path, or the name given.
+        path: as given by the user; empty for a dataset in memory.
+        format: one of ``FORMATS``, or ``memory``.
+        files: the data files, in order.
+        limit: stop after this many good rows.
+        strict: raise DataError at the first bad row.
+        problems: what was left out in the last (or the running) iteration.
+    """
+
+    name: str
+    path: str
+    format: str
+    files: tuple[str, ...]
+    read: Rows = field(repr=False)
+    limit: int | None = None
+    strict: bool = False
+    problems: ProblemLog = field(default_factory=ProblemLog, repr=False)
+    settings: str = field(default="", repr=False)
+    _samples: tuple[Sample, ...] | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
+        """A dataset of samples in memory."""
+        kept = tuple(samples)
+        return cls(name, "", "memory", (), lambda: (_as_conversation(sample) for sample in kept), _samples=kept)
+
+    def rows(self) -> Iterator[Conversation | Problem]:
+        """Every row in file order, good or bad. The second and later rows of an id are problems (duplicate_id).
+
+        Raises:
+            DataError: a file as a whole cannot be read.
+        """
+        seen: set[int] = set()
+        good = 0
+        if self.limit == 0:
+            return
+        for row in self.read():
+            if isinstance(row, Problem):
+                yield row
+                continue
+            keys = {_key(row.id)}
+            if len(row.turns) > 1 and self._samples is None:
+                keys |= {_key(f"{row.id}#{turn + 1}") for turn in range(len(row.turns))}
+            if seen & keys:
+                message = f"the id {row.id!r} occurs before"
+                yield Problem("duplicate_id", message, "give every row an id of its own", row.file, row.row, row.id)
+                continue
+            seen |= keys
+            yield row
+            good += 1
+            if good == self.limit:
+                return
+
+    def __iter__(self) -> Iterator[Sample]:
+        self.problems = log = ProblemLog()
+        given = {sample.id: sample for sample in reversed(self._samples)} if self._samples is not None else None
+        for row in self.rows():
+            if isinstance(row, Conversation):
+                yield from row.samples() if given is None else (given[row.id],)
+            elif self.strict:
+                place = f"{row.file} row {row.row}" if row.file else self.name
+                raise DataError(row.message, where=f"{place} (id {row.id})" if row.id else place, fix=row.fix)
+            else:
+                log.add(row)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of the data files and the reading options; image files count by their path only.
+
+        For a dataset in memory, over its texts and the bytes of its images. For ``hf:NAME``, over name and options.
+        """
+        digest = hashlib.sha256(self.settings.encode())
+        for path in self.files:
+            digest.update(f"\0{os.path.basename(path)}\0".encode())
+            try:
+                with open(path, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
+        for sample in self._samples or ():
+            images = [source.digest() for source in image_sources(sample.images)]
+            turns = [(turn.question, turn.answer, turn.image_offsets) for turn in sample.turns()]
+            digest.update(json.dumps([sample.id, images, turns]).encode())
+        return digest.hexdigest()
+
+
+def open_dataset(
+    path: str | os.PathLike[str],
+    format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    *,
+    name: str | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    image_root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    allow_outside: bool = False,
+    allow_urls: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
+) -> Dataset:
+    """Open a dataset for reading. Nothing but its first rows is read here.
+
+    Args:
+        path: a file, a folder of files of one format, ``folder::name`` for one dataset of a LLaMA-Factory folder, or
+            ``hf:NAME``.
+        format: one of ``FORMATS``, or ``auto`` to find out.
+        columns: our column name -> the file's, such as ``{"question": "q"}``; ``"=text"`` gives every row that text.
+        limit: stop after this many good rows.
+        name: name of the dataset; by default the stem of the path.
+        subset: dataset of a LLaMA-Factory folder, or configuration of ``hf:NAME``.
+        split: split of a Hugging Face dataset.
+        image_root: folder, or folders, in which image paths are looked up before the dataset's own folder.
+        allow_outside: read image files outside the dataset's folder and ``image_root``.
+        allow_urls: fetch images from http(s) addresses.
+        max_pixels: images with more pixels are refused.
+        strict: raise DataError at the first bad row, instead of leaving it out.
+
+    Raises:
+        DataError: no such file, a format that is not recognised, or an argument that does not fit.
+    """
+    given = os.fspath(path)
+    columns = dict(columns or {})
+    _check_arguments(given, format, columns, limit, max_pixels)
+    if given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given)):
+        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, split)
+        return _open_named(given, options, limit, name=name, subset=subset, strict=strict)
+    base, _, suffix = given.rpartition("::") if "::" in given and not os.path.exists(given) else (given, "", "")
+    if suffix and subset and suffix != subset:
+        raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=given, fix="name the dataset once")
+    subset = subset or suffix or None
+    if not os.path.exists(base):
+        raise DataError("no such file or folder", where=base, fix="check the path")
+    base = base.rstrip(os.sep) or base
+    kind = (detect_folder(base) or "auto") if format == "auto" else format
+    folder = base if os.path.isdir(base) else os.path.dirname(base) or "."
+    options = Options(_policy(folder, image_root, allow_outside, allow_urls, max_pixels), columns, split)
+    if split is not None and kind != "huggingface":
+        raise DataError("only Hugging Face datasets have splits here", where=base, fix="name the split's file")
+    if subset is not None and kind != "llamafactory":
+        raise DataError(
+            f"no dataset {subset!r}: only LLaMA-Factory folders hold several", where=base, fix="leave it out"
+        )
+    stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
+    read: Rows
+    if kind == "llamafactory":
+        if not os.path.isfile(os.path.join(folder, INFO)):
+            raise DataError(
+                f"no {INFO} in the folder", where=folder, fix="pass the folder that holds it, or format='llava'"
+            )
+        entry = read_info(folder, subset)
+        files, stem = list_files(entry.path), entry.name
+        read = _reader(files, entry.parse, options)
+    elif kind == "huggingface":
+        files = saved_files(base, split)
+        read = _reader(files, _PARSERS[detect_rows(files, options)], options) if files else lambda: iter(())
+    else:
+        files = list_files(base)
+        kind = detect_rows(files, options) if kind == "auto" else kind
+        read = _reader_of(kind, files, options)
+    settings = json.dumps([kind, columns, limit, subset, split])
+    return Dataset(name or stem, given, kind, tuple(files), read, limit, strict, settings=settings)
+
+
+def _reader_of(kind: str, files: list[str], options: Options) -> Rows:
+    is_tar = files[0].lower().endswith(".tar")
+    if is_tar != (kind == "webdataset"):
+        raise DataError(f"the file does not fit format {kind!r}", where=files[0], fix="pass format='auto'")
+    if kind == "webdataset":
+        return lambda: read_webdataset(files, options)
+    if kind == "vlmeval":
+        return lambda: read_vlmeval(files, options)
+    return _reader(files, _PARSERS[kind], options)
+
+
+def _reader(files: list[str], parse: RowParser, options: Options) -> Rows:
+    return lambda: parse_rows(files, parse, options)
+
+
+def _open_named(
+    path: str, options: Options, limit: int | None, *, name: str | None, subset: str | None, strict: bool
+) -> Dataset:
+    hub_name = path.removeprefix(PREFIX)
+
+    def read() -> Iterator[Conversation | Problem]:
+        parse: RowParser | None = None
+        for number, row in named_rows(hub_name, subset, options.split, limit):
+            if parse is None:
+                parse = _PARSERS[shape_of(row, "", path, options)]
+            yield parse_row(row, path, number, parse, options)
+
+    settings = json.dumps(["huggingface", path, options.columns, limit, subset, options.split])
+    stem = hub_name.rpartition("/")[2] or hub_name
+    return Dataset(name or stem, path, "huggingface", (), read, limit, strict, settings=settings)
+
+
+def _policy(
+    folder: str,
+    image_root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    allow_outside: bool,
+    allow_urls: bool,
+    max_pixels: int,
+) -> ImagePolicy:
+    extra = (
+        [] if image_root is None else [image_root] if isinstance(image_root, str | os.PathLike) else list(image_root)
+    )
+    roots = []
+    for root in (*extra, folder):
+        if not os.path.isdir(root):
+            raise DataError(
+                "image_root is not a folder", where=os.fspath(root), fix="pass the folder that holds the images"
+            )
+        roots.append(os.path.realpath(root))
+    return ImagePolicy(tuple(dict.fromkeys(roots)), allow_outside, allow_urls, max_pixels)
+
+
+def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: int | None, max_pixels: int) -> None:
+    if format != "auto" and format not in FORMATS:
+        raise DataError(f"unknown format {format!r}", where=path, fix=f"use auto or one of {', '.join(FORMATS)}")
+    for ours in columns:
+        if ours not in COLUMNS:
+            raise DataError(f"unknown column name {ours!r} in columns", where=path, fix=f"use {', '.join(COLUMNS)}")
+    if limit is not None and limit < 0:
+        raise DataError(f"limit is {limit}", where=path, fix="use a number that is not negative")
+    if max_pixels < 1:
+        raise DataError(f"max_pixels is {max_pixels}", where=path, fix="use a positive number")
+
+
+def _as_conversation(sample: Sample) -> Conversation:
+    return Conversation(sample.id, image_sources(sample.images), sample.turns(), "", 0)
+
+
+def _key(id: str) -> int:
+    """8 bytes of a hash: a set of these stays small where the ids would not."""
+    return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

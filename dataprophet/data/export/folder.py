@@ -1,0 +1,139 @@
+"""An output folder that appears under its name only when it is complete, and the images stored in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from dataprophet.data.decode import image_suffix
+from dataprophet.data.images import ImageSource
+from dataprophet.errors import DataError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        folder: the output folder.
+        format: one of ``EXPORT_FORMATS``.
+        rows: conversations written.
+        images: distinct images stored (in ``webdataset``: image members).
+        files: name of each file but the images and the manifest -> SHA-256 of its bytes.
+    """
+
+    folder: str
+    format: str
+    rows: int
+    images: int
+    files: Mapping[str, str]
+
+
+@dataclass
+class Folder:
+    """The folder under construction."""
+
+    path: str
+    files: dict[str, str] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
+    images: int = 0
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A new file; its hash is noted when it is closed."""
+        path = os.path.join(self.path, name)
+        with open(path, "xb") as file:
+            yield file
+        with open(path, "rb") as done:
+            self.files[name] = hashlib.file_digest(done, "sha256").hexdigest()
+
+    def add_image(self, source: ImageSource) -> str:
+        """Store an image byte for byte under the hash of its bytes, once; returns its path within the folder."""
+        data, suffix = checked_bytes(source)
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"images/{digest[:2]}/{digest}{suffix}"
+        if digest not in self.digests:
+            self.digests.add(digest)
+            self.images += 1
+            os.makedirs(os.path.join(self.path, "images", digest[:2]), exist_ok=True)
+            with open(os.path.join(self.path, name), "xb") as file:
+                file.write(data)
+        return name
+
+    def write_manifest(self, entries: Mapping[str, Any]) -> None:
+        """``manifest.json``: the entries and the hash of each file."""
+        document = {**entries, "files": dict(sorted(self.files.items())), "images": self.images}
+        with open(os.path.join(self.path, MANIFEST), "xb") as file:
+            file.write(json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def checked_bytes(source: ImageSource) -> tuple[bytes, str]:
+    """Bytes and suffix of an image. Raises DataError when they are not an image in a format we know."""
+    data = source.read_bytes()
+    suffix = image_suffix(data)
+    if not suffix:
+        raise DataError("not an image in a known format", where=source.where, fix="run validate and drop the row")
+    return data, suffix
+
+
+@contextmanager
+def new_folder(out_dir: str, overwrite: bool) -> Iterator[Folder]:
+    """A folder built beside ``out_dir`` under a temporary name and renamed when the block ends without an error.
+
+    Raises:
+        DataError: ``out_dir`` is a file, or holds something and ``overwrite`` is not set.
+    """
+    target = os.path.abspath(out_dir)
+    if os.path.lexists(target) and (os.path.islink(target) or not os.path.isdir(target)):
+        raise DataError("exists and is not a folder", where=out_dir, fix="choose another output folder")
+    full = os.path.isdir(target) and bool(os.listdir(target))
+    if full and not overwrite:
+        raise DataError("the output folder is not empty", where=out_dir, fix="choose another, or pass overwrite")
+    parent = os.path.dirname(target)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        work = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.partial-", dir=parent)
+    except OSError as error:
+        raise DataError(
+            f"cannot be created ({error.strerror})", where=out_dir, fix="choose a writable place"
+        ) from error
+    try:
+        os.chmod(work, 0o777 & ~_umask())
+        yield Folder(work)
+        _put_in_place(work, target)
+    except OSError as error:
+        raise DataError(
+            f"cannot be written ({error.strerror})", where=out_dir, fix="free space, or choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _put_in_place(work: str, target: str) -> None:
+    if not os.path.isdir(target) or not os.listdir(target):
+        os.replace(work, target)
+        return
+    # A folder cannot replace a full one in one step: the old one steps aside, and comes back if the rename fails.
+    aside = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.old-", dir=os.path.dirname(target))
+    os.replace(target, aside)
+    try:
+        os.replace(work, target)
+    except OSError:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

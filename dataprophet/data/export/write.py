@@ -1,0 +1,209 @@
+"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset or a list of ids."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from dataprophet.data.export.folder import Export, Folder, checked_bytes, new_folder
+from dataprophet.data.rows import IMAGE_MARKER, put_markers
+from dataprophet.data.sample import Conversation
+from dataprophet.errors import DataError
+
+SHARD_ROWS = 10_000
+SHARD_BYTES = 1 << 30
+_INFO = "dataset_info.json"
+
+
+def write_rows(
+    conversations: Iterable[Conversation],
+    out_dir: str | os.PathLike[str],
+    format: str,
+    *,
+    name: str,
+    overwrite: bool = False,
+    manifest: Mapping[str, Any] | None = None,
+) -> Export:
+    """Write rows, in the order given, to a new folder that a trainer reads and ``open_dataset`` reads back.
+
+    Images are copied byte for byte (PNG for images in memory) under the hash of their bytes; equal input gives equal
+    bytes. The folder appears under its name only when all of it is written.
+
+    Args:
+        conversations: the rows; ids must differ.
+        out_dir: folder to create. Image paths inside its files are relative to it.
+        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset`` or ``ids``.
+        name: stem of the data file, and the dataset's name.
+        overwrite: replace a folder that holds something.
+        manifest: entries of ``manifest.json``, to which format, row count and file hashes are added.
+
+    Raises:
+        DataError: unknown format, two rows of one id, an image that cannot be read, text that the format cannot
+            hold, or an output folder that is not empty. Nothing is left behind.
+    """
+    target = os.fspath(out_dir)
+    if format not in _WRITERS:
+        raise DataError(f"unknown export format {format!r}", where=target, fix=f"use {', '.join(_WRITERS)}")
+    if not name or name != os.path.basename(name) or name.startswith(".") or not name.isprintable():
+        raise DataError(f"{name!r} is not a usable name", where=target, fix="use letters, digits, - and _")
+    with new_folder(target, overwrite) as folder:
+        rows = _WRITERS[format](_checked(conversations), folder, name)
+        if manifest is not None:
+            folder.write_manifest({**manifest, "format": format, "name": name, "rows": rows})
+    return Export(target, format, rows, folder.images, dict(folder.files))
+
+
+def _llava(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    def entries() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            images = [folder.add_image(source) for source in row.sources]
+            image = {"image": images[0] if len(images) == 1 else images} if images else {}
+            talk = []
+            for question, answer in _texts(row):
+                talk += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+            yield {"id": row.id, **image, "conversations": talk}
+
+    return _json_list(entries(), folder, name)
+
+
+def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    count = _json_list((_chat_row(row, folder) for row in rows), folder, name)
+    entry = {
+        "file_name": f"{name}.json",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    }
+    with folder.create(_INFO) as file:
+        file.write(json.dumps({name: entry}, ensure_ascii=False, indent=2).encode() + b"\n")
+    return count
+
+
+def _swift(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    count = 0
+    with folder.create(f"{name}.jsonl") as file:
+        for count, row in enumerate(rows, 1):  # noqa: B007 (the last count is the result)
+            file.write(_json(_chat_row(row, folder)) + b"\n")
+    return count
+
+
+def _ids(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    count = 0
+    with folder.create(f"{name}.txt") as file:
+        for count, row in enumerate(rows, 1):  # noqa: B007
+            file.write(row.id.encode() + b"\n")
+    return count
+
+
+def _webdataset(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    count = shard = 0
+    pending = next(rows, None)
+    while pending is not None or shard == 0:
+        with (
+            folder.create(f"{name}-{shard:06d}.tar") as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            in_shard = 0
+            while pending is not None and in_shard < SHARD_ROWS and file.tell() < SHARD_BYTES:
+                _add_row(tar, f"{count:09d}", pending, folder)
+                in_shard += 1
+                count += 1
+                pending = next(rows, None)
+        shard += 1
+    return count
+
+
+def _add_row(tar: tarfile.TarFile, key: str, row: Conversation, folder: Folder) -> None:
+    _add(tar, f"{key}.json", _json({"id": row.id, "messages": _messages(row)}))
+    for index, source in enumerate(row.sources):
+        data, suffix = checked_bytes(source)
+        folder.images += 1
+        _add(tar, f"{key}{suffix}" if len(row.sources) == 1 else f"{key}.{index}{suffix}", data)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # owner, mode and time are TarInfo's constants: equal rows give equal bytes
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _json_list(entries: Iterator[dict[str, Any]], folder: Folder, name: str) -> int:
+    count = 0
+    with folder.create(f"{name}.json") as file:
+        for count, entry in enumerate(entries, 1):
+            file.write((b"[\n" if count == 1 else b",\n") + _json(entry))
+        file.write(b"\n]\n" if count else b"[]\n")
+    return count
+
+
+def _chat_row(row: Conversation, folder: Folder) -> dict[str, Any]:
+    return {"id": row.id, "messages": _messages(row), "images": [folder.add_image(source) for source in row.sources]}
+
+
+def _messages(row: Conversation) -> list[dict[str, str]]:
+    out = []
+    for question, answer in _texts(row):
+        out += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return out
+
+
+def _texts(row: Conversation) -> Iterator[tuple[str, str]]:
+    """Question with its markers, and answer, of each turn."""
+    n_offsets = sum(len(turn.image_offsets) for turn in row.turns)
+    if n_offsets != len(row.sources):
+        raise DataError(
+            f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them",
+            where=row.place,
+            fix="give each image an offset",
+        )
+    for turn in row.turns:
+        if IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer:
+            raise DataError(
+                f"the text of row {row.id!r} holds {IMAGE_MARKER!r}",
+                where=row.place,
+                fix="trainers would count it as an image",
+            )
+        yield put_markers(turn.question, turn.image_offsets), turn.answer
+
+
+def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+    seen: set[bytes] = set()
+    for row in conversations:
+        try:
+            key = hashlib.blake2b(row.id.encode(), digest_size=16).digest()
+        except UnicodeEncodeError as error:
+            raise DataError(f"id {row.id!r} is not Unicode text", where=row.place, fix="rename the row") from error
+        if key in seen or not row.id or not row.id.isprintable():
+            what = "occurs twice" if key in seen else "cannot be written"
+            raise DataError(f"id {row.id!r} {what}", where=row.place, fix="put the dataset's name before the id")
+        seen.add(key)
+        yield row
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"row {value['id']!r} holds text that is not Unicode", fix="remove lone surrogates") from error
+
+
+_WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
+    "llava": _llava,
+    "llamafactory": _llamafactory,
+    "swift": _swift,
+    "webdataset": _webdataset,
+    "ids": _ids,
+}
+EXPORT_FORMATS = tuple(_WRITERS)
+"""Formats that ``write_rows`` writes."""

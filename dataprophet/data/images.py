@@ -1,0 +1,263 @@
+"""Where an image's bytes are, and how they become an RGB image: decoded only when they are asked for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from dataprophet.data.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
+from dataprophet.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_BYTES = 1 << 28
+"""Bytes above which an image file is not read."""
+
+
+class ImageSource(ABC):
+    """The place of one image. Subclasses say how its bytes are read; all of them pickle."""
+
+    __slots__ = ()
+    max_pixels: int
+
+    @abstractmethod
+    def read_bytes(self) -> bytes:
+        """The bytes of the image file. Raises DataError when they cannot be read."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The place, in words, for messages."""
+
+    def load(self) -> Image:
+        """Decode to RGB: upright, first frame, alpha on white. Raises DataError."""
+        return decode(self.read_bytes(), max_pixels=self.max_pixels, where=self.where)
+
+    def suffix(self) -> str:
+        """Suffix of the format found in the bytes, such as ``.jpg``; empty when it is not known."""
+        return image_suffix(self.read_bytes())
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal: equal for equal files wherever they are stored."""
+        return hashlib.sha256(self.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage(ImageSource):
+    """An image file. Whoever builds it has checked that the path may be read."""
+
+    path: str
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return self.path
+
+    def read_bytes(self) -> bytes:
+        try:
+            status = Path(self.path).stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError("not a regular file", where=self.path, fix="point the row at an image file")
+            if status.st_size > MAX_BYTES:
+                raise DataError(
+                    f"{status.st_size} bytes are too many for an image (limit {MAX_BYTES})",
+                    where=self.path,
+                    fix="point the row at an image file",
+                )
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"the image cannot be read ({error.strerror})", where=self.path, fix="restore the file or its rights"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class BytesImage(ImageSource):
+    """The bytes of an image file, in memory."""
+
+    data: bytes
+    name: str = field(default="image bytes", compare=False)
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Base64Image(ImageSource):
+    """Base64 text, bare or as a ``data:`` URI; decoded when the image is read."""
+
+    text: str
+    name: str = field(default="base64 image", compare=False)
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        body = self.text
+        if body[:5].lower() == "data:":
+            head, comma, body = body.partition(",")
+            if not comma or not head.lower().endswith(";base64"):
+                raise DataError(
+                    f"data URI {head[:40]!r} is not base64",
+                    where=self.name,
+                    fix="encode it as data:image/png;base64,...",
+                )
+        try:
+            return base64.b64decode("".join(body.split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise DataError(
+                f"bad base64 ({error})", where=self.name, fix="encode the image again, or remove the row"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class TarImage(ImageSource):
+    """A member of an uncompressed tar: its bytes are read by offset, without unpacking."""
+
+    path: str
+    member: str
+    offset: int
+    size: int
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}::{self.member}"
+
+    def read_bytes(self) -> bytes:
+        if self.size > MAX_BYTES:
+            raise DataError(
+                f"{self.size} bytes are too many for an image (limit {MAX_BYTES})",
+                where=self.where,
+                fix="remove the member",
+            )
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise DataError(
+                f"the tar cannot be read ({error.strerror})", where=self.path, fix="restore the file or its rights"
+            ) from error
+        if len(data) != self.size:
+            raise DataError("the tar ends inside this member", where=self.where, fix="copy the shard again")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class CellImage(ImageSource):
+    """A cell of a Parquet or Arrow file: ``row`` counts from 0, ``index`` is the place in a list, -1 for a scalar."""
+
+    path: str
+    row: int
+    column: str
+    index: int = -1
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return f"{self.path} row {self.row + 1} column {self.column!r}"
+
+    def read_bytes(self) -> bytes:
+        from dataprophet.data.arrow import read_cell
+
+        return read_cell(self.path, self.row, self.column, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlImage(ImageSource):
+    """An image behind http(s). It is fetched each time its bytes are read; built only where the user allowed it."""
+
+    url: str
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return self.url
+
+    def read_bytes(self) -> bytes:
+        from dataprophet.data.fetch import fetch
+
+        return fetch(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryImage(ImageSource):
+    """A PIL image that the caller holds. Its bytes are a PNG of it."""
+
+    image: Image
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return f"{self.image.mode} image of {self.image.size[0]} x {self.image.size[1]} in memory"
+
+    def load(self) -> Image:
+        check_pixels(self.image.size, self.max_pixels, self.where)
+        try:
+            return to_rgb(self.image)
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"cannot be converted to RGB ({error})", where=self.where, fix="pass an RGB image"
+            ) from error
+
+    def read_bytes(self) -> bytes:
+        buffer = BytesIO()
+        self.load().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+
+class LazyImages(Sequence["Image"]):
+    """The images of a sample. The length costs nothing; an index decodes that image; a slice stays lazy.
+
+    Two are equal when their sources are.
+    """
+
+    __slots__ = ("sources",)
+
+    def __init__(self, sources: Iterable[ImageSource]) -> None:
+        self.sources: tuple[ImageSource, ...] = tuple(sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> LazyImages: ...
+    def __getitem__(self, index: int | slice) -> Image | LazyImages:
+        if isinstance(index, slice):
+            return LazyImages(self.sources[index])
+        return self.sources[index].load()
+
+    def __eq__(self, other: object) -> bool:
+        return self.sources == other.sources if isinstance(other, LazyImages) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.sources)
+
+    def __repr__(self) -> str:
+        return f"LazyImages({', '.join(source.where for source in self.sources)})"
+
+
+def image_sources(images: Sequence[Image]) -> tuple[ImageSource, ...]:
+    """The sources behind a sample's images; PIL images held in memory become sources themselves."""
+    if isinstance(images, LazyImages):
+        return images.sources
+    return tuple(MemoryImage(image) for image in images)

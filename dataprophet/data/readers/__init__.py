@@ -1,0 +1,1 @@
+"""One file per format: each turns the rows of a container into conversations."""

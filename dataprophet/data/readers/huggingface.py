@@ -1,0 +1,122 @@
+"""Hugging Face datasets: a ``save_to_disk`` folder, read from its Arrow files, or ``hf:NAME`` through ``datasets``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from dataprophet.data.rows import Row
+from dataprophet.data.tables import opened
+from dataprophet.errors import DataError, MissingDependencyError
+
+PREFIX = "hf:"
+STATE, DICT = "state.json", "dataset_dict.json"
+
+
+def is_saved(folder: str) -> bool:
+    """Whether ``folder`` was written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``."""
+    return any(os.path.isfile(os.path.join(folder, name)) for name in (STATE, DICT))
+
+
+def saved_files(folder: str, split: str | None) -> list[str]:
+    """The Arrow files of a saved dataset, in order.
+
+    Raises:
+        DataError: a damaged state file, no such split, or a split that must be chosen.
+    """
+    if os.path.isfile(os.path.join(folder, DICT)):
+        splits = _strings(_load(os.path.join(folder, DICT)), "splits", folder)
+        if split is None and len(splits) != 1:
+            raise DataError(
+                "the folder holds several splits", where=folder, fix=f"pass split=, one of {', '.join(splits)}"
+            )
+        name = splits[0] if split is None else split
+        if name not in splits:
+            raise DataError(f"no split {name!r}", where=folder, fix=f"choose from {', '.join(splits)}")
+        folder = os.path.join(folder, name)
+    elif split is not None:
+        raise DataError(f"no split {split!r}: the folder holds a single dataset", where=folder, fix="leave split out")
+    path = os.path.join(folder, STATE)
+    state = _load(path)
+    if state.get("_indices_data_files"):
+        raise DataError(
+            "the dataset keeps a list of row indices", where=path, fix="call flatten_indices() and save it again"
+        )
+    entries = state.get("_data_files")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError("names no data files", where=path, fix="save the dataset again")
+    files = [os.path.join(folder, os.path.basename(str(entry.get("filename")))) for entry in entries]
+    for file in files:
+        if not os.path.isfile(file):
+            raise DataError("data file not found", where=file, fix="copy the whole folder")
+    return files
+
+
+def named_rows(name: str, subset: str | None, split: str | None, limit: int | None) -> Iterator[tuple[int, Row]]:
+    """Rows of the dataset that the hub calls ``name``. Images come as bytes or paths, not decoded.
+
+    Raises:
+        MissingDependencyError: the ``datasets`` package is not installed.
+        DataError: it cannot be loaded, or a split must be chosen.
+    """
+    where = f"{PREFIX}{name}"
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the datasets package is needed to load by name", where=where, fix="pip install 'dataprophet[data]'"
+        ) from error
+    if split is None:
+        raise DataError("no split chosen", where=where, fix="pass split=, such as split='train'")
+    try:
+        data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
+        for column, feature in (data.features or {}).items():
+            plain = _undecoded(feature, datasets.Image)
+            if plain is not None:
+                data = data.cast_column(column, plain)
+        yield from enumerate(data, 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"cannot be loaded ({reason})",
+            where=where,
+            fix="check name, subset and split, or save it to disk and pass the folder",
+        ) from error
+
+
+def _undecoded(feature: Any, image: Any) -> Any:
+    """The feature with image decoding switched off, or None where it holds no image."""
+    if isinstance(feature, image):
+        return image(decode=False)
+    if isinstance(feature, list) and len(feature) == 1 and isinstance(feature[0], image):
+        return [image(decode=False)]
+    if isinstance(getattr(feature, "feature", None), image):
+        return type(feature)(image(decode=False))
+    return None
+
+
+def _load(path: str) -> dict[str, Any]:
+    with opened(path) as file:
+        data = file.read()
+    try:
+        document = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"bad JSON ({error})", where=path, fix="save the dataset again") from error
+    if not isinstance(document, dict):
+        raise DataError("not an object", where=path, fix="save the dataset again")
+    return document
+
+
+def _strings(document: dict[str, Any], key: str, folder: str) -> list[str]:
+    names = document.get(key)
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name == os.path.basename(name) for name in names)
+    ):
+        raise DataError(
+            f"{key!r} is not a list of names", where=os.path.join(folder, DICT), fix="save the dataset again"
+        )
+    return names

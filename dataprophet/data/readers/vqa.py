@@ -1,0 +1,106 @@
+"""Plain columns: image(s), question, answer | answers, and options with an index or a letter."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from dataprophet.data.readers.base import Options, first_of
+from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
+from dataprophet.data.sample import Conversation
+
+
+def parse_vqa(row: Row, file: str, number: int, options: Options) -> Conversation:
+    """One row. Options are appended to the question as lettered lines; the answer is the text of the chosen one."""
+    choices = [clean_text(choice, "an option") for choice in as_list(first_of(row, "options", "choices"), "options")]
+    question = clean_text(row.get("question"), "the question")
+    answer = pick_answer(first_of(row, "answer", "answers"))
+    if choices:
+        question, answer = with_options(question, choices), chosen(answer, choices)
+    sources = options.policy.sources(listed(first_of(row, "image", "images")), f"{file} row {number}")
+    messages = [("user", question), ("assistant", clean_text(answer, "the answer"))]
+    return make_conversation(first_of(row, "id", "question_id"), sources, messages, file, number)
+
+
+def with_options(question: str, choices: Sequence[str]) -> str:
+    """The question with a line ``A. text`` for each option, as VLMEvalKit writes them."""
+    if not question:
+        return question
+    lines = (f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
+    return "\n".join([question, *lines])
+
+
+def chosen(answer: Any, choices: Sequence[str]) -> str:
+    """Text of the option that ``answer`` names: an index from 0, a letter, the text itself, or an index as text.
+
+    Raises:
+        BadRow: it names none of them.
+    """
+    if len(choices) > len(ascii_uppercase):
+        raise BadRow("bad_row", f"{len(choices)} options are more than the alphabet", "leave fewer options")
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    text = clean_text(answer, "the answer")
+    index = -1
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        index = answer
+    elif not text:
+        return ""
+    elif len(text) == 1 and text in ascii_uppercase[: len(choices)]:
+        index = ascii_uppercase.index(text)
+    elif text in choices:
+        return text
+    elif text.isascii() and text.isdigit():
+        index = int(text)
+    if not 0 <= index < len(choices):
+        raise BadRow(
+            "bad_answer",
+            f"answer {text[:60]!r} is none of the {len(choices)} options",
+            "give an index from 0, a letter or the text",
+        )
+    return choices[index]
+
+
+def pick_answer(value: Any) -> Any:
+    """The answer itself, or of several the most frequent, the first of them where they tie."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        parsed = _literal(value)
+        value = parsed if isinstance(parsed, list) else value
+    if not isinstance(value, list | tuple):
+        return value
+    answers = [item.get("answer") if isinstance(item, dict) else item for item in value]
+    texts = Counter(text for answer in answers if (text := clean_text(answer, "an answer")))
+    return texts.most_common(1)[0][0] if texts else None
+
+
+def as_list(value: Any, what: str) -> list[Any]:
+    """A list cell, which text tables hold as a Python or JSON literal. None is empty."""
+    if isinstance(value, str) and value.strip():
+        value = _literal(value)
+    if value is None or value == "":
+        return []
+    if isinstance(value, dict):  # {"A": ..., "B": ...}
+        return [value[key] for key in sorted(value)]
+    if not isinstance(value, list | tuple):
+        raise BadRow("bad_row", f"{what} is a {type(value).__name__}, not a list", f"write {what} as a list")
+    return list(value)
+
+
+def listed(value: Any) -> Any:
+    """An image cell; a text cell that holds a list literal becomes the list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        return as_list(value, "images")
+    return value
+
+
+def _literal(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from dataprophet.errors import DataProphetError
 
+MANIFEST = "manifest.json"
+"""File that every output folder holds; a folder without it is never overwritten."""
 
-def _prepare(path: Path, overwrite: bool) -> None:
-    if not overwrite and path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise DataProphetError("already exists", where=str(path), fix="choose another name, or allow overwriting")
+
+def _prepare(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -30,7 +31,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     if final.is_dir():
         raise DataProphetError("is a folder, not a file", where=str(final), fix="name a file")
-    _prepare(final, overwrite=True)
+    _prepare(final)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -49,10 +50,18 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     """A temporary folder beside ``path`` that takes its name when the block ends well, and is removed when it does not.
 
     Raises:
-        DataProphetError: when ``path`` exists and is not an empty folder, unless ``overwrite`` is true.
+        DataProphetError: when ``path`` exists and is not an empty folder, unless ``overwrite`` is true and the folder
+            holds a manifest, so that only what was written here is ever replaced.
     """
     final = Path(path)
-    _prepare(final, overwrite)
+    if final.exists() and not (final.is_dir() and not any(final.iterdir())):
+        if not overwrite:
+            raise DataProphetError("already exists", where=str(final), fix="choose another name, or allow overwriting")
+        if not (final / MANIFEST).is_file():
+            raise DataProphetError(
+                f"holds no {MANIFEST}, so it is not overwritten", where=str(final), fix="choose another name"
+            )
+    _prepare(final)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
     except OSError as error:

@@ -1,0 +1,61 @@
+"""What several commands share: opening data as the arguments say, tables, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dataprophet.data import Dataset, open_dataset
+
+
+def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> Dataset:
+    """Open a dataset as the command's reading arguments say."""
+    return open_dataset(
+        path,
+        format=args.input_format,
+        columns=dict(args.columns) or None,
+        limit=getattr(args, "limit", None),
+        name=name,
+        subset=getattr(args, "subset", None),
+        split=getattr(args, "split", None),
+        image_root=args.image_root,
+        allow_outside=args.allow_outside,
+        allow_urls=args.allow_urls,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, numbers that are not finite as null."""
+    print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Text columns: the first to the left, the others to the right."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    aligned = []
+    for line in lines:
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        aligned.append("  ".join(cells).rstrip())
+    return "\n".join(aligned)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number to so many significant digits; a dash where it is not defined."""
+    return "-" if math.isnan(value) else f"{value:#.{digits}g}".rstrip(".")

@@ -1,0 +1,248 @@
+"""Arguments of every command. Commands import what they need when they run, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module, metadata
+from typing import Any
+
+from dataprophet.features import FIELDS
+
+EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "ids")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of the ``dataprophet`` command."""
+    parser = argparse.ArgumentParser(
+        prog="dataprophet",
+        description="Predict, before any training, which data a multimodal model should be trained on.",
+        epilog="Start with: dataprophet demo",
+    )
+    parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_demo, _doctor, _validate, _profile, _matrix, _rank, _evaluate, _mix):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, module: str, help: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=_Help,
+    )
+    parser.set_defaults(run=_late(module))
+    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
+    return parser
+
+
+def _late(module: str) -> Callable[[argparse.Namespace], int]:
+    def run(args: argparse.Namespace) -> int:
+        return int(import_module(f"dataprophet.cli.{module}").run(args))
+
+    return run
+
+
+def _demo(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "demo",
+        "profile 8 small datasets and 4 benchmarks with a tiny model, rank them, and write a mixture",
+        "dataprophet demo --out demo-output",
+    )
+    parser.add_argument("--out", default="demo-output", metavar="DIR", help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo's folder")
+    parser.add_argument("--budget", type=_count, default=500, metavar="N", help="rows of the mixture")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn datasets and of the mixture")
+
+
+def _doctor(commands: Any) -> None:
+    _command(
+        commands,
+        "doctor",
+        "doctor",
+        "tell what is installed (core, CUDA, Triton, torch, transformers, images) and how to get what is not",
+        "dataprophet doctor",
+    )
+
+
+def _validate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "validate",
+        "validate",
+        "list every row of a dataset that cannot be used, before any model runs",
+        "dataprophet validate chartqa.json",
+    )
+    _dataset_arguments(parser)
+    parser.add_argument("--no-decode", action="store_true", help="do not decode the images")
+
+
+def _profile(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "profile",
+        "profile",
+        "profile a dataset: its perplexity, mean directions and diversity under a frozen model",
+        "dataprophet profile chartqa.json --model OpenGVLab/InternVL3-2B-hf --out chartqa.profile",
+    )
+    _dataset_arguments(parser)
+    parser.add_argument("--model", required=True, help="name, local folder or 'demo'; with --features, a label")
+    parser.add_argument("--out", required=True, metavar="FILE", help="profile to write")
+    parser.add_argument("--name", help="the dataset's name (default: from its path)")
+    parser.add_argument("--features", action="store_true", help="DATASET is a file of precomputed features")
+    parser.add_argument("--seal", action="store_true", help="keep a few megabytes only: the profile no longer merges")
+    parser.add_argument("--clusters", type=_count, default=10, metavar="K", help="clusters of the diversity")
+    parser.add_argument("--sketch-size", type=_count, default=20_000, metavar="N", help="samples for the diversity")
+    parser.add_argument(
+        "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the k-means")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--revision", help="revision of a model from the hub")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def _matrix(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "matrix",
+        "matrix",
+        "score every source for every target, with each factor and its standard error",
+        "dataprophet matrix --source a.profile b.profile --target t.profile --out scores.csv",
+    )
+    parser.add_argument(
+        "--source", nargs="+", action="extend", required=True, metavar="P", help="profiles of the sources"
+    )
+    parser.add_argument(
+        "--target", nargs="+", action="extend", required=True, metavar="P", help="profiles of the targets"
+    )
+    parser.add_argument("--out", required=True, metavar="CSV", help="matrix to write, its factors file beside it")
+    parser.add_argument(
+        "--fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="similarities in the product"
+    )
+    parser.add_argument("--allow-nonpositive", action="store_true", help="leave a score empty instead of stopping")
+
+
+def _rank(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "rank",
+        "rank",
+        "rank the sources for a target, with intervals, and tell which neighbours are not resolved",
+        "dataprophet rank scores.csv --target ChartQA",
+    )
+    parser.add_argument("scores", metavar="SCORES", help="matrix written by `dataprophet matrix`")
+    parser.add_argument("--target", required=True, metavar="T", help="name of the target")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FACTOR",
+        help="leave factors out, such as ISim or perplexity",
+    )
+    parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")
+
+
+def _evaluate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "evaluate",
+        "compare predicted scores with observed gains by Kendall's tau",
+        "dataprophet evaluate predicted.csv observed.csv",
+    )
+    parser.add_argument("predicted", nargs="?", metavar="PREDICTED", help="matrix of scores")
+    parser.add_argument("observed", nargs="?", metavar="OBSERVED", help="matrix of measured gains")
+    parser.add_argument("--published", action="store_true", help="recompute the figures of the paper instead")
+    parser.add_argument("--variant", choices=("a", "b"), default="b", help="tau-a or tau-b")
+    parser.add_argument("--off-diagonal", action="store_true", help="leave out cells of a dataset with itself")
+
+
+def _mix(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "mix",
+        "mix",
+        "write a mixture of the sources for a target, in proportion to their scores and exactly of the budget",
+        "dataprophet mix scores.csv --target ChartQA --budget 20000 --dataset A=a.json B=b.parquet --out mixture",
+    )
+    parser.add_argument("scores", metavar="SCORES", help="matrix written by `dataprophet matrix`")
+    parser.add_argument("--target", required=True, metavar="T", help="name of the target")
+    parser.add_argument("--budget", required=True, type=_count, metavar="N", help="rows in all")
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        action="extend",
+        required=True,
+        type=_pair,
+        metavar="NAME=PATH",
+        help="where each source lies",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--format", choices=EXPORTS, default="llava", help="the trainer's format")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--minimum", type=_count, default=0, metavar="N", help="least rows of every source")
+    parser.add_argument(
+        "--capacity", nargs="+", action="extend", default=[], type=_pair, metavar="NAME=N", help="most rows of a source"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier mixture's folder")
+    _reading_arguments(parser, "--input-format")
+
+
+def _dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="file, folder or hf:NAME")
+    parser.add_argument("--limit", type=_count, metavar="N", help="rows to read")
+    parser.add_argument("--subset", help="dataset of a dataset_info.json, or configuration of a hub dataset")
+    parser.add_argument("--split", help="split of a hub dataset")
+    _reading_arguments(parser, "--format")
+
+
+def _reading_arguments(parser: argparse.ArgumentParser, format_name: str) -> None:
+    parser.add_argument(format_name, dest="input_format", default="auto", help="format of the data")
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_pair,
+        metavar="FIELD=COLUMN",
+        help="columns of a table of VQA rows",
+    )
+    parser.add_argument("--image-root", metavar="DIR", help="folder that image paths are relative to")
+    parser.add_argument("--allow-outside", action="store_true", help="allow image paths outside that folder")
+    parser.add_argument("--allow-urls", action="store_true", help="fetch images from http(s) addresses")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+_count.__name__ = "count"
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value

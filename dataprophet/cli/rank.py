@@ -1,0 +1,61 @@
+"""``dataprophet rank``."""
+
+from __future__ import annotations
+
+import argparse
+
+from dataprophet.cli.common import number, print_json, table
+from dataprophet.matrix import FACTORS, TransferMatrix
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the ranking of a target."""
+    matrix = TransferMatrix.from_csv(args.scores)
+    if args.without:
+        matrix = matrix.without(*args.without)
+    if not args.json:
+        print(rank_table(matrix, args.target, args.level))
+        return 0
+    column = matrix.column(args.target)
+    print_json(
+        {
+            "target": args.target,
+            "level": args.level,
+            "sources": [
+                {
+                    **entry._asdict(),
+                    "factors": {
+                        name: float(part[matrix.sources.index(entry.source), column])
+                        for name, part in matrix.factors.items()
+                    },
+                }
+                for entry in matrix.rank(args.target, level=args.level)
+            ],
+        }
+    )
+    return 0
+
+
+def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
+    """A ranking as text: score, interval, factors, and a mark where a source is not resolved from the next."""
+    column = matrix.column(target)
+    names = [name for name in FACTORS if name in matrix.factors]
+    ranking = matrix.rank(target, level=level)
+    rows = []
+    for place, entry in enumerate(ranking, 1):
+        i = matrix.sources.index(entry.source)
+        interval = f"{number(entry.low)} .. {number(entry.high)}" if matrix.log_error is not None else "-"
+        factors = [number(float(matrix.factors[name][i, column])) for name in names]
+        rows.append([f"{place:>2} {entry.source}", number(entry.score), interval, *factors, _mark(entry.resolved)])
+    head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
+    lines = [table(head, rows)]
+    unresolved = sum(entry.resolved is False for entry in ranking)
+    if unresolved:
+        lines.append(
+            f"~ {unresolved} of {len(ranking) - 1} neighbours not resolved at {level:.0%}: their order may be chance"
+        )
+    return "\n".join(lines)
+
+
+def _mark(resolved: bool | None) -> str:
+    return "~" if resolved is False else ""

@@ -1,0 +1,214 @@
+"""Mixtures: rows of the sources in proportion to their scores, exactly as many as the budget, written for a trainer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprophet.allocation import allocate
+from dataprophet.data import Dataset
+from dataprophet.data.export import write_rows
+from dataprophet.data.sample import Conversation, Problem
+from dataprophet.errors import BudgetError, DataError, MetricError
+from dataprophet.files import MANIFEST, atomic_folder, sha256
+from dataprophet.matrix import TransferMatrix
+
+
+@dataclass
+class Share:
+    """What a mixture takes of one source.
+
+    Attributes:
+        name: the source's name.
+        score: its weight, M(source -> target).
+        factors: factor name -> value.
+        available: rows that can be used.
+        taken: rows in the mixture.
+        left_out: problem code -> rows of the source that could not be used.
+    """
+
+    name: str
+    score: float
+    factors: dict[str, float]
+    available: int
+    taken: int
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Mixture:
+    """What was written: the shares in order of the scores, and the folder's files."""
+
+    target: str
+    budget: int
+    shares: list[Share]
+    folder: Path
+    files: dict[str, str]
+
+
+def mix(
+    scores: TransferMatrix,
+    target: str,
+    budget: int,
+    datasets: Mapping[str, Dataset],
+    out: str | os.PathLike[str],
+    *,
+    format: str = "llava",
+    seed: int = 0,
+    capacity: Sequence[int] | None = None,
+    minimum: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[int], Any] | None = None,
+) -> Mixture:
+    """Allocate a budget of rows over the sources of a target and write them.
+
+    The rows of a source are those whose hash of (seed, source, id) is smallest: a sample without replacement that does
+    not depend on the order of the file. Images of the chosen rows are decoded; a row that fails gives its place to the
+    next one. Written rows are shuffled by the same hash, and their ids are ``<source>/<id>``.
+
+    Args:
+        scores: the matrix.
+        target: the benchmark to mix for.
+        budget: rows in all; a row is a conversation, with all its turns.
+        datasets: source name -> dataset, one for every source of the matrix.
+        out: folder to write; it appears whole or not at all.
+        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset`` or ``ids``.
+        seed: of the sampling.
+        capacity: most rows of each source, in the order of the matrix; never more than it has.
+        minimum: least rows of every source.
+        overwrite: replace an existing folder.
+        progress: called with the number of rows read so far.
+
+    Raises:
+        BudgetError: when the budget cannot be met, naming what is short.
+        DataProphetError: when a dataset is missing or unreadable, or ``out`` exists.
+    """
+    missing = [name for name in scores.sources if name not in datasets]
+    if missing:
+        raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
+    column = scores.column(target)
+    weights = scores.values[:, column]
+    if np.isnan(weights).any():
+        bad = scores.sources[int(np.flatnonzero(np.isnan(weights))[0])]
+        raise MetricError(f"the score of {bad!r} for {target!r} is not defined", fix="leave that source out")
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        pools = [_Pool(name, datasets[name], seed) for name in scores.sources]
+        seen = 0
+        for pool in pools:
+            for _ in pool.scan():
+                seen += 1
+                if progress is not None:
+                    progress(seen)
+        limits = list(capacity) if capacity is not None else [len(pool) for pool in pools]
+        chosen: list[tuple[bytes, Conversation]] = []
+        counts = _allocate(weights, budget, pools, limits, minimum)
+        while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
+            found = [pool.take(int(count)) for pool, count in zip(pools, counts, strict=True)]
+            if all(len(rows) == count for rows, count in zip(found, counts, strict=True)):
+                chosen = sorted((row for rows in found for row in rows), key=lambda row: row[0])
+                break
+            counts = _allocate(weights, budget, pools, limits, minimum)
+        write_rows((row for _, row in chosen), folder / "data", format, name=f"mixture-{target}")
+        for path in sorted((folder / "data").iterdir()):
+            path.rename(folder / path.name)
+        (folder / "data").rmdir()
+        shares = [
+            Share(
+                name=pool.name,
+                score=float(weights[i]),
+                factors={name: float(part[i, column]) for name, part in scores.factors.items()},
+                available=len(pool),
+                taken=int(counts[i]),
+                left_out=dict(sorted(pool.left_out.items())),
+            )
+            for i, pool in enumerate(pools)
+        ]
+        shares.sort(key=lambda share: (-share.score, share.name))
+        files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+        manifest = {
+            "format": format,
+            "target": target,
+            "budget": budget,
+            "seed": seed,
+            "minimum": minimum,
+            "sources": [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares],
+            "rows": [row.id for _, row in chosen],
+            "files": files,
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Mixture(target, budget, shares, Path(out), files)
+
+
+def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
+    """Where a dataset lies, as seen from the mixture's folder, and its fingerprint."""
+    path = os.path.relpath(dataset.path, Path(out)) if dataset.path else ""
+    return {"path": path, "format": dataset.format, "fingerprint": dataset.fingerprint()}
+
+
+class _Pool:
+    """The usable rows of one source, by hash."""
+
+    def __init__(self, name: str, dataset: Dataset, seed: int) -> None:
+        self.name, self.dataset, self.seed = name, dataset, seed
+        self.left_out: dict[str, int] = {}
+        self._hashes: list[bytes] = []
+        self._bad: set[bytes] = set()
+        self._good: dict[bytes, Conversation] = {}
+
+    def __len__(self) -> int:
+        return len(self._hashes) - len(self._bad)
+
+    def _hash(self, row: Conversation) -> bytes:
+        return hashlib.blake2b(f"{self.seed}\0{self.name}\0{row.id}".encode(), digest_size=16).digest()
+
+    def scan(self) -> Iterator[None]:
+        """Read every row once, to know how many there are."""
+        for row in self.dataset.rows():
+            if isinstance(row, Problem):
+                self.left_out[row.code] = self.left_out.get(row.code, 0) + 1
+            else:
+                self._hashes.append(self._hash(row))
+            yield
+        self._hashes.sort()
+
+    def take(self, count: int) -> list[tuple[bytes, Conversation]]:
+        """The first ``count`` rows by hash whose images decode, or all there are when that is fewer."""
+        while True:
+            wanted = [key for key in self._hashes if key not in self._bad][:count]
+            fresh = set(wanted) - self._good.keys()
+            if not fresh:
+                return [(key, replace(self._good[key], id=f"{self.name}/{self._good[key].id}")) for key in wanted]
+            for row in self.dataset.rows():
+                if isinstance(row, Problem) or (key := self._hash(row)) not in fresh:
+                    continue
+                if _decodes(row):
+                    self._good[key] = row
+                else:
+                    self._bad.add(key)
+                    self.left_out["undecodable_image"] = self.left_out.get("undecodable_image", 0) + 1
+
+
+def _decodes(row: Conversation) -> bool:
+    try:
+        for source in row.sources:
+            source.load()
+    except DataError:
+        return False
+    return True
+
+
+def _allocate(
+    weights: NDArray[np.float64], budget: int, pools: Sequence[_Pool], limits: Sequence[int], minimum: int
+) -> NDArray[np.int64]:
+    if len(limits) != len(pools):
+        raise BudgetError(f"{len(limits)} capacities for {len(pools)} sources", fix="give one for each source")
+    room = [min(limit, len(pool)) for limit, pool in zip(limits, pools, strict=True)]
+    return allocate(weights, budget, capacity=room, minimum=minimum, names=[pool.name for pool in pools])

@@ -1,0 +1,314 @@
+"""The metric against its plain definition, and its standard errors against a bootstrap over samples."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dataprophet.errors import MetricError, ProfileError
+from dataprophet.features import Features
+from dataprophet.jackknife import influence, standard_error
+from dataprophet.matrix import FACTORS, TransferMatrix
+from dataprophet.metric import transfer_matrix
+from dataprophet.profiles import Profile, profile
+from dataprophet.sketch import hash_ids
+
+FIELDS = ("question", "answer", "image")
+
+
+def make(name: str, seed: int, n: int = 300, d: int = 8) -> tuple[Features, Profile]:
+    rng = np.random.default_rng(seed)
+    base = 1.0 + 0.3 * rng.standard_normal(d)
+    centres = base + 0.8 * rng.standard_normal((4, d))
+    rows = {
+        field: (centres[rng.integers(4, size=n)] + 0.4 * rng.standard_normal((n, d))).astype(np.float32)
+        for field in FIELDS
+    }
+    features = Features([f"{name}-{i}" for i in range(n)], rng.gamma(2.0, 0.4, n), rows)
+    return features, profile(features, "m", name=name)
+
+
+def units(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+
+
+def test_scores_are_those_of_the_formula() -> None:
+    sources, targets = [make(f"s{i}", i) for i in range(3)], [make(f"t{i}", 10 + i, 200) for i in range(2)]
+    matrix = transfer_matrix([p for _, p in sources], [p for _, p in targets])
+    assert (matrix.sources, matrix.targets) == (["s0", "s1", "s2"], ["t0", "t1"])
+    for i, j in itertools.product(range(3), range(2)):
+        (fs, ps), (ft, _) = sources[i], targets[j]
+        expected = math.exp(fs.nll.mean()) * (ps.silhouette + ps.entropy) / math.exp(ft.nll.mean())
+        for field in FIELDS:
+            pairs = units(fs.embeddings[field]) @ units(ft.embeddings[field]).T  # every pair: the definition
+            assert matrix.factors[f"{field}_similarity"][i, j] == pytest.approx(pairs.mean(), abs=1e-12)
+            expected *= pairs.mean()
+        assert matrix.values[i, j] == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(np.prod(list(matrix.factors.values()), axis=0), matrix.values, rtol=1e-14)
+    assert list(matrix.factors) == list(FACTORS)
+
+
+def test_without_a_factor() -> None:
+    profiles = [make(f"s{i}", i)[1] for i in range(3)]
+    matrix = transfer_matrix(profiles, profiles)
+    for name, part in matrix.factors.items():
+        left = matrix.without(name)
+        np.testing.assert_allclose(left.values, matrix.values / part, rtol=1e-13)
+        assert name not in left.factors
+    both = matrix.without("perplexity")
+    assert set(matrix.factors) - set(both.factors) == {"source_perplexity", "inverse_target_perplexity"}
+    assert matrix.without("ISim") == matrix.without("image_similarity")
+    with pytest.raises(MetricError, match="no factor 'colour'"):
+        matrix.without("colour")
+
+
+def test_rank_orders_by_score_then_name() -> None:
+    matrix = TransferMatrix(["b", "c", "a", "d"], ["t"], np.array([[1.0], [2.0], [1.0], [np.nan]]))
+    assert [entry.source for entry in matrix.rank("t")] == ["c", "a", "b", "d"]
+    source, score, *_ = matrix.rank("t")[0]
+    assert (source, score) == ("c", 2.0)
+    assert all(entry.resolved is None for entry in matrix.rank("t"))
+
+
+def test_jackknife_of_a_mean_is_its_textbook_error() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(64)  # one sample in each group: the plain jackknife, exact for a mean
+    total = x.sum()
+    found = standard_error(influence(np.array(x.mean()), (total - x) / 63, np.ones(64, np.int64)))
+    assert found == pytest.approx(x.std(ddof=1) / 8, rel=1e-12)
+    assert np.isnan(influence(np.array(1.0), np.ones(64), np.eye(1, 64, dtype=np.int64)[0])).all()
+
+
+def bootstrap(
+    source: Features, target: Features, diversity: tuple[NDArray[np.float64], NDArray[np.int64]], draws: int
+) -> dict[str, NDArray[np.float64]]:
+    """Factors of resampled datasets; the clusters are held fixed, as in the jackknife."""
+    rng = np.random.default_rng(11)
+    found: dict[str, list[float]] = {name: [] for name in FACTORS}
+    silhouettes, labels = diversity
+    unit = [{f: units(x.embeddings[f]) for f in FIELDS} for x in (source, target)]
+    for _ in range(draws):
+        a, b = rng.integers(len(source.ids), size=len(source.ids)), rng.integers(len(target.ids), size=len(target.ids))
+        for f in FIELDS:
+            found[f"{f}_similarity"].append(float(unit[0][f][a].mean(0) @ unit[1][f][b].mean(0)))
+        found["source_perplexity"].append(math.exp(source.nll[a].mean()))
+        found["inverse_target_perplexity"].append(math.exp(-target.nll[b].mean()))
+        shares = np.bincount(labels[a], minlength=10) / len(a)
+        entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum() / math.log(10)
+        found["diversity"].append(float(silhouettes[a].mean() + entropy))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def test_standard_errors_agree_with_a_bootstrap() -> None:
+    """Averaged over four pairs of datasets: one jackknife of 64 groups has itself an error of 1/sqrt(2*63) = 9%."""
+    import dataprophet as dp
+
+    ratios: dict[str, list[float]] = {name: [] for name in [*FACTORS, "M"]}
+    for seed in range(4):
+        (fs, ps), (ft, pt) = make("s", 20 + seed, 900), make("t", 40 + seed, 600)
+        matrix = transfer_matrix([ps], [pt])
+        assert ps.sketch is not None
+        z = ps.sketch.z.astype(np.float32)
+        labels = np.asarray(dp.ops.kmeans(z, 10, seed=0).labels)
+        silhouettes = np.asarray(dp.ops.silhouette_samples(z, labels), np.float64)
+        rows = np.argsort(np.argsort(hash_ids(fs.ids)))  # the sketch is in order of the hash, the features are not
+        diversity = silhouettes[rows], labels[rows]
+        drawn = bootstrap(fs, ft, diversity, 600)
+        for name in FACTORS:
+            ratios[name].append(float(matrix.errors[name][0, 0]) / drawn[name].std(ddof=1))
+        logs = np.sum([np.log(values) for values in drawn.values()], axis=0)
+        assert matrix.log_error is not None
+        ratios["M"].append(float(matrix.log_error[0, 0]) / logs.std(ddof=1))
+    for name, values in ratios.items():
+        assert 0.85 < np.mean(values) < 1.15, (name, values)
+
+
+def test_ranking_knows_what_is_not_resolved() -> None:
+    target = make("t", 5, 500)[1]
+    features, twin = make("a", 1, 400)
+    half = Features([f"b{i}" for i in range(400)], features.nll, features.embeddings)
+    near = profile(half, "m", name="b")  # the same numbers under other ids: no true difference
+    shifted = Features([f"c{i}" for i in range(400)], features.nll + 2.0, features.embeddings)
+    far = profile(shifted, "m", name="c")
+    matrix = transfer_matrix([twin, near, far], [target])
+    ranking = matrix.rank("t")
+    assert ranking[0].source == "c"
+    assert ranking[0].resolved is True
+    assert ranking[1].resolved is False
+    assert ranking[2].resolved is None
+    assert all(entry.low < entry.score < entry.high for entry in ranking)
+    wide = matrix.rank("t", level=0.999)[0]
+    assert wide.low < ranking[0].low
+    assert wide.high > ranking[0].high
+
+
+def test_shared_target_cancels_in_the_difference_of_neighbours() -> None:
+    target = make("t", 5, 40)[1]  # a small target: most of the error of M, none of it in the order
+    sources = [make("a", 1, 2000)[1], make("b", 2, 2000)[1]]
+    matrix = transfer_matrix(sources, [target])
+    assert matrix.next_error is not None
+    assert matrix.log_error is not None
+    first = int(matrix.order("t")[0])
+    assert matrix.next_error[first, 0] < matrix.log_error[:, 0].min()
+
+
+def test_a_dataset_with_itself_adds_influences() -> None:
+    """The norm of one mean direction has twice the influence on its square, not root two times."""
+    own = make("a", 1, 500)[1]
+    other = make("b", 1, 500)[1]  # the same numbers, other ids
+    together = transfer_matrix([own], [own]).errors["question_similarity"][0, 0]
+    apart = transfer_matrix([own], [other]).errors["question_similarity"][0, 0]
+    assert together == pytest.approx(apart * math.sqrt(2), rel=0.3)
+    assert together > apart * 1.1
+
+
+def test_csv_round_trip_is_exact(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    profiles = [make(name, i)[1] for i, name in enumerate(["plain", 'quo"te, comma', "größe"])]
+    matrix = transfer_matrix(profiles, profiles[:2])
+    matrix.to_csv(tmp_path / "scores.csv")
+    back = TransferMatrix.from_csv(tmp_path / "scores.csv")
+    assert back == matrix
+    assert back.rank("plain") == matrix.rank("plain")
+    for name in FACTORS:
+        np.testing.assert_array_equal(back.errors[name], matrix.errors[name])
+    assert back.without("ISim") == matrix.without("ISim")
+    first = (tmp_path / "scores.csv").read_bytes(), (tmp_path / "scores.factors.csv").read_bytes()
+    back.to_csv(tmp_path / "scores.csv")
+    assert first == ((tmp_path / "scores.csv").read_bytes(), (tmp_path / "scores.factors.csv").read_bytes())
+    TransferMatrix(matrix.sources, matrix.targets, matrix.values).to_csv(tmp_path / "scores.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]  # no factors file of another matrix stays
+
+
+CORNER = "source\\target"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\nx,1\n", r"row 1: the corner is 'a'"),
+        (f"{CORNER}\nx\n", "holds no scores"),
+        (f"{CORNER},t\n", "holds no scores"),
+        (f"{CORNER},t,u\nx,1\n", "row 2: 2 cells, expected 3"),
+        (f"{CORNER},t\nx,1\n\ny,abc\n", r"row 4, column 't': 'abc' is not a finite number"),
+        (f"{CORNER},t\nx,\n", "'' is not a finite number"),
+        (f"{CORNER},t\nx,inf\n", "'inf' is not a finite number"),
+        (f"{CORNER},t\nx,1\nx,2\n", "source 'x' occurs more than once"),
+        (f"{CORNER},t,t\nx,1,2\n", "target 't' occurs more than once"),
+        (f"{CORNER},t\n,1\n", "row 2: a name is empty"),
+    ],
+)
+def test_bad_matrix_files(tmp_path, text: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    with pytest.raises(MetricError, match=message) as caught:
+        TransferMatrix.from_csv(path)
+    assert "scores.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_matrix_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(MetricError, match=r"absent\.csv: cannot be read"):
+        TransferMatrix.from_csv(tmp_path / "absent.csv")
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(MetricError, match="not UTF-8"):
+        TransferMatrix.from_csv(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("score,", "points,", 1), "column 'score' is missing"),
+        (lambda text: text.replace("t,1,", "other,1,", 1), "not in the matrix"),
+        (lambda text: text.replace(text.splitlines()[1].split(",")[3], "0.5", 1), "scores differ"),
+        (lambda text: text.rstrip().rsplit(",", 1)[0] + "\n", "cells, expected"),
+    ],
+)
+def test_a_factors_file_of_another_matrix_is_refused(tmp_path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    transfer_matrix([make("a", 1)[1], make("b", 2)[1]], [make("t", 3)[1]]).to_csv(tmp_path / "scores.csv")
+    path = tmp_path / "scores.factors.csv"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(MetricError, match=message):
+        TransferMatrix.from_csv(tmp_path / "scores.csv")
+
+
+def opposite(name: str) -> Profile:
+    features, _ = make(name, 1)
+    features.embeddings = {**features.embeddings, "answer": -features.embeddings["answer"]}
+    return profile(features, "m", name=name)
+
+
+def imageless(name: str) -> Profile:
+    features, _ = make(name, 1)
+    features.embeddings = {f: rows for f, rows in features.embeddings.items() if f != "image"}
+    return profile(features, "m", name=name)
+
+
+def test_factors_that_are_not_positive_are_named() -> None:
+    good, bad = make("good", 2)[1], opposite("bad")
+    with pytest.raises(MetricError, match=r"'bad' -> 'good': ASim is -0\.\d+, not positive") as caught:
+        transfer_matrix([good, bad], [good])
+    assert "\n" not in str(caught.value)
+    matrix = transfer_matrix([bad, good], [good], allow_nonpositive=True)
+    assert np.isnan(matrix.values[0, 0])
+    assert [entry.source for entry in matrix.rank("good")] == ["good", "bad"]
+    with pytest.raises(MetricError, match="no score for target 'good' is defined"):
+        transfer_matrix([bad], [good], allow_nonpositive=True).rank("good")
+
+
+def test_datasets_without_images() -> None:
+    good, text = make("good", 2)[1], imageless("text")
+    with pytest.raises(MetricError, match="profile 'text': no sample has the field 'image'"):
+        transfer_matrix([text, good], [good])
+    matrix = transfer_matrix([text, good], [good], fields=("question", "answer"))
+    assert "image_similarity" not in matrix.factors
+    assert np.isfinite(matrix.values).all()
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "options", "error", "message"),
+    [
+        ([], ["t"], {}, MetricError, "no sources given"),
+        (["t"], [], {}, MetricError, "no targets given"),
+        (["t", "t"], ["t"], {}, MetricError, "source 't' occurs more than once"),
+        (["t"], ["t"], {"fields": ["colour"]}, MetricError, "unknown field 'colour'"),
+        (["absent"], ["t"], {}, ProfileError, "absent: no such profile"),
+        (["t"], ["foreign"], {}, ProfileError, "profile 'foreign': model differs"),
+    ],
+)
+def test_bad_calls(tmp_path, sources, targets, options, error, message: str) -> None:  # type: ignore[no-untyped-def]
+    known = {"t": make("t", 1)[1], "foreign": profile(make("f", 2)[0], "another", name="foreign")}
+    items = [[known.get(name, tmp_path / name) for name in names] for names in (sources, targets)]
+    with pytest.raises(error, match=message):
+        transfer_matrix(*items, **options)
+
+
+def test_paths_serve_as_profiles(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = make("a", 1)[1]
+    made.save(tmp_path / "a.profile")
+    assert transfer_matrix([tmp_path / "a.profile"], [str(tmp_path / "a.profile")]) == transfer_matrix([made], [made])
+
+
+def test_unknown_target_and_level() -> None:
+    matrix = TransferMatrix(["a"], ["t"], np.ones((1, 1)))
+    with pytest.raises(MetricError, match="no target 'x'; choose among t"):
+        matrix.rank("x")
+    with pytest.raises(MetricError, match="level is 1"):
+        matrix.rank("t", level=1.0)
+    with pytest.raises(MetricError, match=r"values has shape \(2, 1\), expected \(1, 1\)"):
+        TransferMatrix(["a"], ["t"], np.ones((2, 1)))
+
+
+def test_a_matrix_of_a_thousand_profiles_needs_no_errors() -> None:
+    profiles = []
+    for i in range(130):
+        made = make(f"p{i}", 1, 64)[1]
+        profiles.append(made)
+    matrix = transfer_matrix(profiles, profiles)
+    assert matrix.log_error is None
+    assert matrix.rank("p0")[0].resolved is None

@@ -1,0 +1,334 @@
+"""Profiles: merge laws, exact round trips, and sums against their plain definition."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dataprophet as dp
+from dataprophet.errors import DataProphetError, ProfileError
+from dataprophet.features import Features
+from dataprophet.features_file import load_features
+from dataprophet.profiles import Profile, profile
+from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
+
+
+def make_features(n: int, d: int = 6, seed: int = 0, *, text_only: float = 0.0, prefix: str = "s") -> Features:
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((4, d))
+    rows = {name: (centres[rng.integers(4, size=n)] + 0.5 * rng.standard_normal((n, d)) + 1) for name in dp_fields()}
+    present = {name: np.ones(n, bool) for name in rows}
+    present["image"] = rng.random(n) >= text_only
+    rows["image"][~present["image"]] = 0
+    return Features(
+        [f"{prefix}{i}" for i in range(n)],
+        rng.exponential(1.0, n),
+        {name: part.astype(np.float32) for name, part in rows.items()},
+        present,
+        rng.integers(1, 9, n),
+    )
+
+
+def dp_fields() -> tuple[str, ...]:
+    return ("question", "answer", "image")
+
+
+def take(features: Features, rows: list[int]) -> Features:
+    assert features.n_tokens is not None
+    return Features(
+        [features.ids[i] for i in rows],
+        features.nll[rows],
+        {name: part[rows] for name, part in features.embeddings.items()},
+        {name: part[rows] for name, part in features.present.items()},
+        features.n_tokens[rows],
+    )
+
+
+def same_sums(a: Profile, b: Profile) -> None:
+    np.testing.assert_array_equal(a.count, b.count)
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    np.testing.assert_allclose(a.nll_sum, b.nll_sum, rtol=1e-12)
+    for name in dp_fields():
+        np.testing.assert_array_equal(a.field_count[name], b.field_count[name])
+        np.testing.assert_allclose(a.field_sum[name], b.field_sum[name], rtol=1e-12, atol=1e-12)
+    assert a.sketch == b.sketch
+
+
+def test_statistics_are_those_of_the_definition() -> None:
+    features = make_features(300, text_only=0.2)
+    made = profile(features, "m", name="x")
+    assert made.n_samples == 300
+    assert made.n_tokens == int(features.n_tokens.sum())  # type: ignore[union-attr]
+    assert made.mean_nll == pytest.approx(features.nll.mean(), rel=1e-12)
+    assert made.perplexity == pytest.approx(math.exp(features.nll.mean()), rel=1e-12)
+    for name, rows in features.embeddings.items():
+        here = rows[features.present[name]].astype(np.float64)
+        unit = here / np.linalg.norm(here, axis=1, keepdims=True)
+        np.testing.assert_allclose(made.directions[name], unit.mean(0), rtol=1e-12, atol=1e-14)
+    assert made.diversity == pytest.approx(made.silhouette + made.entropy)
+
+
+def test_diversity_is_scikit_learns_on_the_same_labels() -> None:
+    from sklearn.metrics import silhouette_score
+
+    made = profile(make_features(400), "m", name="x")
+    assert made.sketch is not None
+    z = made.sketch.z.astype(np.float32)
+    labels = np.asarray(dp.ops.kmeans(z, 10, seed=0).labels)
+    shares = np.bincount(labels, minlength=10) / 400
+    assert made.silhouette == pytest.approx(silhouette_score(z.astype(np.float64), labels), abs=2e-6)
+    assert made.entropy == pytest.approx(-(shares[shares > 0] * np.log(shares[shares > 0])).sum() / np.log(10))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(list(range(120))), st.lists(st.integers(0, 120), max_size=4))
+def test_any_order_and_split_gives_the_same_profile(order: list[int], cuts: list[int]) -> None:
+    features = make_features(120, text_only=0.3)
+    whole = Profile.empty("x", "m", sketch_size=40)
+    whole.update(features)
+    edges = [0, *sorted(cuts), 120]
+    parts = []
+    for a, b in zip(edges, edges[1:], strict=False):
+        part = Profile.empty("x", "m", sketch_size=40)
+        part.update(take(features, order[a:b]))
+        parts.append(part)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    same_sums(total, whole)
+    assert total.diversity == whole.diversity
+
+
+def test_merging_is_commutative_and_associative_in_the_sketch() -> None:
+    a, b, c = (profile(make_features(80, seed=i, prefix=f"{i}-"), "m", name="x", sketch_size=50) for i in range(3))
+    same_sums((a + b) + c, a + (b + c))
+    same_sums(a + b, b + a)
+
+
+def test_repeated_ids_do_not_make_the_sketch_depend_on_order() -> None:
+    features = make_features(60)
+    features.ids = [f"s{i % 20}" for i in range(60)]
+    whole = profile(features, "m", name="x", sketch_size=30)
+    back = profile(take(features, list(range(59, -1, -1))), "m", name="x", sketch_size=30)
+    same_sums(whole, back)
+
+
+def test_sketch_is_a_uniform_sample_and_groups_are_even() -> None:
+    hashes = hash_ids([f"id-{i}" for i in range(64_000)])
+    counts = np.bincount(groups_of(hashes), minlength=N_GROUPS)
+    assert abs(counts - 1000).max() < 160  # five standard deviations of a binomial
+    smallest = np.sort(hashes)[:6400]
+    assert smallest[-1] / 2**64 == pytest.approx(0.1, rel=0.06)
+    low = np.bincount(groups_of(smallest), minlength=N_GROUPS)
+    assert abs(low - 100).max() < 55  # the sketch does not favour a group
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_saving_is_exact(tmp_path, sealed: bool) -> None:  # type: ignore[no-untyped-def]
+    made = profile(make_features(200, text_only=0.1), "m", name="größe", sketch_size=90)
+    if sealed:
+        made = made.seal()
+    made.save(tmp_path / "a.profile")
+    back = Profile.load(tmp_path / "a.profile")
+    assert back == made
+    assert back.diversity == made.diversity
+    assert back.fingerprint == made.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["a.profile"]
+    Profile.load(tmp_path / "a.profile").save(tmp_path / "b.profile")
+    assert (tmp_path / "a.profile").read_bytes() == (tmp_path / "b.profile").read_bytes()
+
+
+def test_equality_sees_a_single_bit() -> None:
+    a, b = (profile(make_features(50), "m", name="x") for _ in range(2))
+    assert a == b
+    b.nll_sum[3] = np.nextafter(b.nll_sum[3], 9)
+    assert a != b
+
+
+def test_sealed_profiles_are_small_and_do_not_merge(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = profile(make_features(3000, d=64), "m", name="x")
+    sealed = made.seal()
+    made.save(tmp_path / "a")
+    sealed.save(tmp_path / "b")
+    assert (tmp_path / "b").stat().st_size < (tmp_path / "a").stat().st_size - 3000 * 64 * 2
+    with pytest.raises(ProfileError, match="sealed and no longer merges"):
+        _ = sealed + made
+    with pytest.raises(ProfileError, match="sealed"):
+        sealed.update(make_features(3))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (dict(model="m"), dict(model="other"), "model differs"),
+        (dict(model="m", clusters=4), dict(model="m"), "clusters differs"),
+        (dict(model="m"), dict(model="m", diversity_fields=("question",)), "diversity_fields differs"),
+        (dict(model="m", seed=1), dict(model="m"), "seed differs"),
+    ],
+)
+def test_other_origins_do_not_mix(a: dict, b: dict, message: str) -> None:  # type: ignore[type-arg]
+    left = profile(make_features(40), name="left", **a)
+    right = profile(make_features(40, seed=1), name="right", **b)
+    with pytest.raises(ProfileError, match=message) as caught:
+        _ = left + right
+    assert "'right'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def broken(name: str, row: int, value: float) -> Features:
+    features = make_features(30)
+    if name == "nll":
+        features.nll[row] = value
+    else:
+        features.embeddings[name][row] = value
+    return features
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (broken("nll", 7, math.nan), "sample 's7': nll is not finite in 1 of 30"),
+        (broken("nll", 7, math.inf), "nll is not finite"),
+        (broken("question", 4, math.nan), "sample 's4': question embedding is not finite"),
+        (broken("answer", 4, math.inf), "answer embedding is not finite"),
+        (broken("image", 29, 0.0), "sample 's29': image embedding is zero"),
+        (Features(["a"], np.zeros(2), {"question": np.ones((1, 2), np.float32)}), r"nll has shape \(2,\)"),
+        (Features(["a"], np.zeros(1), {"question": np.ones((2, 2), np.float32)}), "question has shape"),
+        (Features(["a"], np.zeros(1), {"caption": np.ones((1, 2), np.float32)}), "unknown field 'caption'"),
+        (Features(["a"], np.zeros(1), {}), "no embeddings"),
+        (
+            Features(["a"], np.zeros(1), {"question": np.ones((1, 2)), "image": np.ones((1, 3))}),
+            r"of one width, and they are \[2, 3\]",
+        ),
+        (Features([], np.zeros(0), {}), "no sample could be used"),
+    ],
+)
+def test_bad_features(features: Features, message: str) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
+        profile(features, "m", name="x")
+    assert "\n" not in str(caught.value)
+    assert ";" in str(caught.value)  # the fix
+
+
+def test_huge_and_tiny_embeddings_keep_their_direction() -> None:
+    features = make_features(30)
+    plain = profile(features, "m", name="x")
+    features.embeddings["question"] *= np.float32(1e30)
+    features.embeddings["answer"] *= np.float32(1e-30)
+    scaled = profile(features, "m", name="x")
+    for name in dp_fields():
+        np.testing.assert_allclose(scaled.directions[name], plain.directions[name], rtol=1e-5)
+
+
+def test_a_failed_update_leaves_the_profile_as_it_was() -> None:
+    made, same = (profile(make_features(40), "m", name="x") for _ in range(2))
+    with pytest.raises(ProfileError):
+        made.update(broken("answer", 2, math.nan))
+    with pytest.raises(ProfileError, match="7 wide, earlier ones 6"):
+        made.update(make_features(5, d=7))
+    assert made == same
+
+
+def test_too_few_samples_for_the_diversity() -> None:
+    made = profile(make_features(8), "m", name="small")
+    with pytest.raises(ProfileError, match="profile 'small': diversity needs more than 10 different samples"):
+        _ = made.diversity
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order"])
+def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / "x.profile"
+    made = profile(make_features(40), "m", name="x")
+    made.save(path)
+    data, tensors = path.read_bytes(), load_file(path)
+    head = {
+        "dataprophet": json.dumps(
+            {"format": "dataprophet-profile-1", "name": "x", "model": "m", "settings": made.settings}
+        )
+    }
+    match damage:
+        case "missing":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("hello")
+        case "cut":
+            path.write_bytes(data[:-10])
+        case "other":
+            save_file(tensors, path)
+        case "field":
+            del tensors["image.sum"]
+            save_file(tensors, path, head)
+        case "nan":
+            tensors["nll_sum"][0] = np.nan
+            save_file(tensors, path, head)
+        case "order":
+            tensors["sketch.hashes"] = tensors["sketch.hashes"][::-1].copy()
+            save_file(tensors, path, head)
+    with pytest.raises(ProfileError, match=r"x\.profile: .*; ") as caught:
+        Profile.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
+def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-untyped-def]
+    features = make_features(25, text_only=0.2)
+    path = tmp_path / f"f{suffix}"
+    columns = {"nll": features.nll, "n_tokens": features.n_tokens, "image_present": features.present["image"]}
+    if suffix == ".npz":
+        np.savez(path, id=np.array(features.ids), **columns, **features.embeddings)
+    elif suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        save_file({**columns, **features.embeddings}, path, {"id": json.dumps(features.ids)})
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        vectors = {name: list(part) for name, part in features.embeddings.items()}
+        pq.write_table(pa.table({"id": features.ids, **columns, **vectors}), path)
+    assert profile(load_features(path), "m", name="x") == profile(features, "m", name="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("nll"), "column 'nll' is missing"),
+        (lambda c: c.update(id=np.array(["a"] * 5)), "id 'a' occurs twice"),
+        (lambda c: c.update(id=np.array(["a"])), "1 ids and 5 rows"),
+        (lambda c: c.update(question=np.ones(5)), r"column 'question' is float64 \(5,\)"),
+        (lambda c: c.update(nll=np.array(list("abcde"))), "column 'nll' is"),
+    ],
+)
+def test_bad_feature_files(tmp_path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    columns = {"id": np.array(list("abcde")), "nll": np.ones(5), "question": np.ones((5, 3))}
+    change(columns)
+    np.savez(tmp_path / "f.npz", **columns)
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_features(tmp_path / "f.npz")
+    assert "f.npz" in str(caught.value)
+
+
+def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("f.txt", "absent.npz"):
+        with pytest.raises(DataProphetError, match=name.replace(".", r"\.")):
+            load_features(tmp_path / name)
+    (tmp_path / "f.npz").write_bytes(b"nothing")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_features(tmp_path / "f.npz")
+
+
+def test_profile_says_what_it_needs() -> None:
+    sample = dp.Sample("a", [], "q", "a")
+    with pytest.raises(ProfileError, match="samples need a model"):
+        dp.profile([sample])
+    with pytest.raises(ProfileError, match="holds dict, not samples"):
+        dp.profile([{"id": 1}], "m")  # type: ignore[list-item]

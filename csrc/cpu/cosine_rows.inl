@@ -7,17 +7,32 @@ constexpr int kPanelVectors = kPanel / kLanes;
 constexpr int kTileRows = kLanes == 16 ? 8 : 4;  // accumulators: enough to hide the latency, and they fit in registers
 constexpr std::int64_t kDepth = 256;             // columns summed in fp32 before they join the total
 
+// Columns [start, stop) of a row as floats: in place for fp32, else widened into `buffer`.
+inline const float* widen(const float* row, std::int64_t start, std::int64_t, float*) { return row + start; }
+
+template <class T>
+inline const float* widen(const T* row, std::int64_t start, std::int64_t stop, float* buffer) {
+  std::int64_t j = start;
+  for (; j + kLanes <= stop; j += kLanes) store(buffer + (j - start), load(row + j));
+  for (; j < stop; ++j) buffer[j - start] = load1(row + j);
+  return buffer;
+}
+
 // Dot products of `count` rows with one panel of kPanel directions.
 template <class T, int count>
 inline void dot_panel(const T* const* row, const float* panel, std::int64_t d, float* dots) {
   Vector total[count][kPanelVectors] = {};
   for (std::int64_t start = 0; start < d; start += kDepth) {
     const std::int64_t stop = start + kDepth < d ? start + kDepth : d;
+    float buffer[count][kDepth];
+    const float* x[count];
+    for (int i = 0; i < count; ++i) x[i] = widen(row[i], start, stop, buffer[i]);
     Vector part[count][kPanelVectors] = {};
-    for (std::int64_t j = start; j < stop; ++j) {
+    for (std::int64_t j = 0; j < stop - start; ++j) {
+      const float* directions = panel + (start + j) * kPanel;
       for (int i = 0; i < count; ++i) {
-        const Vector x = splat(load1(row[i] + j));
-        for (int v = 0; v < kPanelVectors; ++v) part[i][v] = x * load(panel + j * kPanel + v * kLanes) + part[i][v];
+        const Vector a = splat(load1(x[i] + j));
+        for (int v = 0; v < kPanelVectors; ++v) part[i][v] = a * load(directions + v * kLanes) + part[i][v];
       }
     }
     for (int i = 0; i < count; ++i) {

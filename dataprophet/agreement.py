@@ -35,17 +35,6 @@ class RankAgreement:
     per_source: dict[str, float]
     variant: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON-ready values."""
-        return {
-            "tau": self.tau,
-            "tau_target": self.tau_target,
-            "tau_source": self.tau_source,
-            "per_target": dict(self.per_target),
-            "per_source": dict(self.per_source),
-            "variant": self.variant,
-        }
-
 
 def kendall_tau(
     predicted: Any, observed: Any, variant: Literal["a", "b"] = "b", *, diagonal: bool = True

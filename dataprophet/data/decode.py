@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import struct
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataprophet.errors import DataError, MissingDependencyError
 
@@ -91,13 +91,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
             f"this Pillow cannot read {kind.suffix} images", where=where, fix="upgrade Pillow, or convert the image"
         ) from error
     try:
-        image: Image = reader(BytesIO(data), f"image{kind.suffix}")
+        image: Image = _quiet(reader)(BytesIO(data), f"image{kind.suffix}")
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
         raise DataError(f"damaged image header ({_reason(error)})", where=where, fix=_REPLACE) from error
     check_pixels(image.size, max_pixels, where)
     try:
         image.load()
-        return to_rgb(_upright(image))
+        return to_rgb(image)
     except Exception as error:
         raise DataError(f"the image cannot be decoded ({_reason(error)})", where=where, fix=_REPLACE) from error
 
@@ -113,12 +113,15 @@ def check_pixels(size: tuple[int, int], max_pixels: int, where: str) -> None:
 
 
 def to_rgb(image: Image) -> Image:
-    """An 8-bit RGB copy of a PIL image of any mode; alpha is composited on white, 16 bits keep their upper 8."""
+    """An 8-bit RGB copy of a PIL image of any mode, upright: alpha composited on white, of 16 bits the upper 8.
+
+    Raises:
+        ValueError: pixels without a fixed range (32-bit integers and floats).
+    """
     import numpy as np
     from PIL import Image as module
 
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy() if type(image) is module.Image else module.frombytes("RGB", image.size, image.tobytes())
+    image = _upright(image)
     if image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 0xFFFF):
@@ -129,7 +132,9 @@ def to_rgb(image: Image) -> Image:
     elif image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = module.alpha_composite(module.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    image.info = {}  # the orientation is applied, the palette and profile are used up
+    return image
 
 
 def _kind(data: bytes) -> _Kind | None:
@@ -137,6 +142,11 @@ def _kind(data: bytes) -> _Kind | None:
         if data[kind.offset : kind.offset + len(kind.magic)] == kind.magic:
             return kind
     return None
+
+
+def _quiet(reader: Any) -> Any:
+    """The JPEG reader looks for the resolution in EXIF, and warns when that is damaged. Nobody asks it for that here."""
+    return type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None}) if reader.format == "JPEG" else reader
 
 
 def _upright(image: Image) -> Image:

@@ -88,7 +88,7 @@ def read_delimited(path: str, delimiter: str) -> Rows:
             if len(set(names)) != len(names):
                 raise DataError(f"two columns have one name in {names}", where=path, fix="rename one of them")
             for cells in reader:
-                if not any(cells):
+                if not cells:
                     continue
                 number += 1
                 if len(cells) != len(names):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.images import BytesImage, CellImage, ImageSource
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError
 
@@ -69,12 +70,11 @@ def validate(dataset: Dataset, *, decode: bool = True) -> ValidationReport:
     report = ValidationReport(dataset.name, dataset.format)
     for row, broken in _decoded(dataset) if decode else ((row, []) for row in dataset.rows()):
         report.rows += 1
-        if isinstance(row, Problem):
-            broken = [row]
-        for problem in broken:
+        found = [row] if isinstance(row, Problem) else broken
+        for problem in found:
             report.problems.append(problem)
             report.counts[problem.code] += 1
-        if isinstance(row, Conversation) and not broken:
+        if isinstance(row, Conversation) and not found:
             report.good += 1
             report.samples += len(row.turns)
             report.images += len(row.sources)
@@ -86,7 +86,10 @@ def _decoded(dataset: Dataset) -> Iterator[tuple[Conversation | Problem, list[Pr
     waiting: deque[tuple[Conversation | Problem, Future[list[Problem]] | None]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for row in dataset.rows():
-            waiting.append((row, pool.submit(_broken_images, row) if isinstance(row, Conversation) else None))
+            if isinstance(row, Conversation):
+                waiting.append((row, pool.submit(_broken_images, row, [_in_order(source) for source in row.sources])))
+            else:
+                waiting.append((row, None))
             if len(waiting) > _AHEAD:
                 yield _finished(waiting)
         while waiting:
@@ -100,9 +103,16 @@ def _finished(
     return row, future.result() if future else []
 
 
-def _broken_images(row: Conversation) -> list[Problem]:
+def _in_order(source: ImageSource) -> ImageSource:
+    """Table cells are cheap to read in file order only, so their bytes are read here, before the threads share rows."""
+    if isinstance(source, CellImage):
+        return BytesImage(source.read_bytes(), source.where, source.max_pixels)
+    return source
+
+
+def _broken_images(row: Conversation, sources: Sequence[ImageSource]) -> list[Problem]:
     problems = []
-    for number, source in enumerate(row.sources, 1):
+    for number, source in enumerate(sources, 1):
         try:
             source.load()
         except DataError as error:

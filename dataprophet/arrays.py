@@ -26,7 +26,7 @@ def as_numpy(values: Any, *, where: str, ndim: int) -> npt.NDArray[Any]:
     """
     array: npt.NDArray[Any]
     if hasattr(values, "detach"):  # torch: on any device, and NumPy has no bfloat16
-        values = values.detach().cpu()
+        values = values.detach().resolve_neg().cpu()
         if str(values.dtype) == "torch.bfloat16":
             values = values.float()
         array = values.numpy()

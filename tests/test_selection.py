@@ -68,6 +68,7 @@ def test_torch_and_dlpack():
             return self.array.__dlpack_device__()
 
     assert select(torch.tensor([1.0, 3.0, 2.0], dtype=torch.bfloat16, requires_grad=True), 2).tolist() == [1, 2]
+    assert select(torch.tensor([1 + 1j, 1 + 3j, 1 + 2j]).conj().imag, 1).tolist() == [0]  # a lazily negated view
     assert select(OnlyDlpack(np.array([1.0, 3.0, 2.0])), 2).tolist() == [1, 2]
 
 

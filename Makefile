@@ -20,7 +20,7 @@ PYTHON_FILES = dataprophet kernels tests benchmarks
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/dataprophet demo --out demo-output
+	$(VENV)/bin/dataprophet demo --out demo-output --overwrite
 
 test: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/pytest

@@ -1,0 +1,48 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+
+# the same examples on every run; no limit of time for one, which a busy machine would break
+settings.register_profile("dataprophet", deadline=None, derandomize=True)
+settings.load_profile("dataprophet")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny random model of a family, built once."""
+    pytest.importorskip("transformers")
+    import tiny_models
+
+    root, made = tmp_path_factory.mktemp("tiny"), {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tiny_models.write(family, root / family)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
+    """A tiny model of a family, loaded through `load_model` in float32 on the CPU, once."""
+    from dataprophet import load_model
+
+    loaded: dict[str, Any] = {}
+
+    def model(family: str) -> Any:
+        if family not in loaded:
+            loaded[family] = load_model(str(tiny_folder(family)), device="cpu", batch_tokens=1024)
+        return loaded[family]
+
+    return model

@@ -25,7 +25,7 @@ _COPY = "copy the file again; it is cut short or damaged"
 def arrow_columns(path: str) -> list[str]:
     """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
     try:
-        if path.endswith(".parquet"):
+        if path.lower().endswith(".parquet"):
             with pq.ParquetFile(path) as file:
                 return list(file.schema_arrow.names)
         with pa.memory_map(path) as source:
@@ -113,7 +113,7 @@ def _skip_limit(batch: Any) -> int:
 
 def _group_start(path: str, row: int) -> int:
     """First row of the row group that holds ``row``; 0 for an Arrow stream, whose batches are mapped, not read."""
-    if not path.endswith(".parquet"):
+    if not path.lower().endswith(".parquet"):
         return 0
     with pq.ParquetFile(path) as file:
         starts = [0]
@@ -124,7 +124,7 @@ def _group_start(path: str, row: int) -> int:
 
 def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
     """Batches of ``columns`` from row ``start`` on, which begins a row group."""
-    if not path.endswith(".parquet"):
+    if not path.lower().endswith(".parquet"):
         with pa.memory_map(path) as source:
             for batch in pa.ipc.open_stream(source):
                 yield batch.select(columns)
@@ -163,9 +163,7 @@ def _column(array: Any, path: str, name: str, start: int, max_pixels: int) -> li
         return values
     out: list[Any] = []
     for row in range(len(array)):
-        (cell,) = _cells(
-            array[row : row + 1] if hasattr(array, "slice") else array, path, name, start + row, max_pixels
-        )
+        (cell,) = _cells(array.slice(row, 1), path, name, start + row, max_pixels)
         out.append(CellImage(path, start + row, name, -1, max_pixels) if isinstance(cell, CellImage) else cell)
     return out
 

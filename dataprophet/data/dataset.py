@@ -191,6 +191,11 @@ def open_dataset(
             )
         entry = read_info(folder, subset)
         files, stem = list_files(entry.path), entry.name
+        inside = os.path.join(os.path.realpath(folder), "")
+        if not allow_outside and not all(os.path.realpath(file).startswith(inside) for file in files):
+            raise DataError(
+                "the data file lies outside the folder", where=entry.path, fix="move it, or pass allow_outside"
+            )
         read = _reader(files, entry.parse, options)
     elif kind == "huggingface":
         files = saved_files(base, split)
@@ -199,7 +204,7 @@ def open_dataset(
         files = list_files(base)
         kind = detect_rows(files, options) if kind == "auto" else kind
         read = _reader_of(kind, files, options)
-    settings = json.dumps([kind, columns, limit, subset, split])
+    settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
     return Dataset(name or stem, given, kind, tuple(files), read, limit, strict, settings=settings)
 
 

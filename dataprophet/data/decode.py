@@ -145,7 +145,7 @@ def _kind(data: bytes) -> _Kind | None:
 
 
 def _quiet(reader: Any) -> Any:
-    """The JPEG reader looks for the resolution in EXIF, and warns when that is damaged. Nobody asks it for that here."""
+    """The JPEG reader looks for the resolution in EXIF, and warns when that is damaged. It is not needed here."""
     return type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None}) if reader.format == "JPEG" else reader
 
 

@@ -27,6 +27,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Base64 of the first bytes of JPEG, PNG, GIF, RIFF (WebP), and the two TIFF orders.
 _BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AK")
 _SHORTEST_BASE64 = 64
+_LONGEST_NAME = 512
 
 
 class BadRow(Exception):
@@ -66,7 +67,8 @@ class ImagePolicy:
         if not isinstance(value, str) or not value.strip():
             raise BadRow("bad_row", f"an image is {_kind(value)}", "give a path, base64 text, or a bytes/path struct")
         text = value.strip()
-        if text[:5].lower() == "data:" or (len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)):
+        known = len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)
+        if known or text[:5].lower() == "data:" or (len(text) > _LONGEST_NAME and "." not in text):
             return Base64Image(text, f"{place} image", self.max_pixels)
         if scheme := _SCHEME.match(text):
             return self._url(text, scheme.group().lower())
@@ -112,7 +114,7 @@ class ImagePolicy:
 
 
 def clean_text(value: Any, what: str) -> str:
-    """Text without surrounding white space; numbers are written out. None becomes empty."""
+    """Text without surrounding white space; numbers are written out, booleans become yes and no, None is empty."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -227,6 +229,12 @@ def make_conversation(
     value_id: Any, sources: Sequence[ImageSource], messages: Sequence[tuple[str, str]], file: str, row: int
 ) -> Conversation:
     """Assemble and check a row."""
+    for _, text in messages:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = "the text holds half of a surrogate pair"
+            raise BadRow("bad_encoding", message, "save the file as UTF-8 again from its source") from None
     return Conversation(row_id(value_id, file, row), tuple(sources), make_turns(messages, len(sources)), file, row)
 
 

@@ -31,6 +31,7 @@ COLUMNS = (
 )
 """Names that a ``columns`` mapping may give, each to a column of the file (or to ``=text``, the same for every row)."""
 
+_RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
 _ALIASES = ("question_id", "choices", "hint", "index", "image_path", *"ABCDEFGHIJ")
 
 
@@ -52,6 +53,8 @@ class Options:
             return row
         out = dict(row)
         for name, column in self.columns.items():
+            if (rival := _RIVALS.get(name)) and rival not in self.columns:
+                out.pop(rival, None)
             if column.startswith("="):
                 out[name] = column[1:]
             elif column in row:

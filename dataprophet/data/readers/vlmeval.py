@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from dataprophet.data.readers.base import Options, first_of, parse_row, read_rows
-from dataprophet.data.readers.vqa import chosen, listed, pick_answer, with_options
+from dataprophet.data.readers.vqa import chosen, listed, pick_answer, string_list, with_options
 from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation, Problem
 
@@ -36,7 +36,7 @@ def parse_vlmeval(row: Row, file: str, number: int, options: Options) -> Convers
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices)
     else:
-        answer = clean_text(pick_answer(answer), "the answer")
+        answer = clean_text(pick_answer(string_list(answer)), "the answer")
     image = first_of(row, "image", "images")
     if (
         isinstance(image, str)

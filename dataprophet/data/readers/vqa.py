@@ -18,7 +18,11 @@ def parse_vqa(row: Row, file: str, number: int, options: Options) -> Conversatio
     """One row. Options are appended to the question as lettered lines; the answer is the text of the chosen one."""
     choices = [clean_text(choice, "an option") for choice in as_list(first_of(row, "options", "choices"), "options")]
     question = clean_text(row.get("question"), "the question")
-    answer = pick_answer(first_of(row, "answer", "answers"))
+    answer = row.get("answer")
+    if answer is None:
+        answer = pick_answer(string_list(row.get("answers")))
+    elif not isinstance(answer, str):
+        answer = pick_answer(answer)
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices)
     sources = options.policy.sources(listed(first_of(row, "image", "images")), f"{file} row {number}")
@@ -67,9 +71,6 @@ def chosen(answer: Any, choices: Sequence[str]) -> str:
 
 def pick_answer(value: Any) -> Any:
     """The answer itself, or of several the most frequent, the first of them where they tie."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        parsed = _literal(value)
-        value = parsed if isinstance(parsed, list) else value
     if not isinstance(value, list | tuple):
         return value
     answers = [item.get("answer") if isinstance(item, dict) else item for item in value]
@@ -77,10 +78,19 @@ def pick_answer(value: Any) -> Any:
     return texts.most_common(1)[0][0] if texts else None
 
 
+def string_list(value: Any) -> Any:
+    """Text that is the literal of a list of strings, as text tables hold ``answers``, becomes the list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        parsed = _literal(value.strip())
+        if isinstance(parsed, list) and parsed and all(isinstance(item, str) for item in parsed):
+            return parsed
+    return value
+
+
 def as_list(value: Any, what: str) -> list[Any]:
     """A list cell, which text tables hold as a Python or JSON literal. None is empty."""
     if isinstance(value, str) and value.strip():
-        value = _literal(value)
+        value = _literal(value.strip())
     if value is None or value == "":
         return []
     if isinstance(value, dict):  # {"A": ..., "B": ...}

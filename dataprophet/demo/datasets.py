@@ -45,36 +45,36 @@ class Spec:
 
 
 SOURCES = (
-    Spec("counting", ("count", "exist"), "plain", "plain", "llava", "counting/train.json", turns=2),
+    Spec("counting", ("count", "exist"), "plain", "plain", "llava", "counting/counting.json", turns=2),
     Spec("colours", ("colour",), "dark", "terse", "llamafactory", "colours", turns=3),
-    Spec("places", ("position", "relation"), "noise", "plain", "swift", "places/train.jsonl", turns=2),
-    Spec("signs", ("read",), "plain", "plain", "finevision", "signs/train.parquet", turns=3),
-    Spec("charts", ("height", "compare"), "plain", "terse", "vqa", "charts/train.parquet"),
-    Spec("outlines", ("shape", "colour"), "sketch", "plain", "webdataset", "outlines/train.tar"),
-    Spec("captions", ("describe",), "dark", "chatty", "llava", "captions/train.json"),
+    Spec("places", ("position", "relation"), "noise", "plain", "swift", "places/places.jsonl", turns=2),
+    Spec("signs", ("read",), "plain", "plain", "finevision", "signs/signs.parquet", turns=3),
+    Spec("charts", ("height", "compare"), "plain", "terse", "vqa", "charts/charts.parquet"),
+    Spec("outlines", ("shape", "colour"), "sketch", "plain", "webdataset", "outlines/outlines.tar"),
+    Spec("captions", ("describe",), "dark", "chatty", "llava", "captions/captions.json"),
     Spec(
         "chats",
         ("count", "colour", "shape", "position", "exist", "height", "read"),
         "stripes",
         "chatty",
         "swift",
-        "chats/train.jsonl",
+        "chats/chats.jsonl",
         turns=3,
         variety=True,
     ),
 )
 
 TARGETS = (
-    Spec("count-bench", ("count",), "noise", "plain", "vqa", "count-bench/test.parquet"),
-    Spec("sign-bench", ("read",), "dark", "terse", "vqa-answers", "sign-bench/test.parquet"),
-    Spec("chart-bench", ("height", "compare"), "dark", "plain", "vlmeval", "chart-bench/test.tsv"),
+    Spec("count-bench", ("count",), "noise", "plain", "vqa", "count-bench/count-bench.parquet"),
+    Spec("sign-bench", ("read",), "dark", "terse", "vqa-answers", "sign-bench/sign-bench.parquet"),
+    Spec("chart-bench", ("height", "compare"), "dark", "plain", "vlmeval", "chart-bench/chart-bench.tsv"),
     Spec(
         "scene-bench",
         ("colour", "shape", "position"),
         "plain",
         "plain",
         "vlmeval",
-        "scene-bench/test.tsv",
+        "scene-bench/scene-bench.tsv",
         options=True,
     ),
 )

@@ -1,0 +1,92 @@
+"""The demo: draw datasets, profile them with the tiny model, rank the sources for each benchmark, write a mixture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataprophet.data import Dataset, open_dataset
+from dataprophet.demo.datasets import write_datasets
+from dataprophet.files import MANIFEST, atomic_folder, sha256
+from dataprophet.matrix import TransferMatrix
+from dataprophet.metric import transfer_matrix
+from dataprophet.mixture import Mixture, mix
+from dataprophet.model import load_model
+from dataprophet.profiles import Profile, profile
+from dataprophet.report.heatmap import save_heatmap
+
+SOURCE_SAMPLES = 400
+TARGET_SAMPLES = 200
+
+
+@dataclass
+class Demo:
+    """What the demo found and wrote."""
+
+    folder: Path
+    sources: list[Profile]
+    targets: list[Profile]
+    scores: TransferMatrix
+    mixture: Mixture
+
+
+def run_demo(
+    out: str | os.PathLike[str],
+    *,
+    budget: int = 500,
+    seed: int = 0,
+    source_samples: int = SOURCE_SAMPLES,
+    target_samples: int = TARGET_SAMPLES,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Demo:
+    """Run the main job on drawn data and write datasets, profiles, scores, heatmap and mixture to a folder.
+
+    Args:
+        out: folder to write; it appears whole or not at all.
+        budget: rows of the mixture, for the first benchmark.
+        seed: of the datasets, and of the mixture's sampling.
+        source_samples: samples in each source dataset.
+        target_samples: samples in each benchmark.
+        overwrite: replace an earlier demo.
+        say: called with a line of text when a step is done.
+    """
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        drawn = write_datasets(folder / "datasets", seed=seed, n_source=source_samples, n_target=target_samples)
+        formats = len({written.spec.format for written in (*drawn.sources, *drawn.targets)})
+        say(f"drew {len(drawn.sources)} source datasets and {len(drawn.targets)} benchmarks in {formats} formats")
+        model = load_model("demo", device="cpu", dtype="float32")
+        datasets: dict[str, Dataset] = {}
+        profiles: dict[str, Profile] = {}
+        for written in (*drawn.targets, *drawn.sources):
+            name = written.spec.name
+            datasets[name] = open_dataset(written.path, name=name)
+            made = profiles[name] = profile(datasets[name], model)
+            _ = made.diversity  # kept in the file, so that the matrix need not cluster again
+            made.save(folder / "profiles" / f"{name}.profile")
+            left_out = f", {made.problems.summary()}" if len(made.problems) else ""
+            say(
+                f"profiled {name} ({datasets[name].format}): {made.n_samples} samples, PPL {made.perplexity:.3f}, "
+                f"Sil {made.silhouette:.3f} + H {made.entropy:.3f}{left_out}"
+            )
+        sources = [profiles[written.spec.name] for written in drawn.sources]
+        targets = [profiles[written.spec.name] for written in drawn.targets]
+        scores = transfer_matrix(sources, targets)
+        scores.to_csv(folder / "scores.csv")
+        save_heatmap(scores, folder / "heatmap.png", title="M(source -> target), demo model")
+        mixture = mix(
+            scores,
+            scores.targets[0],
+            budget,
+            {name: datasets[name] for name in scores.sources},
+            folder / "mixture",
+            seed=seed,
+        )
+        mixture.folder = Path(out) / "mixture"
+        files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+        manifest = {"seed": seed, "budget": budget, "model": model.fingerprint, "files": files}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return Demo(Path(out), sources, targets, scores, mixture)

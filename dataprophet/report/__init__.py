@@ -1,0 +1,1 @@
+"""Plots of scores. Needs the extra `report`."""

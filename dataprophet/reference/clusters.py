@@ -136,14 +136,13 @@ def _means(points: Array, labels: Labels, k: int) -> Array:
 
 def _cluster_sums(points: Array, labels: Labels, k: int) -> Array:
     """Sums of the rows of each cluster (k, d), as the product of a one-hot matrix with the rows."""
-    one_hot = np.zeros((k, ROWS))
-    sums: Array = np.zeros((k, points.shape[1]))
+    sums: Array = np.zeros((points.shape[1], k))
     for start in range(0, len(points), ROWS):
         part = labels[start : start + ROWS]
-        one_hot[:] = 0.0
-        one_hot[part, np.arange(len(part))] = 1.0
-        sums += product(one_hot[:, : len(part)], points[start : start + ROWS])
-    return sums
+        one_hot = np.zeros((len(part), k))
+        one_hot[np.arange(len(part)), part] = 1.0
+        sums += product(points[start : start + ROWS].T, one_hot)
+    return np.ascontiguousarray(sums.T)
 
 
 def silhouette_samples(

@@ -301,7 +301,7 @@ _BUILDERS = {
 
 
 def write(family: str, folder: Path, *, seed: int = 0) -> Path:
-    """Builds a family and writes it as a model's folder on the hub looks: weights, tokenizer, preprocessor, template."""
+    """Builds a family and writes it the way a folder on the hub looks: weights, tokenizer, preprocessor, template."""
     torchvision = importlib.util.find_spec("torchvision") is not None
     parts = _BUILDERS[family]()
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,15 +56,17 @@ class Encoder:
         extra: dict[str, Any] = self._special_tokens(text[0])
         if self.chat.uses_suffix:
             extra["suffix"] = [item.answer for item in rendered]
-        encoded = self.processor(
-            text=text,
-            images=[list(group) for group in images] if images[0] else None,
-            return_tensors="pt",
-            padding=True,
-            padding_side=self.padding_side,
-            text_kwargs={"return_offsets_mapping": True},
-            **extra,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's processor makes NumPy warn of torch
+            encoded = self.processor(
+                text=text,
+                images=[list(group) for group in images] if images[0] else None,
+                return_tensors="pt",
+                padding=True,
+                padding_side=self.padding_side,
+                text_kwargs={"return_offsets_mapping": True},
+                **extra,
+            )
         inputs = dict(encoded)
         offsets, labels = inputs.pop("offset_mapping"), inputs.pop("labels", None)
         if self.chat.uses_suffix:

@@ -45,22 +45,32 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
-@contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its name when the block ends well, and is removed when it does not.
+def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """See whether a folder may be written, before any work is done for it.
 
     Raises:
         DataProphetError: when ``path`` exists and is not an empty folder, unless ``overwrite`` is true and the folder
             holds a manifest, so that only what was written here is ever replaced.
     """
     final = Path(path)
-    if final.exists() and not (final.is_dir() and not any(final.iterdir())):
+    if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
         if not overwrite:
             raise DataProphetError("already exists", where=str(final), fix="choose another name, or allow overwriting")
         if not (final / MANIFEST).is_file():
             raise DataProphetError(
                 f"holds no {MANIFEST}, so it is not overwritten", where=str(final), fix="choose another name"
             )
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        DataProphetError: as :func:`check_folder`, or when nothing can be written there.
+    """
+    final = Path(path)
+    check_folder(final, overwrite=overwrite)
     _prepare(final)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
@@ -71,11 +81,28 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     try:
         temporary.chmod(0o755)
         yield temporary
-        if final.is_dir():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        _put_in_place(temporary, final)
+    except OSError as error:
+        raise DataProphetError(
+            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    """Rename; a folder cannot replace a full one in one step, so that one steps aside, and back if the rename fails."""
+    if not final.is_dir() or not any(final.iterdir()):
+        os.replace(temporary, final)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
+    os.replace(final, aside)
+    try:
+        os.replace(temporary, final)
+    except OSError:
+        os.replace(aside, final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

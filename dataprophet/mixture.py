@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import BudgetError, DataError, MetricError
-from dataprophet.files import MANIFEST, atomic_folder, sha256
+from dataprophet.files import check_folder
 from dataprophet.matrix import TransferMatrix
 
 
@@ -99,52 +99,47 @@ def mix(
     if np.isnan(weights).any():
         bad = scores.sources[int(np.flatnonzero(np.isnan(weights))[0])]
         raise MetricError(f"the score of {bad!r} for {target!r} is not defined", fix="leave that source out")
-    with atomic_folder(out, overwrite=overwrite) as folder:
-        pools = [_Pool(name, datasets[name], seed) for name in scores.sources]
-        seen = 0
-        for pool in pools:
-            for _ in pool.scan():
-                seen += 1
-                if progress is not None:
-                    progress(seen)
-        limits = list(capacity) if capacity is not None else [len(pool) for pool in pools]
-        chosen: list[tuple[bytes, Conversation]] = []
+    check_folder(out, overwrite=overwrite)
+    pools = [_Pool(name, datasets[name], seed) for name in scores.sources]
+    seen = 0
+    for pool in pools:
+        for _ in pool.scan():
+            seen += 1
+            if progress is not None:
+                progress(seen)
+    limits = list(capacity) if capacity is not None else [len(pool) for pool in pools]
+    chosen: list[tuple[bytes, Conversation]] = []
+    counts = _allocate(weights, budget, pools, limits, minimum)
+    while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
+        found = [pool.take(int(count)) for pool, count in zip(pools, counts, strict=True)]
+        if all(len(rows) == count for rows, count in zip(found, counts, strict=True)):
+            chosen = sorted((row for rows in found for row in rows), key=lambda row: row[0])
+            break
         counts = _allocate(weights, budget, pools, limits, minimum)
-        while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
-            found = [pool.take(int(count)) for pool, count in zip(pools, counts, strict=True)]
-            if all(len(rows) == count for rows, count in zip(found, counts, strict=True)):
-                chosen = sorted((row for rows in found for row in rows), key=lambda row: row[0])
-                break
-            counts = _allocate(weights, budget, pools, limits, minimum)
-        write_rows((row for _, row in chosen), folder / "data", format, name=f"mixture-{target}")
-        for path in sorted((folder / "data").iterdir()):
-            path.rename(folder / path.name)
-        (folder / "data").rmdir()
-        shares = [
-            Share(
-                name=pool.name,
-                score=float(weights[i]),
-                factors={name: float(part[i, column]) for name, part in scores.factors.items()},
-                available=len(pool),
-                taken=int(counts[i]),
-                left_out=dict(sorted(pool.left_out.items())),
-            )
-            for i, pool in enumerate(pools)
-        ]
-        shares.sort(key=lambda share: (-share.score, share.name))
-        files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-        manifest = {
-            "format": format,
-            "target": target,
-            "budget": budget,
-            "seed": seed,
-            "minimum": minimum,
-            "sources": [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares],
-            "rows": [row.id for _, row in chosen],
-            "files": files,
-        }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Mixture(target, budget, shares, Path(out), files)
+    shares = [
+        Share(
+            name=pool.name,
+            score=float(weights[i]),
+            factors={name: float(part[i, column]) for name, part in scores.factors.items()},
+            available=len(pool),
+            taken=int(counts[i]),
+            left_out=dict(sorted(pool.left_out.items())),
+        )
+        for i, pool in enumerate(pools)
+    ]
+    shares.sort(key=lambda share: (-share.score, share.name))
+    manifest = {
+        "target": target,
+        "budget": budget,
+        "seed": seed,
+        "minimum": minimum,
+        "sources": [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares],
+        "ids": [row.id for _, row in chosen],
+    }
+    rows = (row for _, row in chosen)
+    name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
+    written = write_rows(rows, out, format, name=name, overwrite=overwrite, manifest=manifest)
+    return Mixture(target, budget, shares, Path(out), written.files)
 
 
 def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+# The repository root off sys.path: there ./dataprophet has no compiled core, and ./kernels would be taken for Hugging
+# Face's package of that name, which transformers looks for.
+_ROOT = Path(__file__).resolve().parents[1]
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
+
+# Read when torch and transformers are imported. One thread: the models are tiny, and threads would only wait.
+for _name, _value in {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}.items():
+    os.environ.setdefault(_name, _value)
 
 # the same examples on every run; no limit of time for one, which a busy machine would break
 settings.register_profile("dataprophet", deadline=None, derandomize=True)

@@ -24,7 +24,7 @@ from dataprophet.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlavaForConditionalGeneration
+    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 STEPS = 1800
 ROWS = 20
@@ -32,14 +32,18 @@ MATRIX_RATE, OTHER_RATE = 6e-3, 2e-3
 WARM_UP = 40
 
 
-def train(out: Path, *, seed: int = 0, steps: int = STEPS, items: int = 200) -> dict[str, Any]:
-    """Train from scratch, evaluate on held-out scenes, and write weights, processor and recipe to a folder.
+def train(
+    out: Path, *, seed: int = 0, steps: int = STEPS, items: int = 200, start: Path | None = None, rate: float = 1.0
+) -> dict[str, Any]:
+    """Train, evaluate on held-out scenes, and write weights, processor and recipe to a folder.
 
     Args:
         out: folder to write; made where it is missing.
         seed: fixes the tokenizer, the initial weights and every scene.
         steps: optimiser steps of `ROWS` pictures each.
         items: held-out questions per task, style and phrasing group.
+        start: folder that an earlier run wrote; its weights are trained further, with a fresh optimiser.
+        rate: factor on the learning rates.
 
     Returns:
         The recipe, as written.
@@ -55,8 +59,7 @@ def train(out: Path, *, seed: int = 0, steps: int = STEPS, items: int = 200) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tokenizer = build_tokenizer(seed)
-        model = build_model(tokenizer, seed)
+        tokenizer, model, stages = _begin(seed, start)
         batcher = Batcher(tokenizer)
         rng = random.Random(f"train/{seed}")
         matrices, others = _split(model)
@@ -66,9 +69,9 @@ def train(out: Path, *, seed: int = 0, steps: int = STEPS, items: int = 200) -> 
         ]
         smooth = 0.0
         for step in range(steps):
-            share = min(1.0, (step + 1) / WARM_UP) * (1 - 0.97 * step / steps)
-            for optimiser, rate in zip(optimisers, (MATRIX_RATE, OTHER_RATE), strict=True):
-                optimiser.param_groups[0]["lr"] = rate * share
+            share = rate * min(1.0, (step + 1) / WARM_UP) * (1 - 0.97 * step / steps)
+            for optimiser, top in zip(optimisers, (MATRIX_RATE, OTHER_RATE), strict=True):
+                optimiser.param_groups[0]["lr"] = top * share
                 optimiser.zero_grad()
             batch = batcher(training_rows(rng, ROWS, batcher))
             loss = torch.nn.functional.cross_entropy(_answer_logits(model, batch), batch.targets)
@@ -81,19 +84,19 @@ def train(out: Path, *, seed: int = 0, steps: int = STEPS, items: int = 200) -> 
                 print(f"step {step + 1} of {steps}, loss {smooth:.4f}", file=sys.stderr, flush=True)
         model.half().float()
         accuracy = evaluate(model, batcher, seed=seed, items=items)
+        stages.append({"seed": seed, "steps": steps, "rate": rate, "final_loss": round(smooth, 4)})
         recipe = {
-            "seed": seed,
-            "steps": steps,
+            "stages": stages,
+            "steps": sum(stage["steps"] for stage in stages),
             "rows_per_step": ROWS,
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "learning_rates": {"matrices (Muon)": MATRIX_RATE, "others (AdamW)": OTHER_RATE},
-            "schedule": f"{WARM_UP} steps of warm-up, then linear to 3%",
+            "schedule": f"each stage: {WARM_UP} steps of warm-up, then linear to 3%",
             "mixture": {
                 "kinds": batches.KIND_WEIGHTS,
                 "styles": batches.STYLE_WEIGHTS,
                 "phrasings": batches.PHRASING_WEIGHTS,
             },
-            "final_loss": round(smooth, 4),
             "accuracy": accuracy,
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }
@@ -163,6 +166,21 @@ def _split(model: LlavaForConditionalGeneration) -> tuple[list[torch.nn.Paramete
     return groups[True], groups[False]
 
 
+def _begin(
+    seed: int, start: Path | None
+) -> tuple[PreTrainedTokenizerFast, LlavaForConditionalGeneration, list[dict[str, Any]]]:
+    """Tokenizer, model and the stages of training it has had."""
+    import torch
+    from transformers import AutoTokenizer, LlavaForConditionalGeneration
+
+    if start is None:
+        tokenizer = build_tokenizer(seed)
+        return tokenizer, build_model(tokenizer, seed), []
+    stages = json.loads((start / "recipe.json").read_text(encoding="utf-8"))["stages"]
+    model = LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32, local_files_only=True)
+    return AutoTokenizer.from_pretrained(start, local_files_only=True), model.train(), stages
+
+
 def _save(out: Path, model: LlavaForConditionalGeneration, batcher: Batcher, recipe: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
@@ -178,8 +196,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help=f"optimiser steps (default {STEPS})")
+    parser.add_argument("--start", type=Path, help="folder of an earlier run to train further")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     options = parser.parse_args(arguments)
-    recipe = train(options.out, seed=options.seed, steps=options.steps)
+    recipe = train(options.out, seed=options.seed, steps=options.steps, start=options.start, rate=options.rate)
     print(json.dumps(recipe["accuracy"], indent=2))
 
 

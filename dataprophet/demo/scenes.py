@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dataprophet.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
@@ -117,8 +119,17 @@ def make_scene(rng: random.Random, kind: str, style: str) -> Scene:
 
 
 def draw(scene: Scene) -> Image:
-    """The picture of a scene: RGB, `SIZE` x `SIZE`, the same pixels for the same scene."""
-    from PIL import Image, ImageDraw
+    """The picture of a scene: RGB, `SIZE` x `SIZE`, the same pixels for the same scene.
+
+    Raises:
+        MissingDependencyError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        raise MissingDependencyError(
+            "drawing needs Pillow", where="dataprophet.demo", fix="pip install 'dataprophet[model]'"
+        ) from error
 
     rng = random.Random(scene.seed)
     image = Image.fromarray(_background(rng, scene.style))

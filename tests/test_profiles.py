@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -93,7 +94,7 @@ def test_any_order_and_split_gives_the_same_profile(order: list[int], cuts: list
     whole.update(features)
     edges = [0, *sorted(cuts), 120]
     parts = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         part = Profile.empty("x", "m", sketch_size=40)
         part.update(take(features, order[a:b]))
         parts.append(part)
@@ -165,10 +166,10 @@ def test_sealed_profiles_are_small_and_do_not_merge(tmp_path) -> None:  # type: 
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (dict(model="m"), dict(model="other"), "model differs"),
-        (dict(model="m", clusters=4), dict(model="m"), "clusters differs"),
-        (dict(model="m"), dict(model="m", diversity_fields=("question",)), "diversity_fields differs"),
-        (dict(model="m", seed=1), dict(model="m"), "seed differs"),
+        ({"model": "m"}, {"model": "other"}, "model differs"),
+        ({"model": "m", "clusters": 4}, {"model": "m"}, "clusters differs"),
+        ({"model": "m"}, {"model": "m", "diversity_fields": ("question",)}, "diversity_fields differs"),
+        ({"model": "m", "seed": 1}, {"model": "m"}, "seed differs"),
     ],
 )
 def test_other_origins_do_not_mix(a: dict, b: dict, message: str) -> None:  # type: ignore[type-arg]

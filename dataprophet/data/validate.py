@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,8 +60,10 @@ class ValidationReport:
         }
 
 
-def validate(dataset: Dataset, *, decode: bool = True) -> ValidationReport:
-    """Read every row and, unless ``decode`` is off, decode every image.
+def validate(
+    dataset: Dataset, *, decode: bool = True, progress: Callable[[int], Any] | None = None
+) -> ValidationReport:
+    """Read every row and, unless ``decode`` is off, decode every image; ``progress`` is called with the rows done.
 
     Raises:
         DataError: a file as a whole cannot be read.
@@ -70,6 +72,8 @@ def validate(dataset: Dataset, *, decode: bool = True) -> ValidationReport:
     report = ValidationReport(dataset.name, dataset.format)
     for row, broken in _decoded(dataset) if decode else ((row, []) for row in dataset.rows()):
         report.rows += 1
+        if progress is not None:
+            progress(report.rows)
         found = [row] if isinstance(row, Problem) else broken
         for problem in found:
             report.problems.append(problem)

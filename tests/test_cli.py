@@ -1,0 +1,265 @@
+"""The command line, on the demo's own files: results, exit status, errors on one line, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataprophet.cli import build_parser, main
+from dataprophet.published import path as published_path
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from dataprophet.demo.run import run_demo
+
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    run_demo(folder, source_samples=60, target_samples=40, budget=100)
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_demo_leaves_everything_and_the_same_twice(demo: Path, tmp_path: Path) -> None:
+    from dataprophet.demo.run import run_demo
+
+    again = run_demo(tmp_path / "again", source_samples=60, target_samples=40, budget=100)
+    names = {str(path.relative_to(demo)) for path in demo.rglob("*") if path.is_file()}
+    assert {"scores.csv", "scores.factors.csv", "heatmap.png", "manifest.json", "mixture/manifest.json"} <= names
+    assert len([name for name in names if name.startswith("profiles/")]) == 12
+    for name in names:
+        assert (demo / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+    assert len(again.scores.sources) == 8
+    assert len(again.scores.targets) == 4
+    assert sum(share.taken for share in again.mixture.shares) == 100
+
+
+def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_path: Path, run: Run) -> None:
+    manifest = json.loads((demo / "datasets" / "manifest.json").read_text())
+    paths = {entry["name"]: demo / "datasets" / entry["path"] for entry in manifest["datasets"]}
+    names = ["counting", "signs", "count-bench"]
+    for name in names:
+        out = tmp_path / f"{name}.profile"
+        status, text, _ = run("profile", paths[name], "--model", "demo", "--name", name, "--out", out)
+        assert status == 0
+        assert "PPL" in text
+        assert out.read_bytes() == (demo / "profiles" / f"{name}.profile").read_bytes()
+    scores = tmp_path / "scores.csv"
+    profiles = [tmp_path / f"{name}.profile" for name in names]
+    status, text, _ = run("matrix", "--source", *profiles[:2], "--target", profiles[2], "--out", scores, "--json")
+    assert status == 0
+    assert json.loads(text)["sources"] == ["counting", "signs"]
+    status, text, _ = run("rank", scores, "--target", "count-bench", "--json")
+    ranking = json.loads(text)["sources"]
+    assert [set(entry["factors"]) for entry in ranking] == [set(ranking[0]["factors"])] * 2
+    assert ranking[0]["score"] > ranking[1]["score"]
+    assert ranking[0]["low"] < ranking[0]["score"] < ranking[0]["high"]
+    status, text, _ = run("rank", scores, "--target", "count-bench", "--without", "perplexity", "ISim")
+    assert status == 0
+    assert "ISim" not in text
+    data = [f"{name}={paths[name]}" for name in names[:2]]
+    words = ["mix", scores, "--target", "count-bench", "--budget", "21", "--dataset", *data, "--out", tmp_path / "mix"]
+    status, text, _ = run(*words, "--format", "swift", "--json")
+    assert status == 0
+    assert sum(share["taken"] for share in json.loads(text)["sources"]) == 21
+    assert len((tmp_path / "mix" / "mixture-count-bench.jsonl").read_text().splitlines()) == 21
+
+
+def test_validate_lists_bad_rows(tmp_path: Path, run: Run) -> None:
+    talk = [{"from": "human", "value": "q?"}, {"from": "gpt", "value": ""}]
+    good = [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "a"}]
+    rows = [{"id": 1, "conversations": good}, {"id": 2, "conversations": talk}, {"id": 1, "conversations": good}]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    status, out, _ = run("validate", tmp_path / "x.json")
+    assert status == 1
+    assert "x.json row 2 (id 2)" in out
+    assert "x.json row 3 (id 1)" in out
+    assert "1 of 3 rows good" in out
+    status, out, _ = run("validate", tmp_path / "x.json", "--json")
+    assert status == 1
+    assert json.loads(out)["counts"] == {"duplicate_id": 1, "empty_answer": 1}
+    (tmp_path / "y.json").write_text(json.dumps(rows[:1]))
+    status, out, _ = run("validate", tmp_path / "y.json")
+    assert status == 0
+    assert "no problems" in out
+
+
+def test_bad_rows_are_left_out_of_a_profile_and_reported_once(demo: Path, tmp_path: Path, run: Run) -> None:
+    rows = json.loads((demo / "datasets" / "captions" / "captions.json").read_text())
+    del rows[0]["conversations"][1]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    words = ["--model", "demo", "--out", tmp_path / "x.profile", "--image-root", demo / "datasets" / "captions"]
+    status, out, err = run("profile", tmp_path / "x.json", *words)
+    assert status == 0
+    assert f"{len(rows) - 1} samples" in out
+    assert len(err.splitlines()) == 2  # the row, and the summary
+    assert "x.json row 1" in err
+    assert "1 left out" in err
+
+
+def test_precomputed_features_need_no_model(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("s", "t"):
+        vectors = {f: rng.standard_normal((80, 5)) + 2 for f in ("question", "answer", "image")}
+        np.savez(tmp_path / f"{name}.npz", nll=rng.random(80), **vectors)
+        words = ["--features", "--model", "clip-l", "--out", tmp_path / f"{name}.profile", "--seal", "--json"]
+        status, out, _ = run("profile", tmp_path / f"{name}.npz", *words)
+        assert status == 0
+        assert json.loads(out)["n_samples"] == 80
+    profiles = [tmp_path / f"{name}.profile" for name in "st"]
+    status, out, _ = run("matrix", "--source", profiles[0], "--target", profiles[1], "--out", tmp_path / "m.csv")
+    assert status == 0
+    assert "source\\target" in out
+
+
+def test_evaluate_gives_the_published_agreement(run: Run) -> None:
+    files = published_path("metric_scores"), published_path("relative_improvement_percent")
+    status, out, _ = run("evaluate", *files, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert set(found) == {"tau", "tau_target", "tau_source", "per_target", "per_source", "variant"}
+    assert round(found["tau_target"], 4) == 0.8641
+    assert round(found["tau_source"], 4) == 0.1301
+    assert len(found["per_target"]) == 14
+    _, out, _ = run("evaluate", *files, "--variant", "a")
+    assert "0.8312 over targets" in out
+    assert "0.1264 over sources" in out
+    _, out, _ = run("evaluate", *files, "--off-diagonal", "--json")
+    assert round(json.loads(out)["tau_target"], 3) == 0.841
+    status, out, _ = run("evaluate", "--published")
+    assert status == 0
+    assert "0.8641" in out
+
+
+def test_doctor_reports(run: Run) -> None:
+    status, out, _ = run("doctor")
+    assert status == 0
+    for word in ("core", "CUDA", "Triton", "torch", "transformers", "Pillow"):
+        assert word.lower() in out.lower(), word
+    status, out, _ = run("doctor", "--json")
+    assert status == 0
+    assert all({"name", "ok"} <= set(check) for check in json.loads(out))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["validate", "{tmp}/absent.json"], "absent.json"),
+        (["validate", "{tmp}/notes.txt"], "notes.txt"),
+        (["profile", "{tmp}/absent.json", "--model", "demo", "--out", "{tmp}/o"], "absent.json"),
+        (["profile", "{demo}/datasets/captions", "--model", "{tmp}/none", "--out", "{tmp}/o"], "none"),
+        (["profile", "{demo}/scores.csv", "--model", "demo", "--out", "{tmp}/o"], "scores.csv"),
+        (["profile", "{tmp}/absent.npz", "--features", "--model", "m", "--out", "{tmp}/o"], "absent.npz"),
+        (["profile", "{demo}/datasets/captions", "--model", "demo", "--device", "gpu", "--out", "{tmp}/o"], "'gpu'"),
+        (["profile", "{demo}/datasets/captions", "--model", "demo", "--dtype", "int3", "--out", "{tmp}/o"], "int3"),
+        (
+            ["profile", "{demo}/datasets/captions", "--model", "demo", "--limit", "5", "--out", "{tmp}/o"],
+            "10 different",
+        ),
+        (["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o"], "no such profile"),
+        (
+            ["matrix", "--source", "{tmp}/notes.txt", "--target", "{tmp}/b", "--out", "{tmp}/o"],
+            "not a readable profile",
+        ),
+        (["rank", "{tmp}/absent.csv", "--target", "t"], "absent.csv"),
+        (["rank", "{demo}/scores.csv", "--target", "t"], "no target 't'"),
+        (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--without", "luck"], "no factor 'luck'"),
+        (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--level", "95"], "level is 95"),
+        (["evaluate", "{demo}/scores.csv"], "needs two matrices"),
+        (["evaluate", "{demo}/scores.csv", "{tmp}/notes.txt"], "notes.txt"),
+        (["mix", "{demo}/scores.csv", "--target", "t", "--budget", "5", "--dataset", "x=y", "--out", "{tmp}/o"], "'x'"),
+        (
+            [
+                *["mix", "{demo}/scores.csv", "--target", "sign-bench", "--budget", "5", "--out", "{tmp}/o"],
+                *["--dataset", "captions={demo}/datasets/captions", "captions={tmp}"],
+            ],
+            "'captions' is given twice",
+        ),
+        (
+            [
+                *["mix", "{demo}/scores.csv", "--target", "sign-bench", "--budget", "5", "--out", "{tmp}/o"],
+                *["--dataset", "captions={demo}/datasets/captions"],
+            ],
+            "no dataset for source 'counting'",
+        ),
+        (["demo", "--out", "{tmp}/notes.txt"], "notes.txt"),
+    ],
+)
+def test_errors_are_one_line_with_a_fix_and_leave_nothing(
+    demo: Path, tmp_path: Path, run: Run, words: list[str], message: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("not a dataset\n")
+    status, out, err = run(*[word.format(tmp=tmp_path, demo=demo) for word in words])
+    assert status == 1
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("dataprophet: error: ")
+    assert "; " in err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mix", "s.csv", "--target", "t", "--budget", "-3", "--dataset", "a=b", "--out", "o"],
+        ["mix", "s.csv", "--target", "t", "--budget", "many", "--dataset", "a=b", "--out", "o"],
+        ["mix", "s.csv", "--target", "t", "--budget", "3", "--dataset", "a", "--out", "o"],
+        ["evaluate", "a", "b", "--variant", "c"],
+        ["profile", "x"],
+        [],
+    ],
+)
+def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("demo", "doctor", "validate", "profile", "matrix", "rank", "evaluate", "mix"):
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+        assert caught.value.code == 0
+        example = " ".join(capsys.readouterr().out.split("example: ")[1].split())
+        assert example.startswith(f"dataprophet {command}")
+        build_parser().parse_args(example.split()[1:])
+
+
+def test_the_installed_command_runs_without_torch_until_it_is_needed() -> None:
+    script = "import sys; sys.modules['torch'] = None; from dataprophet.cli import main; sys.exit(main(sys.argv[1:]))"
+    files = [str(published_path(name)) for name in ("metric_scores", "relative_improvement_percent")]
+    command = [sys.executable, "-c", script, "evaluate", *files, "--json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONSAFEPATH": "1"}
+    )
+    assert round(json.loads(done.stdout)["tau_target"], 4) == 0.8641
+
+
+def test_a_closed_pipe_is_no_crash() -> None:
+    script = "import sys; from dataprophet.cli import main; sys.exit(main(['doctor']))"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate()
+    assert b"Traceback" not in err

@@ -109,7 +109,8 @@ def first_of(row: Row, *names: str) -> object:
 def _known_id(row: Row, options: Options) -> str:
     value = row.get(options.columns.get("id", "id"), first_of(row, "question_id", "index"))
     if isinstance(value, str | int) and not isinstance(value, bool):
-        return clean_text(value, "the id")
+        text = clean_text(value, "the id")
+        return text if text.isprintable() else ""
     return ""
 
 

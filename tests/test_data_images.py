@@ -1,0 +1,380 @@
+"""Images: every kind decodes to RGB, nothing dangerous is opened."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import pickle
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sample_files as files
+from PIL import Image
+
+from dataprophet.data import Dataset, Problem, open_dataset, validate
+from dataprophet.data.decode import decode, image_suffix
+from dataprophet.data.fetch import fetch
+from dataprophet.data.images import Base64Image, BytesImage, FileImage, LazyImages, MemoryImage, UrlImage
+from dataprophet.errors import DataError
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+SQUARE = Image.new("RGB", (8, 8), (250, 10, 20))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [
+        ("JPEG", ".jpg"),
+        ("PNG", ".png"),
+        ("WEBP", ".webp"),
+        ("GIF", ".gif"),
+        ("BMP", ".bmp"),
+        ("TIFF", ".tif"),
+        ("PPM", ".ppm"),
+    ],
+)
+def test_formats(kind: str, suffix: str) -> None:
+    data = encoded(SQUARE, kind)
+    assert image_suffix(data) == suffix
+    image = decode(data)
+    assert (image.mode, image.size) == ("RGB", (8, 8))
+    assert np.abs(np.asarray(image).astype(int) - (250, 10, 20)).max() <= 12
+
+
+def test_modes_become_rgb() -> None:
+    clear = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    clear.putpixel((1, 0), (255, 0, 0, 255))
+    half = Image.new("LA", (1, 1), (0, 128))
+    deep = Image.fromarray(np.array([[0, 0x7FFF, 0xFFFF]], np.uint16))
+    palette = Image.new("P", (1, 1), 0)
+    palette.putpalette([9, 8, 7])
+    cases = [
+        (encoded(clear, "PNG"), [(255, 255, 255), (255, 0, 0)]),
+        (encoded(half, "PNG"), [(127, 127, 127)]),
+        (encoded(deep, "PNG"), [(0, 0, 0), (127, 127, 127), (255, 255, 255)]),
+        (encoded(palette, "PNG"), [(9, 8, 7)]),
+        (encoded(palette, "PNG", transparency=0), [(255, 255, 255)]),
+        (encoded(Image.new("1", (1, 1), 1), "PNG"), [(255, 255, 255)]),
+        (encoded(Image.new("CMYK", (1, 1), (0, 0, 0, 0)), "TIFF"), [(255, 255, 255)]),
+    ]
+    for data, pixels in cases:
+        image = decode(data)
+        assert image.mode == "RGB"
+        assert [tuple(pixel) for pixel in np.asarray(image)[0].tolist()] == pixels
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (3, 3), color) for color in ((255, 0, 0), (0, 0, 255))]
+    for kind in ("GIF", "WEBP", "PNG"):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        red, _, blue = decode(data).getpixel((1, 1))  # type: ignore[misc]
+        assert red > 200
+        assert blue < 60
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
+    from PIL import ImageOps
+
+    stored = Image.fromarray(np.kron([[0, 80, 160], [255, 120, 40]], np.ones((8, 8))).astype(np.uint8)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    image = decode(data)
+    assert np.array_equal(np.asarray(image), np.asarray(upright))
+    assert np.array_equal(np.asarray(ImageOps.exif_transpose(image)), np.asarray(upright))
+    assert np.array_equal(np.asarray(MemoryImage(Image.open(io.BytesIO(data))).load()), np.asarray(upright))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"junk", b"Exif\0\0XX" * 9],
+)
+def test_damaged_exif_is_no_obstacle(exif: bytes) -> None:
+    data = encoded(SQUARE, "JPEG", exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(data).size == (8, 8)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_truncated_images_are_refused(kind: str, kept: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    data = encoded(noise, kind)
+    with pytest.raises(DataError, match="place: ") as caught:
+        decode(data[: int(kept * len(data))], where="place")
+    assert caught.value.fix
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    body = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+BOMBS = {
+    "png": png_header(60_000, 60_000),
+    "gif": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\0\0\0" + b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
+    "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+    "ppm": b"P6 60000 60000 255\n" + bytes(30),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_bombs_are_refused_from_the_header(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageFile
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    with pytest.raises(DataError, match=r"more than the limit of 100000000; raise max_pixels"):
+        decode(BOMBS[kind])
+
+
+def test_the_pixel_limit_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow would warn from 10 pixels on, and refuse from 20 on
+    for kind in ("JPEG", "PNG", "GIF", "BMP"):
+        assert decode(encoded(SQUARE, kind), max_pixels=64).size == (8, 8)
+        with pytest.raises(DataError, match="8 x 8 pixels, more than the limit of 63"):
+            decode(encoded(SQUARE, kind), max_pixels=63)
+    for case, (_, write) in files.CHAT_WRITERS.items():
+        folder = tmp_path / case
+        folder.mkdir()
+        dataset = open_dataset(write(folder), subset="plain" if case == "llamafactory" else None, max_pixels=30)
+        assert validate(dataset).counts == {"undecodable_image": 1}  # the blue one has 45 pixels
+    with pytest.raises(DataError, match="more than the limit of 63"):
+        MemoryImage(SQUARE, 63).load()
+
+
+def test_other_formats_are_not_tried() -> None:
+    for data in (b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.4", b"<svg xmlns='x'/>", b"\0\0\1\0icon", b""):
+        with pytest.raises(DataError, match=r"known format|empty image"):
+            decode(data)
+
+
+def test_sources_are_values(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(files.RED)
+    text = base64.b64encode(files.RED).decode()
+    sources = [
+        FileImage(str(path)),
+        BytesImage(files.RED),
+        Base64Image(text),
+        Base64Image(f"data:image/png;base64,\n{text}"),
+    ]
+    for source in sources:
+        assert source.read_bytes() == files.RED
+        assert source.digest() == sources[0].digest()
+        assert source.suffix() == ".png"
+        assert pickle.loads(pickle.dumps(source)) == source
+        assert source.load().size == (6, 4)
+    images = LazyImages(sources)
+    assert images[1:] == LazyImages(sources[1:])
+    assert images != LazyImages(sources[1:])
+    assert len({images, LazyImages(sources)}) == 1
+    assert images[-1].mode == "RGB"
+    with pytest.raises(IndexError):
+        images[4]
+
+
+def test_a_source_must_be_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("pipe.png", "."):
+        with pytest.raises(DataError, match="not a regular file"):
+            FileImage(str(tmp_path / name)).read_bytes()
+    with pytest.raises(DataError, match="cannot be read"):
+        FileImage(str(tmp_path / "gone.png")).read_bytes()
+
+
+def ask(folder: Path, image: str, **options: object) -> str:
+    """Code of the one row's problem, or the colour that was read."""
+    dataset: Dataset = open_dataset(
+        files.dump(folder / "a.jsonl", [{"query": "Q", "response": "A", "images": [image]}]), **options
+    )  # type: ignore[arg-type]
+    (row,) = dataset.rows()
+    if isinstance(row, Problem):
+        return row.code
+    red, green, blue = row.sources[0].load().getpixel((0, 0))  # type: ignore[misc]
+    return "red" if red > green + blue else "green" if green > red + blue else "blue"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A dataset's folder beside one that it must not reach, and links between them."""
+    data, other = tmp_path / "data", tmp_path / "data-private"
+    files.write_images(data)
+    other.mkdir()
+    (other / "green.png").write_bytes(files.GREEN)
+    (data / "link.png").symlink_to(other / "green.png")
+    (data / "folder").symlink_to(other)
+    (data / "inner.png").symlink_to(data / "images" / "red.png")
+    return data
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "../data-private/green.png",
+        "images/../../data-private/green.png",
+        "link.png",
+        "folder/green.png",
+        "{root}/data-private/green.png",
+        "/etc/passwd",
+        "../data-private/none.png",
+        "..",
+        "/",
+    ],
+)
+def test_images_outside_the_folder_are_refused(folders: Path, image: str) -> None:
+    assert ask(folders, image.format(root=folders.parent)) == "outside_root"
+
+
+def test_images_inside_and_allowed(folders: Path) -> None:
+    other = folders.parent / "data-private"
+    assert ask(folders, "images/red.png") == "red"
+    assert ask(folders, "images/../images/red.png") == "red"
+    assert ask(folders, str(folders / "images" / "red.png")) == "red"
+    assert ask(folders, "inner.png") == "red"
+    for image in ("../data-private/green.png", "link.png", "folder/green.png", str(other / "green.png")):
+        assert ask(folders, image, allow_outside=True) == "green"
+        assert ask(folders, image, image_root=other) == "green"
+    assert ask(folders, "green.png", image_root=[other]) == "green"
+    assert ask(folders, "images/red.png", image_root=[other]) == "red"
+    assert ask(folders, "/etc/passwd", image_root=other) == "outside_root"
+
+
+def test_a_tar_member_is_never_a_path(tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        files.add_member(tar, "../../escape.png", files.RED)
+        files.add_member(tar, "../../escape.json", b'{"question": "Q", "answer": "A", "image": "/etc/passwd"}')
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        files.add_member(tar, "b.json", b'{"question": "Q", "answer": "A"}')
+    first, second = open_dataset(tmp_path / "a.tar")
+    assert [image.size for image in first.images] == [(6, 4)]
+    assert len(second.images) == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tar"]
+
+
+def test_llamafactory_data_file_cannot_leave_its_folder(folders: Path) -> None:
+    files.dump(folders.parent / "data-private" / "a.json", [{"instruction": "Q", "output": "A"}])
+    (folders / "dataset_info.json").write_text('{"a": {"file_name": "../data-private/a.json"}}')
+    with pytest.raises(DataError, match="the data file lies outside the folder"):
+        open_dataset(folders)
+    assert len(list(open_dataset(folders, allow_outside=True))) == 1
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves an image, an endless body, a slow one, redirects, and errors; notes what was asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path)
+        target = {"/to-file": "file:///etc/passwd", "/to-ftp": "ftp://127.0.0.1/a", "/to-red": "/red.png"}.get(
+            self.path
+        )
+        if target:
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+        elif self.path == "/red.png":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(files.RED)
+        elif self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+            except OSError:
+                return
+        elif self.path == "/drip":
+            self.send_response(200)
+            self.end_headers()
+            gone = threading.Event()
+            try:
+                while not gone.wait(0.02):
+                    self.wfile.write(b"x")
+            except OSError:
+                return
+        else:
+            self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    Handler.asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_addresses_are_fetched_only_when_allowed(server: str, tmp_path: Path) -> None:
+    assert ask(tmp_path, f"{server}/red.png") == "url_refused"
+    assert Handler.asked == []
+    assert ask(tmp_path, f"{server}/red.png", allow_urls=True) == "red"
+    assert Handler.asked == ["/red.png"]
+    for address in ("file:///etc/passwd", "FILE:///etc/passwd", "ftp://host/a.png", "gopher://x/y"):
+        assert ask(tmp_path, address, allow_urls=True) == "url_refused"
+    (row,) = validate(open_dataset(tmp_path / "a.jsonl", allow_urls=True)).problems
+    assert row.code == "url_refused"
+
+
+def test_reading_rows_fetches_nothing(server: str, tmp_path: Path) -> None:
+    rows = [{"query": "Q", "response": "A", "images": [f"{server}/red.png"]}]
+    (sample,) = open_dataset(files.dump(tmp_path / "a.jsonl", rows), allow_urls=True)
+    assert Handler.asked == []
+    assert sample.images[0].size == (6, 4)
+    assert Handler.asked == ["/red.png"]
+
+
+def test_fetching_is_bounded(server: str) -> None:
+    assert fetch(f"{server}/to-red") == files.RED
+    with pytest.raises(DataError, match="more than 100000 bytes"):
+        fetch(f"{server}/endless", max_bytes=100_000)
+    with pytest.raises(DataError, match=r"cannot be fetched \(more than 0.2 s\)"):
+        fetch(f"{server}/drip", timeout_s=0.2)
+    with pytest.raises(DataError, match="404"):
+        fetch(f"{server}/none")
+    for path in ("/to-file", "/to-ftp"):
+        with pytest.raises(DataError, match="cannot be fetched"):
+            fetch(f"{server}{path}")
+    with pytest.raises(DataError, match="only http and https"):
+        fetch("file:///etc/passwd")
+    with pytest.raises(DataError, match=r"http://127.0.0.1:1/a.*cannot be fetched"):
+        UrlImage("http://127.0.0.1:1/a").load()

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError
+from dataprophet.model.processor import first_line
 
 _SENTINEL = "\ue000dataprophet\ue001"
 
@@ -123,7 +124,16 @@ class Chat:
         return prefix, suffix
 
     def _apply(self, messages: list[dict[str, Any]]) -> str:
-        text: str = self.processor.apply_chat_template(messages, chat_template=self.template, tokenize=False)
+        import jinja2
+
+        try:
+            text: str = self.processor.apply_chat_template(messages, chat_template=self.template, tokenize=False)
+        except jinja2.TemplateError as error:
+            raise ModelError(
+                f"it does not render {len(messages)} messages ({first_line(error)})",
+                where="chat template",
+                fix="pass a template= that takes content as a list of text and image parts",
+            ) from error
         return text
 
     def _messages(self, turns: tuple[Turn, ...]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ _BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
 
 def load_model(
-    name: str = "demo",
+    name: str | Path = "demo",
     *,
     device: str = "auto",
     dtype: str = "auto",
@@ -59,7 +59,7 @@ def load_model(
 
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"batch_tokens is {batch_tokens}", where="load_model", fix="give a positive number of tokens")
-    where = name
+    name = where = str(name)
     target = _device(device)
     kind = _dtype(dtype, target)
     has_torchvision()

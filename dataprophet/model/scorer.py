@@ -104,19 +104,21 @@ class Model:
         Args:
             samples: read once, a bounded window at a time.
             on_problem: called for each sample left out. Without it they raise.
-            progress: called after each window with the number of samples it took from the input.
+            progress: called after each window with the number of samples read so far.
 
         Raises:
             DataError: a sample cannot be used and there is no ``on_problem``.
         """
         report = on_problem or _refuse
+        done = 0
         for items, taken in self._windows(samples, report):
             scored = self._score(items, report, images=True)
             kept = [(item, result) for item, result in zip(items, scored, strict=True) if result is not None]
             if kept:
                 yield self._features([item for item, _ in kept], [result for _, result in kept])
+            done += taken
             if progress is not None:
-                progress(taken)
+                progress(done)
 
     def logprobs(self, samples: Iterable[Sample]) -> list[NDArray[np.float32]]:
         """For each sample, the natural-log probability of each of its answer tokens, (n_tokens,) float32.
@@ -161,10 +163,7 @@ class Model:
         try:
             images = [_rgb(image) for image in sample.images]
         except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what image decoders raise
-            what = (
-                error.what if isinstance(error, DataProphetError) else f"an image does not decode: {first_line(error)}"
-            )
-            report(_problem(sample, "undecodable_image", what, "replace the file or remove the row"))
+            report(_undecodable(sample, error))
             return None
         if not images and self._encoder.chat.uses_suffix:
             report(_problem(sample, "no_image", "this model takes no text without an image", "use another model"))
@@ -294,6 +293,14 @@ class Model:
 def _rgb(image: Image) -> Image:
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _undecodable(sample: Sample, error: Exception) -> Problem:
+    if isinstance(error, DataProphetError):
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        return _problem(sample, "undecodable_image", what, error.fix or "replace the file or remove the row")
+    what = f"an image does not decode ({first_line(error)})"
+    return _problem(sample, "undecodable_image", what, "replace the file or remove the row")
 
 
 def _problem(sample: Sample, code: str, message: str, fix: str) -> Problem:

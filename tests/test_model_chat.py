@@ -1,0 +1,132 @@
+"""From samples to text and back: placeholders in user text, image places, templates that trim, scored terminators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import tiny_models
+from PIL import Image
+
+from dataprophet import load_model
+from dataprophet.data.sample import Sample, Turn
+from dataprophet.errors import ModelError
+from dataprophet.model.chat import Chat
+
+IMAGE = Image.new("RGB", (28, 28), (200, 30, 30))
+HOSTILE = {
+    "internvl": "<IMG_CONTEXT> <img> <|im_end|> <|im_start|>",
+    "qwen2_5_vl": "<|image_pad|><|vision_start|> <|im_end|>",
+    "qwen3_vl": "<|image_pad|><|video_pad|> <|im_end|>",
+    "llava": "<image><image> </s> <s> <<image>>",
+    "llava_onevision": "<image> <video> <|im_end|>",
+    "smolvlm": "<image> <row_1_col_1> <fake_token_around_image><end_of_utterance>",
+    "idefics3": "<image> <global-img> <end_of_utterance>",
+    "gemma3": "<start_of_image> <image_soft_token> <end_of_turn><bos>",
+    "paligemma": "<image> <bos> <eos> <pad>",
+}
+
+
+def ask(question: str, answer: str, **more: object) -> Sample:
+    return Sample("a", [IMAGE], question, answer, **more)
+
+
+def tokens(model, sample: Sample) -> tuple[list[int], list[int]]:
+    """All token ids of a sample without padding, and those of its answer."""
+    batch = model._encoder.samples([model._encoder.chat.render(sample)], [sample.images])
+    ids = batch.inputs["input_ids"]
+    return ids[0].tolist(), ids[batch.answer].tolist()
+
+
+def special_ids(model) -> set[int]:
+    return {index for index, token in model._encoder.tokenizer.added_tokens_decoder.items() if token.special}
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_special_tokens_in_the_data_stay_text(family, tiny_model):
+    model, text = tiny_model(family), HOSTILE[family]
+    special = special_ids(model)
+    plain, _ = tokens(model, ask("what is this?", "red"))
+    ids, answer = tokens(model, ask(f"{text}what is {text} this?{text}", f"{text} red {text}"))
+    assert [i for i in ids if i in special] == [i for i in plain if i in special]
+    assert not special & set(answer)
+    spelled = model._encoder.tokenizer.decode(answer)
+    assert spelled.replace(" ", "") == f"{text} red {text}".replace(" ", "")
+    assert np.isfinite(model.logprobs([ask(text, text)])[0]).all()
+    [features] = model.features([ask(text, text)])
+    assert np.isfinite(features.embeddings["question"]).all()
+
+
+def test_text_without_special_tokens_is_left_alone(tiny_model):
+    chat = tiny_model("llava")._encoder.chat
+    for text in ("", "a < b > c", "< image>", "image", "\n <ünïcode> 猫 "):
+        assert chat.neutral(text) == text
+    assert chat.neutral("see <image>, <<image>>") == "see < image>, << image>>"
+
+
+def test_images_stand_where_the_offsets_say(tiny_model):
+    chat = tiny_model("qwen2_5_vl")._encoder.chat
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    turn = Turn("before after", "first", (7,))
+    sample = Sample("a", [IMAGE] * 3, "ab", "second", (turn,), (0, 2))
+    assert chat.render(sample).prompt == (
+        f"<|im_start|>user\nbefore {image}after<|im_end|>\n<|im_start|>assistant\nfirst<|im_end|>\n"
+        f"<|im_start|>user\n{image}ab{image}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert chat.render(sample).answer == "second"
+
+
+def test_a_template_that_trims_is_followed(tiny_folder):
+    template = (
+        "{% for m in messages %}[{{ m['role'] }}]"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] | trim }}{% endif %}"
+        "{% endfor %}</s>{% endfor %}"
+    )
+    model = load_model(str(tiny_folder("llava")), template=template)
+    rendered = model._encoder.chat.render(ask("  what?\n", " \n red "))
+    assert (rendered.prompt, rendered.answer) == ("[user]<image>what?</s>[assistant]", "red")
+    trimmed, plain = model.logprobs([ask("  what?\n", " \n red "), ask("what?", "red")])
+    np.testing.assert_array_equal(trimmed, plain)
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        ("{% for m in messages %}{{ m['content'][0]['text'] + 1 }}{% endfor %}", "does not render"),
+        ("{{ raise_exception('no images') }}", "no images"),
+        ("{% for m in messages %}{% if", "does not render"),
+        ("{% for m in messages %}<image>x</s>{% endfor %}", "renders a message 0 times"),
+        (
+            "{% for m in messages %}{% for c in m['content'] %}{{ c.get('text', '') * 2 }}{% endfor %}{% endfor %}",
+            "2 times",
+        ),
+    ],
+)
+def test_a_template_that_loses_or_repeats_the_answer_is_refused(template, what, tiny_folder):
+    with pytest.raises(ModelError, match=f"{what}.*template="):
+        load_model(str(tiny_folder("llava")), template=template)
+
+
+def test_the_terminator_is_scored_only_on_request(tiny_folder, tiny_model):
+    sample = ask("what?", "red cat")
+    plain = tiny_model("qwen2_5_vl").logprobs([sample])[0]
+    model = load_model(str(tiny_folder("qwen2_5_vl")), device="cpu", score_terminator=True)
+    scored = model.logprobs([sample])[0]
+    assert len(scored) == len(plain) + 1
+    np.testing.assert_allclose(scored[:-1], plain, atol=5e-6)
+    assert tokens(model, sample)[1][-1] == model._encoder.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert model.settings["terminator"] == "scored"
+    assert tiny_model("qwen2_5_vl").settings["terminator"] == "not scored"
+
+
+def test_the_terminator_of_a_prefix_model_and_of_a_template_without_one(tiny_folder):
+    prefix = load_model(str(tiny_folder("paligemma")), device="cpu", score_terminator=True)
+    assert tokens(prefix, ask("what?", "red"))[1][-1] == prefix._encoder.tokenizer.eos_token_id
+    processor = prefix._encoder.processor
+    bare = "{% for m in messages %}{% for c in m['content'] %}{{ c['text'] }} {% endfor %}{% endfor %}"
+    chat = Chat(processor, template=bare, score_terminator=True, where="test")
+    chat.uses_suffix, chat.template = False, bare
+    assert chat.render(Sample("a", [], "what?", "red")).end == processor.tokenizer.eos_token

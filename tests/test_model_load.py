@@ -1,0 +1,303 @@
+# ruff: noqa: E402 (torch and transformers are optional)
+"""Loading: identity of a model, and one clear line for everything that cannot be loaded. Nothing is executed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from PIL import Image
+
+from dataprophet import load_model
+from dataprophet.data.sample import Sample
+from dataprophet.errors import DataProphetError, MissingDependencyError, ModelError
+from dataprophet.model.processor import has_torchvision
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    """A copy of a tiny LLaVA that a test may damage."""
+    return Path(shutil.copytree(tiny_folder("llava"), tmp_path / "model"))
+
+
+def refused(name, *words: str, kind: type[DataProphetError] = ModelError, **options) -> str:
+    """Loads, expects an error on one line with all ``words``, and gives the line."""
+    with pytest.raises(kind) as caught:
+        load_model(str(name), device=options.pop("device", "cpu"), **options)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert caught.value.where
+    assert caught.value.fix
+    for word in words:
+        assert word in line, line
+    return line
+
+
+def edit(path: Path, **values) -> None:
+    settings = json.loads(path.read_text())
+    settings.update(values)
+    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+
+
+class Runs:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    refused(tmp_path / "nope", "no such folder")
+    refused("./nope", "no such folder")
+
+
+def test_a_file_instead_of_a_folder(folder):
+    refused(folder / "config.json", "not a folder")
+
+
+def test_a_folder_without_config(folder):
+    (folder / "config.json").unlink()
+    refused(folder, "no config.json")
+
+
+def test_a_damaged_config(folder):
+    (folder / "config.json").write_text("{")
+    refused(folder, "configuration cannot be read")
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    refused(folder, "no *.safetensors")
+
+
+def test_pickled_weights_are_refused_and_not_executed(folder, tmp_path):
+    trap = tmp_path / "executed"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Runs(trap)))
+    refused(folder, "pytorch_model.bin", "only safetensors")
+    assert not trap.exists()
+
+
+def test_pickled_weights_next_to_safetensors_are_not_executed(folder, tmp_path):
+    trap = tmp_path / "executed"
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Runs(trap)))
+    load_model(str(folder), device="cpu")
+    assert not trap.exists()
+
+
+def test_damaged_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused(folder, "weights cannot be loaded")
+
+
+def test_missing_weights_are_not_made_up(folder):
+    weights = safetensors_torch.load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if "q_proj" in name)
+    del weights[gone]
+    safetensors_torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(folder, "lack 1 weights", "q_proj", "random")
+
+
+def test_weights_of_another_shape(folder):
+    weights = safetensors_torch.load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "q_proj" in name)
+    weights[name] = weights[name][:, :-1].contiguous()
+    safetensors_torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(folder, "weights cannot be loaded")
+
+
+def test_a_text_only_model(folder):
+    transformers.LlamaConfig(hidden_size=64, num_hidden_layers=1).save_pretrained(folder)
+    refused(folder, "'llama'", "takes no images")
+
+
+def test_remote_code_is_off_unless_asked(folder, tmp_path):
+    trap = tmp_path / "executed"
+    edit(folder / "config.json", model_type="homemade", auto_map={"AutoConfig": "code.Homemade"})
+    (folder / "code.py").write_text(f"import os\nos.mkdir({str(trap)!r})\nclass Homemade: pass\n")
+    refused(folder, "its own Python code", "trust_remote_code=True")
+    assert not trap.exists()
+
+
+def test_an_unknown_family(folder):
+    edit(folder / "config.json", model_type="homemade")
+    refused(folder, "configuration cannot be read", "homemade")
+
+
+def test_no_chat_template(folder):
+    (folder / "chat_template.jinja").unlink()
+    refused(folder, "no chat template", "template=")
+
+
+def test_no_tokenizer(folder):
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    refused(folder, "processor")
+
+
+def test_no_preprocessor(folder):
+    (folder / "preprocessor_config.json").unlink()
+    refused(folder, "processor")
+
+
+def test_a_processor_of_another_model(folder):
+    edit(folder / "processor_config.json", num_additional_image_tokens=3)
+    refused(folder, "image")
+
+
+def test_a_name_that_the_hub_cannot_give(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused("nobody/no-such-model", "configuration cannot be read", "network")
+
+
+@pytest.mark.parametrize("device", ["tpu9", "gpu", "meta", "mps"])
+def test_an_unknown_device(folder, device):
+    refused(folder, repr(device), "auto, cpu, cuda", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_that_is_not_there(folder):
+    refused(folder, "'cuda'", "sees 0 CUDA devices", device="cuda")
+    assert load_model(str(folder), device="auto").device == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda(folder):
+    sample = Sample("a", [Image.new("RGB", (28, 28))], "how many circles?", "one two three")
+    [expected] = load_model(str(folder), device="cpu").logprobs([sample])
+    model = load_model(str(folder), device="cuda", dtype="float32")
+    [found] = model.logprobs([sample])
+    assert abs(found - expected).max() < 1e-3
+    assert load_model(str(folder), device="auto").dtype == "bfloat16"
+
+
+def test_an_unknown_dtype(folder):
+    refused(folder, "'int8'", "bfloat16", dtype="int8")
+
+
+def test_a_batch_of_nothing(folder):
+    refused(folder, "batch_tokens is 0", batch_tokens=0)
+
+
+def test_a_template_file(folder, tmp_path):
+    path = tmp_path / "mine.jinja"
+    refused(folder, "mine.jinja", template=str(path))
+    path.write_text((folder / "chat_template.jinja").read_text().replace("ROLE", "X"))
+    assert load_model(str(folder), template=str(path)).settings == load_model(str(folder)).settings
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "PIL"])
+def test_a_missing_package(folder, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    refused(folder, package, "pip install 'dataprophet[model]'", kind=MissingDependencyError)
+
+
+@pytest.mark.parametrize("version", ["4.57.1", "5.22.0", "6.0.0"])
+def test_transformers_out_of_range(folder, version, monkeypatch):
+    original = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: version if name == "transformers" else original(name)
+    )
+    refused(folder, version, "5.23", kind=MissingDependencyError)
+
+
+def test_a_torchvision_that_does_not_match_torch(folder, tmp_path, monkeypatch):
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    information = tmp_path / "torchvision-0.1.2.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1.2\n")
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    line = refused(folder, "torchvision 0.1.2", torch.__version__, kind=MissingDependencyError)
+    assert "pip uninstall torchvision" in line
+
+
+def test_the_image_backend_is_recorded(tiny_model):
+    expected = "torchvision" if has_torchvision() else "pil"
+    for family in ("llava", "qwen3_vl", "internvl"):
+        assert tiny_model(family).settings["image_backend"] == expected
+
+
+def test_the_fingerprint_is_the_content_of_the_model(folder, tmp_path, tiny_model):
+    model = load_model(str(folder), device="cpu")
+    assert model.name == "model"
+    assert model.fingerprint == tiny_model("llava").fingerprint
+    assert len(bytes.fromhex(model.fingerprint)) == 32
+    (folder / "README.md").write_text("about")
+    assert load_model(str(folder)).fingerprint == model.fingerprint
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1  # one bit of one weight
+    weights.write_bytes(content)
+    other = load_model(str(folder)).fingerprint
+    assert other != model.fingerprint
+    edit(folder / "preprocessor_config.json", image_mean=[0.4, 0.5, 0.5])
+    assert load_model(str(folder)).fingerprint not in (other, model.fingerprint)
+
+
+def test_another_template_is_another_setting(folder):
+    plain = load_model(str(folder))
+    template = (folder / "chat_template.jinja").read_text().replace("<image>\n", "<image>")
+    other = load_model(str(folder), template=template)
+    assert other.fingerprint == plain.fingerprint
+    assert {key for key in plain.settings if plain.settings[key] != other.settings[key]} == {"template"}
+
+
+def test_a_path_object_and_limits(folder):
+    model = load_model(folder, device="cpu", batch_tokens=77)
+    assert (model.batch_tokens, model.max_tokens, model.device, model.dtype) == (77, 2048, "cpu", "float32")
+
+
+def test_checks_refuse_a_bidirectional_decoder(tiny_folder, monkeypatch):
+    from transformers.models.llama import modeling_llama
+
+    monkeypatch.setattr(modeling_llama, "create_causal_mask", lambda **_: None)
+    monkeypatch.setattr(modeling_llama.LlamaAttention, "is_causal", False, raising=False)
+    original = modeling_llama.LlamaAttention.__init__
+
+    def bidirectional(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.is_causal = False
+
+    monkeypatch.setattr(modeling_llama.LlamaAttention, "__init__", bidirectional)
+    refused(tiny_folder("llava"), "an answer token sees the tokens behind it")
+    assert load_model(str(tiny_folder("llava")), device="cpu", check=False)
+
+
+def test_checks_refuse_gathered_rows_that_are_not_the_right_ones(tiny_folder, monkeypatch):
+    from dataprophet.model.adapter import Adapter
+
+    original = Adapter._rows_only
+    monkeypatch.setattr(Adapter, "_rows_only", lambda self, keep: original(self, keep.roll(1, 1)))
+    refused(tiny_folder("llava"), "gathered rows differ from full logits")
+
+
+def test_checks_refuse_features_that_do_not_fit_the_image_tokens(tiny_folder, monkeypatch):
+    from dataprophet.model.adapter import Adapter
+
+    original = Adapter.image_means
+
+    def halved(self, batch, vision):
+        vision.pooler_output = [part[::2] for part in vision.pooler_output]
+        return original(self, batch, vision)
+
+    monkeypatch.setattr(Adapter, "image_means", halved)
+    refused(tiny_folder("llava"), "8 features for 16 image tokens")

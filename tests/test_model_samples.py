@@ -1,0 +1,207 @@
+# ruff: noqa: E402 (torch and transformers are optional)
+"""Samples through a model: what is left out and why, order, windows, memory bounds, dtypes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dataprophet import load_model
+from dataprophet.data.sample import Sample, Turn
+from dataprophet.errors import DataError
+from dataprophet.model import scorer
+from dataprophet.model.budget import Cost, plan
+
+IMAGE = Image.new("RGB", (28, 28), (20, 130, 30))
+
+
+class Broken:
+    """Images that cannot be decoded, as the data layer reports them."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self):
+        raise self.error
+
+
+def run(model, samples):
+    problems = []
+    parts = list(model.features(samples, on_problem=problems.append))
+    return [name for part in parts for name in part.ids], problems, parts
+
+
+BAD = {
+    "empty_answer": Sample("bad", [IMAGE], "what?", " \n", place="data.json row 7"),
+    "image_count": Sample("bad", [IMAGE], "what?", "red", image_offsets=(0, 0), place="data.json row 7"),
+    "undecodable_image": Sample(
+        "bad",
+        Broken(DataError("not an image", where="cat.png", fix="replace it")),
+        "what?",
+        "red",
+        image_offsets=(0,),
+        place="data.json row 7",
+    ),
+    "too_long": Sample("bad", [IMAGE], "what? " * 3000, "red", place="data.json row 7"),
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_a_bad_sample_is_left_out_and_reported(code, tiny_model):
+    model = tiny_model("llava")
+    good = [Sample(str(index), [IMAGE], f"what is {index}?", "red") for index in range(3)]
+    names, problems, parts = run(model, [good[0], BAD[code], *good[1:]])
+    assert names == ["0", "1", "2"]
+    [problem] = problems
+    assert (problem.code, problem.file, problem.row, problem.id) == (code, "data.json", 7, "bad")
+    assert problem.fix
+    assert "\n" not in str(problem)
+    _, _, expected = run(model, good)
+    np.testing.assert_allclose(parts[0].nll, expected[0].nll, rtol=0, atol=2e-6)
+    with pytest.raises(DataError, match=r"data\.json row 7"):
+        list(model.features([BAD[code]]))
+    with pytest.raises(DataError, match=r"data\.json row 7"):
+        model.logprobs([good[0], BAD[code]])
+
+
+def test_a_pillow_error_is_an_undecodable_image(tiny_model):
+    bad = Sample("bad", Broken(OSError("broken data stream")), "what?", "red", image_offsets=(0,))
+    names, [problem], _ = run(tiny_model("llava"), [bad])
+    assert names == []
+    assert problem.code == "undecodable_image"
+    assert "broken data stream" in problem.message
+
+
+def test_an_image_that_the_processor_refuses_costs_only_its_own_sample(tiny_model):
+    line = Image.new("RGB", (2000, 2))  # wider than 200 times its height
+    samples = [Sample(str(i), [line if i == 2 else IMAGE], "what?", "red") for i in range(5)]
+    names, [problem], _ = run(tiny_model("qwen2_5_vl"), samples)
+    assert names == ["0", "1", "3", "4"]
+    assert (problem.code, problem.id) == ("unprocessable", "2")
+
+
+def test_a_prefix_model_takes_no_text_alone(tiny_model):
+    names, [problem], _ = run(tiny_model("paligemma"), [Sample("a", [], "what?", "red")])
+    assert (names, problem.code) == ([], "no_image")
+
+
+def test_the_longest_sample_is_taken_whole(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    sample = Sample("a", [IMAGE], "how many circles are there?", "one two three")
+    batch = model._encoder.samples([model._encoder.chat.render(sample)], [sample.images])
+    [length] = batch.lengths()
+    monkeypatch.setattr(model, "max_tokens", length)
+    assert run(model, [sample])[0] == ["a"]
+    monkeypatch.setattr(model, "max_tokens", length - 1)
+    names, [problem], _ = run(model, [sample])
+    assert (names, problem.code) == ([], "too_long")
+    assert str(length) in problem.message
+
+
+def test_order_and_bounded_windows(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    monkeypatch.setattr(scorer, "WINDOW_SAMPLES", 4)
+    read = []
+
+    def stream():
+        for index in range(10):
+            read.append(index)
+            yield Sample(str(index), [IMAGE], "what? " * (10 - index), "red" if index % 2 else "one two")
+
+    seen, progress = [], []
+    for part in model.features(stream(), progress=progress.append):
+        assert len(read) - len(seen) <= 4
+        seen += part.ids
+    assert seen == [str(index) for index in range(10)]
+    assert progress == [4, 8, 10]
+
+
+def test_a_window_closes_on_pixels(tiny_model, monkeypatch):
+    monkeypatch.setattr(scorer, "WINDOW_PIXELS", 3 * 28 * 28)
+    samples = [Sample(str(index), [IMAGE], "what?", "red") for index in range(7)]
+    assert [len(part.ids) for part in tiny_model("llava").features(samples)] == [3, 3, 1]
+
+
+def test_a_question_without_text_has_no_question_embedding(tiny_model):
+    [features] = tiny_model("llava").features([Sample("a", [IMAGE], " ", "red"), Sample("b", [IMAGE], "what?", "red")])
+    assert features.present["question"].tolist() == [False, True]
+    assert not features.embeddings["question"][0].any()
+    assert features.embeddings["question"][1].any()
+    assert features.embeddings["question"].dtype == np.float32
+    assert features.nll.dtype == np.float64
+
+
+def test_nothing_in_nothing_out(tiny_model):
+    assert list(tiny_model("llava").features([])) == []
+    assert tiny_model("llava").logprobs([]) == []
+
+
+def test_image_modes_other_than_rgb(tiny_model):
+    model = tiny_model("llava")
+    images = [IMAGE.convert(mode) for mode in ("RGB", "RGBA", "P")]
+    grey = Image.new("L", (28, 28), 90)
+    values = model.logprobs([Sample(str(i), [image], "what?", "red") for i, image in enumerate([*images, grey])])
+    np.testing.assert_allclose(values[1], values[0], atol=2e-6)
+    assert np.isfinite(values[3]).all()
+
+
+def test_the_context_counts_for_the_score_and_not_for_the_question_embedding(tiny_model):
+    model = tiny_model("internvl")
+    alone = Sample("a", [IMAGE], "and now?", "red", image_offsets=(0,))
+    later = Sample("b", [IMAGE], "and now?", "red", (Turn("what is it?", "blue", (0,)),), ())
+    [features] = model.features([alone, later])
+    assert abs(features.nll[0] - features.nll[1]) > 1e-4
+    np.testing.assert_array_equal(features.embeddings["question"][0], features.embeddings["question"][1])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_dtypes(dtype, tiny_folder, tiny_model):
+    model = load_model(str(tiny_folder("llava")), device="cpu", dtype=dtype)
+    assert model.dtype == model.settings["dtype"] == dtype
+    sample = Sample("a", [IMAGE], "how many circles?", "one two three")
+    [found], [expected] = model.logprobs([sample]), tiny_model("llava").logprobs([sample])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 if dtype == "float64" else 0.1)
+
+
+def test_out_of_memory_halves_the_batch(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    samples = [Sample(str(index), [IMAGE], "what?", "red") for index in range(5)]
+    expected, sizes, original = model.logprobs(samples), [], model._adapter.logprobs
+
+    def small_memory(batch, vision=None):
+        sizes.append(len(batch.answer))
+        if len(batch.answer) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(batch, vision)
+
+    monkeypatch.setattr(model._adapter, "logprobs", small_memory)
+    for found, value in zip(model.logprobs(samples), expected, strict=True):
+        np.testing.assert_allclose(found, value, atol=2e-6)
+    assert max(sizes) == 5
+
+
+@given(
+    st.lists(st.builds(Cost, st.integers(1, 50), st.integers(0, 9), st.booleans())),
+    st.integers(1, 120),
+    st.one_of(st.none(), st.integers(1, 30)),
+)
+def test_batches_hold_every_row_once_within_the_budget(costs, limit, answers):
+    batches = plan(costs, max_tokens=limit, max_answer_tokens=answers)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(costs)))
+    for batch in batches:
+        rows = [costs[index] for index in batch]
+        assert len({row.images for row in rows}) == 1
+        if len(rows) > 1:
+            assert len(rows) * max(row.tokens for row in rows) <= limit
+            assert answers is None or sum(row.answer_tokens for row in rows) <= answers

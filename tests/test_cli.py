@@ -250,9 +250,7 @@ def test_the_installed_command_runs_without_torch_until_it_is_needed() -> None:
     script = "import sys; sys.modules['torch'] = None; from dataprophet.cli import main; sys.exit(main(sys.argv[1:]))"
     files = [str(published_path(name)) for name in ("metric_scores", "relative_improvement_percent")]
     command = [sys.executable, "-c", script, "evaluate", *files, "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONSAFEPATH": "1"}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert round(json.loads(done.stdout)["tau_target"], 4) == 0.8641
 
 

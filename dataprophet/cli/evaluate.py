@@ -47,6 +47,9 @@ def _published(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     else:
+        rows = []
         for name, value in found.items():
-            print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            rows += [[f"{name} {part}".rstrip(), f"{number:.4f}"] for part, number in parts]
+        print(table(["recomputed from the published matrices and tables", "value"], rows))
     return 0

@@ -22,8 +22,8 @@ print(getattr(build, sys.argv[1])(sys.argv[3], settings))
 # -S leaves out the .pth files of this environment, and with them any other install of dataprophet.
 LOOK = """
 import importlib.util, site, sys
-sys.path.append(sys.argv[2])
 site.addsitedir(sys.argv[1])
+sys.path.append(sys.argv[2])
 import numpy, dataprophet
 from dataprophet import _core, ops
 assert _core.__file__.startswith(sys.argv[1]), _core.__file__

@@ -16,13 +16,14 @@ void require(bool condition, const char* message) {
 
 bool contiguous(const Array& a) {
   const int last = a.ndim() - 1;
+  if (a.shape(0) == 0 || a.shape(last) == 0) return true;  // strides of an empty array mean nothing
   return (a.shape(last) <= 1 || a.stride(last) == 1) && (a.ndim() == 1 || a.shape(0) <= 1 || a.stride(0) == a.shape(1));
 }
 
 cpu::Rows rows_of(const Array& x) {
   require(x.ndim() == 2, "x must have two dimensions");
   require(x.element() != Element::f64, "x must be float32, float16 or bfloat16");
-  require(x.shape(1) <= 1 || x.stride(1) == 1, "x must have unit stride along its rows");
+  require(x.shape(0) == 0 || x.shape(1) <= 1 || x.stride(1) == 1, "x must have unit stride along its rows");
   return {x.data(), x.stride(0), x.shape(1)};
 }
 

@@ -73,7 +73,7 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, const float* packe
     const std::int64_t width = targets - base < kPanel ? targets - base : kPanel;
     dot_panel<T, count>(row, packed + base * d, d, dots);
     for (int i = 0; i < count; ++i) {
-      const float scale = 1.0f / __builtin_sqrtf(squared[i]);
+      const float scale = inverse_norm(squared[i]);
       for (std::int64_t t = 0; t < width; ++t) out[i * targets + base + t] = dots[i * kPanel + t] * scale;
     }
   }

@@ -32,6 +32,11 @@ inline float squared_norm(const T* row, std::int64_t d) {
 // NaN.
 inline bool plain(float squared) { return squared > 1e-24f && squared < 1e30f; }
 
+// 1 / norm, rounded once.
+inline float inverse_norm(float squared) {
+  return static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(squared)));
+}
+
 // The norm of any row in double precision; 0 for a row that has no direction, which is then counted in `bad`.
 template <class T>
 double exact_norm(const T* row, std::int64_t d, std::int64_t index, BadRows* bad) {

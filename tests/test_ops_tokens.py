@@ -1,0 +1,143 @@
+"""token_logprobs, linear_logprobs and segment_means against SciPy in float64, and bad input."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from dataprophet import ops
+from dataprophet.errors import DataProphetError
+
+# fp32 accumulation. Inputs are widened exactly, so the input's dtype does not matter.
+TOKEN, LINEAR = 5e-6, 1e-5
+
+
+def problem(n, vocabulary, depth=24, seed=0):
+    rng = np.random.default_rng(seed)
+    hidden, weight = rng.standard_normal((n, depth)), rng.standard_normal((vocabulary, depth))
+    return hidden.astype(np.float32), weight.astype(np.float32), rng.integers(0, vocabulary, n)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(("n", "vocabulary"), [(1, 1), (5, 1000), (300, 257), (3, 9001)])
+def test_token_logprobs(dtype, n, vocabulary):
+    torch = pytest.importorskip("torch")
+    _, _, targets = problem(n, vocabulary)
+    logits = torch.randn(n, vocabulary, generator=torch.Generator().manual_seed(0)).mul(5).to(getattr(torch, dtype))
+    expected = log_softmax(logits.double().numpy(), axis=1)[np.arange(n), targets]
+    found = ops.token_logprobs(logits, targets)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=TOKEN)
+    array = logits.numpy() if dtype != "bfloat16" else logits.float().numpy()
+    plain = ops.token_logprobs(array, targets.astype(np.uint32))
+    assert plain.dtype == np.float32
+    np.testing.assert_allclose(plain, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_infinite_logits():
+    torch = pytest.importorskip("torch")
+    logits = np.array([[0, -np.inf, 1], [0, -np.inf, 1], [-np.inf] * 3, [0, np.inf, 1], [0, np.nan, 1]], np.float32)
+    targets = np.array([0, 1, 0, 0, 0])
+    expected = [-np.log(1 + np.e), -np.inf, np.nan, np.nan, np.nan]
+    np.testing.assert_allclose(ops.token_logprobs(logits, targets), expected, rtol=1e-6)
+    found = ops.token_logprobs(torch.tensor(logits), targets).numpy()
+    np.testing.assert_allclose(found[[0, 1, 2, 4]], np.array(expected)[[0, 1, 2, 4]], rtol=1e-6)
+    assert not np.isfinite(found[3])
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("bias", "softcap", "scale"), [(False, None, 1.0), (True, None, 0.25), (False, 3.0, 1.0), (True, 30.0, 2.0)]
+)
+@pytest.mark.parametrize(("n", "vocabulary"), [(1, 1), (300, 4097), (3, 9001)])
+def test_linear_logprobs(library, n, vocabulary, bias, softcap, scale):
+    hidden, weight, targets = problem(n, vocabulary)
+    extra = np.linspace(-2, 2, vocabulary).astype(np.float32) if bias else None
+    logits = hidden.astype(float) @ weight.astype(float).T
+    logits = (logits + (0.0 if extra is None else extra.astype(float))) * scale
+    if softcap is not None:
+        logits = np.tanh(logits / softcap) * softcap
+    expected = log_softmax(logits, axis=1)[np.arange(n), targets]
+    as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
+    arguments = (as_array(hidden), as_array(weight), as_array(targets))
+    given = None if extra is None else as_array(extra)
+    found = ops.linear_logprobs(*arguments, bias=given, softcap=softcap, scale=scale)
+    assert type(found) is type(arguments[0])
+    np.testing.assert_allclose(np.asarray(found), expected, atol=LINEAR)
+
+
+def test_linear_logprobs_widens_half_precision():
+    torch = pytest.importorskip("torch")
+    hidden, weight, targets = problem(40, 3000)
+    for dtype in (torch.bfloat16, torch.float16):
+        low, head = torch.tensor(hidden).to(dtype), torch.tensor(weight).to(dtype)
+        expected = log_softmax(low.double().numpy() @ head.double().numpy().T, axis=1)[np.arange(40), targets]
+        np.testing.assert_allclose(ops.linear_logprobs(low, head, targets).numpy(), expected, atol=LINEAR)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_segment_means(dtype):
+    values = np.random.default_rng(0).standard_normal(100).astype(dtype)
+    offsets = np.array([0, 1, 40, 41, 100])
+    expected = [values[a:b].astype(float).mean() for a, b in itertools.pairwise(offsets)]
+    found = ops.segment_means(values, offsets)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    np.testing.assert_allclose(ops.segment_means(values, offsets[1:4].astype(np.int32)), expected[1:3], atol=1e-7)
+    assert ops.segment_means(values, [0]).shape == (0,)
+
+
+def test_empty_problems():
+    assert ops.token_logprobs(np.zeros((0, 5), np.float32), np.zeros(0, int)).shape == (0,)
+    assert ops.linear_logprobs(np.zeros((0, 2), np.float32), np.ones((5, 2), np.float32), np.zeros(0, int)).shape == (
+        0,
+    )
+    torch = pytest.importorskip("torch")
+    none = torch.zeros(0, dtype=torch.int64)
+    assert ops.token_logprobs(torch.zeros(0, 5), none).shape == (0,)
+    assert ops.linear_logprobs(torch.zeros(0, 2), torch.ones(5, 2), none).shape == (0,)
+    assert ops.segment_means(torch.zeros(0), [0]).shape == (0,)
+
+
+LOGITS = np.zeros((4, 6), np.float32)
+T = np.zeros(4, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: ops.token_logprobs(LOGITS, T + 6), DataProphetError, r"targets: element 0 is 6, outside \[0, 6\)"),
+        (lambda: ops.token_logprobs(LOGITS, T - 100), DataProphetError, "targets: element 0 is -100, outside"),
+        (
+            lambda: ops.token_logprobs(LOGITS, T[:3]),
+            DataProphetError,
+            "targets: expected 4 elements as logits has rows",
+        ),
+        (lambda: ops.token_logprobs(LOGITS, LOGITS[:, 0]), TypeError, "targets: expected integers, got dtype float32"),
+        (lambda: ops.token_logprobs(LOGITS[0], T), DataProphetError, "logits: expected 2 dimensions"),
+        (lambda: ops.token_logprobs(LOGITS[:, :0], T), DataProphetError, "targets: element 0 is 0, outside"),
+        (
+            lambda: ops.linear_logprobs(LOGITS, LOGITS[:, :5], T),
+            DataProphetError,
+            "weight: expected 6 columns as in hidden",
+        ),
+        (lambda: ops.linear_logprobs(LOGITS, LOGITS, T, bias=LOGITS[0]), DataProphetError, "bias: expected 4 elements"),
+        (lambda: ops.linear_logprobs(LOGITS, LOGITS, T, softcap=0.0), DataProphetError, "softcap: expected a positive"),
+        (lambda: ops.linear_logprobs(LOGITS, LOGITS, T + 4), DataProphetError, "targets: element 0 is 4, outside"),
+        (lambda: ops.segment_means(LOGITS[0], [0, 3, 3, 6]), DataProphetError, "offsets: segment 1 is empty"),
+        (
+            lambda: ops.segment_means(LOGITS[0], [0, 7]),
+            DataProphetError,
+            r"offsets: expected increasing offsets in \[0, 6\]",
+        ),
+        (lambda: ops.segment_means(LOGITS[0], [-1, 6]), DataProphetError, "offsets: expected increasing offsets"),
+        (lambda: ops.segment_means(LOGITS[0], [0, 4, 2, 6]), DataProphetError, "offsets: expected increasing offsets"),
+        (lambda: ops.segment_means(LOGITS[0], T[:0]), DataProphetError, "offsets: expected at least 1"),
+        (lambda: ops.segment_means(LOGITS[0], [0.0, 6.0]), TypeError, "offsets: expected integers"),
+    ],
+)
+def test_bad_input(call, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)

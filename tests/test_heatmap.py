@@ -101,3 +101,18 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingDependencyError, match=r"dataprophet\[report\]"):
         save_heatmap(scores(2, 2), tmp_path / "none.png")
+
+
+def test_scores_over_decades_get_a_logarithmic_scale(tmp_path):
+    """On a linear scale all but the largest would share the darkest colour."""
+    matrix = scores(3, 3)
+    colours = {}
+    for name, values in (("even", np.linspace(1, 2, 9)), ("decades", np.logspace(-4, 1, 9))):
+        matrix.values = values.reshape(3, 3)
+        save_heatmap(matrix, tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+        shades, counts = np.unique(pixels, axis=0, return_counts=True)
+        colours[name] = {tuple(shade) for shade, count in zip(shades, counts, strict=True) if count > 2000}
+    assert len(colours["decades"]) >= 9
+    assert len(colours["decades"] & colours["even"]) >= 9  # evenly spaced logarithms, evenly spaced colours

@@ -22,6 +22,9 @@ MISSING_FILL, MISSING_TEXT = "#dddddd", "n/a"
 EVEN_CONTRAST = 0.179
 """Relative luminance at which black and white text stand out equally."""
 
+WIDE_RANGE = 30.0
+"""Ratio of the largest to the smallest positive score above which colours follow the logarithm."""
+
 LONGEST_NAME = 32
 CELL_WIDTH, CELL_HEIGHT = 0.72, 0.42
 LETTER_WIDTH = 0.085
@@ -59,6 +62,7 @@ def save_heatmap(matrix: Scores, path: str | os.PathLike[str], *, title: str | N
     try:
         import matplotlib.style
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.colors import LogNorm, Normalize
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError(
@@ -82,14 +86,17 @@ def save_heatmap(matrix: Scores, path: str | os.PathLike[str], *, title: str | N
         axes = figure.add_subplot()
         shown = np.ma.masked_invalid(values)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 1.0)
+        wide = low > 0 and high / low > WIDE_RANGE
         if low == high:
             low, high = low - 0.5, high + 0.5
-        image = axes.imshow(shown, cmap=COLOURS, vmin=low, vmax=high, aspect="auto")
+        norm = LogNorm(low, high) if wide else Normalize(low, high)
+        image = axes.imshow(shown, cmap=COLOURS, norm=norm, aspect="auto")
         axes.set_facecolor(MISSING_FILL)
-        _label_cells(axes, values, image.to_rgba(shown))
+        _label_cells(axes, values, image.to_rgba(shown), wide=wide)
         _frame_best(axes, shown)
         _label_axes(axes, sources, targets)
-        figure.colorbar(image, ax=axes, label="score M(source → target)", fraction=0.05, pad=0.03)
+        label = "score M(source → target)" + (", logarithmic" if wide else "")
+        figure.colorbar(image, ax=axes, label=label, fraction=0.05, pad=0.03)
         if title:
             figure.suptitle(_plain(title), fontsize=11, wrap=True)
         with atomic_file(path) as temporary:
@@ -106,13 +113,13 @@ def _size(sources: Sequence[str], targets: Sequence[str]) -> tuple[float, float]
     )
 
 
-def _label_cells(axes: Axes, values: NDArray[np.float64], colours: NDArray[np.float64]) -> None:
+def _label_cells(axes: Axes, values: NDArray[np.float64], colours: NDArray[np.float64], *, wide: bool) -> None:
     digits = _decimals(values)
     for (row, column), value in np.ndenumerate(values):
         if not np.isfinite(value):
             axes.text(column, row, MISSING_TEXT, ha="center", va="center", fontsize=8, color="#555555", style="italic")
             continue
-        text = f"{value:.1e}" if digits is None else f"{value:.{digits}f}"
+        text = f"{value:.2g}" if wide else f"{value:.1e}" if digits is None else f"{value:.{digits}f}"
         ink = "black" if _luminance(colours[row, column]) > EVEN_CONTRAST else "white"
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink)
 

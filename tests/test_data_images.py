@@ -123,6 +123,14 @@ def test_truncated_images_are_refused(kind: str, kept: float) -> None:
     assert caught.value.fix
 
 
+def test_grey_filling_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(DataError, match=r"grey; unset ImageFile\.LOAD_TRUNCATED_IMAGES"):
+        decode(files.RED)
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds next to nothing."""
 

@@ -243,6 +243,31 @@ def test_by_name_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+def test_loaded_through_the_datasets_package(
+    limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "images": datasets.List(datasets.Image()),
+            "texts": datasets.List({"user": datasets.Value("string"), "assistant": datasets.Value("string")}),
+        }
+    )
+    table = files.finevision_table().drop_columns(["source"])
+    (tmp_path / "repo").mkdir()
+    datasets.Dataset(table.cast(features.arrow_schema)).cast(features).to_parquet(tmp_path / "repo" / "train.parquet")
+    dataset = open_dataset(f"hf:{tmp_path / 'repo'}", split="train", limit=limit)
+    rows = good(dataset)
+    assert dataset.format == "huggingface"
+    for row, expected in zip(rows, files.ROWS[:limit], strict=True):
+        assert row.id == str(expected.id)
+        assert [(turn.question, turn.image_offsets, turn.answer) for turn in row.turns] == list(expected.turns)
+        assert [source.read_bytes() for source in row.sources] == [files.NAMES[name] for name in expected.images]
+
+
 def test_limit_counts_good_rows_and_problems_are_logged_anew(tmp_path: Path) -> None:
     rows = [{"query": "Q", "response": answer} for answer in ("a", "", "b", "c")]
     path = files.dump(tmp_path / "a.jsonl", rows)

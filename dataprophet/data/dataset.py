@@ -230,7 +230,7 @@ def _open_named(
 
     def read() -> Iterator[Conversation | Problem]:
         parse: RowParser | None = None
-        for number, row in named_rows(hub_name, subset, options.split, limit):
+        for number, row in named_rows(hub_name, subset, options.split, limit, options.policy.max_pixels):
             if parse is None:
                 parse = _PARSERS[shape_of(row, "", path, options)]
             yield parse_row(row, path, number, parse, options)

@@ -95,6 +95,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
         raise DataError(f"damaged image header ({_reason(error)})", where=where, fix=_REPLACE) from error
     check_pixels(image.size, max_pixels, where)
+    from PIL import ImageFile
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise DataError(
+            "Pillow has been told to fill cut images with grey",
+            where=where,
+            fix="unset ImageFile.LOAD_TRUNCATED_IMAGES",
+        )
     try:
         image.load()
         return to_rgb(image)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dataprophet.data.decode import MAX_PIXELS
@@ -28,6 +29,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AK")
 _SHORTEST_BASE64 = 64
 _LONGEST_NAME = 512
+_FOLDERS_KEPT = 4096
 
 
 class BadRow(Exception):
@@ -53,6 +55,7 @@ class ImagePolicy:
     allow_outside: bool = False
     allow_urls: bool = False
     max_pixels: int = MAX_PIXELS
+    _folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def source(self, value: Any, place: str) -> ImageSource:
         """The source of an image cell: path, URL, data URI, base64 text, bytes or ``{"bytes", "path"}``."""
@@ -95,12 +98,8 @@ class ImagePolicy:
             raise missing
         outside = None
         for root in self.roots:
-            path = os.path.realpath(os.path.join(root, text))
+            path, found = self._resolve(os.path.join(root, text))
             inside = self.allow_outside or any(path.startswith(os.path.join(other, "")) for other in self.roots)
-            try:
-                found = os.path.isfile(path)
-            except OSError:
-                found = False
             if inside and found:
                 return path
             outside = outside or (None if inside else path)
@@ -111,6 +110,25 @@ class ImagePolicy:
                 "pass image_root, or allow_outside if you trust the file",
             )
         raise missing
+
+    def _resolve(self, path: str) -> tuple[str, bool]:
+        """The path without links and ``..``, and whether a regular file is there. Folders are resolved once."""
+        folder, name = os.path.split(path)
+        if name in {"", ".", ".."}:
+            return os.path.realpath(path), False
+        if folder not in self._folders:
+            if len(self._folders) >= _FOLDERS_KEPT:
+                self._folders.clear()
+            self._folders[folder] = os.path.realpath(folder)
+        path = os.path.join(self._folders[folder], name)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return path, False
+        if stat.S_ISLNK(mode):
+            path = os.path.realpath(path)
+            return path, os.path.isfile(path)
+        return path, stat.S_ISREG(mode)
 
 
 def clean_text(value: Any, what: str) -> str:

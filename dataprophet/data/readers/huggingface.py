@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from dataprophet.data.images import FileImage
 from dataprophet.data.rows import Row
 from dataprophet.data.tables import opened
 from dataprophet.errors import DataError, MissingDependencyError
@@ -54,8 +55,10 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     return files
 
 
-def named_rows(name: str, subset: str | None, split: str | None, limit: int | None) -> Iterator[tuple[int, Row]]:
-    """Rows of the dataset that the hub calls ``name``. Images come as bytes or paths, not decoded.
+def named_rows(
+    name: str, subset: str | None, split: str | None, limit: int | None, max_pixels: int
+) -> Iterator[tuple[int, Row]]:
+    """Rows of the dataset that the hub calls ``name``. Images come as bytes or cached files, not decoded.
 
     Raises:
         MissingDependencyError: the ``datasets`` package is not installed.
@@ -72,11 +75,14 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
         raise DataError("no split chosen", where=where, fix="pass split=, such as split='train'")
     try:
         data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
+        images = []
         for column, feature in (data.features or {}).items():
             plain = _undecoded(feature, datasets.Image)
             if plain is not None:
                 data = data.cast_column(column, plain)
-        yield from enumerate(data, 1)
+                images.append(column)
+        for number, row in enumerate(data, 1):
+            yield number, {**row, **{column: _cached(row[column], max_pixels) for column in images}}
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
@@ -84,6 +90,15 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
             where=where,
             fix="check name, subset and split, or save it to disk and pass the folder",
         ) from error
+
+
+def _cached(value: Any, max_pixels: int) -> Any:
+    """An image that the package keeps as a file of its own choosing, as a source: such a path is not the data's."""
+    if isinstance(value, list):
+        return [_cached(item, max_pixels) for item in value]
+    if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
+        return FileImage(str(value["path"]), max_pixels)
+    return value
 
 
 def _undecoded(feature: Any, image: Any) -> Any:

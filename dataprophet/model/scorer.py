@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.data.decode import to_rgb
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError
 from dataprophet.features import Features
@@ -108,6 +109,7 @@ class Model:
 
         Raises:
             DataError: a sample cannot be used and there is no ``on_problem``.
+            ModelError: the model gives a log-probability that is not finite, or one sample does not fit into memory.
         """
         report = on_problem or _refuse
         done = 0
@@ -225,23 +227,37 @@ class Model:
                     )
             return self._score_batch(items, good, report, images=images) if good else []
         try:
-            with torch.inference_mode():
-                on_device = self._adapter.to_device(batch)
-                vision = self._adapter.vision(on_device)
-                values = self._adapter.logprobs(on_device, vision)
-                means = None if vision is None or not images else self._adapter.image_means(on_device, vision)
-                logprobs = [value.cpu().numpy() for value in values]
-                vectors = None if means is None else means.cpu().numpy()
+            scored = self._forward(batch, images=images)
         except torch.OutOfMemoryError as error:
-            if len(indices) > 1:
-                return halves()
-            raise ModelError(
-                f"one sample of {lengths[0]} tokens does not fit into the memory of {self.device}",
-                where=self.name,
-                fix="use a smaller dtype, a smaller model or another device",
-            ) from error
-        rows = [None] * len(indices) if vectors is None else list(vectors)
-        return [(index, _Scored(*pair)) for index, *pair in zip(indices, logprobs, rows, strict=True)]
+            if len(indices) == 1:
+                raise ModelError(
+                    f"one sample of {lengths[0]} tokens does not fit into the memory of {self.device}",
+                    where=self.name,
+                    fix="use a smaller dtype, a smaller model or another device",
+                ) from error
+            scored = None
+        if scored is None:  # outside the handler, whose traceback holds on to the memory
+            return halves()
+        for index, result in zip(indices, scored, strict=True):
+            if not np.isfinite(result.logprobs).all():
+                sample = items[index].sample
+                raise ModelError(
+                    f"{self.name} in {self.dtype} gives a log-probability that is not finite",
+                    where=sample.place or f"sample {sample.id}",
+                    fix="load the model with dtype bfloat16 or float32",
+                )
+        return list(zip(indices, scored, strict=True))
+
+    def _forward(self, batch: Batch, *, images: bool) -> list[_Scored]:
+        import torch
+
+        with torch.inference_mode():
+            on_device = self._adapter.to_device(batch)
+            vision = self._adapter.vision(on_device)
+            logprobs = self._adapter.logprobs(on_device, vision)
+            means = None if vision is None or not images else self._adapter.image_means(on_device, vision).cpu().numpy()
+            values = [value.cpu().numpy() for value in logprobs]
+        return [_Scored(value, None if means is None else means[row]) for row, value in enumerate(values)]
 
     def _encode(self, items: Sequence[_Item]) -> Batch:
         return self._encoder.samples([item.rendered for item in items], [item.images for item in items])
@@ -292,7 +308,7 @@ class Model:
 
 def _rgb(image: Image) -> Image:
     image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image if image.mode == "RGB" else to_rgb(image)
 
 
 def _undecodable(sample: Sample, error: Exception) -> Problem:

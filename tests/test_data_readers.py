@@ -268,6 +268,17 @@ def test_loaded_through_the_datasets_package(
         assert [source.read_bytes() for source in row.sources] == [files.NAMES[name] for name in expected.images]
 
 
+def test_image_folder_through_the_datasets_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for label, data in (("green", files.GREEN), ("red", files.RED)):
+        (tmp_path / "repo" / "train" / label).mkdir(parents=True)
+        (tmp_path / "repo" / "train" / label / "a.png").write_bytes(data)
+    columns = {"question": "=Which class?", "answer": "label"}
+    rows = good(open_dataset(f"hf:{tmp_path / 'repo'}", split="train", columns=columns))
+    assert [(row.turns[0].answer, row.sources[0].read_bytes()) for row in rows] == [("0", files.GREEN), ("1", files.RED)]
+
+
 def test_limit_counts_good_rows_and_problems_are_logged_anew(tmp_path: Path) -> None:
     rows = [{"query": "Q", "response": answer} for answer in ("a", "", "b", "c")]
     path = files.dump(tmp_path / "a.jsonl", rows)

@@ -87,9 +87,9 @@ def test_generates_right_answers_through_transformers_alone(loaded, task, chance
     ("task", "kind", "least"),
     [
         ("count", "shapes", 0.85),
-        ("colour", "shapes", 0.85),
-        ("shape", "shapes", 0.8),
-        ("exist", "shapes", 0.8),
+        ("colour", "shapes", 0.7),
+        ("shape", "shapes", 0.65),
+        ("exist", "shapes", 0.7),
         ("height", "bars", 0.85),
         ("compare", "bars", 0.85),
         ("read", "sign", 0.3),

@@ -3,6 +3,7 @@
 #   make test    install with every extra and run the tests
 #   make lint    ruff, mypy and clang-format, changing nothing
 #   make format  apply ruff and clang-format
+#   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -14,9 +15,9 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constr
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
 CPP = $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
-PYTHON_FILES = dataprophet kernels tests benchmarks
+PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
 
-.PHONY: demo test lint format gpu clean
+.PHONY: demo test lint format sanitize gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -51,6 +52,11 @@ $(VENV)/.tools: $(VENV)/.build-tools pyproject.toml
 	$(VENV)/bin/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print("\n".join(extras["test"] + extras["lint"]))' > $(VENV)/tools.txt
 	$(PIP) -r $(VENV)/tools.txt
 	touch $@
+
+# Python itself is not instrumented, so the sanitizer's library comes first; leaks of the interpreter are not ours to report.
+sanitize: $(VENV)/.installed $(VENV)/.tools
+	$(PIP) --no-build-isolation --no-deps --upgrade --target $(CURDIR)/build/sanitize -C cmake.define.DATAPROPHET_SANITIZE=address,undefined -C cmake.define.DATAPROPHET_CUDA=OFF -C build-dir=build/sanitize-cmake .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest tests/test_ops_*.py
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 gpu:

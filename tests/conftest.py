@@ -16,6 +16,8 @@ from hypothesis import settings
 _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 
+os.environ["PYTHONSAFEPATH"] = "1"  # for the programs that tests start, which would else find ./dataprophet first
+
 # Read when torch and transformers are imported. One thread: the models are tiny, and threads would only wait.
 for _name, _value in {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}.items():
     os.environ.setdefault(_name, _value)

@@ -65,6 +65,7 @@ BAD_ROWS = {
         "text and image",
     ),
     "history not pairs": Bad({**QA, "history": ["Q1"]}, "bad_row", "history", "[[question, answer]"),
+    "history is a number": Bad({**QA, "history": 1}, "bad_row", "history", "[[question, answer]"),
     "query is a list": Bad({"query": ["Q"], "response": "A"}, "bad_row", "query is a list", "make query a string"),
     "more markers": Bad(
         {**QA, "query": "<image><image>Q", "images": ["images/red.png"]},
@@ -191,6 +192,19 @@ def test_bad_reference_in_a_vlmeval_table(tmp_path: Path) -> None:
     (problem,) = validate(open_dataset(path)).problems
     assert (problem.code, problem.row, problem.id) == ("missing_image", 1, "1")
     assert "'99'" in problem.message
+
+
+def test_ids_of_turns_are_ids_too(tmp_path: Path) -> None:
+    two = {"id": "a", "history": [["Q", "A"]], **QA}
+    path = files.dump(
+        tmp_path / "a.jsonl", [two, {"id": "a#2", **QA}, {"id": "a#3", **QA}, {"id": "b#1", **QA}, {**two, "id": "b"}]
+    )
+    dataset = open_dataset(path)
+    assert [sample.id for sample in dataset] == ["a#1", "a#2", "a#3", "b#1"]
+    assert [(problem.code, problem.row, problem.id) for problem in dataset.problems.first] == [
+        ("duplicate_id", 2, "a#2"),
+        ("duplicate_id", 5, "b"),
+    ]
 
 
 def test_null_image_cells(tmp_path: Path) -> None:

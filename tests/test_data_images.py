@@ -144,6 +144,9 @@ def png_header(width: int, height: int) -> bytes:
 BOMBS = {
     "png": png_header(60_000, 60_000),
     "gif": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\0\0\0" + b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
+    "gif frame": b"GIF89a\x08\0\x08\0\0\0\0!\xfe\x02hi\0,\0\0\0\0"
+    + struct.pack("<HH", 60_000, 2_000)
+    + b"\0\x02\x02D\x01\0;",
     "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
     "ppm": b"P6 60000 60000 255\n" + bytes(30),
 }
@@ -157,7 +160,7 @@ def test_bombs_are_refused_from_the_header(kind: str, monkeypatch: pytest.Monkey
         raise AssertionError("pixels were decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
-    with pytest.raises(DataError, match=r"more than the limit of 100000000; raise max_pixels"):
+    with pytest.raises(DataError, match=r"more than the limit of 89478485; raise max_pixels"):
         decode(BOMBS[kind])
 
 

@@ -276,7 +276,10 @@ def test_image_folder_through_the_datasets_package(tmp_path: Path, monkeypatch: 
         (tmp_path / "repo" / "train" / label / "a.png").write_bytes(data)
     columns = {"question": "=Which class?", "answer": "label"}
     rows = good(open_dataset(f"hf:{tmp_path / 'repo'}", split="train", columns=columns))
-    assert [(row.turns[0].answer, row.sources[0].read_bytes()) for row in rows] == [("0", files.GREEN), ("1", files.RED)]
+    assert [(row.turns[0].answer, row.sources[0].read_bytes()) for row in rows] == [
+        ("0", files.GREEN),
+        ("1", files.RED),
+    ]
 
 
 def test_limit_counts_good_rows_and_problems_are_logged_anew(tmp_path: Path) -> None:

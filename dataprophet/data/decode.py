@@ -12,8 +12,8 @@ from dataprophet.errors import DataError, MissingDependencyError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 100_000_000
-"""Pixels (width times height) above which an image is refused, unless the caller sets another limit."""
+MAX_PIXELS = 89_478_485
+"""Pixels (width times height) above which an image is refused, unless the caller sets another limit; Pillow's own."""
 
 
 class _Kind(NamedTuple):
@@ -90,6 +90,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
         raise DataError(
             f"this Pillow cannot read {kind.suffix} images", where=where, fix="upgrade Pillow, or convert the image"
         ) from error
+    if kind.suffix == ".gif":
+        check_pixels(_gif_size(data), max_pixels, where)
     try:
         image: Image = _quiet(reader)(BytesIO(data), f"image{kind.suffix}")
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
@@ -155,6 +157,22 @@ def _kind(data: bytes) -> _Kind | None:
 def _quiet(reader: Any) -> Any:
     """The JPEG reader looks for the resolution in EXIF, and warns when that is damaged. It is not needed here."""
     return type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None}) if reader.format == "JPEG" else reader
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """Extent of the screen and the first frame. Pillow lets a frame enlarge the screen, and warns itself."""
+    try:
+        width, height, flags = struct.unpack_from("<HHB", data, 6)
+        at = 13 + (3 << (flags % 8 + 1) if flags & 0x80 else 0)
+        while data[at] == 0x21:  # an extension: a label, then blocks up to an empty one
+            at += 2
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+        left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
+    except (struct.error, IndexError):
+        return (0, 0)  # cut short: the reader says so
+    return max(width, left + frame_width), max(height, top + frame_height)
 
 
 def _upright(image: Image) -> Image:

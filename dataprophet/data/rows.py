@@ -165,11 +165,11 @@ def take_markers(text: str) -> tuple[str, tuple[int, ...]]:
     head, *rest = text.split(IMAGE_MARKER)
     offsets: list[int] = []
     out = [head]
-    length = len(head)
+    length, last = len(head), head[-1:] or " "
     for part in rest:
         offsets.append(length)
-        last = next((piece[-1] for piece in reversed(out) if piece), " ")
         kept = part[1:] if part[:1].isspace() and last.isspace() else part
+        last = kept[-1:] or last
         out.append(kept)
         length += len(kept)
     joined = "".join(out)

@@ -28,9 +28,12 @@ def parse_swift(row: Row, file: str, number: int, options: Options) -> Conversat
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:
     """Messages of ``history`` (pairs of question and answer) followed by ``query`` and ``response``."""
     out: list[tuple[str, str]] = []
-    for pair in history or []:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise BadRow("bad_row", "history is not a list of pairs", "write [[question, answer], ...]")
+    pairs = history or []
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise BadRow("bad_row", "history is not a list of pairs", "write [[question, answer], ...]")
+    for pair in pairs:
         out += [("user", text_cell(pair[0], "history")), ("assistant", text_cell(pair[1], "history"))]
     return [*out, ("user", text_cell(query, "query")), ("assistant", text_cell(response, "response"))]
 

@@ -226,7 +226,7 @@ def test_a_torchvision_that_does_not_match_torch(folder, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    line = refused(folder, "torchvision 0.1.2", torch.__version__, kind=MissingDependencyError)
+    line = refused(folder, "torchvision 0.1.2", importlib.metadata.version("torch"), kind=MissingDependencyError)
     assert "pip uninstall torchvision" in line
 
 

@@ -92,7 +92,7 @@ def load_model(
             "terminator": "scored" if score_terminator else "not scored",
             "image_backend": image_backend(processor),
             "pooling": "content-mean",
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a subclass of str that compares as a version
             "transformers": importlib.metadata.version("transformers"),
         },
         max_tokens=_max_tokens(config, processor),

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataprophet import ops as ops
+    import dataprophet.ops as ops  # noqa: PLR0402 (mypy reads this form of a module importing its own part)
     from dataprophet.agreement import RankAgreement as RankAgreement
     from dataprophet.agreement import kendall_tau as kendall_tau
     from dataprophet.allocation import allocate as allocate

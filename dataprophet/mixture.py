@@ -51,7 +51,7 @@ class Mixture:
     budget: int
     shares: list[Share]
     folder: Path
-    files: dict[str, str]
+    files: Mapping[str, str]
 
 
 def mix(

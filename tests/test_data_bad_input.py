@@ -207,6 +207,14 @@ def test_ids_of_turns_are_ids_too(tmp_path: Path) -> None:
     ]
 
 
+def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
+    answers = pa.array([b"A", b"\xe9", b"B"]).view(pa.string())
+    pq.write_table(pa.table({"question": ["Q"] * 3, "answer": answers}), tmp_path / "a.parquet")
+    report = validate(open_dataset(tmp_path / "a.parquet"))
+    assert [(problem.code, problem.row) for problem in report.problems] == [("bad_encoding", 2)]
+    assert report.good == 2
+
+
 def test_null_image_cells(tmp_path: Path) -> None:
     kind = pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
     rows = [[{"bytes": None, "path": None}], [None], [{"bytes": None, "path": "no.png"}], None, [{"bytes": b"x"}]]

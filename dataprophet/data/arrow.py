@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.images import CellImage
-from dataprophet.data.rows import Row
+from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
 _BATCH_ROWS = 32
@@ -30,11 +30,11 @@ def arrow_columns(path: str) -> list[str]:
                 return list(file.schema_arrow.names)
         with pa.memory_map(path) as source:
             return list(pa.ipc.open_stream(source).schema.names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
 
 
-def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, Row]]:
+def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, Row | BadRow]]:
     """Rows, counted from 1, of a Parquet file or an Arrow stream, with the columns named in ``wanted``.
 
     Binary cells (images) become ``CellImage``; a struct of bytes and path keeps its path where the bytes are null.
@@ -48,7 +48,8 @@ def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS)
         values = [_column(batch.column(name), path, name, row, max_pixels) for name in batch.schema.names]
         for index in range(batch.num_rows):
             row += 1
-            yield row, {name: value[index] for name, value in zip(batch.schema.names, values, strict=True)}
+            cells = {name: value[index] for name, value in zip(batch.schema.names, values, strict=True)}
+            yield row, next((cell for cell in cells.values() if isinstance(cell, BadRow)), cells)
 
 
 def read_cell(path: str, row: int, column: str, index: int) -> bytes:
@@ -159,13 +160,23 @@ def _column(array: Any, path: str, name: str, start: int, max_pixels: int) -> li
             for row, cell in enumerate(array)
         ]
     if not _holds_bytes(kind):
-        values: list[Any] = array.to_pylist()
+        try:
+            values: list[Any] = array.to_pylist()
+        except UnicodeDecodeError:
+            values = [_text(cell, name) for cell in array]
         return values
     out: list[Any] = []
     for row in range(len(array)):
         (cell,) = _cells(array.slice(row, 1), path, name, start + row, max_pixels)
         out.append(CellImage(path, start + row, name, -1, max_pixels) if isinstance(cell, CellImage) else cell)
     return out
+
+
+def _text(cell: Any, name: str) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return BadRow("bad_encoding", f"column {name!r} is not UTF-8", "save the text as UTF-8")
 
 
 def _cells(array: Any, path: str, name: str, row: int, max_pixels: int) -> list[Any]:
@@ -176,7 +187,8 @@ def _cells(array: Any, path: str, name: str, row: int, max_pixels: int) -> list[
         if cell.is_valid and data.is_valid:
             out.append(CellImage(path, row, name, index, max_pixels))
         elif cell.is_valid and "path" in [field.name for field in cell.type]:
-            out.append(cell["path"].as_py())
+            path_cell = _text(cell["path"], name)
+            out.append(None if isinstance(path_cell, BadRow) else path_cell)
         else:
             out.append(None)
     return out

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet import reference
+from dataprophet.checks import at_least, clustering, finite_values, in_range, rows_of, same_columns, targets_of
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.intake import Operand, like, operand
 from dataprophet.reference import KMeans, Silhouette
@@ -40,8 +41,6 @@ __all__ = [
     "token_logprobs",
 ]
 
-_METRICS = ("euclidean", "sqeuclidean", "cosine")
-
 
 def mean_direction(x: Any) -> Any:
     """Mean of the l2-normalised rows of an array.
@@ -55,7 +54,7 @@ def mean_direction(x: Any) -> Any:
     Raises:
         DataProphetError: no rows, or a row that is all zero or holds NaN or infinity.
     """
-    return _mean_direction(_rows(x, "x"))
+    return _mean_direction(rows_of(x, "x"))
 
 
 def expected_cosine(x: Any, y: Any) -> float:
@@ -74,8 +73,8 @@ def expected_cosine(x: Any, y: Any) -> float:
     Raises:
         DataProphetError: no rows, different d, or a row that is all zero or holds NaN or infinity.
     """
-    first, second = _rows(x, "x"), _rows(y, "y")
-    _same_columns(first, second)
+    first, second = rows_of(x, "x"), rows_of(y, "y")
+    same_columns(first, second)
     left, right = (_host(_mean_direction(rows)) for rows in (first, second))
     return float(np.einsum("i,i->", left, right))
 
@@ -95,7 +94,7 @@ def cosine_to(x: Any, directions: Any) -> Any:
     """
     rows = operand(x, "x", 2)
     others = like(directions, "directions", 2, rows)
-    _same_columns(rows, others)
+    same_columns(rows, others)
     if rows.on_cuda:
         return rows.give_back_tensor(_torch_ops().cosine_to(rows.values, others.values))
     with np.errstate(over="ignore"):
@@ -127,8 +126,8 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     """
     rows = operand(x, "x", 2)
     others = like(y, "y", 2, rows)
-    _at_least(others, 1)
-    _same_columns(rows, others)
+    at_least(others, 1)
+    same_columns(rows, others)
     if rows.on_cuda:
         cosine, index = _torch_ops().nearest(rows.values, others.values)
         return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
@@ -156,7 +155,7 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
         DataProphetError: k is not in [1, n], x or init is not finite, or init has another shape.
     """
     rows = operand(x, "x", 2)
-    points = _finite(rows)
+    points = finite_values(rows)
     if not 1 <= k <= rows.shape[0]:
         raise DataProphetError(f"expected 1 <= k <= {rows.shape[0]} rows, got {k}", where="k", fix="lower k")
     if max_iter < 0 or not tol >= 0.0:
@@ -168,7 +167,7 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
             raise DataProphetError(
                 f"expected shape {(k, rows.shape[1])}, got {first.shape}", where="init", fix="give k rows as wide as x"
             )
-        start = _finite(first)
+        start = finite_values(first)
     result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
     return result._replace(centroids=rows.give_back(result.centroids), labels=rows.give_back(result.labels))
 
@@ -187,7 +186,7 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
     Raises:
         DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
     """
-    rows, points, clusters = _clustering(x, labels, metric)
+    rows, points, clusters = clustering(x, labels, metric)
     return rows.give_back(reference.silhouette_samples(points, clusters, metric=metric))
 
 
@@ -209,7 +208,7 @@ def silhouette_score(
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
-    _, points, clusters = _clustering(x, labels, metric)
+    _, points, clusters = clustering(x, labels, metric)
     if sample_size is not None and sample_size < 2:
         raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
     return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
@@ -229,11 +228,11 @@ def cluster_entropy(labels: Any, k: int) -> float:
         DataProphetError: no labels, or a label outside [0, k).
     """
     given = operand(labels, "labels", 1, integers=True)
-    _at_least(given, 1)
+    at_least(given, 1)
     values = given.numpy()
     if k < 1:
         raise DataProphetError(f"expected at least 1, got {k}", where="k", fix="raise it")
-    _in_range(values, k, "labels")
+    in_range(values, k, "labels")
     return reference.cluster_entropy(values.astype(np.int64), k)
 
 
@@ -252,7 +251,7 @@ def token_logprobs(logits: Any, targets: Any) -> Any:
         DataProphetError: different n, V = 0, or a target out of range.
     """
     rows = operand(logits, "logits", 2)
-    at = _targets(targets, rows, rows.shape[1])
+    at = targets_of(targets, rows, rows.shape[1])
     if rows.on_cuda:
         kernel = _kernel("token_logprobs")
         if kernel is not None and rows.dtype != "float64":
@@ -287,8 +286,8 @@ def linear_logprobs(
     """
     rows = operand(hidden, "hidden", 2)
     head = like(weight, "weight", 2, rows)
-    _same_columns(rows, head)
-    at = _targets(targets, rows, head.shape[0])
+    same_columns(rows, head)
+    at = targets_of(targets, rows, head.shape[0])
     offset = None if bias is None else like(bias, "bias", 1, rows)
     if offset is not None and offset.shape[0] != head.shape[0]:
         raise DataProphetError(
@@ -323,7 +322,7 @@ def segment_means(values: Any, offsets: Any) -> Any:
     """
     numbers = operand(values, "values", 1)
     edges = operand(offsets, "offsets", 1, integers=True)
-    _at_least(edges, 1)
+    at_least(edges, 1)
     if not edges.on_cuda:
         given = edges.numpy().astype(np.int64)
         if given[0] < 0 or given[-1] > numbers.shape[0] or (np.diff(given) < 0).any():
@@ -437,82 +436,8 @@ def _check(rows: Operand, report: tuple[int, int, int]) -> None:
         raise reference.bad_rows_error(rows.name, zero, nonfinite, first)
 
 
-def _rows(values: Any, name: str) -> Operand:
-    rows = operand(values, name, 2)
-    _at_least(rows, 1)
-    return rows
-
-
-def _at_least(given: Operand, count: int) -> None:
-    if given.shape[0] < count:
-        raise DataProphetError(
-            f"expected at least {count} row, got shape {given.shape}", where=given.name, fix="give it data"
-        )
-
-
-def _same_columns(first: Operand, second: Operand) -> None:
-    if first.shape[1] != second.shape[1]:
-        raise DataProphetError(
-            f"expected {first.shape[1]} columns as in {first.name}, got shape {second.shape}",
-            where=second.name,
-            fix="both must come from the same encoder",
-        )
-
-
-def _finite(given: Operand) -> npt.NDArray[Any]:
-    values = given.numpy()
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise reference.bad_rows_error(given.name, 0, int((~finite).sum()), int(np.flatnonzero(~finite)[0]))
-    return values
-
-
-def _in_range(values: npt.NDArray[Any], stop: int, name: str) -> None:
-    outside = np.flatnonzero((values < 0) | (values >= stop))
-    if len(outside):
-        raise DataProphetError(
-            f"element {outside[0]} is {values[outside[0]]}, outside [0, {stop})", where=name, fix="check the ids"
-        )
-
-
-def _targets(targets: Any, rows: Operand, size: int) -> Operand:
-    at = like(targets, "targets", 1, rows, integers=True)
-    if at.shape[0] != rows.shape[0]:
-        raise DataProphetError(
-            f"expected {rows.shape[0]} elements as {rows.name} has rows, got {at.shape[0]}",
-            where="targets",
-            fix="give one for each row",
-        )
-    if not at.on_cuda:
-        _in_range(at.numpy(), size, "targets")
-    return at
-
-
 def _clamped(targets: Any, size: int) -> tuple[Any, Any]:
     return targets.clamp(0, size - 1), (targets >= 0) & (targets < size)
-
-
-def _clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[Any], npt.NDArray[Any]]:
-    rows = operand(x, "x", 2)
-    given = operand(labels, "labels", 1, integers=True).numpy()
-    if metric not in _METRICS:
-        raise DataProphetError(
-            f"expected one of {', '.join(_METRICS)}, got {metric!r}", where="metric", fix="choose one"
-        )
-    if len(given) != rows.shape[0]:
-        raise DataProphetError(
-            f"expected {rows.shape[0]} labels as x has rows, got {len(given)}",
-            where="labels",
-            fix="give one for each row",
-        )
-    count = len(np.unique(given))
-    if not 2 <= count <= len(given) - 1:
-        raise DataProphetError(
-            f"expected 2 to n - 1 different labels, got {count} over {len(given)} rows",
-            where="labels",
-            fix="cluster into fewer, at least 2, clusters",
-        )
-    return rows, _finite(rows), given
 
 
 def _host(values: Any) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of operations: each raises one line that names the argument, what it must be and what came."""
+"""Checks of arguments of operations: each raises one line that names the argument, what it must be and what came."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
             holds a manifest, so that only what was written here is ever replaced.
     """
     final = Path(path)
-    if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
+    if final.is_symlink() or (final.exists() and not final.is_dir()):
+        raise DataProphetError("exists and is not a folder", where=str(final), fix="choose another name")
+    if final.exists() and any(final.iterdir()):
         if not overwrite:
             raise DataProphetError("already exists", where=str(final), fix="choose another name, or allow overwriting")
         if not (final / MANIFEST).is_file():
@@ -79,7 +81,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
             f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
         ) from error
     try:
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         _put_in_place(temporary, final)
     except OSError as error:
@@ -103,6 +105,12 @@ def _put_in_place(temporary: Path, final: Path) -> None:
         os.replace(aside, final)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -22,7 +22,7 @@ from dataprophet.data.export import write
 from dataprophet.data.images import BytesImage
 from dataprophet.data.rows import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.sample import Turn
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, DataProphetError
 
 READABLE = tuple(name for name in EXPORT_FORMATS if name != "ids")
 IMAGES = (files.RED, files.GREEN, files.BLUE)
@@ -148,7 +148,7 @@ def test_ids(tmp_path: Path) -> None:
 def test_shards_are_cut_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "SHARD_ROWS", 2)
     write_rows(sample_rows(), tmp_path / "out", "webdataset", name="mix")
-    assert sorted(tree(tmp_path / "out")) == ["mix-000000.tar", "mix-000001.tar"]
+    assert sorted(tree(tmp_path / "out")) == ["manifest.json", "mix-000000.tar", "mix-000001.tar"]
     assert [row.id for row in open_dataset(tmp_path / "out").rows()] == ["a", "b", "c"]
     with tarfile.open(tmp_path / "out" / "mix-000000.tar") as tar:
         assert [member.name for member in tar] == [
@@ -182,7 +182,7 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(format: str, tmp_path
     with pytest.raises(RuntimeError):
         write_rows(broken(1), out, format, name="mix", overwrite=True)
     assert tree(out) == before
-    with pytest.raises(DataError, match=r"the output folder is not empty; choose another, or pass overwrite"):
+    with pytest.raises(DataProphetError, match="already exists; choose another name, or allow overwriting"):
         write_rows(sample_rows(), out, format, name="mix")
     assert tree(out) == before
     write_rows(sample_rows()[1:], out, format, name="mix", overwrite=True)
@@ -219,7 +219,7 @@ def test_output_that_is_a_file_or_a_link(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     for name in ("file", "link"):
-        with pytest.raises(DataError, match="exists and is not a folder"):
+        with pytest.raises(DataProphetError, match="exists and is not a folder"):
             write_rows(sample_rows(), tmp_path / name, "llava", name="mix", overwrite=True)
     write_rows(sample_rows(), tmp_path / "folder", "llava", name="mix")  # an empty folder is taken over
     assert len(list(open_dataset(tmp_path / "folder"))) == 4

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +13,7 @@ from typing import IO, Any
 from dataprophet.data.decode import image_suffix
 from dataprophet.data.images import ImageSource
 from dataprophet.errors import DataError
-
-MANIFEST = "manifest.json"
+from dataprophet.files import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -83,57 +80,3 @@ def checked_bytes(source: ImageSource) -> tuple[bytes, str]:
     if not suffix:
         raise DataError("not an image in a known format", where=source.where, fix="run validate and drop the row")
     return data, suffix
-
-
-@contextmanager
-def new_folder(out_dir: str, overwrite: bool) -> Iterator[Folder]:
-    """A folder built beside ``out_dir`` under a temporary name and renamed when the block ends without an error.
-
-    Raises:
-        DataError: ``out_dir`` is a file, or holds something and ``overwrite`` is not set.
-    """
-    target = os.path.abspath(out_dir)
-    if os.path.lexists(target) and (os.path.islink(target) or not os.path.isdir(target)):
-        raise DataError("exists and is not a folder", where=out_dir, fix="choose another output folder")
-    full = os.path.isdir(target) and bool(os.listdir(target))
-    if full and not overwrite:
-        raise DataError("the output folder is not empty", where=out_dir, fix="choose another, or pass overwrite")
-    parent = os.path.dirname(target)
-    try:
-        os.makedirs(parent, exist_ok=True)
-        work = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.partial-", dir=parent)
-    except OSError as error:
-        raise DataError(
-            f"cannot be created ({error.strerror})", where=out_dir, fix="choose a writable place"
-        ) from error
-    try:
-        os.chmod(work, 0o777 & ~_umask())
-        yield Folder(work)
-        _put_in_place(work, target)
-    except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror})", where=out_dir, fix="free space, or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _put_in_place(work: str, target: str) -> None:
-    if not os.path.isdir(target) or not os.listdir(target):
-        os.replace(work, target)
-        return
-    # A folder cannot replace a full one in one step: the old one steps aside, and comes back if the rename fails.
-    aside = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.old-", dir=os.path.dirname(target))
-    os.replace(target, aside)
-    try:
-        os.replace(work, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

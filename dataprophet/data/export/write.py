@@ -10,10 +10,11 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from dataprophet.data.export.folder import Export, Folder, checked_bytes, new_folder
+from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.rows import IMAGE_MARKER, put_markers
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError
+from dataprophet.files import atomic_folder
 
 SHARD_ROWS = 10_000
 SHARD_BYTES = 1 << 30
@@ -39,8 +40,8 @@ def write_rows(
         out_dir: folder to create. Image paths inside its files are relative to it.
         format: ``llava``, ``llamafactory``, ``swift``, ``webdataset`` or ``ids``.
         name: stem of the data file, and the dataset's name.
-        overwrite: replace a folder that holds something.
-        manifest: entries of ``manifest.json``, to which format, row count and file hashes are added.
+        overwrite: replace a folder that holds a manifest.
+        manifest: more entries for ``manifest.json``, beside format, row count and file hashes.
 
     Raises:
         DataError: unknown format, two rows of one id, an image that cannot be read, text that the format cannot
@@ -51,10 +52,10 @@ def write_rows(
         raise DataError(f"unknown export format {format!r}", where=target, fix=f"use {', '.join(_WRITERS)}")
     if not name or name != os.path.basename(name) or name.startswith(".") or not name.isprintable():
         raise DataError(f"{name!r} is not a usable name", where=target, fix="use letters, digits, - and _")
-    with new_folder(target, overwrite) as folder:
+    with atomic_folder(target, overwrite=overwrite) as path:
+        folder = Folder(os.fspath(path))
         rows = _WRITERS[format](_checked(conversations), folder, name)
-        if manifest is not None:
-            folder.write_manifest({**manifest, "format": format, "name": name, "rows": rows})
+        folder.write_manifest({**(manifest or {}), "format": format, "name": name, "rows": rows})
     return Export(target, format, rows, folder.images, dict(folder.files))
 
 

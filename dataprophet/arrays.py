@@ -1,51 +1,34 @@
-"""Arrays of any library in, NumPy out: the one coercion of the modules that need no compiled core."""
+"""Numbers of any library in, NumPy out: the one coercion of the modules that compute in NumPy alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from dataprophet.errors import MetricError
+from dataprophet.intake import Operand, load
 
 
 def as_numpy(values: Any, *, where: str, ndim: int) -> npt.NDArray[Any]:
-    """Return numbers as a NumPy array of their own dtype, without a copy where none is needed.
+    """Return numbers as a NumPy array, without a copy where none is needed.
 
     Args:
-        values: NumPy array, torch tensor (any device, any float dtype), DLPack array, or nested sequence of numbers.
+        values: NumPy array, torch tensor (any device), DLPack array, or nested sequence of numbers.
         where: the argument's name, for the error.
         ndim: how many dimensions it must have.
 
     Returns:
-        An array of ``ndim`` dimensions, of integers or real floats. bfloat16 comes back as float32, without loss.
+        An array of ``ndim`` dimensions, of integers or real floats; bfloat16 as float32, which holds it exactly.
 
     Raises:
         MetricError: the values are not real numbers, or have another number of dimensions.
     """
-    array: npt.NDArray[Any]
-    if hasattr(values, "detach"):  # torch: on any device, and NumPy has no bfloat16
-        values = values.detach().resolve_neg().cpu()
-        if str(values.dtype) == "torch.bfloat16":
-            values = values.float()
-        array = values.numpy()
-    elif hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray):
-        try:
-            array = np.from_dlpack(values)
-        except (BufferError, RuntimeError, TypeError) as error:
-            raise MetricError(
-                f"a {type(values).__name__} that NumPy cannot read ({error})",
-                where=where,
-                fix="copy it to the CPU as float32 or float64",
-            ) from error
-    else:
-        try:
-            array = np.asarray(values)
-        except (TypeError, ValueError) as error:
-            raise MetricError(
-                f"not an array of numbers ({error})", where=where, fix="pass rows of one length"
-            ) from error
+    try:
+        found, library = load(values, where)
+    except TypeError as error:
+        raise MetricError(str(error).removeprefix(f"{where}: "), where=where, fix="pass an array of numbers") from error
+    array = Operand(found, where, library).numpy()
     if array.dtype.kind not in "iuf" and array.size:
         raise MetricError(f"expected real numbers, got dtype {array.dtype}", where=where, fix="pass integers or floats")
     if array.ndim != ndim:

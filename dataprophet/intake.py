@@ -101,7 +101,7 @@ def operand(values: Any, name: str, ndim: int, *, integers: bool = False) -> Ope
         TypeError: it is no array, or has another dtype.
         DataProphetError: it has another number of dimensions.
     """
-    array, library = _load(values, name)
+    array, library = load(values, name)
     found = Operand(array, name, library)
     allowed = _INTEGERS if integers else _FLOATS
     if found.dtype not in allowed:
@@ -137,7 +137,8 @@ def _torch_ready(array: Any) -> Any:
     return np.array(array, order="C")
 
 
-def _load(values: Any, name: str) -> tuple[Any, str]:
+def load(values: Any, name: str) -> tuple[Any, str]:
+    """A NumPy array or a torch tensor of what was given, and the library it came from. Raises TypeError."""
     if isinstance(values, np.ndarray):
         native = values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
         return np.asarray(native), "numpy"

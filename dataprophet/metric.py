@@ -13,7 +13,8 @@ from dataprophet.errors import MetricError
 from dataprophet.features import FIELDS
 from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
-from dataprophet.profiles import Profile, require_same_origin
+from dataprophet.origin import require_same_origin
+from dataprophet.profiles import Profile
 
 _MOST_CELLS_WITH_ERRORS = 16_384
 """Above this many cells errors=None computes none: their influences would take over 50 MB for each similarity."""

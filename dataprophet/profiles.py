@@ -18,6 +18,7 @@ from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import Diversity, diversity_of
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS, Features, unit_rows
+from dataprophet.origin import require_same_origin
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
 if TYPE_CHECKING:
@@ -340,33 +341,6 @@ def profile(
         why = f": {problems.first[0]}" if problems.first else ""
         raise ProfileError(f"no sample could be used{why}", where=name, fix="run `dataprophet validate` on it")
     return result
-
-
-def require_same_origin(profiles: Iterable[Profile]) -> None:
-    """Refuse profiles of different models or settings.
-
-    Raises:
-        ProfileError: naming the two profiles and what differs.
-    """
-    first: Profile | None = None
-    for other in profiles:
-        first = first or other
-        if other.fingerprint == first.fingerprint:
-            continue
-        keys = sorted(
-            key for key in {*first.settings, *other.settings} if first.settings.get(key) != other.settings.get(key)
-        )
-        what = "model" if other.model != first.model else keys[0]
-        mine, its = (
-            (first.model[:16], other.model[:16])
-            if what == "model"
-            else (first.settings.get(what, "unset"), other.settings.get(what, "unset"))
-        )
-        raise ProfileError(
-            f"{what} differs from profile {first.name!r} ({its} against {mine})",
-            where=f"profile {other.name!r}",
-            fix="profile both with the same model and settings",
-        )
 
 
 def _features(

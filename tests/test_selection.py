@@ -97,7 +97,7 @@ def test_threshold_only_limits_what_may_be_chosen():
         ([1.0, 2.0], 2, {"threshold": 1.5}, BudgetError, ["1 of 2 score at least 1.5"]),
         ([1.0, 2.0], 2, {"threshold": math.nan}, BudgetError, ["threshold: it is NaN"]),
         ([[1.0], [2.0]], 1, {}, MetricError, ["expected 1 dimension, got shape (2, 1)"]),
-        ([[1.0], [2.0, 3.0]], 1, {}, MetricError, ["not an array of numbers"]),
+        ([[1.0], [2.0, 3.0]], 1, {}, MetricError, ["expected an array, got list"]),
         ([True, False], 1, {}, MetricError, ["got dtype bool"]),
     ],
 )

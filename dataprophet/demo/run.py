@@ -18,8 +18,8 @@ from dataprophet.model import load_model
 from dataprophet.profiles import Profile, profile
 from dataprophet.report.heatmap import save_heatmap
 
-SOURCE_SAMPLES = 400
-TARGET_SAMPLES = 200
+SOURCE_SAMPLES = 300
+TARGET_SAMPLES = 150
 
 
 @dataclass

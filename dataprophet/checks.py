@@ -48,6 +48,24 @@ def finite_values(given: Operand) -> npt.NDArray[Any]:
     return values
 
 
+def finite_directions(given: npt.NDArray[np.float32]) -> None:
+    """Raise for directions that hold NaN or infinity once they are float32, naming the first."""
+    finite = np.isfinite(given).all(axis=1)
+    if not finite.all():
+        raise DataProphetError(
+            f"row {np.flatnonzero(~finite)[0]} is not finite as float32",
+            where="directions",
+            fix="give finite directions",
+        )
+
+
+def no_bad_rows(rows: Operand, report: tuple[int, int, int]) -> None:
+    """Raise for rows without a direction, as the core reports them: zero rows, non-finite rows, the first of either."""
+    zero, nonfinite, first = report
+    if zero or nonfinite:
+        raise bad_rows_error(rows.name, zero, nonfinite, first)
+
+
 def in_range(values: npt.NDArray[Any], stop: int, name: str) -> None:
     """Raise for integers outside [0, stop), naming the first."""
     outside = np.flatnonzero((values < 0) | (values >= stop))
@@ -69,6 +87,44 @@ def targets_of(targets: Any, rows: Operand, size: int) -> Operand:
     if not at.on_cuda:
         in_range(at.numpy(), size, "targets")
     return at
+
+
+def bias_of(bias: Any, head: Operand, rows: Operand) -> Operand:
+    """One bias for each row of a head."""
+    offset = like(bias, "bias", 1, rows)
+    if offset.shape[0] != head.shape[0]:
+        raise DataProphetError(
+            f"expected {head.shape[0]} elements, got {offset.shape[0]}", where="bias", fix="give one for each token"
+        )
+    return offset
+
+
+def segments(offsets: Operand, count: int) -> None:
+    """Raise unless offsets cut [0, count] into segments that are not empty."""
+    given = offsets.numpy().astype(np.int64)
+    if given[0] < 0 or given[-1] > count or (np.diff(given) < 0).any():
+        raise DataProphetError(
+            f"expected increasing offsets in [0, {count}]", where="offsets", fix="start at 0, end at n"
+        )
+    if (np.diff(given) == 0).any():
+        empty = int(np.flatnonzero(np.diff(given) == 0)[0])
+        raise DataProphetError(f"segment {empty} is empty", where="offsets", fix="leave empty segments out")
+
+
+def first_centroids(rows: Operand, k: int, init: Any, max_iter: int, tol: float) -> npt.NDArray[Any] | None:
+    """The centroids that k-means of rows starts from, None for its own choice; raise for options that do not fit."""
+    if not 1 <= k <= rows.shape[0]:
+        raise DataProphetError(f"expected 1 <= k <= {rows.shape[0]} rows, got {k}", where="k", fix="lower k")
+    if max_iter < 0 or not tol >= 0.0:
+        raise DataProphetError(f"got max_iter={max_iter}, tol={tol}", where="kmeans", fix="give neither below 0")
+    if init is None:
+        return None
+    first = operand(init, "init", 2)
+    if first.shape != (k, rows.shape[1]):
+        raise DataProphetError(
+            f"expected shape {(k, rows.shape[1])}, got {first.shape}", where="init", fix="give k rows as wide as x"
+        )
+    return finite_values(first)
 
 
 def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[Any], npt.NDArray[Any]]:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dataprophet import reference
-from dataprophet.checks import at_least, clustering, finite_values, in_range, rows_of, same_columns, targets_of
+from dataprophet import checks, reference
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.intake import Operand, like, operand
 from dataprophet.reference import KMeans, Silhouette
+from dataprophet.threads import thread_count
 
 __all__ = [
     "KMeans",
@@ -54,7 +52,7 @@ def mean_direction(x: Any) -> Any:
     Raises:
         DataProphetError: no rows, or a row that is all zero or holds NaN or infinity.
     """
-    return _mean_direction(rows_of(x, "x"))
+    return _mean_direction(checks.rows_of(x, "x"))
 
 
 def expected_cosine(x: Any, y: Any) -> float:
@@ -73,9 +71,9 @@ def expected_cosine(x: Any, y: Any) -> float:
     Raises:
         DataProphetError: no rows, different d, or a row that is all zero or holds NaN or infinity.
     """
-    first, second = rows_of(x, "x"), rows_of(y, "y")
-    same_columns(first, second)
-    left, right = (_host(_mean_direction(rows)) for rows in (first, second))
+    first, second = checks.rows_of(x, "x"), checks.rows_of(y, "y")
+    checks.same_columns(first, second)
+    left, right = (operand(_mean_direction(rows), "mean direction", 1).numpy() for rows in (first, second))
     return float(np.einsum("i,i->", left, right))
 
 
@@ -94,20 +92,16 @@ def cosine_to(x: Any, directions: Any) -> Any:
     """
     rows = operand(x, "x", 2)
     others = like(directions, "directions", 2, rows)
-    same_columns(rows, others)
+    checks.same_columns(rows, others)
     if rows.on_cuda:
         return rows.give_back_tensor(_torch_ops().cosine_to(rows.values, others.values))
     with np.errstate(over="ignore"):
         given = np.ascontiguousarray(others.numpy(), np.float32)
-    if not np.isfinite(given).all():
-        first = int(np.flatnonzero(~np.isfinite(given).all(axis=1))[0])
-        raise DataProphetError(
-            f"row {first} is not finite as float32", where="directions", fix="give finite directions"
-        )
+    checks.finite_directions(given)
     if rows.dtype == "float64":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
     out = np.empty((rows.shape[0], given.shape[0]), np.float32)
-    _check(rows, _core().cosine_to(rows.rows(), given, out, _threads()))
+    checks.no_bad_rows(rows, _core().cosine_to(rows.rows(), given, out, thread_count()))
     return rows.give_back(out)
 
 
@@ -126,8 +120,8 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     """
     rows = operand(x, "x", 2)
     others = like(y, "y", 2, rows)
-    at_least(others, 1)
-    same_columns(rows, others)
+    checks.at_least(others, 1)
+    checks.same_columns(rows, others)
     if rows.on_cuda:
         cosine, index = _torch_ops().nearest(rows.values, others.values)
         return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
@@ -155,19 +149,8 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
         DataProphetError: k is not in [1, n], x or init is not finite, or init has another shape.
     """
     rows = operand(x, "x", 2)
-    points = finite_values(rows)
-    if not 1 <= k <= rows.shape[0]:
-        raise DataProphetError(f"expected 1 <= k <= {rows.shape[0]} rows, got {k}", where="k", fix="lower k")
-    if max_iter < 0 or not tol >= 0.0:
-        raise DataProphetError(f"got max_iter={max_iter}, tol={tol}", where="kmeans", fix="give neither below 0")
-    start = None
-    if init is not None:
-        first = operand(init, "init", 2)
-        if first.shape != (k, rows.shape[1]):
-            raise DataProphetError(
-                f"expected shape {(k, rows.shape[1])}, got {first.shape}", where="init", fix="give k rows as wide as x"
-            )
-        start = finite_values(first)
+    points = checks.finite_values(rows)
+    start = checks.first_centroids(rows, k, init, max_iter, tol)
     result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
     return result._replace(centroids=rows.give_back(result.centroids), labels=rows.give_back(result.labels))
 
@@ -186,7 +169,7 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
     Raises:
         DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
     """
-    rows, points, clusters = clustering(x, labels, metric)
+    rows, points, clusters = checks.clustering(x, labels, metric)
     return rows.give_back(reference.silhouette_samples(points, clusters, metric=metric))
 
 
@@ -208,7 +191,7 @@ def silhouette_score(
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
-    _, points, clusters = clustering(x, labels, metric)
+    _, points, clusters = checks.clustering(x, labels, metric)
     if sample_size is not None and sample_size < 2:
         raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
     return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
@@ -228,11 +211,11 @@ def cluster_entropy(labels: Any, k: int) -> float:
         DataProphetError: no labels, or a label outside [0, k).
     """
     given = operand(labels, "labels", 1, integers=True)
-    at_least(given, 1)
-    values = given.numpy()
+    checks.at_least(given, 1)
     if k < 1:
         raise DataProphetError(f"expected at least 1, got {k}", where="k", fix="raise it")
-    in_range(values, k, "labels")
+    values = given.numpy()
+    checks.in_range(values, k, "labels")
     return reference.cluster_entropy(values.astype(np.int64), k)
 
 
@@ -251,7 +234,7 @@ def token_logprobs(logits: Any, targets: Any) -> Any:
         DataProphetError: different n, V = 0, or a target out of range.
     """
     rows = operand(logits, "logits", 2)
-    at = targets_of(targets, rows, rows.shape[1])
+    at = checks.targets_of(targets, rows, rows.shape[1])
     if rows.on_cuda:
         kernel = _kernel("token_logprobs")
         if kernel is not None and rows.dtype != "float64":
@@ -286,13 +269,9 @@ def linear_logprobs(
     """
     rows = operand(hidden, "hidden", 2)
     head = like(weight, "weight", 2, rows)
-    same_columns(rows, head)
-    at = targets_of(targets, rows, head.shape[0])
-    offset = None if bias is None else like(bias, "bias", 1, rows)
-    if offset is not None and offset.shape[0] != head.shape[0]:
-        raise DataProphetError(
-            f"expected {head.shape[0]} elements, got {offset.shape[0]}", where="bias", fix="give one for each token"
-        )
+    checks.same_columns(rows, head)
+    at = checks.targets_of(targets, rows, head.shape[0])
+    offset = None if bias is None else checks.bias_of(bias, head, rows)
     if softcap is not None and not softcap > 0.0:
         raise DataProphetError(f"expected a positive number, got {softcap}", where="softcap", fix="use None for no cap")
     if rows.is_torch:
@@ -322,16 +301,9 @@ def segment_means(values: Any, offsets: Any) -> Any:
     """
     numbers = operand(values, "values", 1)
     edges = operand(offsets, "offsets", 1, integers=True)
-    at_least(edges, 1)
+    checks.at_least(edges, 1)
     if not edges.on_cuda:
-        given = edges.numpy().astype(np.int64)
-        if given[0] < 0 or given[-1] > numbers.shape[0] or (np.diff(given) < 0).any():
-            raise DataProphetError(
-                f"expected increasing offsets in [0, {numbers.shape[0]}]", where="offsets", fix="start at 0, end at n"
-            )
-        if (np.diff(given) == 0).any():
-            empty = int(np.flatnonzero(np.diff(given) == 0)[0])
-            raise DataProphetError(f"segment {empty} is empty", where="offsets", fix="leave empty segments out")
+        checks.segments(edges, numbers.shape[0])
     kernel = _kernel("segment_means") if numbers.on_cuda and numbers.dtype != "float64" else None
     if kernel is not None:
         moved = like(offsets, "offsets", 1, numbers, integers=True)
@@ -346,7 +318,7 @@ def core_info() -> dict[str, Any]:
         "version": core.__version__,
         "isa": core.isa(),
         "available_isas": list(core.available_isas()),
-        "threads": _threads(),
+        "threads": thread_count(),
     }
 
 
@@ -408,37 +380,15 @@ def _torch_ops() -> Any:
     return importlib.import_module("dataprophet.torch_ops")
 
 
-def _threads() -> int:
-    """Threads of the compiled core: DATAPROPHET_THREADS, or the processors that this process may use."""
-    wanted = os.environ.get("DATAPROPHET_THREADS", "")
-    if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise DataProphetError(
-                f"expected a positive integer, got {wanted!r}", where="DATAPROPHET_THREADS", fix="correct or unset it"
-            )
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _mean_direction(rows: Operand) -> Any:
     if rows.on_cuda:
         return rows.give_back_tensor(_torch_ops().mean_direction(rows.values, rows.name))
     if rows.dtype == "float64":
         return rows.give_back(reference.mean_direction(rows.numpy(), rows.name))
     out = np.empty(rows.shape[1])
-    _check(rows, _core().mean_direction(rows.rows(), out, _threads()))
+    checks.no_bad_rows(rows, _core().mean_direction(rows.rows(), out, thread_count()))
     return rows.give_back(out)
-
-
-def _check(rows: Operand, report: tuple[int, int, int]) -> None:
-    zero, nonfinite, first = report
-    if zero or nonfinite:
-        raise reference.bad_rows_error(rows.name, zero, nonfinite, first)
 
 
 def _clamped(targets: Any, size: int) -> tuple[Any, Any]:
     return targets.clamp(0, size - 1), (targets >= 0) & (targets < size)
-
-
-def _host(values: Any) -> npt.NDArray[Any]:
-    return operand(values, "mean direction", 1).numpy()

@@ -102,6 +102,8 @@ def operand(values: Any, name: str, ndim: int, *, integers: bool = False) -> Ope
         DataProphetError: it has another number of dimensions.
     """
     array, library = load(values, name)
+    if integers and isinstance(values, list | tuple) and not array.size:
+        array = array.astype(np.int64)  # NumPy takes a list of nothing for floats
     found = Operand(array, name, library)
     allowed = _INTEGERS if integers else _FLOATS
     if found.dtype not in allowed:

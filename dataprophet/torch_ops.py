@@ -83,7 +83,10 @@ def token_logprobs(logits: Any, targets: Any) -> Any:
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     for part in _chunks(*logits.shape):
         block = logits[part].to(wide)
-        out[part] = (block.gather(1, index[part])[:, 0] - block.logsumexp(dim=1)).float()
+        largest = block.amax(dim=1)
+        total = (block - largest[:, None]).exp_().sum(dim=1)
+        # Subtracted one by one: beside a large logit the log of the sum would round away.
+        out[part] = (block.gather(1, index[part])[:, 0] - largest - total.log()).float()
     return out
 
 

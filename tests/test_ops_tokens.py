@@ -41,9 +41,21 @@ def test_infinite_logits():
     targets = np.array([0, 1, 0, 0, 0])
     expected = [-np.log(1 + np.e), -np.inf, np.nan, np.nan, np.nan]
     np.testing.assert_allclose(ops.token_logprobs(logits, targets), expected, rtol=1e-6)
-    found = ops.token_logprobs(torch.tensor(logits), targets).numpy()
-    np.testing.assert_allclose(found[[0, 1, 2, 4]], np.array(expected)[[0, 1, 2, 4]], rtol=1e-6)
-    assert not np.isfinite(found[3])
+    np.testing.assert_allclose(ops.token_logprobs(torch.tensor(logits), targets).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 3e38, -3e38])
+def test_large_logits_lose_no_digits(offset):
+    torch = pytest.importorskip("torch")
+    logits = np.full((2, 3), offset, np.float32)
+    for values in (logits, torch.tensor(logits)):
+        np.testing.assert_allclose(np.asarray(ops.token_logprobs(values, [0, 2])), -np.log(3), rtol=1e-6)
+
+
+def test_no_rows():
+    assert ops.token_logprobs(np.zeros((0, 5), np.float32), []).shape == (0,)
+    with pytest.raises(DataProphetError, match="labels: expected at least 1 row"):
+        ops.cluster_entropy([], 5)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])

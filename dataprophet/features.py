@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
+from dataprophet.intake import Operand, load
 
 FIELDS = ("question", "answer", "image")
 
@@ -46,7 +48,7 @@ def unit_rows(features: Features, where: str) -> tuple[dict[str, NDArray[np.floa
         ProfileError: when shapes do not fit, or a value is not finite or an embedding is zero, naming the first sample.
     """
     n = len(features.ids)
-    nll = np.asarray(features.nll)
+    nll = numbers_of(features.nll, "nll", where)
     if nll.shape != (n,):
         raise ProfileError(f"nll has shape {nll.shape}, expected ({n},)", where=where, fix="give one value per id")
     _check_rows(np.isfinite(nll), features.ids, "nll is not finite", where)
@@ -54,7 +56,7 @@ def unit_rows(features: Features, where: str) -> tuple[dict[str, NDArray[np.floa
     for name, values in features.embeddings.items():
         if name not in FIELDS:
             raise ProfileError(f"unknown field {name!r}", where=where, fix=f"choose among {', '.join(FIELDS)}")
-        rows = np.asarray(values, np.float64)
+        rows = numbers_of(values, name, where)
         if rows.ndim != 2 or len(rows) != n:
             raise ProfileError(
                 f"{name} has shape {rows.shape}, expected ({n}, d)", where=where, fix="give a row per id"
@@ -74,6 +76,32 @@ def unit_rows(features: Features, where: str) -> tuple[dict[str, NDArray[np.floa
     if n and not unit:
         raise ProfileError("features hold no embeddings", where=where, fix=f"give at least one of {', '.join(FIELDS)}")
     return unit, present
+
+
+def tokens_of(features: Features, where: str) -> NDArray[np.int64]:
+    """(n,) int64 answer tokens, 0 where the features do not tell.
+
+    Raises:
+        ProfileError: when there is not one whole number, 0 or more, for each sample.
+    """
+    n = len(features.ids)
+    if features.n_tokens is None:
+        return np.zeros(n, np.int64)
+    given = numbers_of(features.n_tokens, "n_tokens", where)
+    if given.shape != (n,) or not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
+        raise ProfileError(
+            "n_tokens is not one count for each sample", where=where, fix="give whole numbers, 0 where unknown"
+        )
+    return given.astype(np.int64)
+
+
+def numbers_of(values: Any, name: str, where: str) -> NDArray[np.float64]:
+    """Numbers of any library as float64, laid out in rows: sums then have the same bits for any layout given."""
+    try:
+        found, library = load(values, name)
+        return np.ascontiguousarray(Operand(found, name, library).numpy(), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
 
 
 def _check_rows(good: NDArray[np.bool_], ids: list[str], what: str, where: str) -> None:

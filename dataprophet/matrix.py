@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dataprophet.arrays import as_numpy
 from dataprophet.errors import MetricError
 from dataprophet.jackknife import standard_error
 
@@ -28,9 +29,7 @@ FACTORS = {
 _GROUPS = {
     "perplexity": ("source_perplexity", "inverse_target_perplexity"),
     "target_perplexity": ("inverse_target_perplexity",),
-    "QSim": ("question_similarity",),
-    "ASim": ("answer_similarity",),
-    "ISim": ("image_similarity",),
+    **{sign: (name,) for name, sign in FACTORS.items()},
 }
 
 
@@ -152,7 +151,8 @@ class TransferMatrix:
         """The matrix with factors left out of the product.
 
         Args:
-            names: factor names, the formula's signs QSim, ASim, ISim, or ``perplexity`` for both perplexities.
+            names: factor names, their signs in the formula (QSim, ASim, ISim, PPL(s), Sil+H, 1/PPL(t)), or
+                ``perplexity`` for both perplexities.
 
         Raises:
             MetricError: for an unknown factor, or when the matrix holds no factors.
@@ -241,7 +241,7 @@ def _last(value: float) -> float:
 
 
 def _matrix(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
-    array = np.asarray(values, np.float64)
+    array = as_numpy(values, where=name, ndim=2).astype(np.float64)
     if array.shape != shape:
         raise MetricError(
             f"{name} has shape {array.shape}, expected {shape}", fix="give a row per source and a column per target"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.origin import require_same_origin
 from dataprophet.profiles import Profile
 
+Item: TypeAlias = Profile | str | os.PathLike[str]
+
 _MOST_CELLS_WITH_ERRORS = 16_384
 """Above this many cells errors=None computes none: their influences would take over 50 MB for each similarity."""
 
@@ -23,8 +26,8 @@ _NO_INFLUENCE = np.zeros((1, 1, 1))
 
 
 def transfer_matrix(
-    sources: Sequence[Profile | str | os.PathLike[str]],
-    targets: Sequence[Profile | str | os.PathLike[str]],
+    sources: Iterable[Item] | Item,
+    targets: Iterable[Item] | Item,
     *,
     fields: Iterable[str] = FIELDS,
     errors: bool | None = None,
@@ -33,8 +36,8 @@ def transfer_matrix(
     """Score every source for every target.
 
     Args:
-        sources: S profiles, or paths of saved ones.
-        targets: T profiles, or paths.
+        sources: S profiles, or paths of saved ones; a single one need not be in a list.
+        targets: T profiles, or paths, likewise.
         fields: similarities in the product. Leave out ``image`` to compare datasets of which some have no images.
         errors: compute standard errors; by default for up to 16,384 cells.
         allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
@@ -46,7 +49,7 @@ def transfer_matrix(
         ProfileError: when profiles come from different models or settings, or hold no samples.
         MetricError: when a field is missing or a factor is not positive, naming the datasets.
     """
-    s, t = [_load(item) for item in sources], [_load(item) for item in targets]
+    s, t = _load(sources), _load(targets)
     if not s or not t:
         raise MetricError(f"no {'targets' if s else 'sources'} given", fix="give at least one profile of each")
     require_same_origin([*s, *t])
@@ -73,8 +76,9 @@ def transfer_matrix(
         )
 
 
-def _load(item: Profile | str | os.PathLike[str]) -> Profile:
-    return item if isinstance(item, Profile) else Profile.load(Path(item))
+def _load(items: Iterable[Item] | Item) -> list[Profile]:
+    given = [items] if isinstance(items, Profile | str | os.PathLike) else items
+    return [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in given]
 
 
 def _directions(profiles: Sequence[Profile], name: str) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import Diversity, diversity_of
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS, Features, unit_rows
+from dataprophet.features import FIELDS, Features, numbers_of, tokens_of, unit_rows
 from dataprophet.origin import require_same_origin
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CLUSTERS = 10
 SKETCH_SIZE = 20_000
+_LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 
 
 @dataclass(eq=False)
@@ -119,6 +120,12 @@ class Profile:
     @property
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
+        if self.mean_nll > _LARGEST_NLL:
+            raise ProfileError(
+                f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows",
+                where=f"profile {self.name!r}",
+                fix="give the mean over the tokens of each answer, not their sum",
+            )
         return float(np.exp(self.mean_nll))
 
     @property
@@ -181,6 +188,7 @@ class Profile:
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
         unit, present = unit_rows(features, self.name)
+        nll, tokens = numbers_of(features.nll, "nll", self.name), tokens_of(features, self.name)
         if n == 0:
             return
         for name, rows in unit.items():
@@ -196,11 +204,11 @@ class Profile:
         order = np.argsort(groups, kind="stable")
         self.sketch = self.sketch.merge(hashes[usable], z[usable])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
-        self.nll_sum = self.nll_sum + np.bincount(groups, weights=features.nll, minlength=N_GROUPS)
-        if features.n_tokens is not None:
-            tokens = np.zeros(N_GROUPS, np.int64)
-            np.add.at(tokens, groups, np.asarray(features.n_tokens, np.int64))
-            self.tokens = self.tokens + tokens
+        self.nll_sum = self.nll_sum + np.bincount(groups, weights=nll, minlength=N_GROUPS)
+        # new dictionaries: a copy, such as a sealed one, shares the old ones
+        self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
+        self.tokens = self.tokens.copy()
+        np.add.at(self.tokens, groups, tokens)
         starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
         for name, rows in unit.items():
             sums = np.zeros((N_GROUPS, rows.shape[1]))
@@ -255,6 +263,10 @@ class Profile:
         both.problems.first = [*self.problems.first, *other.problems.first][: self.problems.keep]
         both._diversity = None
         return both
+
+    def __radd__(self, other: object) -> Profile:
+        """``sum(profiles)`` starts from 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         """Equal state to the bit: name, origin, sums and sketch."""

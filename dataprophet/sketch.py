@@ -13,8 +13,9 @@ N_GROUPS = 64
 
 
 def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
-    """64-bit BLAKE2b hash of each id: the order of the sketch. Its low 6 bits are the sample's group."""
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
+    """64-bit BLAKE2b hash of each id as text: the order of the sketch. Its low 6 bits are the sample's group."""
+    texts = (str(name).encode("utf-8", "surrogatepass") for name in ids)  # JSON may hold half a surrogate pair
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 

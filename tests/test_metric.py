@@ -62,7 +62,8 @@ def test_without_a_factor() -> None:
         assert name not in left.factors
     both = matrix.without("perplexity")
     assert set(matrix.factors) - set(both.factors) == {"source_perplexity", "inverse_target_perplexity"}
-    assert matrix.without("ISim") == matrix.without("image_similarity")
+    for name, sign in FACTORS.items():
+        assert matrix.without(sign) == matrix.without(name)
     with pytest.raises(MetricError, match="no factor 'colour'"):
         matrix.without("colour")
 
@@ -292,6 +293,16 @@ def test_paths_serve_as_profiles(tmp_path) -> None:  # type: ignore[no-untyped-d
     made = make("a", 1)[1]
     made.save(tmp_path / "a.profile")
     assert transfer_matrix([tmp_path / "a.profile"], [str(tmp_path / "a.profile")]) == transfer_matrix([made], [made])
+    assert transfer_matrix(made, str(tmp_path / "a.profile")) == transfer_matrix([made], [made])
+
+
+def test_values_of_any_library() -> None:
+    torch = pytest.importorskip("torch")
+    expected = TransferMatrix(["a"], ["t", "u"], np.array([[1.5, 2.0]]))
+    for values in ([[1.5, 2.0]], torch.tensor([[1.5, 2.0]], dtype=torch.bfloat16)):
+        assert TransferMatrix(["a"], ["t", "u"], values) == expected  # type: ignore[arg-type]
+    with pytest.raises(MetricError, match="values: expected real numbers"):
+        TransferMatrix(["a"], ["t"], [["x"]])  # type: ignore[arg-type]
 
 
 def test_unknown_target_and_level() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -103,6 +104,23 @@ def test_any_order_and_split_gives_the_same_profile(order: list[int], cuts: list
         total = total + part
     same_sums(total, whole)
     assert total.diversity == whole.diversity
+
+
+def test_a_list_of_profiles_sums_up() -> None:
+    features = make_features(40)
+    parts = [profile(take(features, rows)) for rows in (list(range(25)), list(range(25, 40)))]
+    assert sum(parts) == parts[0] + parts[1]
+    with pytest.raises(TypeError):
+        1 + parts[0]  # type: ignore[operator]
+
+
+def test_copies_do_not_share_sums() -> None:
+    whole = profile(make_features(40))
+    sealed, copied, before = whole.seal(), copy.copy(whole), copy.deepcopy(whole)
+    whole.update(make_features(10, prefix="more"))
+    assert copied == before
+    assert sealed == before.seal()
+    assert sealed.field_count["question"].sum() == sealed.n_samples == 40
 
 
 def test_merging_is_commutative_and_associative_in_the_sketch() -> None:
@@ -214,6 +232,47 @@ def test_bad_features(features: Features, message: str) -> None:
         profile(features, "m", name="x")
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)  # the fix
+
+
+def test_features_of_any_library_and_layout() -> None:
+    torch = pytest.importorskip("torch")
+    features = make_features(60, text_only=0.3)
+    expected = profile(features)
+    assert features.n_tokens is not None
+    for convert in (torch.tensor, np.ndarray.tolist, np.asfortranarray):
+        given = Features(
+            tuple(features.ids),  # type: ignore[arg-type]
+            convert(features.nll),
+            {name: convert(part) for name, part in features.embeddings.items()},
+            {name: convert(part) for name, part in features.present.items()},
+            convert(features.n_tokens),
+        )
+        assert profile(given) == expected
+    halves = {name: torch.tensor(part).bfloat16() for name, part in features.embeddings.items()}
+    rounded = {name: part.float().numpy() for name, part in halves.items()}
+    in_bfloat16, in_float32 = (
+        profile(Features(features.ids, features.nll, e, features.present)) for e in (halves, rounded)
+    )
+    assert in_bfloat16 == in_float32
+
+
+def test_log_likelihoods_of_whole_answers_are_noticed() -> None:
+    summed = profile(Features(["a", "b"], np.full(2, 800.0), {"question": np.ones((2, 3), np.float32)}), name="sums")
+    with pytest.raises(ProfileError, match="profile 'sums': mean_nll is 800 nats"):
+        summed.perplexity  # noqa: B018
+
+
+def test_ids_are_hashed_as_text() -> None:
+    assert np.array_equal(hash_ids([7, np.int64(8)]), hash_ids(["7", "8"]))  # type: ignore[list-item]
+    assert len(set(hash_ids(["\ud83d", "\ude00", "?"]).tolist())) == 3  # halves of a surrogate pair, as JSON may hold
+
+
+@pytest.mark.parametrize("tokens", [[1], [-1, 2], [0.5, 2], [math.nan, 1], ["a", "b"]])
+def test_bad_token_counts(tokens: list) -> None:  # type: ignore[type-arg]
+    result = Profile.empty("d", "m")
+    with pytest.raises(ProfileError, match="n_tokens"):
+        result.update(Features(["a", "b"], np.ones(2), {"question": np.ones((2, 3), np.float32)}, n_tokens=tokens))  # type: ignore[arg-type]
+    assert result == Profile.empty("d", "m")
 
 
 def test_huge_and_tiny_embeddings_keep_their_direction() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import Diversity, diversity_of
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS, Features, numbers_of, tokens_of, unit_rows
+from dataprophet.features import FIELDS, Features, FieldRows, chunks_of, field_rows, nll_of, tokens_of
 from dataprophet.origin import require_same_origin
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
@@ -187,56 +187,55 @@ class Profile:
         n = len(features.ids)
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        unit, present = unit_rows(features, self.name)
-        nll, tokens = numbers_of(features.nll, "nll", self.name), tokens_of(features, self.name)
+        nll, tokens = nll_of(features, self.name), tokens_of(features, self.name)
+        fields = field_rows(features, self.name)
         if n == 0:
             return
-        for name, rows in unit.items():
-            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != rows.shape[1]:
+        for name, given in fields.items():
+            width = given.rows.shape[1]
+            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != width:
                 raise ProfileError(
-                    f"{name} embeddings are {rows.shape[1]} wide, earlier ones {self.field_sum[name].shape[1]}",
+                    f"{name} embeddings are {width} wide, earlier ones {self.field_sum[name].shape[1]}",
                     where=self.name,
                     fix="use features of one model",
                 )
         hashes = hash_ids(features.ids)
-        z, usable = self._mixed(unit, features.ids)
+        self.sketch = self._sketched(self.sketch, hashes, fields)
         groups = groups_of(hashes)
-        order = np.argsort(groups, kind="stable")
-        self.sketch = self.sketch.merge(hashes[usable], z[usable])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + np.bincount(groups, weights=nll, minlength=N_GROUPS)
-        # new dictionaries: a copy, such as a sealed one, shares the old ones
-        self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
         self.tokens = self.tokens.copy()
         np.add.at(self.tokens, groups, tokens)
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        for name, rows in unit.items():
-            sums = np.zeros((N_GROUPS, rows.shape[1]))
-            sums[groups[order][starts]] = np.add.reduceat(rows[order], starts, axis=0)
-            self.field_count[name] = self.field_count[name] + np.bincount(groups[present[name]], minlength=N_GROUPS)
-            self.field_sum[name] = _padded(self.field_sum[name], rows.shape[1]) + sums
+        # new dictionaries: a copy, such as a sealed one, shares the old ones
+        self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
+        for name, given in fields.items():
+            here = np.bincount(groups[given.present], minlength=N_GROUPS)
+            self.field_count[name] = self.field_count[name] + here
+            self.field_sum[name] = _padded(self.field_sum[name], given.rows.shape[1]) + given.sums(groups, N_GROUPS)
         self._diversity = None
 
-    def _mixed(
-        self, unit: Mapping[str, NDArray[np.float64]], ids: list[str]
-    ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Z of each sample: the average of its normalised diversity fields, normalised; and which samples have one."""
-        wanted = [unit[name] for name in self.settings["diversity_fields"].split(",") if name in unit]
+    def _sketched(self, sketch: Sketch, hashes: NDArray[np.uint64], fields: Mapping[str, FieldRows]) -> Sketch:
+        """The sketch with z of new samples: the average of the normalised diversity fields, normalised."""
+        wanted = [fields[name] for name in self.settings["diversity_fields"].split(",") if name in fields]
         if not wanted:
             raise ProfileError("no sample has a diversity field", where=self.name, fix="choose other diversity_fields")
-        widths = {rows.shape[1] for rows in wanted}
+        widths = {given.rows.shape[1] for given in wanted}
         if len(widths) > 1:
             raise ProfileError(
                 f"the diversity averages fields of one width, and they are {sorted(widths)} wide",
                 where=self.name,
                 fix="choose diversity_fields of one width",
             )
-        total = np.zeros((len(ids), widths.pop()))
-        for rows in wanted:
-            total += rows
-        norms = np.sqrt((total * total).sum(1))
-        usable = norms > 1e-9  # fields that cancel, or none present: such a sample has no place on the sphere
-        return (total / np.where(usable, norms, 1.0)[:, None]).astype(np.float16), usable
+        low = np.flatnonzero(sketch.takes(hashes))
+        z, usable = np.empty((len(low), widths.pop()), np.float16), np.empty(len(low), np.bool_)
+        for part in chunks_of(len(low)):
+            total = wanted[0].unit(low[part])
+            for given in wanted[1:]:
+                total += given.unit(low[part])
+            norms = np.sqrt(np.einsum("ij,ij->i", total, total))
+            usable[part] = norms > 1e-9  # fields that cancel, or none present: such a sample has no place on the sphere
+            z[part] = total / np.where(usable[part], norms, 1.0)[:, None]
+        return sketch.merge(hashes[low[usable]], z[usable])
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
@@ -362,10 +361,11 @@ def _features(
     problems: ProblemLog,
 ) -> tuple[Iterator[Features], str, dict[str, str]]:
     """Batches of features, the model's label and its settings, whatever the dataset is."""
-    if isinstance(dataset, Features):
-        items: Iterator[Any] = iter([dataset])
-    else:
-        items = iter(dataset)
+    if not isinstance(dataset, Iterable | Features) or isinstance(dataset, str):
+        raise ProfileError(
+            f"a {type(dataset).__name__} is not a dataset", where=name, fix="open files with dataprophet.open_dataset"
+        )
+    items: Iterator[Any] = iter([dataset] if isinstance(dataset, Features) else dataset)
     first = next(items, None)
     items = chain([first], items) if first is not None else iter(())
     if isinstance(first, Features):

@@ -42,13 +42,18 @@ class Sketch:
     def empty(cls, size: int) -> Sketch:
         return cls(size, np.empty(0, np.uint64), np.empty((0, 0), np.float16))
 
+    def takes(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which samples may enter: all, until the sketch is full."""
+        if len(self.hashes) < self.size:
+            return np.ones(len(hashes), np.bool_)
+        return np.asarray(hashes <= self.hashes[-1], np.bool_)
+
     def merge(self, hashes: NDArray[np.uint64], z: NDArray[np.float16]) -> Sketch:
         """The sketch of both sets of samples. The result is the same for any order and split."""
-        if len(hashes) == 0:
+        low = self.takes(hashes)
+        if not low.any():
             return self
-        if len(self.hashes) == self.size:
-            low = hashes <= self.hashes[-1]
-            hashes, z = hashes[low], z[low]
+        hashes, z = hashes[low], z[low]
         every = np.concatenate([self.hashes, hashes])
         vectors = np.concatenate([self.z.reshape(len(self.hashes), z.shape[1]), z])
         order = np.argsort(every, kind="stable")

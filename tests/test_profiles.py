@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,6 +286,18 @@ def test_huge_and_tiny_embeddings_keep_their_direction() -> None:
         np.testing.assert_allclose(scaled.directions[name], plain.directions[name], rtol=1e-5)
 
 
+def test_large_batches_are_those_of_small_ones() -> None:
+    """More rows than one block, and a sketch that is full before they end."""
+    features = make_features(1700, 5, text_only=0.4)
+    features.embeddings["image"][~features.present["image"]] = np.nan  # rows of absent fields mean nothing
+    whole = profile(features, sketch_size=100)
+    single = profile((take(features, [row]) for row in range(1700)), sketch_size=100)
+    same_sums(whole, single)
+    unit = features.embeddings["image"][features.present["image"]].astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    np.testing.assert_allclose(whole.directions["image"], unit.mean(0), rtol=1e-12)
+
+
 def test_a_failed_update_leaves_the_profile_as_it_was() -> None:
     made, same = (profile(make_features(40), "m", name="x") for _ in range(2))
     with pytest.raises(ProfileError):
@@ -392,3 +405,6 @@ def test_profile_says_what_it_needs() -> None:
         dp.profile([sample])
     with pytest.raises(ProfileError, match="holds dict, not samples"):
         dp.profile([{"id": 1}], "m")  # type: ignore[list-item]
+    for path in ("data.json", Path("data.json")):
+        with pytest.raises(ProfileError, match=r"is not a dataset; open files with dataprophet\.open_dataset"):
+            dp.profile(path, "m")  # type: ignore[arg-type]

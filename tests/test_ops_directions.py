@@ -196,6 +196,9 @@ def test_nearest():
 
 def test_no_rows():
     assert ops.cosine_to(np.zeros((0, 4), np.float32), np.ones((2, 4), np.float32)).shape == (0, 2)
+    assert ops.cosine_to(random_rows(20, 4), np.ones((0, 4), np.float32)).shape == (20, 0)
+    with pytest.raises(DataProphetError, match="row 9"):  # no directions, yet a row without one is still an error
+        ops.cosine_to(np.where(np.arange(20)[:, None] == 9, 0, random_rows(20, 4)), np.ones((0, 4), np.float32))
     value, index = ops.nearest(np.zeros((0, 4), np.float32), np.ones((2, 4), np.float32))
     assert value.shape == index.shape == (0,)
 

@@ -1,5 +1,6 @@
 #include "cpu/cosine_to.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "cpu/mean_direction.hpp"
@@ -10,7 +11,7 @@ namespace {
 
 // [targets][d] -> [panel][d][kPanel], so that one element of a row meets kPanel directions in one load.
 std::vector<float> pack(const float* directions, std::int64_t targets, std::int64_t d) {
-  const std::int64_t panels = (targets + kPanel - 1) / kPanel;
+  const std::int64_t panels = std::max<std::int64_t>(1, (targets + kPanel - 1) / kPanel);  // the norms need one
   std::vector<float> packed(static_cast<std::size_t>(panels * d * kPanel), 0.0f);
   for (std::int64_t t = 0; t < targets; ++t) {
     float* panel = packed.data() + t / kPanel * d * kPanel + t % kPanel;

@@ -75,8 +75,12 @@ inline void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; 
 
 inline Vector splat(float value) { return value - Vector{}; }
 
+// In pairs: half the latency of one lane after the other.
 inline float sum(Vector v) {
-  float total = 0.0f;
-  for (int lane = 0; lane < kLanes; ++lane) total += v[lane];
-  return total;
+  typedef float Four __attribute__((vector_size(16)));
+  Four part[kLanes / 4];
+  __builtin_memcpy(part, &v, sizeof v);
+  Four total = part[0];
+  for (int i = 1; i < kLanes / 4; ++i) total += part[i];
+  return (total[0] + total[2]) + (total[1] + total[3]);
 }

@@ -16,6 +16,7 @@ from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.origin import require_same_origin
 from dataprophet.profiles import Profile
+from dataprophet.reference.products import exact_dots
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
 
@@ -57,7 +58,9 @@ def transfer_matrix(
     if set(wanted) - set(FIELDS):
         raise MetricError(f"unknown field {sorted(set(wanted) - set(FIELDS))[0]!r}", fix=f"use {', '.join(FIELDS)}")
     shape = (len(s), len(t))
-    factors = {f"{name}_similarity": _directions(s, name) @ _directions(t, name).T for name in FIELDS if name in wanted}
+    known = {id(p): p.directions for p in [*s, *t]}  # sums over the groups: once for each profile, not for each use
+    directions = {name: (_directions(s, known, name), _directions(t, known, name)) for name in FIELDS if name in wanted}
+    factors = {f"{name}_similarity": of_s @ of_t.T for name, (of_s, of_t) in directions.items()}
     rows = {"source_perplexity": [p.perplexity for p in s], "diversity": [p.diversity for p in s]}
     factors |= {name: np.repeat(np.array(column)[:, None], len(t), axis=1) for name, column in rows.items()}
     factors["inverse_target_perplexity"] = np.repeat([[1 / p.perplexity for p in t]], len(s), axis=0)
@@ -71,7 +74,7 @@ def transfer_matrix(
             targets=[p.name for p in t],
             values=product(factors, shape),
             factors=factors,
-            influences=_influences(s, t, factors) if errors else {},
+            influences=_influences(s, t, factors, directions) if errors else {},
             same=np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None,
         )
 
@@ -81,9 +84,11 @@ def _load(items: Iterable[Item] | Item) -> list[Profile]:
     return [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in given]
 
 
-def _directions(profiles: Sequence[Profile], name: str) -> NDArray[np.float64]:
+def _directions(
+    profiles: Sequence[Profile], known: dict[int, dict[str, NDArray[np.float64]]], name: str
+) -> NDArray[np.float64]:
     """(P, d) mean directions of a field, which every profile must have and in one width."""
-    found = [profile.directions.get(name) for profile in profiles]
+    found = [known[id(profile)].get(name) for profile in profiles]
     for profile, direction in zip(profiles, found, strict=True):
         if direction is None:
             others = ", ".join(repr(field) for field in FIELDS if field != name)
@@ -116,18 +121,20 @@ def _require_positive(
 
 
 def _influences(
-    sources: Sequence[Profile], targets: Sequence[Profile], factors: dict[str, NDArray[np.float64]]
+    sources: Sequence[Profile],
+    targets: Sequence[Profile],
+    factors: dict[str, NDArray[np.float64]],
+    directions: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> dict[str, Influences]:
     """Relative influence of each group of samples on each factor; first order, so that those of log M are their sum."""
     found = {}
-    for name in FIELDS:
+    for name, (of_sources, of_targets) in directions.items():
         key = f"{name}_similarity"
-        if key in factors:
-            value = factors[key]
-            by_source = _similarity_influence(sources, _directions(targets, name), value, name)
-            by_target = _similarity_influence(targets, _directions(sources, name), value.T, name)
-            scale = value[..., None]
-            found[key] = Influences(by_source / scale, by_target.transpose(1, 0, 2) / scale)
+        value = factors[key]
+        by_source = _similarity_influence(sources, of_targets, value, name)
+        by_target = _similarity_influence(targets, of_sources, value.T, name)
+        scale = value[..., None]
+        found[key] = Influences(by_source / scale, by_target.transpose(1, 0, 2) / scale)
     counts = np.stack([profile.count for profile in sources])
     ppl = factors["source_perplexity"][:, 0]
     found["source_perplexity"] = Influences(
@@ -162,7 +169,8 @@ def _similarity_influence(
     result = np.empty((*value.shape, len(profiles[0].count)))
     for row, profile in enumerate(profiles):
         count = profile.field_count[name]
-        along = profile.field_sum[name] @ directions.T
+        means = profile.field_sum[name] / np.maximum(count, 1)[:, None]
+        along = exact_dots(means, directions) * count[:, None]
         left = count.sum() - count
         replicates = (along.sum(0) - along) / np.where(left > 0, left, np.nan)[:, None]
         result[row] = influence(value[row], replicates.T, count)

@@ -60,7 +60,7 @@ def transfer_matrix(
     shape = (len(s), len(t))
     known = {id(p): p.directions for p in [*s, *t]}  # sums over the groups: once for each profile, not for each use
     directions = {name: (_directions(s, known, name), _directions(t, known, name)) for name in FIELDS if name in wanted}
-    factors = {f"{name}_similarity": of_s @ of_t.T for name, (of_s, of_t) in directions.items()}
+    factors = {f"{name}_similarity": exact_dots(of_s, of_t) for name, (of_s, of_t) in directions.items()}
     rows = {"source_perplexity": [p.perplexity for p in s], "diversity": [p.diversity for p in s]}
     factors |= {name: np.repeat(np.array(column)[:, None], len(t), axis=1) for name, column in rows.items()}
     factors["inverse_target_perplexity"] = np.repeat([[1 / p.perplexity for p in t]], len(s), axis=0)
@@ -170,8 +170,8 @@ def _similarity_influence(
     for row, profile in enumerate(profiles):
         count = profile.field_count[name]
         means = profile.field_sum[name] / np.maximum(count, 1)[:, None]
-        along = exact_dots(means, directions) * count[:, None]
+        along = exact_dots(directions, means) * count
         left = count.sum() - count
-        replicates = (along.sum(0) - along) / np.where(left > 0, left, np.nan)[:, None]
-        result[row] = influence(value[row], replicates.T, count)
+        replicates = (along.sum(1, keepdims=True) - along) / np.where(left > 0, left, np.nan)
+        result[row] = influence(value[row], replicates, count)
     return result

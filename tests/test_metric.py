@@ -53,6 +53,16 @@ def test_scores_are_those_of_the_formula() -> None:
     assert list(matrix.factors) == list(FACTORS)
 
 
+def test_a_score_does_not_depend_on_the_other_datasets() -> None:
+    profiles = [make(f"p{i}", i, 60, 33)[1] for i in range(9)]
+    whole = transfer_matrix(profiles, profiles[:5])
+    for rows, columns in (([6, 0, 3, 8], [4, 1]), ([7, 2], [3]), ([5], [0, 2])):
+        part = transfer_matrix([profiles[i] for i in rows], [profiles[j] for j in columns])
+        np.testing.assert_array_equal(part.values, whole.values[np.ix_(rows, columns)])
+        for name, errors in part.errors.items():
+            np.testing.assert_array_equal(errors, whole.errors[name][np.ix_(rows, columns)])
+
+
 def test_without_a_factor() -> None:
     profiles = [make(f"s{i}", i)[1] for i in range(3)]
     matrix = transfer_matrix(profiles, profiles)

@@ -6,7 +6,7 @@ from scipy import spatial, special, stats
 
 from dataprophet import reference
 from dataprophet.errors import DataProphetError
-from dataprophet.reference.products import product
+from dataprophet.reference.products import exact_dots, product
 
 
 @pytest.fixture
@@ -22,6 +22,20 @@ def test_product(n, d, m):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((n, d)), rng.standard_normal((d, m))
     np.testing.assert_allclose(product(a, b), a @ b, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "d", "m"), [(13, 129, 7), (33, 768, 5), (9, 4096, 3), (70, 300, 67)])
+def test_exact_dots_do_not_depend_on_their_neighbours(n, d, m):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((n, d)), rng.standard_normal((m, d)) + 0.2
+    a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
+    found = exact_dots(a, b)
+    wide = a.astype(np.longdouble) @ b.astype(np.longdouble).T
+    np.testing.assert_allclose(found, wide.astype(float), rtol=0, atol=d**0.5 * 2**-46)
+    for _ in range(5):
+        rows, columns = rng.permutation(n)[:5], rng.permutation(m)[:3]
+        np.testing.assert_array_equal(exact_dots(a[rows], b[columns]), found[np.ix_(rows, columns)])
+    np.testing.assert_array_equal(exact_dots(b[:1], a[:1])[0], found[:1, 0])
 
 
 def test_directions(x):

@@ -57,8 +57,16 @@ inline float load1(const Half* p) {
 inline Vector load(const float* p) { return *reinterpret_cast<const LooseVector*>(p); }
 
 inline Vector load(const BFloat* p) {
+#if defined(__AVX512F__)  // GCC 12 widens a whole vector in two halves
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+#elif defined(__AVX2__)
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+#else
   const Words words = __builtin_convertvector(*reinterpret_cast<const LooseHalves*>(p), Words) << 16;
   return reinterpret_cast<Vector>(words);
+#endif
 }
 
 inline Vector load(const Half* p) {

@@ -10,6 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
+BENCH_OUT ?= benchmarks/results
+BENCH_FLAGS ?=
 CUDA ?= ON
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
@@ -58,12 +60,12 @@ sanitize: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) --no-build-isolation --no-deps --upgrade --target $(CURDIR)/build/sanitize -C cmake.define.DATAPROPHET_SANITIZE=address,undefined -C cmake.define.DATAPROPHET_CUDA=OFF -C build-dir=build/sanitize-cmake .
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest tests/test_ops_*.py
 
-# Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
+# Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
+# benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	mkdir -p benchmarks/results
-	set -e; for bench in $(wildcard benchmarks/bench_*.py); do PYTHONPATH=$(GPU_SITE) $(PYTHON) -P $$bench --out benchmarks/results; done
+	set -e; for bench in $(wildcard benchmarks/bench_*.py); do PYTHONPATH=$(GPU_SITE) $(PYTHON) $$bench --out $(BENCH_OUT) $(BENCH_FLAGS); done
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

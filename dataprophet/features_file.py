@@ -44,6 +44,12 @@ def load_features(path: str | os.PathLike[str]) -> Features:
 
 
 def _features(columns: dict[str, Any], where: str) -> Features:
+    known = ["id", "nll", "n_tokens", *FIELDS, *(f"{name}_present" for name in FIELDS)]
+    unknown = sorted(columns.keys() - set(known))
+    if unknown:
+        raise ProfileError(
+            f"unknown column {unknown[0]!r}", where=where, fix=f"rename or remove it; known are {', '.join(known)}"
+        )
     if "nll" not in columns:
         raise ProfileError(
             "column 'nll' is missing",

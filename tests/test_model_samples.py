@@ -82,6 +82,13 @@ def test_a_pillow_error_is_an_undecodable_image(tiny_model):
     assert "broken data stream" in problem.message
 
 
+def test_an_image_that_is_an_array_is_reported(tiny_model):
+    bad = Sample("bad", [np.zeros((9, 9, 3), np.uint8)], "what?", "red")  # type: ignore[list-item]
+    names, [problem], _ = run(tiny_model("llava"), [bad])
+    assert names == []
+    assert "an image is a ndarray; give PIL images" in str(problem)
+
+
 def test_an_image_that_the_processor_refuses_costs_only_its_own_sample(tiny_model):
     line = Image.new("RGB", (2000, 2))  # wider than 200 times its height
     samples = [Sample(str(i), [line if i == 2 else IMAGE], "what?", "red") for i in range(5)]

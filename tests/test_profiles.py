@@ -376,6 +376,7 @@ def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-
     [
         (lambda c: c.pop("nll"), "column 'nll' is missing"),
         (lambda c: c.update(id=np.array(["a"] * 5)), "id 'a' occurs twice"),
+        (lambda c: c.update(ids=c.pop("id")), "unknown column 'ids'; rename or remove it; known are id, nll"),
         (lambda c: c.update(id=np.array(["a"])), "1 ids and 5 rows"),
         (lambda c: c.update(question=np.ones(5)), r"column 'question' is float64 \(5,\)"),
         (lambda c: c.update(nll=np.array(list("abcde"))), "column 'nll' is"),

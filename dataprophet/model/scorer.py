@@ -307,6 +307,8 @@ class Model:
 
 
 def _rgb(image: Image) -> Image:
+    if not hasattr(image, "load"):
+        raise DataError(f"an image is a {type(image).__name__}", fix="give PIL images, such as Image.fromarray(pixels)")
     image.load()
     return image if image.mode == "RGB" else to_rgb(image)
 

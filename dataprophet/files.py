@@ -15,6 +15,8 @@ from dataprophet.errors import DataProphetError
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""
 
+_OVERWRITE = "choose another name, or allow overwriting (--overwrite)"
+
 
 def _prepare(path: Path) -> None:
     try:
@@ -25,12 +27,38 @@ def _prepare(path: Path) -> None:
         ) from error
 
 
-@contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not."""
+def _check_place(path: Path) -> None:
+    above = next(folder for folder in Path(os.path.abspath(path)).parents if os.path.lexists(folder))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        reason = "is not writable" if above.is_dir() else "is not a folder"
+        raise DataProphetError(
+            f"cannot be written ({above} {reason})", where=str(path), fix="choose a place you can write to"
+        )
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """See whether a file may be written, before any work is done for it.
+
+    Raises:
+        DataProphetError: when ``path`` is a folder or a device, or lies where nothing can be written.
+    """
     final = Path(path)
     if final.is_dir():
         raise DataProphetError("is a folder, not a file", where=str(final), fix="name a file")
+    if final.exists() and not final.is_file():
+        raise DataProphetError("is not a regular file", where=str(final), fix="name another file")
+    _check_place(final)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not.
+
+    Raises:
+        DataProphetError: as :func:`check_file`, or when the disk is full.
+    """
+    check_file(path)
+    final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
     _prepare(final)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
@@ -38,7 +66,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
+            f"cannot be written ({error.strerror})", where=str(path), fix="check the folder's rights and free space"
         ) from error
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -55,13 +83,16 @@ def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
     final = Path(path)
     if final.is_symlink() or (final.exists() and not final.is_dir()):
         raise DataProphetError("exists and is not a folder", where=str(final), fix="choose another name")
+    if final.exists() and final.samefile(os.curdir):
+        raise DataProphetError("is the folder you are in", where=str(final), fix="name a folder in it")
     if final.exists() and any(final.iterdir()):
         if not overwrite:
-            raise DataProphetError("already exists", where=str(final), fix="choose another name, or allow overwriting")
+            raise DataProphetError("already exists", where=str(final), fix=_OVERWRITE)
         if not (final / MANIFEST).is_file():
             raise DataProphetError(
                 f"holds no {MANIFEST}, so it is not overwritten", where=str(final), fix="choose another name"
             )
+    _check_place(final)
 
 
 @contextmanager
@@ -98,7 +129,11 @@ def _put_in_place(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
-    os.replace(final, aside)
+    try:
+        os.replace(final, aside)
+    except OSError:
+        aside.rmdir()
+        raise
     try:
         os.replace(temporary, final)
     except OSError:

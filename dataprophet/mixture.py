@@ -144,7 +144,8 @@ def mix(
 
 def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
     """Where a dataset lies, as seen from the mixture's folder, and its fingerprint."""
-    path = os.path.relpath(dataset.path, Path(out)) if dataset.path else ""
+    by_name = not dataset.path or not dataset.files  # in memory, or on the hub
+    path = dataset.path if by_name else os.path.relpath(dataset.path, Path(out))
     return {"path": path, "format": dataset.format, "fingerprint": dataset.fingerprint()}
 
 

@@ -23,7 +23,7 @@ _FIX = "profile the dataset again"
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a profile atomically."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialise
 
     tensors: dict[str, NDArray[Any]] = {
         "count": profile.count,
@@ -40,12 +40,12 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
         tensors["diversity.silhouette_sum"] = profile._diversity.silhouette_sum
         tensors["diversity.cluster_counts"] = profile._diversity.cluster_counts
     head = {"format": _FORMAT, "name": profile.name, "model": profile.model, "settings": profile.settings}
-    with atomic_file(path) as temporary:
-        save_file(
-            {key: np.ascontiguousarray(value) for key, value in tensors.items()},
-            temporary,
-            {"dataprophet": json.dumps(head, sort_keys=True)},
-        )
+    data = serialise(
+        {key: np.ascontiguousarray(value) for key, value in tensors.items()},
+        {"dataprophet": json.dumps(head, sort_keys=True)},
+    )
+    with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
+        temporary.write_bytes(data)
 
 
 def load(path: str | os.PathLike[str]) -> Profile:

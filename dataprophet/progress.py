@@ -18,7 +18,7 @@ class Progress:
         self.label, self.total = label, total
         self._start = self._shown = time.monotonic()
         self._visible = False
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()  # None where the caller closed it
 
     def __enter__(self) -> Progress:
         return self

@@ -84,6 +84,78 @@ def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_
     assert len((tmp_path / "mix" / "mixture-count-bench.jsonl").read_text().splitlines()) == 21
 
 
+def test_mix_reads_each_source_in_its_own_way(demo: Path, tmp_path: Path, run: Run) -> None:
+    names = ["=a=b", 'hub, "x"/../y']
+    for question, rows in (("question", 30), ("q", 20)):
+        lines = [json.dumps({"id": i, question: f"What is {i}?", "answer": i}) for i in range(rows)]
+        (tmp_path / f"{question}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "scores.csv").write_text('source\\target,../../t\n=a=b,1\n"hub, ""x""/../y",3\n')
+    data = [f"{names[0]}={tmp_path / 'question.jsonl'}", f"{names[1]}={tmp_path / 'q.jsonl'}"]
+    words = ["mix", tmp_path / "scores.csv", "--target", "../../t", "--budget", "8", "--dataset", *data]
+    status, _, err = run(*words, "--out", tmp_path / "none")
+    assert status == 1
+    assert "q.jsonl: format not recognised" in err
+    words += ["--columns", f"{names[1]}:question=q", "--input-format", "vqa", "--image-root", f"=a=b:{tmp_path}"]
+    status, out, _ = run(*words, "--capacity", "=a=b=1", "--json", "--out", tmp_path / "mix")
+    assert status == 0
+    assert {share["name"]: share["taken"] for share in json.loads(out)["sources"]} == {names[0]: 1, names[1]: 7}
+    assert run("validate", tmp_path / "mix")[0] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mix", "scores.csv", "q.jsonl", "question.jsonl"}
+
+
+def test_an_output_that_cannot_be_written_is_an_error_before_any_work(demo: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "file").write_text("mine")
+    words = ["profile", demo / "datasets" / "captions", "--model", tmp_path / "no such model"]
+    for out, message in (
+        (tmp_path / "file" / "x.profile", "file is not a folder"),
+        (tmp_path, "is a folder, not a file"),
+        ("/dev/null", "is not a regular file"),
+    ):
+        status, _, err = run(*words, "--out", out)
+        assert status == 1
+        assert message in err
+    assert Path("/dev/null").is_char_device()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_profile_is_written_through_a_link_and_with_the_usual_rights(demo: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "link").symlink_to("real.profile")
+    (tmp_path / "plain").write_text("")
+    status, _, _ = run("profile", demo / "datasets" / "captions", "--model", "demo", "--out", tmp_path / "link")
+    assert status == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.profile").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    np.savez(tmp_path / "s.npz", nll=np.ones(80), answer=np.random.default_rng(0).standard_normal((80, 64)) + 2)
+    script = "import sys; from dataprophet.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["profile", "s.npz", "--features", "--model", "m", "--diversity-fields", "answer", "--out", "s.profile"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("dataprophet: error: s.profile: cannot be written (")
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_mix_never_replaces_the_folder_one_is_in(
+    demo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("demo", "--out", ".")
+    assert status == 1
+    assert "is the folder you are in" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_validate_lists_bad_rows(tmp_path: Path, run: Run) -> None:
     talk = [{"from": "human", "value": "q?"}, {"from": "gpt", "value": ""}]
     good = [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "a"}]
@@ -252,6 +324,16 @@ def test_the_installed_command_runs_without_torch_until_it_is_needed() -> None:
     command = [sys.executable, "-c", script, "evaluate", *files, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert round(json.loads(done.stdout)["tau_target"], 4) == 0.8641
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&-"])
+def test_a_closed_stream_is_no_crash(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "x.csv").write_text("question,answer\nq,a\n")
+    script = "import sys; from dataprophet.cli import main; sys.exit(main(['validate', 'x.csv']))"
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_closed_pipe_is_no_crash() -> None:

@@ -136,6 +136,38 @@ def test_captions_in_a_tar(tmp_path: Path) -> None:
     assert (second.id, second.turns[0].answer, len(second.sources)) == ("a/001", "second", 0)
 
 
+def test_links_in_a_tar_are_no_images_lost_without_a_word(tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "l.tar", "w") as tar:
+        folder = tarfile.TarInfo("x")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        files.add_member(tar, "0.json", b'{"question": "q?", "answer": "a"}')
+        link = tarfile.TarInfo("0.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "1.jpg"
+        tar.addfile(link)
+        files.add_member(tar, "1.json", b'{"question": "q?", "answer": "a"}')
+        files.add_member(tar, "1.jpg", files.RED)
+    report = validate(open_dataset(tmp_path / "l.tar"))
+    assert (report.rows, report.good, report.counts) == (2, 1, {"bad_row": 1})
+    assert "0.jpg is a link" in str(report.problems[0])
+
+
+def test_columns_that_are_not_read_are_named_when_no_format_fits(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query": ["q"], "label": ["a"], "human_or_machine": [0]}), tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="columns: query, label, human_or_machine"):
+        open_dataset(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"), [("shards/*.tar", "the folder of the files"), ("HuggingFaceM4/ChartQA", "hf:HuggingFaceM4")]
+)
+def test_a_path_that_is_not_there_says_what_was_meant(path: str, hint: str) -> None:
+    with pytest.raises(DataError, match=hint):
+        open_dataset(path)
+
+
 def test_folder_of_files_is_one_dataset(tmp_path: Path) -> None:
     for index in (2, 1):
         files.dump(tmp_path / f"part{index}.jsonl", [{"query": "Q", "response": f"A{index}{row}"} for row in range(2)])

@@ -16,7 +16,7 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
     return open_dataset(
         path,
         format=args.input_format,
-        columns=dict(args.columns) or None,
+        columns={field: column for field, _, column in (text.partition("=") for text in args.columns)} or None,
         limit=getattr(args, "limit", None),
         name=name,
         subset=getattr(args, "subset", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from dataprophet.cli.common import number, open_from, print_json, table
@@ -15,7 +16,8 @@ from dataprophet.progress import Progress
 def run(args: argparse.Namespace) -> int:
     """Write a mixture and print its shares."""
     scores = TransferMatrix.from_csv(args.scores)
-    paths, limits = _unique(args.dataset, "--dataset"), _unique(args.capacity, "--capacity")
+    paths = _by_source(args.dataset, scores.sources, "--dataset")
+    limits = _by_source(args.capacity, scores.sources, "--capacity")
     for name in [*paths, *limits]:
         if name not in scores.sources:
             raise MetricError(
@@ -24,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     for name, text in limits.items():
         if not text.isdecimal():
             raise BudgetError(f"{text!r} is not a number of rows", where=f"--capacity {name}", fix="give an integer")
-    datasets = {name: open_from(args, path, name) for name, path in paths.items()}
+    datasets = {name: open_from(_reading(args, name, scores.sources), path, name) for name, path in paths.items()}
     capacity = [int(limits[name]) if name in limits else 2**62 for name in scores.sources] if limits else None
     with Progress("rows") as progress:
         mixture = mix(
@@ -64,9 +66,38 @@ def mixture_table(mixture: Mixture) -> str:
     return f"{table(head, rows)}\n{mixture.budget:,} rows -> {mixture.folder}"
 
 
-def _unique(pairs: list[tuple[str, str]], option: str) -> dict[str, str]:
-    names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise MetricError(f"{twice[0]!r} is given twice", where=option, fix="give each source once")
-    return dict(pairs)
+def _by_source(texts: Sequence[str], sources: Sequence[str], option: str) -> dict[str, str]:
+    """``NAME=VALUE`` texts by name; a source's name may itself hold an equals sign."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name = _owner(text, sources, "=") or text.partition("=")[0]
+        if name in found:
+            raise MetricError(f"{name!r} is given twice", where=option, fix="give each source once")
+        found[name] = text[len(name) + 1 :]
+    return found
+
+
+def _owner(text: str, sources: Sequence[str], mark: str) -> str | None:
+    """The source whose name and ``mark`` a text begins with, the longest if several do."""
+    return max((name for name in sources if text.startswith(name + mark)), key=len, default=None)
+
+
+def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one source: values marked with its name, or else those for all."""
+
+    def values(texts: Sequence[str]) -> list[str]:
+        own = [text[len(name) + 1 :] for text in texts if _owner(text, sources, ":") == name]
+        return own or [text for text in texts if _owner(text, sources, ":") is None]
+
+    def last(texts: Sequence[str], default: str | None = None) -> str | None:
+        return next(reversed(values(texts)), default)
+
+    return argparse.Namespace(
+        input_format=last(args.input_format, "auto"),
+        columns=values(args.columns),
+        image_root=last(args.image_root),
+        subset=last(args.subset),
+        split=last(args.split),
+        allow_outside=args.allow_outside,
+        allow_urls=args.allow_urls,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprophet.features import FIELDS
 
+_FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
 EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "ids")
 
 
@@ -16,7 +17,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+        return (
+            action.help if action.default in (None, []) or action.default is False else super()._get_help_string(action)
+        )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +67,9 @@ def _demo(commands: Any) -> None:
     parser.add_argument("--out", default="demo-output", metavar="DIR", help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo's folder")
     parser.add_argument("--budget", type=_count, default=500, metavar="N", help="rows of the mixture")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn datasets and of the mixture")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="seed of the drawn datasets and of the mixture"
+    )
 
 
 def _doctor(commands: Any) -> None:
@@ -108,7 +113,7 @@ def _profile(commands: Any) -> None:
     parser.add_argument(
         "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the k-means")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the k-means")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     parser.add_argument("--revision", help="revision of a model from the hub")
@@ -188,41 +193,64 @@ def _mix(commands: Any) -> None:
         nargs="+",
         action="extend",
         required=True,
-        type=_pair,
+        type=_assignment,
         metavar="NAME=PATH",
         help="where each source lies",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--format", choices=EXPORTS, default="llava", help="the trainer's format")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the sampling")
     parser.add_argument("--minimum", type=_count, default=0, metavar="N", help="least rows of every source")
     parser.add_argument(
-        "--capacity", nargs="+", action="extend", default=[], type=_pair, metavar="NAME=N", help="most rows of a source"
+        "--capacity",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_assignment,
+        metavar="NAME=N",
+        help="most rows of a source",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier mixture's folder")
-    _reading_arguments(parser, "--input-format")
+    _mixed_arguments(parser)
 
 
 def _dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="file, folder or hf:NAME")
     parser.add_argument("--limit", type=_count, metavar="N", help="rows to read")
     parser.add_argument("--subset", help="dataset of a dataset_info.json, or configuration of a hub dataset")
-    parser.add_argument("--split", help="split of a hub dataset")
-    _reading_arguments(parser, "--format")
-
-
-def _reading_arguments(parser: argparse.ArgumentParser, format_name: str) -> None:
-    parser.add_argument(format_name, dest="input_format", default="auto", help="format of the data")
+    parser.add_argument("--split", help="split of a Hugging Face dataset")
+    parser.add_argument("--format", dest="input_format", default="auto", metavar="FORMAT", help=f"auto or {_FORMATS}")
     parser.add_argument(
         "--columns",
         nargs="+",
         action="extend",
         default=[],
-        type=_pair,
+        type=_assignment,
         metavar="FIELD=COLUMN",
-        help="columns of a table of VQA rows",
+        help="columns of a table, such as question=query answer=label",
     )
     parser.add_argument("--image-root", metavar="DIR", help="folder that image paths are relative to")
+    _allowances(parser)
+
+
+def _mixed_arguments(parser: argparse.ArgumentParser) -> None:
+    """The reading arguments for several datasets: each value counts for all of them, or for one as NAME:VALUE."""
+    group = parser.add_argument_group("reading the sources", "for all sources, or for one of them as NAME:VALUE")
+    for option, metavar, help in (
+        ("--input-format", "FORMAT", f"auto or {_FORMATS} (default: auto)"),
+        ("--columns", "FIELD=COLUMN", "columns of a table, such as question=query tallyqa:answer=label"),
+        ("--image-root", "DIR", "folder that image paths are relative to"),
+        ("--subset", "SUBSET", "dataset of a dataset_info.json, or configuration of a hub dataset"),
+        ("--split", "SPLIT", "split of a Hugging Face dataset"),
+    ):
+        kind = _assignment if option == "--columns" else str
+        group.add_argument(
+            option, nargs="+", action="extend", default=[], type=kind, metavar=f"[NAME:]{metavar}", help=help
+        )
+    _allowances(group)
+
+
+def _allowances(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--allow-outside", action="store_true", help="allow image paths outside that folder")
     parser.add_argument("--allow-urls", action="store_true", help="fetch images from http(s) addresses")
 
@@ -241,8 +269,7 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
+def _assignment(text: str) -> str:
+    if "=" not in text[1:-1]:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value
+    return text

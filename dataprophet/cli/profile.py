@@ -8,12 +8,14 @@ from pathlib import Path
 
 from dataprophet.cli.common import open_from, print_json
 from dataprophet.features_file import load_features
+from dataprophet.files import check_file
 from dataprophet.profiles import Profile, profile
 from dataprophet.progress import Progress
 
 
 def run(args: argparse.Namespace) -> int:
     """Make a profile, write it, and say what it holds."""
+    check_file(args.out)  # now, not after the model has run
     options = {
         "clusters": args.clusters,
         "sketch_size": args.sketch_size,

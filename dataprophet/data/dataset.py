@@ -171,7 +171,7 @@ def open_dataset(
         raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=given, fix="name the dataset once")
     subset = subset or suffix or None
     if not os.path.exists(base):
-        raise DataError("no such file or folder", where=base, fix="check the path")
+        raise DataError("no such file or folder", where=base, fix=_check_path(base))
     base = base.rstrip(os.sep) or base
     kind = (detect_folder(base) or "auto") if format == "auto" else format
     folder = base if os.path.isdir(base) else os.path.dirname(base) or "."
@@ -194,7 +194,9 @@ def open_dataset(
         inside = os.path.join(os.path.realpath(folder), "")
         if not allow_outside and not all(os.path.realpath(file).startswith(inside) for file in files):
             raise DataError(
-                "the data file lies outside the folder", where=entry.path, fix="move it, or pass allow_outside"
+                "the data file lies outside the folder",
+                where=entry.path,
+                fix="move it, or pass allow_outside (--allow-outside)",
             )
         read = _reader(files, entry.parse, options)
     elif kind == "huggingface":
@@ -270,6 +272,14 @@ def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: 
         raise DataError(f"limit is {limit}", where=path, fix="use a number that is not negative")
     if max_pixels < 1:
         raise DataError(f"max_pixels is {max_pixels}", where=path, fix="use a positive number")
+
+
+def _check_path(path: str) -> str:
+    if any(mark in path for mark in "*?"):
+        return "name one file, or the folder of the files"
+    if path.count("/") == 1 and not os.path.splitext(path)[1]:
+        return f"check the path, or write {PREFIX}{path} for a dataset of the hub"
+    return "check the path"
 
 
 def _as_conversation(sample: Sample) -> Conversation:

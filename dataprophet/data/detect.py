@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
+from dataprophet.data.arrow import arrow_columns
 from dataprophet.data.readers.base import SUFFIXES, Options, read_rows
 from dataprophet.data.readers.huggingface import is_saved
 from dataprophet.data.readers.llamafactory import INFO
@@ -90,12 +91,15 @@ def detect_rows(files: Collection[str], options: Options) -> str:
     if row is None:
         bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
         what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "the file holds no rows"
-        raise DataError(f"format not recognised: {what}", where=first, fix="repair the file, or pass format=")
-    return shape_of(row, suffix, first, options)
+        raise DataError(
+            f"format not recognised: {what}", where=first, fix="repair the file, or pass format= (--format)"
+        )
+    names = arrow_columns(first) if suffix in {".parquet", ".arrow"} else row
+    return shape_of(row, suffix, first, options, names)
 
 
-def shape_of(row: Row, suffix: str, where: str, options: Options) -> str:
-    """The format whose keys ``row`` has. Raises DataError as ``detect_rows`` does."""
+def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collection[str] | None = None) -> str:
+    """The format whose keys ``row`` has. Raises DataError as ``detect_rows`` does; ``names`` are all columns."""
     try:
         row = options.renamed(row)
     except BadRow as error:
@@ -106,11 +110,12 @@ def shape_of(row: Row, suffix: str, where: str, options: Options) -> str:
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
-    columns = ", ".join(list(row)[:12]) or "none"
+    columns = ", ".join(list(row if names is None else names)[:12]) or "none"
     raise DataError(
         f"format not recognised from its first row (columns: {columns}). {'; '.join(reasons)}",
         where=where,
-        fix='pass format=, or name the columns, such as columns={"question": "q", "answer": "a", "image": "img"}',
+        fix='pass format= (--format), or name the columns, such as columns={"question": "q", "answer": "a"} '
+        "(--columns question=q answer=a)",
     )
 
 

@@ -89,11 +89,17 @@ class ImagePolicy:
                 "url_refused", f"image address {_short(text)} is not http(s)", "name a file in the dataset's folder"
             )
         if not self.allow_urls:
-            raise BadRow("url_refused", f"image address {_short(text)} is not fetched", "pass allow_urls to fetch it")
+            raise BadRow(
+                "url_refused",
+                f"image address {_short(text)} is not fetched",
+                "pass allow_urls (--allow-urls) to fetch it",
+            )
         return UrlImage(text, self.max_pixels)
 
     def _file(self, text: str) -> str:
-        missing = BadRow("missing_image", f"image {_short(text)} not found", "restore it, or pass image_root")
+        missing = BadRow(
+            "missing_image", f"image {_short(text)} not found", "restore it, or pass image_root (--image-root)"
+        )
         if "\0" in text:
             raise missing
         outside = None
@@ -107,7 +113,7 @@ class ImagePolicy:
             raise BadRow(
                 "outside_root",
                 f"image {_short(text)} lies outside the dataset's folder",
-                "pass image_root, or allow_outside if you trust the file",
+                "pass image_root (--image-root), or allow_outside (--allow-outside) if you trust the file",
             )
         raise missing
 

@@ -186,7 +186,8 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
             raise ModelError(
                 "it comes with its own Python code, which is not run unless asked",
                 where=where,
-                fix="read that code, then pass trust_remote_code=True; or use the model's transformers version (-hf)",
+                fix="read that code, then pass trust_remote_code=True (--trust-remote-code); "
+                "or use the model's transformers version (-hf)",
             ) from error
         raise ModelError(
             f"its configuration cannot be read ({first_line(error)})",

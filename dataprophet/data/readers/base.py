@@ -60,7 +60,9 @@ class Options:
             elif column in row:
                 out[name] = row[column]
             else:
-                raise BadRow("bad_row", f"no column {column!r}", f"add it, or change columns[{name!r}]")
+                raise BadRow(
+                    "bad_row", f"no column {column!r}", f"add it, or map {name!r} to another column (--columns)"
+                )
         return out
 
 

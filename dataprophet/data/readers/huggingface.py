@@ -31,7 +31,7 @@ def saved_files(folder: str, split: str | None) -> list[str]:
         splits = _strings(_load(os.path.join(folder, DICT)), "splits", folder)
         if split is None and len(splits) != 1:
             raise DataError(
-                "the folder holds several splits", where=folder, fix=f"pass split=, one of {', '.join(splits)}"
+                "the folder holds several splits", where=folder, fix=f"pass split (--split), one of {', '.join(splits)}"
             )
         name = splits[0] if split is None else split
         if name not in splits:
@@ -72,7 +72,7 @@ def named_rows(
             "the datasets package is needed to load by name", where=where, fix="pip install 'dataprophet[data]'"
         ) from error
     if split is None:
-        raise DataError("no split chosen", where=where, fix="pass split=, such as split='train'")
+        raise DataError("no split chosen", where=where, fix="pass split (--split), such as train")
     try:
         data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
         images = []

@@ -69,7 +69,10 @@ def _groups(path: str, max_pixels: int) -> Iterator[_Group]:
                 if group:
                     yield group
                 group = _Group(key)
-            if extension.lower().rpartition(".")[2] in IMAGE_SUFFIXES:
+            if not member.isreg() or member.issparse():
+                what = f"member {member.name} is a link or a device, not a file"
+                group.error = BadRow("bad_row", what, "store the file itself in the tar")
+            elif extension.lower().rpartition(".")[2] in IMAGE_SUFFIXES:
                 group.images.append(TarImage(path, member.name, member.offset_data, member.size, max_pixels))
             else:
                 _add(group, extension.lower(), member, file)
@@ -107,14 +110,14 @@ def _add(group: _Group, extension: str, member: tarfile.TarInfo, file: BinaryIO)
 
 
 def _members(file: BinaryIO, path: str) -> Iterator[tarfile.TarInfo]:
-    """Regular members in order. tarfile stops without a word at damage, so the end-of-archive block is checked here."""
+    """Members in order, without folders. tarfile stops silently at damage, so the end-of-archive block is checked."""
     end = 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 vars(tar)["members"].clear()  # tarfile keeps every header otherwise
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
-                if member.isreg():
+                if not member.isdir():
                     yield member
     except (tarfile.TarError, EOFError, ValueError) as error:
         what = str(error).splitlines()[0] if str(error) else "cut short"

@@ -115,6 +115,16 @@ def test_the_longest_sample_is_taken_whole(tiny_model, monkeypatch):
     assert str(length) in problem.message
 
 
+def test_a_long_sample_is_reported_once(capfd):
+    model, problems = load_model("demo"), []
+    long = Sample("long", [], "x" * 5000, "a")
+    assert [
+        list(part.ids) for part in model.features([long, Sample("b", [], "x", "a")], on_problem=problems.append)
+    ] == [["b"]]
+    assert [problem.code for problem in problems] == ["too_long"]
+    assert capfd.readouterr().err == ""
+
+
 def test_order_and_bounded_windows(tiny_model, monkeypatch):
     model = tiny_model("llava")
     monkeypatch.setattr(scorer, "WINDOW_SAMPLES", 4)

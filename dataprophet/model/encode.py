@@ -64,7 +64,7 @@ class Encoder:
                 return_tensors="pt",
                 padding=True,
                 padding_side=self.padding_side,
-                text_kwargs={"return_offsets_mapping": True},
+                text_kwargs={"return_offsets_mapping": True, "verbose": False},
                 **extra,
             )
         inputs = dict(encoded)
@@ -91,7 +91,8 @@ class Encoder:
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as it stands, special tokens left as they are: for planning batches."""
-        ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        # not verbose: what is too long is reported by the scorer, and never runs into the indexing errors warned of
+        ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [len(row) for row in ids]
 
     def image_tokens(self, image: Image) -> int:

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from dataprophet import ops
+from dataprophet.errors import DataProphetError
 
 _COMPILE = "did you forget to compile? Run: pip install -e . (in a checkout) or reinstall dataprophet"
 _MODEL = "pip install 'dataprophet[model]'"
@@ -115,6 +116,8 @@ def _python() -> Check:
 def _core() -> Check:
     try:
         info = ops.core_info()
+    except DataProphetError as error:  # DATAPROPHET_THREADS, DATAPROPHET_ISA: it says itself what to do
+        return Check("core", False, f"{error.where}: {error.what}" if error.where else error.what, error.fix, True)
     except Exception as error:
         return Check("core", False, _one_line(error), _COMPILE, True)
     return Check("core", True, f"version {info['version']}, {info['threads']} threads", "", True)

@@ -14,7 +14,7 @@ import pytest
 from dataprophet.cli import build_parser, main
 from dataprophet.published import path as published_path
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 Run = Callable[..., tuple[int, str, str]]
@@ -42,7 +42,13 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def test_demo_leaves_everything_and_the_same_twice(demo: Path, tmp_path: Path) -> None:
     from dataprophet.demo.run import run_demo
 
-    again = run_demo(tmp_path / "again", source_samples=60, target_samples=40, budget=100)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)  # the demo's own choice counts, and the caller's comes back
+    try:
+        again = run_demo(tmp_path / "again", source_samples=60, target_samples=40, budget=100)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
     names = {str(path.relative_to(demo)) for path in demo.rglob("*") if path.is_file()}
     assert {"scores.csv", "scores.factors.csv", "heatmap.png", "manifest.json", "mixture/manifest.json"} <= names
     assert len([name for name in names if name.startswith("profiles/")]) == 12

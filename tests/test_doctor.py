@@ -111,3 +111,11 @@ print(json.dumps({check.name: check.ok for check in doctor.report()}))
     assert found["core"]
     assert not found["torch"]
     assert not found["matplotlib"]
+
+
+def test_a_wrong_setting_is_not_taken_for_a_missing_core(monkeypatch):
+    monkeypatch.setenv("DATAPROPHET_THREADS", "many")
+    core = named("core")
+    assert not core.ok
+    assert core.found.startswith("DATAPROPHET_THREADS: ")
+    assert core.fix == "correct or unset it"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,19 @@ from dataprophet.report.heatmap import save_heatmap
 
 SOURCE_SAMPLES = 300
 TARGET_SAMPLES = 150
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: for a model this small more threads only wait for each other, minutes on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass
@@ -61,17 +75,18 @@ def run_demo(
         model = load_model("demo", device="cpu", dtype="float32")
         datasets: dict[str, Dataset] = {}
         profiles: dict[str, Profile] = {}
-        for written in (*drawn.targets, *drawn.sources):
-            name = written.spec.name
-            datasets[name] = open_dataset(written.path, name=name)
-            made = profiles[name] = profile(datasets[name], model)
-            _ = made.diversity  # kept in the file, so that the matrix need not cluster again
-            made.save(folder / "profiles" / f"{name}.profile")
-            left_out = f", {made.problems.summary()}" if len(made.problems) else ""
-            say(
-                f"profiled {name} ({datasets[name].format}): {made.n_samples} samples, PPL {made.perplexity:.3f}, "
-                f"Sil {made.silhouette:.3f} + H {made.entropy:.3f}{left_out}"
-            )
+        with _one_thread():
+            for written in (*drawn.targets, *drawn.sources):
+                name = written.spec.name
+                datasets[name] = open_dataset(written.path, name=name)
+                made = profiles[name] = profile(datasets[name], model)
+                _ = made.diversity  # kept in the file, so that the matrix need not cluster again
+                made.save(folder / "profiles" / f"{name}.profile")
+                left_out = f", {made.problems.summary()}" if len(made.problems) else ""
+                say(
+                    f"profiled {name} ({datasets[name].format}): {made.n_samples} samples, PPL {made.perplexity:.3f}, "
+                    f"Sil {made.silhouette:.3f} + H {made.entropy:.3f}{left_out}"
+                )
         sources = [profiles[written.spec.name] for written in drawn.sources]
         targets = [profiles[written.spec.name] for written in drawn.targets]
         scores = transfer_matrix(sources, targets)

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import ProfileError
+from dataprophet.jackknife import influence
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of
+
+HALVES = 16
+HALVED_SAMPLES = 4096
+"""So many samples of the sketch, its first, are halved and clustered anew; more would cost time and add little."""
 
 
 def entropy(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -26,10 +31,13 @@ class Diversity:
     Attributes:
         silhouette_sum: (64,) float64, silhouettes summed in each group.
         cluster_counts: (64, K) int64, samples of each group in each cluster.
+        halves: (16,) float64, the value on halves of the samples (up to 4,096 of them), each clustered anew from a
+            seed of its own; NaN where a half is too small.
     """
 
     silhouette_sum: NDArray[np.float64]
     cluster_counts: NDArray[np.int64]
+    halves: NDArray[np.float64]
 
     @property
     def n(self) -> int:
@@ -47,11 +55,23 @@ class Diversity:
     def value(self) -> float:
         return self.silhouette + self.entropy
 
-    def without_each_group(self) -> NDArray[np.float64]:
-        """(64,) the value with each group left out, the clusters held fixed."""
+    def influence(self) -> NDArray[np.float64]:
+        """(64,) influence of each group of samples on the value, the clusters held fixed."""
         left = self.cluster_counts.sum(0) - self.cluster_counts
         mean = (self.silhouette_sum.sum() - self.silhouette_sum) / np.maximum(left.sum(-1), 1)
-        return np.asarray(mean + entropy(left))
+        return influence(np.array(self.value), mean + entropy(left), self.cluster_counts.sum(1))
+
+    def clustering_error(self) -> float:
+        """Standard deviation that comes from the clustering: another seed, or other samples, end in another optimum.
+
+        The variance of the halves is that of a delete-half jackknife, which estimates the variance of the value. What
+        fixed clusters explain of it, scaled to the samples that were halved, is taken off.
+        """
+        halves = self.halves[np.isfinite(self.halves)]
+        if len(halves) < 2:
+            return 0.0
+        explained = (self.influence() ** 2).sum() * self.n / min(self.n, HALVED_SAMPLES)
+        return float(np.sqrt(max(0.0, halves.var(ddof=1) - np.nan_to_num(explained))))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -60,6 +80,7 @@ class Diversity:
             isinstance(other, Diversity)
             and np.array_equal(self.silhouette_sum, other.silhouette_sum)
             and np.array_equal(self.cluster_counts, other.cluster_counts)
+            and np.array_equal(self.halves, other.halves, equal_nan=True)
         )
 
 
@@ -70,8 +91,7 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
         ProfileError: when the sketch holds too few different samples for that many clusters.
     """
     z = sketch.z.astype(np.float32)
-    few = len(z) <= 4 * clusters  # more samples than that are not searched for copies: k-means copes with some
-    distinct = len({row.tobytes() for row in sketch.z}) if few else len(z)
+    distinct = _distinct(sketch.z)
     if distinct <= clusters:
         raise ProfileError(
             f"diversity needs more than {clusters} different samples, and there are {distinct}",
@@ -86,4 +106,22 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
     groups = groups_of(sketch.hashes)
     counts = np.bincount(groups * clusters + labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
     sums = np.bincount(groups, weights=silhouettes, minlength=N_GROUPS).astype(np.float64)
-    return Diversity(sums, counts.astype(np.int64))
+    return Diversity(sums, counts.astype(np.int64), _halves(z[:HALVED_SAMPLES], groups, clusters, seed))
+
+
+def _halves(z: NDArray[np.float32], groups: NDArray[np.int64], clusters: int, seed: int) -> NDArray[np.float64]:
+    """The value on 16 halves of the samples. Any two of them share half of their 32 groups (a Hadamard design)."""
+    values = np.full(HALVES, np.nan)
+    for half in range(HALVES):
+        parity = np.array([(group & (half + 1)).bit_count() % 2 for group in range(N_GROUPS)])
+        rows = z[parity[groups[: len(z)]] == half % 2]
+        if _distinct(rows) <= clusters:
+            continue
+        labels = np.asarray(ops.kmeans(rows, clusters, seed=seed + 1 + half).labels)
+        shares = entropy(np.bincount(labels, minlength=clusters).astype(np.int64))
+        values[half] = np.mean(ops.silhouette_samples(rows, labels), dtype=np.float64) + float(shares)
+    return values
+
+
+def _distinct(rows: NDArray[np.floating]) -> int:
+    return len({row.tobytes() for row in rows})

@@ -48,7 +48,10 @@ class Ranked(NamedTuple):
 
 
 class Influences(NamedTuple):
-    """Relative influences of one factor: (S or 1, T or 1, 64), zero where the factor does not depend on that side."""
+    """Relative influences of one factor: (S or 1, T or 1, 65), zero where the factor does not depend on that side.
+
+    One for each of the 64 groups, and a last one for what the clustering of the source adds.
+    """
 
     source: NDArray[np.float64]
     target: NDArray[np.float64]
@@ -224,7 +227,7 @@ def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) 
 
 
 def sum_of(parts: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Sum of influences that broadcast to (S, T, 64)."""
+    """Sum of influences that broadcast to (S, T, 65)."""
     total = np.zeros((1, 1, 1))
     for part in parts:
         total = total + part

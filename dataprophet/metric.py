@@ -16,7 +16,7 @@ from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.origin import require_same_origin
 from dataprophet.profiles import Profile
-from dataprophet.reference.products import exact_dots
+from dataprophet.reference.products import exact_dots, exact_dots_with
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
 
@@ -126,7 +126,7 @@ def _influences(
     factors: dict[str, NDArray[np.float64]],
     directions: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> dict[str, Influences]:
-    """Relative influence of each group of samples on each factor; first order, so that those of log M are their sum."""
+    """Relative influence of groups of samples on each factor; first order, so that those of log M are their sum."""
     found = {}
     for name, (of_sources, of_targets) in directions.items():
         key = f"{name}_similarity"
@@ -134,24 +134,30 @@ def _influences(
         by_source = _similarity_influence(sources, of_targets, value, name)
         by_target = _similarity_influence(targets, of_sources, value.T, name)
         scale = value[..., None]
-        found[key] = Influences(by_source / scale, by_target.transpose(1, 0, 2) / scale)
+        found[key] = Influences(
+            _with_clustering(by_source / scale), _with_clustering(by_target.transpose(1, 0, 2) / scale)
+        )
     counts = np.stack([profile.count for profile in sources])
     ppl = factors["source_perplexity"][:, 0]
     found["source_perplexity"] = Influences(
-        (influence(ppl, _perplexities(sources), counts) / ppl[:, None])[:, None], _NO_INFLUENCE
+        _with_clustering(influence(ppl, _perplexities(sources), counts) / ppl[:, None])[:, None], _NO_INFLUENCE
     )
-    diversity = factors["diversity"][:, 0]
-    replicates = np.stack([profile.diversity_sums.without_each_group() for profile in sources])
-    sketched = np.stack([profile.diversity_sums.cluster_counts.sum(1) for profile in sources])
-    found["diversity"] = Influences(
-        (influence(diversity, replicates, sketched) / diversity[:, None])[:, None], _NO_INFLUENCE
-    )
+    sums = [profile.diversity_sums for profile in sources]
+    clustering = [part.clustering_error() for part in sums]
+    relative = _with_clustering(np.stack([part.influence() for part in sums]), np.array(clustering))
+    found["diversity"] = Influences((relative / factors["diversity"][:, :1])[:, None], _NO_INFLUENCE)
     inverse = factors["inverse_target_perplexity"][0]
     counts = np.stack([profile.count for profile in targets])
     found["inverse_target_perplexity"] = Influences(
-        _NO_INFLUENCE, (influence(inverse, 1 / _perplexities(targets), counts) / inverse[:, None])[None]
+        _NO_INFLUENCE, _with_clustering(influence(inverse, 1 / _perplexities(targets), counts) / inverse[:, None])[None]
     )
     return found
+
+
+def _with_clustering(influences: NDArray[np.float64], error: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """(..., 65): the influences of the 64 groups, and the part of the error that comes from the clustering."""
+    last = np.zeros((*influences.shape[:-1], 1)) if error is None else error[..., None]
+    return np.concatenate([influences, last], axis=-1)
 
 
 def _perplexities(profiles: Sequence[Profile]) -> NDArray[np.float64]:
@@ -167,10 +173,11 @@ def _similarity_influence(
 ) -> NDArray[np.float64]:
     """(P, Q, 64) influence of the groups of P profiles on their similarity to Q mean directions."""
     result = np.empty((*value.shape, len(profiles[0].count)))
+    along_all = exact_dots_with(directions)
     for row, profile in enumerate(profiles):
         count = profile.field_count[name]
         means = profile.field_sum[name] / np.maximum(count, 1)[:, None]
-        along = exact_dots(directions, means) * count
+        along = along_all(means) * count
         left = count.sum() - count
         replicates = (along.sum(1, keepdims=True) - along) / np.where(left > 0, left, np.nan)
         result[row] = influence(value[row], replicates, count)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.diversity import Diversity
+from dataprophet.diversity import HALVES, Diversity
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import atomic_file
@@ -39,6 +39,7 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     if profile._diversity is not None:
         tensors["diversity.silhouette_sum"] = profile._diversity.silhouette_sum
         tensors["diversity.cluster_counts"] = profile._diversity.cluster_counts
+        tensors["diversity.halves"] = profile._diversity.halves
     head = {"format": _FORMAT, "name": profile.name, "model": profile.model, "settings": profile.settings}
     data = serialise(
         {key: np.ascontiguousarray(value) for key, value in tensors.items()},
@@ -75,14 +76,14 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
     settings = {str(key): str(value) for key, value in head["settings"].items()}
     clusters, size = int(settings["clusters"]), int(settings["sketch_size"])
 
-    def take(key: str, dtype: type[np.generic], *shape: int | None) -> NDArray[Any]:
+    def take(key: str, dtype: type[np.generic], *shape: int | None, finite: bool = True) -> NDArray[Any]:
         value = tensors[key]
         fits = len(shape) == value.ndim and all(
             want in (None, got) for want, got in zip(shape, value.shape, strict=True)
         )
         if value.dtype != dtype or not fits:
             raise ValueError(f"{key} is {value.dtype} {value.shape}")
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"{key} is not finite")
         return value
 
@@ -98,6 +99,7 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
         diversity = Diversity(
             take("diversity.silhouette_sum", np.float64, N_GROUPS),
             take("diversity.cluster_counts", np.int64, N_GROUPS, clusters),
+            take("diversity.halves", np.float64, HALVES, finite=False),
         )
     if sketch is None and diversity is None:
         raise ValueError("neither sketch nor diversity")

@@ -15,7 +15,6 @@ from dataprophet.jackknife import influence, standard_error
 from dataprophet.matrix import FACTORS, TransferMatrix
 from dataprophet.metric import transfer_matrix
 from dataprophet.profiles import Profile, profile
-from dataprophet.sketch import hash_ids
 
 FIELDS = ("question", "answer", "image")
 
@@ -95,48 +94,47 @@ def test_jackknife_of_a_mean_is_its_textbook_error() -> None:
     assert np.isnan(influence(np.array(1.0), np.ones(64), np.eye(1, 64, dtype=np.int64)[0])).all()
 
 
-def bootstrap(
-    source: Features, target: Features, diversity: tuple[NDArray[np.float64], NDArray[np.int64]], draws: int
-) -> dict[str, NDArray[np.float64]]:
-    """Factors of resampled datasets; the clusters are held fixed, as in the jackknife."""
-    rng = np.random.default_rng(11)
-    found: dict[str, list[float]] = {name: [] for name in FACTORS}
-    silhouettes, labels = diversity
-    unit = [{f: units(x.embeddings[f]) for f in FIELDS} for x in (source, target)]
-    for _ in range(draws):
-        a, b = rng.integers(len(source.ids), size=len(source.ids)), rng.integers(len(target.ids), size=len(target.ids))
-        for f in FIELDS:
-            found[f"{f}_similarity"].append(float(unit[0][f][a].mean(0) @ unit[1][f][b].mean(0)))
-        found["source_perplexity"].append(math.exp(source.nll[a].mean()))
-        found["inverse_target_perplexity"].append(math.exp(-target.nll[b].mean()))
-        shares = np.bincount(labels[a], minlength=10) / len(a)
-        entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum() / math.log(10)
-        found["diversity"].append(float(silhouettes[a].mean() + entropy))
-    return {name: np.array(values) for name, values in found.items()}
+def resampled(features: Features, rng: np.random.Generator, name: str) -> Profile:
+    rows = rng.integers(len(features.ids), size=len(features.ids))
+    embeddings = {field: part[rows] for field, part in features.embeddings.items()}
+    ids = [f"{name}-{draw}" for draw in range(len(rows))]
+    return profile(Features(ids, features.nll[rows], embeddings), "m", name=name)
 
 
-def test_standard_errors_agree_with_a_bootstrap() -> None:
-    """Averaged over four pairs of datasets: one jackknife of 64 groups has itself an error of 1/sqrt(2*63) = 9%."""
-    import dataprophet as dp
+@pytest.mark.parametrize(("clusters", "spread"), [(4, 0.4), (6, 0.15)])
+def test_standard_errors_agree_with_a_bootstrap_over_samples(clusters: int, spread: float) -> None:
+    """Each draw is profiled from the start, clustering included.
 
+    With six tight clusters, fewer than K, k-means ends in another optimum for each draw, and that is most of the error
+    of the diversity. One jackknife of 64 groups has an error of 9% itself, 60 draws one of 9%, 16 halves one of 18%.
+    """
     ratios: dict[str, list[float]] = {name: [] for name in [*FACTORS, "M"]}
-    for seed in range(4):
-        (fs, ps), (ft, pt) = make("s", 20 + seed, 900), make("t", 40 + seed, 600)
-        matrix = transfer_matrix([ps], [pt])
-        assert ps.sketch is not None
-        z = ps.sketch.z.astype(np.float32)
-        labels = np.asarray(dp.ops.kmeans(z, 10, seed=0).labels)
-        silhouettes = np.asarray(dp.ops.silhouette_samples(z, labels), np.float64)
-        rows = np.argsort(np.argsort(hash_ids(fs.ids)))  # the sketch is in order of the hash, the features are not
-        diversity = silhouettes[rows], labels[rows]
-        drawn = bootstrap(fs, ft, diversity, 600)
+    for seed in range(3):
+        source, target = make_correlated("s", 20 + seed, clusters, spread), make_correlated("t", 40 + seed, 4, 0.4)
+        matrix = transfer_matrix([profile(source, "m", name="s")], [profile(target, "m", name="t")])
+        rng = np.random.default_rng(5)
+        drawn = [
+            transfer_matrix([resampled(source, rng, "s")], [resampled(target, rng, "t")], errors=False)
+            for _ in range(60)
+        ]
         for name in FACTORS:
-            ratios[name].append(float(matrix.errors[name][0, 0]) / drawn[name].std(ddof=1))
-        logs = np.sum([np.log(values) for values in drawn.values()], axis=0)
+            spread_of_draws = np.std([draw.factors[name][0, 0] for draw in drawn], ddof=1)
+            ratios[name].append(float(matrix.errors[name][0, 0] / spread_of_draws))
         assert matrix.log_error is not None
-        ratios["M"].append(float(matrix.log_error[0, 0]) / logs.std(ddof=1))
+        logs = np.std([math.log(draw.values[0, 0]) for draw in drawn], ddof=1)
+        ratios["M"].append(float(matrix.log_error[0, 0] / logs))
     for name, values in ratios.items():
-        assert 0.85 < np.mean(values) < 1.15, (name, values)
+        assert 0.75 < np.mean(values) < 1.3, (name, values)
+
+
+def make_correlated(name: str, seed: int, clusters: int, spread: float, n: int = 400) -> Features:
+    """Questions and answers share their cluster, and the log-likelihood follows it: the factors are not independent."""
+    rng = np.random.default_rng(seed)
+    centres = 1.0 + 0.3 * rng.standard_normal(8) + 0.8 * rng.standard_normal((clusters, 8))
+    of = rng.integers(clusters, size=n)
+    own = {"question": of, "answer": of, "image": rng.integers(clusters, size=n)}
+    rows = {field: (centres[own[field]] + spread * rng.standard_normal((n, 8))).astype(np.float32) for field in FIELDS}
+    return Features([f"{name}-{i}" for i in range(n)], rng.gamma(2.0, 0.4, n) + 0.1 * of, rows)
 
 
 def test_ranking_knows_what_is_not_resolved() -> None:

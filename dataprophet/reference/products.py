@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,6 @@ _DEPTH = 128
 _SMALL = (
     1 << 18
 )  # multiply-adds below which OpenBLAS starts no threads: for thin products they cost more than they give
-
-
 _COARSE, _FINE = 2.0**26, 2.0**46
 
 
@@ -28,8 +27,18 @@ def exact_dots(a: Array, b: Array) -> Array:
     2**-52, 2**-72 and 2**-92, and by Cauchy and Schwarz sum to less than 2**53 times that, for d up to 2**15. What is
     cut off changes a dot product by less than sqrt(d) 2**-46.
     """
-    (a_high, a_low), (b_high, b_low) = _cut(a), _cut(b.T)
-    return np.asarray(a_high @ b_high + (a_high @ b_low + a_low @ b_high) + a_low @ b_low)
+    return exact_dots_with(a)(b)
+
+
+def exact_dots_with(a: Array) -> Callable[[Array], Array]:
+    """Function b -> ``exact_dots(a, b)`` that cuts ``a`` once."""
+    a_high, a_low = _cut(a)
+
+    def dots(b: Array) -> Array:
+        b_high, b_low = _cut(b.T)
+        return np.asarray(a_high @ b_high + (a_high @ b_low + a_low @ b_high) + a_low @ b_low)
+
+    return dots
 
 
 def _cut(values: Array) -> tuple[Array, Array]:

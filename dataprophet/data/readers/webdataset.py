@@ -39,11 +39,17 @@ def read_webdataset(files: Collection[str], options: Options) -> Iterator[Conver
     """Rows of all shards. The row number counts keys within a shard.
 
     The JSON member holds ``conversations``, ``messages``, ``texts`` or columns; a text member is the answer. The
-    images are the key's own members, in the order of the tar. A row without an id is called by its key.
+    images are the key's own members, in the order of the tar. A row without an id is called ``<shard>:<key>``.
     """
     for path in files:
+        stem = os.path.splitext(os.path.basename(path))[0]  # shards often count their keys from 0 each
         for number, group in enumerate(_groups(path, options.policy.max_pixels), 1):
-            row: Row | BadRow = group.error or {"id": group.key, **group.row, "images": group.images, "image": None}
+            row: Row | BadRow = group.error or {
+                "id": f"{stem}:{group.key}",
+                **group.row,
+                "images": group.images,
+                "image": None,
+            }
             yield parse_row(row, path, number, parse_webdataset, options)
 
 

@@ -123,6 +123,14 @@ def test_columns_are_renamed_and_constants_filled(tmp_path: Path) -> None:
     assert read.turns[0].question == "Describe the image."
 
 
+def test_shards_that_count_their_keys_alike_lose_nothing(tmp_path: Path) -> None:
+    for shard in ("s0", "s1"):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
+            files.add_member(tar, "000.txt", f"from {shard}".encode())
+    rows = good(open_dataset(tmp_path, columns={"question": "=Describe."}))
+    assert [(row.id, row.turns[0].answer) for row in rows] == [("s0:000", "from s0"), ("s1:000", "from s1")]
+
+
 def test_captions_in_a_tar(tmp_path: Path) -> None:
     import tarfile
 
@@ -132,8 +140,8 @@ def test_captions_in_a_tar(tmp_path: Path) -> None:
         files.add_member(tar, "a/001.txt", b"second")
         files.add_member(tar, "a/001.json", b'{"width": 3}')
     first, second = good(open_dataset(tmp_path / "c.tar", columns={"question": "=Describe."}))
-    assert (first.id, first.turns[0].answer, len(first.sources)) == ("a/000", "a red square", 1)
-    assert (second.id, second.turns[0].answer, len(second.sources)) == ("a/001", "second", 0)
+    assert (first.id, first.turns[0].answer, len(first.sources)) == ("c:a/000", "a red square", 1)
+    assert (second.id, second.turns[0].answer, len(second.sources)) == ("c:a/001", "second", 0)
 
 
 def test_links_in_a_tar_are_no_images_lost_without_a_word(tmp_path: Path) -> None:

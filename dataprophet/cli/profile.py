@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**facts, "left_out": dict(result.problems.counts), "out": args.out})
     else:
+        tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
         print(
-            f"{result.name}: {result.n_samples:,} samples, {result.n_tokens:,} answer tokens, "
+            f"{result.name}: {result.n_samples:,} samples{tokens}, "
             f"PPL {result.perplexity:.4f}, Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f} "
             f"-> {args.out}"
         )

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -132,8 +133,6 @@ def test_shards_that_count_their_keys_alike_lose_nothing(tmp_path: Path) -> None
 
 
 def test_captions_in_a_tar(tmp_path: Path) -> None:
-    import tarfile
-
     with tarfile.open(tmp_path / "c.tar", "w") as tar:
         files.add_member(tar, "a/000.jpg", files.RED)
         files.add_member(tar, "a/000.txt", b"a red square\n")
@@ -145,8 +144,6 @@ def test_captions_in_a_tar(tmp_path: Path) -> None:
 
 
 def test_links_in_a_tar_are_no_images_lost_without_a_word(tmp_path: Path) -> None:
-    import tarfile
-
     with tarfile.open(tmp_path / "l.tar", "w") as tar:
         folder = tarfile.TarInfo("x")
         folder.type = tarfile.DIRTYPE

@@ -70,8 +70,7 @@ def run_demo(
     """
     with atomic_folder(out, overwrite=overwrite) as folder:
         drawn = write_datasets(folder / "datasets", seed=seed, n_source=source_samples, n_target=target_samples)
-        formats = len({written.spec.format for written in (*drawn.sources, *drawn.targets)})
-        say(f"drew {len(drawn.sources)} source datasets and {len(drawn.targets)} benchmarks in {formats} formats")
+        say(f"drew {len(drawn.sources)} source datasets and {len(drawn.targets)} benchmarks")
         model = load_model("demo", device="cpu", dtype="float32")
         datasets: dict[str, Dataset] = {}
         profiles: dict[str, Profile] = {}

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from dataprophet.data import Conversation, Dataset
+
 
 def png(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (6, 4)) -> bytes:
     buffer = io.BytesIO()
@@ -224,3 +226,10 @@ def write_vlmeval(folder: Path) -> Path:
         pair = str([code["red.png"], code["blue.png"]])
         writer.writerow({"index": 2, "image": pair, "question": "Two\nlines", "hint": "Look.", "answer": "[3, 5]"})
     return path
+
+
+def good(dataset: Dataset) -> list[Conversation]:
+    """Rows of a dataset that must hold no bad one."""
+    rows = list(dataset.rows())
+    assert all(isinstance(row, Conversation) for row in rows), [str(row) for row in rows]
+    return rows  # type: ignore[return-value]

@@ -12,44 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_features import dp_fields, make_features, take
 
 import dataprophet as dp
-from dataprophet.errors import DataProphetError, ProfileError
+from dataprophet.errors import ProfileError
 from dataprophet.features import Features
-from dataprophet.features_file import load_features
 from dataprophet.profiles import Profile, profile
 from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
-
-
-def make_features(n: int, d: int = 6, seed: int = 0, *, text_only: float = 0.0, prefix: str = "s") -> Features:
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((4, d))
-    rows = {name: (centres[rng.integers(4, size=n)] + 0.5 * rng.standard_normal((n, d)) + 1) for name in dp_fields()}
-    present = {name: np.ones(n, bool) for name in rows}
-    present["image"] = rng.random(n) >= text_only
-    rows["image"][~present["image"]] = 0
-    return Features(
-        [f"{prefix}{i}" for i in range(n)],
-        rng.exponential(1.0, n),
-        {name: part.astype(np.float32) for name, part in rows.items()},
-        present,
-        rng.integers(1, 9, n),
-    )
-
-
-def dp_fields() -> tuple[str, ...]:
-    return ("question", "answer", "image")
-
-
-def take(features: Features, rows: list[int]) -> Features:
-    assert features.n_tokens is not None
-    return Features(
-        [features.ids[i] for i in rows],
-        features.nll[rows],
-        {name: part[rows] for name, part in features.embeddings.items()},
-        {name: part[rows] for name, part in features.present.items()},
-        features.n_tokens[rows],
-    )
 
 
 def same_sums(a: Profile, b: Profile) -> None:
@@ -349,55 +318,6 @@ def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untype
     with pytest.raises(ProfileError, match=r"x\.profile: .*; ") as caught:
         Profile.load(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
-def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-untyped-def]
-    features = make_features(25, text_only=0.2)
-    path = tmp_path / f"f{suffix}"
-    columns = {"nll": features.nll, "n_tokens": features.n_tokens, "image_present": features.present["image"]}
-    if suffix == ".npz":
-        np.savez(path, id=np.array(features.ids), **columns, **features.embeddings)
-    elif suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
-        save_file({**columns, **features.embeddings}, path, {"id": json.dumps(features.ids)})
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        vectors = {name: list(part) for name, part in features.embeddings.items()}
-        pq.write_table(pa.table({"id": features.ids, **columns, **vectors}), path)
-    assert profile(load_features(path), "m", name="x") == profile(features, "m", name="x")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c.pop("nll"), "column 'nll' is missing"),
-        (lambda c: c.update(id=np.array(["a"] * 5)), "id 'a' occurs twice"),
-        (lambda c: c.update(ids=c.pop("id")), "unknown column 'ids'; rename or remove it; known are id, nll"),
-        (lambda c: c.update(id=np.array(["a"])), "1 ids and 5 rows"),
-        (lambda c: c.update(question=np.ones(5)), r"column 'question' is float64 \(5,\)"),
-        (lambda c: c.update(nll=np.array(list("abcde"))), "column 'nll' is"),
-    ],
-)
-def test_bad_feature_files(tmp_path, change, message: str) -> None:  # type: ignore[no-untyped-def]
-    columns = {"id": np.array(list("abcde")), "nll": np.ones(5), "question": np.ones((5, 3))}
-    change(columns)
-    np.savez(tmp_path / "f.npz", **columns)
-    with pytest.raises(ProfileError, match=message) as caught:
-        load_features(tmp_path / "f.npz")
-    assert "f.npz" in str(caught.value)
-
-
-def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    for name in ("f.txt", "absent.npz"):
-        with pytest.raises(DataProphetError, match=name.replace(".", r"\.")):
-            load_features(tmp_path / name)
-    (tmp_path / "f.npz").write_bytes(b"nothing")
-    with pytest.raises(ProfileError, match="cannot be read"):
-        load_features(tmp_path / "f.npz")
 
 
 def test_profile_says_what_it_needs() -> None:

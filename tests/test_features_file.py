@@ -1,0 +1,62 @@
+"""Features from files give the profile that features in memory give, and bad files are named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sample_features import make_features
+
+from dataprophet.errors import DataProphetError, ProfileError
+from dataprophet.features_file import load_features
+from dataprophet.profiles import profile
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
+def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-untyped-def]
+    features = make_features(25, text_only=0.2)
+    path = tmp_path / f"f{suffix}"
+    columns = {"nll": features.nll, "n_tokens": features.n_tokens, "image_present": features.present["image"]}
+    if suffix == ".npz":
+        np.savez(path, id=np.array(features.ids), **columns, **features.embeddings)
+    elif suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        save_file({**columns, **features.embeddings}, path, {"id": json.dumps(features.ids)})
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        vectors = {name: list(part) for name, part in features.embeddings.items()}
+        pq.write_table(pa.table({"id": features.ids, **columns, **vectors}), path)
+    assert profile(load_features(path), "m", name="x") == profile(features, "m", name="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("nll"), "column 'nll' is missing"),
+        (lambda c: c.update(id=np.array(["a"] * 5)), "id 'a' occurs twice"),
+        (lambda c: c.update(ids=c.pop("id")), "unknown column 'ids'; rename or remove it; known are id, nll"),
+        (lambda c: c.update(id=np.array(["a"])), "1 ids and 5 rows"),
+        (lambda c: c.update(question=np.ones(5)), r"column 'question' is float64 \(5,\)"),
+        (lambda c: c.update(nll=np.array(list("abcde"))), "column 'nll' is"),
+    ],
+)
+def test_bad_feature_files(tmp_path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    columns = {"id": np.array(list("abcde")), "nll": np.ones(5), "question": np.ones((5, 3))}
+    change(columns)
+    np.savez(tmp_path / "f.npz", **columns)
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_features(tmp_path / "f.npz")
+    assert "f.npz" in str(caught.value)
+
+
+def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("f.txt", "absent.npz"):
+        with pytest.raises(DataProphetError, match=name.replace(".", r"\.")):
+            load_features(tmp_path / name)
+    (tmp_path / "f.npz").write_bytes(b"nothing")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_features(tmp_path / "f.npz")

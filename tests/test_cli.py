@@ -349,3 +349,16 @@ def test_a_closed_pipe_is_no_crash() -> None:
     process.stdout.close()
     _, err = process.communicate()
     assert b"Traceback" not in err
+
+
+def test_the_demo_misses_a_package_before_it_does_any_work(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
+    status, out, err = run("demo", "--out", tmp_path / "demo")
+    assert (status, out) == (1, "")
+    assert err == "dataprophet: error: the demo: matplotlib is not installed; pip install 'dataprophet[all]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.demo.datasets import write_datasets
+from dataprophet.errors import MissingDependencyError
 from dataprophet.files import MANIFEST, atomic_folder, sha256
 from dataprophet.matrix import TransferMatrix
 from dataprophet.metric import transfer_matrix
@@ -68,6 +70,7 @@ def run_demo(
         overwrite: replace an earlier demo.
         say: called with a line of text when a step is done.
     """
+    _require_packages()
     with atomic_folder(out, overwrite=overwrite) as folder:
         drawn = write_datasets(folder / "datasets", seed=seed, n_source=source_samples, n_target=target_samples)
         say(f"drew {len(drawn.sources)} source datasets and {len(drawn.targets)} benchmarks")
@@ -104,3 +107,12 @@ def run_demo(
         manifest = {"seed": seed, "budget": budget, "model": model.fingerprint, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return Demo(Path(out), sources, targets, scores, mixture)
+
+
+def _require_packages() -> None:
+    """Miss what is missing now, rather than at the step that needs it."""
+    for package in ("PIL", "torch", "transformers", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"{package} is not installed", where="the demo", fix="pip install 'dataprophet[all]'"
+            )

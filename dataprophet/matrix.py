@@ -33,18 +33,40 @@ _GROUPS = {
 }
 
 
-class Ranked(NamedTuple):
-    """One source in a ranking for a target.
+class Ranked(tuple[str, float]):
+    """One source in a ranking: the pair (source, score), so that ``dict(matrix.rank(target))`` maps source to score.
 
-    ``low`` and ``high`` bound the score at the level asked for. ``resolved`` tells whether the score differs from that
-    of the next source at that level: True, False, or None where it is not known (no standard errors, or the last).
+    Attributes:
+        low, high: bounds of the score at the level asked for, NaN without standard errors.
+        resolved: whether the score differs from that of the next source at that level; None where it is not known
+            (no standard errors, or the last).
     """
 
-    source: str
-    score: float
     low: float
     high: float
     resolved: bool | None
+
+    def __new__(
+        cls, source: str, score: float, low: float = np.nan, high: float = np.nan, resolved: bool | None = None
+    ) -> Ranked:
+        self = super().__new__(cls, (source, score))
+        self.low, self.high, self.resolved = low, high, resolved
+        return self
+
+    def __getnewargs__(self) -> tuple[str, float, float, float, bool | None]:
+        return *self, self.low, self.high, self.resolved
+
+    @property
+    def source(self) -> str:
+        return self[0]
+
+    @property
+    def score(self) -> float:
+        return self[1]
+
+    def as_dict(self) -> dict[str, str | float | bool | None]:
+        """All of it, by name."""
+        return dict(zip(("source", "score", "low", "high", "resolved"), self.__getnewargs__(), strict=True))
 
 
 class Influences(NamedTuple):

@@ -176,6 +176,7 @@ def test_cuda_that_is_not_there(folder):
     assert load_model(str(folder), device="auto").device == "cpu"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda(folder):
     sample = Sample("a", [Image.new("RGB", (28, 28))], "how many circles?", "one two three")

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     demo = run_demo(args.out, budget=args.budget, seed=args.seed, overwrite=args.overwrite, say=say)
     scores = demo.scores
     if args.json:
-        rankings = {name: [entry._asdict() for entry in scores.rank(name)] for name in scores.targets}
+        rankings = {name: [entry.as_dict() for entry in scores.rank(name)] for name in scores.targets}
         profiles = [describe(made) for made in (*demo.sources, *demo.targets)]
         shares = {share.name: share.taken for share in demo.mixture.shares}
         print_json({"profiles": profiles, "rankings": rankings, "mixture": shares, "out": str(demo.folder)})

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
             "level": args.level,
             "sources": [
                 {
-                    **entry._asdict(),
+                    **entry.as_dict(),
                     "factors": {
                         name: float(part[matrix.sources.index(entry.source), column])
                         for name, part in matrix.factors.items()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,7 @@ def mix(
         capacity: most rows of each source, in the order of the matrix; never more than it has.
         minimum: least rows of every source.
         overwrite: replace an existing folder.
-        progress: called with the number of rows read so far.
+        progress: called with the number of rows read so far; most rows are read twice, to count and to choose.
 
     Raises:
         BudgetError: when the budget cannot be met, naming what is short.
@@ -100,19 +102,19 @@ def mix(
         bad = scores.sources[int(np.flatnonzero(np.isnan(weights))[0])]
         raise MetricError(f"the score of {bad!r} for {target!r} is not defined", fix="leave that source out")
     check_folder(out, overwrite=overwrite)
-    pools = [_Pool(name, datasets[name], seed) for name in scores.sources]
-    seen = 0
-    for pool in pools:
-        for _ in pool.scan():
-            seen += 1
-            if progress is not None:
-                progress(seen)
+    read = count(1)
+
+    def tick() -> None:
+        if progress is not None:
+            progress(next(read))
+
+    pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
     limits = list(capacity) if capacity is not None else [len(pool) for pool in pools]
     chosen: list[tuple[bytes, Conversation]] = []
     counts = _allocate(weights, budget, pools, limits, minimum)
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
-        found = [pool.take(int(count)) for pool, count in zip(pools, counts, strict=True)]
-        if all(len(rows) == count for rows, count in zip(found, counts, strict=True)):
+        found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
+        if all(len(rows) == number for rows, number in zip(found, counts, strict=True)):
             chosen = sorted((row for rows in found for row in rows), key=lambda row: row[0])
             break
         counts = _allocate(weights, budget, pools, limits, minimum)
@@ -152,12 +154,19 @@ def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
 class _Pool:
     """The usable rows of one source, by hash."""
 
-    def __init__(self, name: str, dataset: Dataset, seed: int) -> None:
-        self.name, self.dataset, self.seed = name, dataset, seed
-        self.left_out: dict[str, int] = {}
+    def __init__(self, name: str, dataset: Dataset, seed: int, tick: Callable[[], None]) -> None:
+        self.name, self.dataset, self.seed, self.tick = name, dataset, seed, tick
+        self.left_out: Counter[str] = Counter()
         self._hashes: list[bytes] = []
         self._bad: set[bytes] = set()
         self._good: dict[bytes, Conversation] = {}
+        for row in dataset.rows():
+            tick()
+            if isinstance(row, Problem):
+                self.left_out[row.code] += 1
+            else:
+                self._hashes.append(self._hash(row))
+        self._hashes.sort()
 
     def __len__(self) -> int:
         return len(self._hashes) - len(self._bad)
@@ -165,31 +174,22 @@ class _Pool:
     def _hash(self, row: Conversation) -> bytes:
         return hashlib.blake2b(f"{self.seed}\0{self.name}\0{row.id}".encode(), digest_size=16).digest()
 
-    def scan(self) -> Iterator[None]:
-        """Read every row once, to know how many there are."""
-        for row in self.dataset.rows():
-            if isinstance(row, Problem):
-                self.left_out[row.code] = self.left_out.get(row.code, 0) + 1
-            else:
-                self._hashes.append(self._hash(row))
-            yield
-        self._hashes.sort()
-
-    def take(self, count: int) -> list[tuple[bytes, Conversation]]:
-        """The first ``count`` rows by hash whose images decode, or all there are when that is fewer."""
+    def take(self, number: int) -> list[tuple[bytes, Conversation]]:
+        """The first ``number`` rows by hash whose images decode, or all there are when that is fewer."""
         while True:
-            wanted = [key for key in self._hashes if key not in self._bad][:count]
+            wanted = [key for key in self._hashes if key not in self._bad][:number]
             fresh = set(wanted) - self._good.keys()
             if not fresh:
                 return [(key, replace(self._good[key], id=f"{self.name}/{self._good[key].id}")) for key in wanted]
             for row in self.dataset.rows():
+                self.tick()
                 if isinstance(row, Problem) or (key := self._hash(row)) not in fresh:
                     continue
                 if _decodes(row):
                     self._good[key] = row
                 else:
                     self._bad.add(key)
-                    self.left_out["undecodable_image"] = self.left_out.get("undecodable_image", 0) + 1
+                    self.left_out["undecodable_image"] += 1
 
 
 def _decodes(row: Conversation) -> bool:

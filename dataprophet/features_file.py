@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS, Features
+from dataprophet.features import FIELDS, Features, tokens_of
 
 SUFFIXES = (".npz", ".safetensors", ".parquet")
 
@@ -57,18 +57,33 @@ def _features(columns: dict[str, Any], where: str) -> Features:
             fix="store the mean NLL per answer token, in nats",
         )
     nll = _numbers(columns, "nll", 1, where).astype(np.float64)
-    ids = [str(name) for name in columns.get("id", range(1, len(nll) + 1))]
+    ids = _ids(columns["id"], where) if "id" in columns else [str(row) for row in range(1, len(nll) + 1)]
     if len(ids) != len(nll):
         raise ProfileError(f"{len(ids)} ids and {len(nll)} rows", where=where, fix="store one id per row")
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise ProfileError(f"id {repeated[0]!r} occurs twice", where=where, fix="make the ids unique")
-    embeddings = {name: _numbers(columns, name, 2, where).astype(np.float32) for name in FIELDS if name in columns}
-    present = {
-        name: np.asarray(columns[f"{name}_present"], np.bool_) for name in embeddings if f"{name}_present" in columns
-    }
-    tokens = _numbers(columns, "n_tokens", 1, where).astype(np.int64) if "n_tokens" in columns else None
-    return Features(ids, nll, embeddings, present, tokens)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which a profile refuses by its id
+        embeddings = {name: _numbers(columns, name, 2, where).astype(np.float32) for name in FIELDS if name in columns}
+    present = {name: _flags(columns, f"{name}_present", where) for name in embeddings if f"{name}_present" in columns}
+    features = Features(ids, nll, embeddings, present)
+    if "n_tokens" in columns:
+        features.n_tokens = _numbers(columns, "n_tokens", 1, where)
+        features.n_tokens = tokens_of(features, where)
+    return features
+
+
+def _ids(given: Any, where: str) -> list[str]:
+    if np.ndim(given) != 1 or any(name is None for name in given):
+        raise ProfileError("column 'id' is not one id for each row", where=where, fix="store one id per row, none null")
+    return [str(name) for name in given]
+
+
+def _flags(columns: dict[str, Any], name: str, where: str) -> NDArray[np.bool_]:
+    array = np.asarray(columns[name])
+    if array.dtype.kind not in "biu":  # text such as "False" and nulls would count as true and false
+        raise ProfileError(f"column {name!r} is {array.dtype}", where=where, fix="store true or false in every row")
+    return array.astype(np.bool_)
 
 
 def _numbers(columns: dict[str, Any], name: str, ndim: int, where: str) -> NDArray[Any]:
@@ -114,5 +129,5 @@ def _parquet(path: Path) -> dict[str, Any]:
         widths = {len(cell) for cell in column}
         if len(widths) > 1:
             raise ProfileError(f"{name} has rows of widths {sorted(widths)}", where=str(path), fix="use one model")
-        columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), max(widths, default=0))
     return columns

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sample_features import make_features
 
@@ -60,3 +62,33 @@ def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-unty
     (tmp_path / "f.npz").write_bytes(b"nothing")
     with pytest.raises(ProfileError, match="cannot be read"):
         load_features(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"n_tokens": pa.array([1, None])}, "n_tokens is not one count"),
+        ({"n_tokens": pa.array([1.5, 2.0])}, "n_tokens is not one count"),
+        ({"question_present": pa.array(["False", "True"])}, "store true or false"),
+        ({"question_present": pa.array([True, None])}, "store true or false"),
+        ({"id": pa.array(["a", None])}, "none null"),
+    ],
+)
+def test_nulls_and_text_are_not_taken_for_values(tmp_path, column, message: str) -> None:  # type: ignore[no-untyped-def]
+    table = {"nll": [1.0, 2.0], "question": [[1.0, 2.0], [3.0, 4.0]], **column}
+    pq.write_table(pa.table(table), tmp_path / "f.parquet")
+    with pytest.raises(ProfileError, match=message):
+        load_features(tmp_path / "f.parquet")
+
+
+def test_numbers_that_float32_cannot_hold(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.savez(tmp_path / "f.npz", nll=np.ones(2), question=np.array([[1e300, 1.0], [1.0, 2.0]]))
+    with pytest.raises(ProfileError, match="question embedding is not finite in 1 of 2 samples"):
+        profile(load_features(tmp_path / "f.npz"), "m")
+
+
+def test_no_rows_in_parquet(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    empty = {"nll": pa.array([], pa.float64()), "question": pa.array([], pa.list_(pa.float32()))}
+    pq.write_table(pa.table(empty), tmp_path / "f.parquet")
+    with pytest.raises(ProfileError, match="no sample could be used"):
+        profile(load_features(tmp_path / "f.parquet"), "m")

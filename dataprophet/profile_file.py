@@ -67,7 +67,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
         raise ProfileError(f"not a profile of format {_FORMAT}", where=where, fix=_FIX)
     try:
         return _build(head, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ProfileError(f"damaged profile ({reason})", where=where, fix=_FIX) from error
 
@@ -101,6 +101,8 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
             take("diversity.cluster_counts", np.int64, N_GROUPS, clusters),
             take("diversity.halves", np.float64, HALVES, finite=False),
         )
+        if (diversity.cluster_counts < 0).any() or diversity.n == 0:
+            raise ValueError("cluster counts do not add up")
     if sketch is None and diversity is None:
         raise ValueError("neither sketch nor diversity")
     count = take("count", np.int64, N_GROUPS)

@@ -282,7 +282,9 @@ def test_too_few_samples_for_the_diversity() -> None:
         _ = made.diversity
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order", "settings", "clusters"]
+)
 def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
     from safetensors.numpy import load_file, save_file
 
@@ -314,6 +316,15 @@ def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untype
             save_file(tensors, path, head)
         case "order":
             tensors["sketch.hashes"] = tensors["sketch.hashes"][::-1].copy()
+            save_file(tensors, path, head)
+        case "settings":
+            save_file(
+                tensors, path, {"dataprophet": head["dataprophet"].replace('"settings": {', '"settings": [], "s": {')}
+            )
+        case "clusters":
+            made.seal().save(path)
+            tensors = load_file(path)
+            tensors["diversity.cluster_counts"] *= 0
             save_file(tensors, path, head)
     with pytest.raises(ProfileError, match=r"x\.profile: .*; ") as caught:
         Profile.load(path)

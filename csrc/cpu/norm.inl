@@ -40,8 +40,8 @@ inline float inverse_norm(float squared) {
 // The norm of any row in double precision; 0 for a row that has no direction, which is then counted in `bad`.
 template <class T>
 double exact_norm(const T* row, std::int64_t d, std::int64_t index, BadRows* bad) {
-  double squared =
-      0.0;  // the largest float squared is 1e77: no overflow, so a non-finite sum means a non-finite element
+  // The largest float squared is 1e77: no overflow, so a non-finite sum means a non-finite element.
+  double squared = 0.0;
   for (std::int64_t j = 0; j < d; ++j) {
     const double a = load1(row + j);
     squared += a * a;

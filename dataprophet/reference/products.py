@@ -13,9 +13,8 @@ Array = npt.NDArray[np.float64]
 
 ROWS = 2048
 _DEPTH = 128
-_SMALL = (
-    1 << 18
-)  # multiply-adds below which OpenBLAS starts no threads: for thin products they cost more than they give
+# Multiply-adds below which OpenBLAS starts no threads: for thin products they cost more than they give.
+_SMALL = 1 << 18
 _COARSE, _FINE = 2.0**26, 2.0**46
 
 

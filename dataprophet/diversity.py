@@ -65,13 +65,14 @@ class Diversity:
         """Standard deviation that comes from the clustering: another seed, or other samples, end in another optimum.
 
         The variance of the halves is that of a delete-half jackknife, which estimates the variance of the value. What
-        fixed clusters explain of it, scaled to the samples that were halved, is taken off.
+        fixed clusters explain of it, scaled to the samples that were halved, is taken off. NaN, not known, where fewer
+        than two halves are large enough to be clustered.
         """
         halves = self.halves[np.isfinite(self.halves)]
         if len(halves) < 2:
-            return 0.0
+            return float("nan")
         explained = (self.influence() ** 2).sum() * self.n / min(self.n, HALVED_SAMPLES)
-        return float(np.sqrt(max(0.0, halves.var(ddof=1) - np.nan_to_num(explained))))
+        return float(np.sqrt(np.maximum(0.0, halves.var(ddof=1) - explained)))
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -157,6 +157,14 @@ def test_ranking_knows_what_is_not_resolved() -> None:
     assert wide.high > ranking[0].high
 
 
+def test_errors_of_datasets_too_small_to_halve_are_not_known() -> None:
+    matrix = transfer_matrix([make("a", 1, 14)[1], make("b", 2, 14)[1]], [make("t", 5, 100)[1]])
+    first = matrix.rank("t")[0]
+    assert np.isnan(first.low)
+    assert first.resolved is None
+    assert np.isfinite(matrix.errors["question_similarity"]).all()
+
+
 def test_shared_target_cancels_in_the_difference_of_neighbours() -> None:
     target = make("t", 5, 40)[1]  # a small target: most of the error of M, none of it in the order
     sources = [make("a", 1, 2000)[1], make("b", 2, 2000)[1]]

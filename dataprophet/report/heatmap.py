@@ -22,7 +22,7 @@ MISSING_FILL, MISSING_TEXT = "#dddddd", "n/a"
 EVEN_CONTRAST = 0.179
 """Relative luminance at which black and white text stand out equally."""
 
-WIDE_RANGE = 30.0
+WIDE_RANGE = 10.0
 """Ratio of the largest to the smallest positive score above which colours follow the logarithm."""
 
 LONGEST_NAME = 32

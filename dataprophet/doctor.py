@@ -12,8 +12,8 @@ from typing import Any
 
 from dataprophet import ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops.backend import COMPILE
 
-_COMPILE = "did you forget to compile? Run: pip install -e . (in a checkout) or reinstall dataprophet"
 _MODEL = "pip install 'dataprophet[model]'"
 _TRANSFORMERS = ((5, 23), (6,))
 
@@ -119,7 +119,7 @@ def _core() -> Check:
     except DataProphetError as error:  # DATAPROPHET_THREADS, DATAPROPHET_ISA: it says itself what to do
         return Check("core", False, f"{error.where}: {error.what}" if error.where else error.what, error.fix, True)
     except Exception as error:
-        return Check("core", False, _one_line(error), _COMPILE, True)
+        return Check("core", False, _one_line(error), COMPILE, True)
     return Check("core", True, f"version {info['version']}, {info['threads']} threads", "", True)
 
 

@@ -71,7 +71,9 @@ def test_install_imports_and_leaks_no_kernels(build, hook, tmp_path):
     assert [name for name in names if name.startswith("dataprophet/_core")]
     assert not [name for name in names if name.startswith("dataprophet/_cuda") or "__pycache__" in name]
     if hook == "build_wheel":
-        assert {"dataprophet/ops.py", "dataprophet/py.typed", "dataprophet/kernels/token_logprobs.py"} <= set(names)
+        assert {"dataprophet/ops/backend.py", "dataprophet/py.typed", "dataprophet/kernels/token_logprobs.py"} <= set(
+            names
+        )
         tops = {name.partition("/")[0] for name in names}
         assert {top for top in tops if not top.endswith(".dist-info")} == {"dataprophet"}
     done = subprocess.run(

@@ -1,0 +1,31 @@
+"""Operations on arrays: the compiled core where there is one, else torch, Triton or the reference.
+
+Arrays are NumPy arrays, torch tensors (CPU or CUDA) or anything with DLPack, of float32, float16 or bfloat16; float64
+is taken too. Results come back in the library and on the device of the first argument. Rows that are all zero or hold
+NaN or infinity have no direction: the operations on directions raise, naming the first such row and their number.
+"""
+
+from dataprophet.ops.backend import core_info, cuda_info, triton_available
+from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
+from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.ops.tokens import linear_logprobs, segment_means, token_logprobs
+from dataprophet.reference import KMeans, Silhouette
+
+__all__ = [
+    "KMeans",
+    "Silhouette",
+    "cluster_entropy",
+    "core_info",
+    "cosine_to",
+    "cuda_info",
+    "expected_cosine",
+    "kmeans",
+    "linear_logprobs",
+    "mean_direction",
+    "nearest",
+    "segment_means",
+    "silhouette_samples",
+    "silhouette_score",
+    "token_logprobs",
+    "triton_available",
+]

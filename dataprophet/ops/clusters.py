@@ -1,0 +1,102 @@
+"""Operations on clusters: k-means, silhouettes and the entropy of cluster shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dataprophet import checks, reference
+from dataprophet.errors import DataProphetError
+from dataprophet.intake import operand
+from dataprophet.reference import KMeans, Silhouette
+
+
+def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 100, tol: float = 1e-4) -> KMeans:
+    """Cluster rows with Lloyd's k-means, from greedy k-means++ or from given centroids.
+
+    Args:
+        x: (n, d) array of finite numbers, n >= k.
+        k: number of clusters.
+        seed: of k-means++; unused with ``init``.
+        init: (k, d) array of first centroids.
+        max_iter: most Lloyd iterations.
+        tol: stop once the centroids' squared shift is at most this times the mean variance of the columns.
+
+    Returns:
+        KMeans(centroids (k, d) float32, labels (n,) int64, inertia, n_iter). No cluster is empty: one that would be
+        takes the row farthest from its centroid. Ties go to the lowest index. A seed gives the same bits for any
+        number of threads.
+
+    Raises:
+        DataProphetError: k is not in [1, n], x or init is not finite, or init has another shape.
+    """
+    rows = operand(x, "x", 2)
+    points = checks.finite_values(rows)
+    start = checks.first_centroids(rows, k, init, max_iter, tol)
+    result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
+    return result._replace(centroids=rows.give_back(result.centroids), labels=rows.give_back(result.labels))
+
+
+def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any:
+    """Silhouette of each row: (b - a) / max(a, b).
+
+    Args:
+        x: (n, d) array of finite numbers.
+        labels: (n,) integers, of 2 to n - 1 different values.
+        metric: "euclidean", "sqeuclidean" or "cosine".
+
+    Returns:
+        (n,) float32 in [-1, 1]; 0 for a row that is alone in its cluster. n x n is never stored.
+
+    Raises:
+        DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
+    """
+    rows, points, clusters = checks.clustering(x, labels, metric)
+    return rows.give_back(reference.silhouette_samples(points, clusters, metric=metric))
+
+
+def silhouette_score(
+    x: Any, labels: Any, *, metric: str = "euclidean", sample_size: int | None = None, seed: int = 0
+) -> Silhouette:
+    """Mean silhouette of the rows, or its estimate from a sample of them.
+
+    Args:
+        x: (n, d) array of finite numbers.
+        labels: (n,) integers, of 2 to n - 1 different values.
+        metric: "euclidean", "sqeuclidean" or "cosine".
+        sample_size: how many rows to score, each exactly against all rows; None scores all.
+        seed: of the sample.
+
+    Returns:
+        Silhouette(mean, standard_error). The standard error is 0 where all rows were scored.
+
+    Raises:
+        DataProphetError: as silhouette_samples, or a sample size below 2.
+    """
+    _, points, clusters = checks.clustering(x, labels, metric)
+    if sample_size is not None and sample_size < 2:
+        raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
+    return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
+
+
+def cluster_entropy(labels: Any, k: int) -> float:
+    """Entropy of the shares of the clusters over log k.
+
+    Args:
+        labels: (n,) integers in [0, k), n >= 1.
+        k: number of clusters.
+
+    Returns:
+        A number in [0, 1]: 1 for equal shares, 0 for a single cluster.
+
+    Raises:
+        DataProphetError: no labels, or a label outside [0, k).
+    """
+    given = operand(labels, "labels", 1, integers=True)
+    checks.at_least(given, 1)
+    if k < 1:
+        raise DataProphetError(f"expected at least 1, got {k}", where="k", fix="raise it")
+    values = given.numpy()
+    checks.in_range(values, k, "labels")
+    return reference.cluster_entropy(values.astype(np.int64), k)

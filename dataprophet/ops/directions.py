@@ -1,0 +1,111 @@
+"""Operations on directions: means of normalised rows, and cosines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dataprophet import checks, reference
+from dataprophet.intake import Operand, like, operand
+from dataprophet.ops import backend
+from dataprophet.threads import thread_count
+
+
+def mean_direction(x: Any) -> Any:
+    """Mean of the l2-normalised rows of an array.
+
+    Args:
+        x: (n, d) array, n >= 1.
+
+    Returns:
+        (d,) float64. The same bits for any number of threads.
+
+    Raises:
+        DataProphetError: no rows, or a row that is all zero or holds NaN or infinity.
+    """
+    return _mean_direction(checks.rows_of(x, "x"))
+
+
+def expected_cosine(x: Any, y: Any) -> float:
+    """Expected cosine similarity of independent draws from the rows of two arrays.
+
+    It is the dot product of their mean directions, and equals the mean over all pairs of rows: the similarity factors
+    of arXiv 2603.19688.
+
+    Args:
+        x: (n, d) array, n >= 1.
+        y: (m, d) array, m >= 1.
+
+    Returns:
+        A number in [-1, 1], without a unit.
+
+    Raises:
+        DataProphetError: no rows, different d, or a row that is all zero or holds NaN or infinity.
+    """
+    first, second = checks.rows_of(x, "x"), checks.rows_of(y, "y")
+    checks.same_columns(first, second)
+    left, right = (operand(_mean_direction(rows), "mean direction", 1).numpy() for rows in (first, second))
+    return float(np.einsum("i,i->", left, right))
+
+
+def cosine_to(x: Any, directions: Any) -> Any:
+    """Dot product of each l2-normalised row with each direction.
+
+    Args:
+        x: (n, d) array. n may be 0.
+        directions: (T, d) array of finite numbers, used as given, not normalised.
+
+    Returns:
+        (n, T) float32. The same bits for any number of threads.
+
+    Raises:
+        DataProphetError: different d, or a row without a direction.
+    """
+    rows = operand(x, "x", 2)
+    others = like(directions, "directions", 2, rows)
+    checks.same_columns(rows, others)
+    if rows.on_cuda:
+        return rows.give_back_tensor(backend.torch_ops().cosine_to(rows.values, others.values))
+    with np.errstate(over="ignore"):
+        given = np.ascontiguousarray(others.numpy(), np.float32)
+    checks.finite_directions(given)
+    if rows.dtype == "float64":
+        return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
+    out = np.empty((rows.shape[0], given.shape[0]), np.float32)
+    checks.no_bad_rows(rows, backend.core().cosine_to(rows.rows(), given, out, thread_count()))
+    return rows.give_back(out)
+
+
+def nearest(x: Any, y: Any) -> tuple[Any, Any]:
+    """Best match of each row of x among the rows of y, by cosine.
+
+    Args:
+        x: (n, d) array. n may be 0.
+        y: (m, d) array, m >= 1.
+
+    Returns:
+        The cosine (n,) float32, and the row of y (n,) int64, the lowest among equals. n x m is never stored.
+
+    Raises:
+        DataProphetError: y has no rows, different d, or a row without a direction.
+    """
+    rows = operand(x, "x", 2)
+    others = like(y, "y", 2, rows)
+    checks.at_least(others, 1)
+    checks.same_columns(rows, others)
+    if rows.on_cuda:
+        cosine, index = backend.torch_ops().nearest(rows.values, others.values)
+        return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
+    values, places = reference.nearest(rows.numpy(), others.numpy())
+    return rows.give_back(values), rows.give_back(places)
+
+
+def _mean_direction(rows: Operand) -> Any:
+    if rows.on_cuda:
+        return rows.give_back_tensor(backend.torch_ops().mean_direction(rows.values, rows.name))
+    if rows.dtype == "float64":
+        return rows.give_back(reference.mean_direction(rows.numpy(), rows.name))
+    out = np.empty(rows.shape[1])
+    checks.no_bad_rows(rows, backend.core().mean_direction(rows.rows(), out, thread_count()))
+    return rows.give_back(out)

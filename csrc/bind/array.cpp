@@ -15,8 +15,10 @@ Element element_of(const dlpack::DataType& type) {
     if (type.code == dlpack::kFloat && type.bits == 64) return Element::f64;
     if (type.code == dlpack::kBfloat && type.bits == 16) return Element::bf16;
     if (type.code == dlpack::kUInt && type.bits == 16) return Element::bf16;  // the bits of an ml_dtypes array
+    if (type.code == dlpack::kInt && type.bits == 32) return Element::i32;
+    if (type.code == dlpack::kInt && type.bits == 64) return Element::i64;
   }
-  throw py::type_error("expected an array of float32, float16, bfloat16 or float64");
+  throw py::type_error("expected an array of float32, float16, bfloat16, float64, int32 or int64");
 }
 
 Element element_of(const char* format) {
@@ -25,8 +27,10 @@ Element element_of(const char* format) {
   if (text == "e") return Element::f16;
   if (text == "d") return Element::f64;
   if (text == "H") return Element::bf16;
-  throw py::type_error("expected an array of float32, float16, bfloat16 or float64, got the buffer format '" + text +
-                       "'");
+  if (text == "i") return Element::i32;
+  if (text == "l" || text == "q") return Element::i64;
+  throw py::type_error(
+      "expected an array of float32, float16, bfloat16, float64, int32 or int64, got the buffer format '" + text + "'");
 }
 
 // The capsule of a producer. Those that predate DLPack 1.0 do not know max_version.

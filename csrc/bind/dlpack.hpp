@@ -6,7 +6,7 @@
 namespace dataprophet::dlpack {
 
 enum DeviceType : std::int32_t { kCpu = 1, kCudaHost = 3 };
-enum TypeCode : std::uint8_t { kUInt = 1, kFloat = 2, kBfloat = 4 };
+enum TypeCode : std::uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4 };
 constexpr std::uint64_t kReadOnly = 1;
 
 struct Version {

@@ -1,5 +1,5 @@
 // The operations as Python calls them: arrays are checked here, then computed without the GIL. These are internal:
-// dataprophet/ops.py validates for the user, allocates results and words the errors.
+// dataprophet/ops validates for the user, allocates results and words the errors.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -5,8 +5,10 @@
 
 namespace dataprophet {
 
-enum class Element : std::uint8_t { f32, f16, bf16, f64 };
+enum class Element : std::uint8_t { f32, f16, bf16, f64, i32, i64 };
 
-constexpr int kRowElements = 3;  // rows may be f32, f16 or bf16; f64 is for results
+constexpr int kRowElements = 3;  // rows may be f32, f16 or bf16; the others are for results and labels
+
+inline bool is_row(Element element) { return static_cast<int>(element) < kRowElements; }
 
 }  // namespace dataprophet

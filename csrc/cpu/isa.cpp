@@ -3,8 +3,29 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace dataprophet::cpu {
 namespace {
+
+#if defined(__x86_64__)
+// Whether the CPU has AMX tiles of bfloat16 and the system lets this process use them (Linux 5.16 and later).
+bool amx() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  unsigned a = 7, b = 0, c = 0, d = 0;
+  __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 std::vector<const Kernels*> usable() {
   std::vector<const Kernels*> tables;
@@ -13,6 +34,9 @@ std::vector<const Kernels*> usable() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");  // every such CPU has F16C too
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  if (bf16 && amx()) tables.push_back(&kAmx);
+  if (bf16) tables.push_back(&kAvx512Bf16);
   if (avx512) tables.push_back(&kAvx512);
   if (avx2) tables.push_back(&kAvx2);
 #endif

@@ -6,14 +6,9 @@
 
 namespace dataprophet::cpu {
 namespace {
-#include "cpu/cosine_rows.inl"
-#include "cpu/sum_directions.inl"
+#include "cpu/table.inl"
 }  // namespace
 
-const Kernels kAvx512 = {
-    "avx512",
-    {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
-    {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
-};
+constexpr Kernels kAvx512 = table("avx512");
 
 }  // namespace dataprophet::cpu

@@ -4,14 +4,13 @@
 
 namespace dataprophet::cpu {
 namespace {
-#include "cpu/cosine_rows.inl"
-#include "cpu/sum_directions.inl"
+#include "cpu/table.inl"
 }  // namespace
 
-const Kernels kBaseline = {
-    "baseline",
-    {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
-    {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
-};
+#if defined(__aarch64__)
+constexpr Kernels kBaseline = table("neon");
+#else
+constexpr Kernels kBaseline = table("baseline");
+#endif
 
 }  // namespace dataprophet::cpu

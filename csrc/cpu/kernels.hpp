@@ -42,6 +42,8 @@ extern const Kernels kBaseline;
 #if defined(__x86_64__)
 extern const Kernels kAvx2;
 extern const Kernels kAvx512;
+extern const Kernels kAvx512Bf16;
+extern const Kernels kAmx;
 #endif
 
 }  // namespace dataprophet::cpu

@@ -3,12 +3,31 @@
 
 #include "bind/operations.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/parallel.hpp"
 
 namespace py = pybind11;
 namespace bind = dataprophet::bind;
 namespace cpu = dataprophet::cpu;
 
+namespace {
+
+// Whether a signal, such as Ctrl-C, raised a Python exception. Operations run without the GIL.
+bool signalled() {
+  const py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+}  // namespace
+
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  cpu::interrupted = &signalled;
+  py::register_local_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const cpu::Interrupted&) {
+      // the signal's handler has set the Python exception
+    }
+  });
   m.attr("__version__") = DATAPROPHET_VERSION;
   m.def("isa", [] { return cpu::kernels("").name; }, "The instruction set in use");
   m.def("available_isas", &cpu::available_isas, "Instruction sets that this machine can run, the fastest first");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <mutex>
@@ -12,6 +13,14 @@
 
 namespace dataprophet::cpu {
 
+// Thrown out of an operation that the user interrupts; the caller knows more of it.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "interrupted"; }
+};
+
+// Asks whether the user wants the operation on this thread to stop. Set once, by the module; null where nobody asks.
+inline bool (*interrupted)() = nullptr;
+
 // How many threads are worth starting for this much memory traffic.
 inline int useful_threads(int wanted, std::int64_t bytes) {
   constexpr std::int64_t kBytesPerThread = std::int64_t{1} << 20;
@@ -19,15 +28,23 @@ inline int useful_threads(int wanted, std::int64_t bytes) {
 }
 
 // Calls body(i) once for each i in [0, count), on the caller's thread and up to threads - 1 others. Which thread runs
-// which i is not fixed: body must not depend on it.
+// which i is not fixed: body must not depend on it. The caller's thread asks `interrupted` between two calls, at most
+// ten times a second: a call should take no longer than that.
 template <class Body>
 void parallel_for(std::int64_t count, int threads, const Body& body) {
+  using Clock = std::chrono::steady_clock;
   std::atomic<std::int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
-  const auto work = [&]() noexcept {
+  const auto work = [&](bool caller) noexcept {
+    auto asked = Clock::now();
     try {
-      for (std::int64_t i; (i = next.fetch_add(1)) < count;) body(i);
+      for (std::int64_t i; (i = next.fetch_add(1)) < count;) {
+        body(i);
+        if (!caller || !interrupted || Clock::now() - asked < std::chrono::milliseconds(100)) continue;
+        if (interrupted()) throw Interrupted();
+        asked = Clock::now();
+      }
     } catch (...) {
       const std::lock_guard<std::mutex> lock(error_mutex);
       if (!error) error = std::current_exception();
@@ -38,11 +55,11 @@ void parallel_for(std::int64_t count, int threads, const Body& body) {
   const std::int64_t extra = std::min<std::int64_t>(threads, count) - 1;
   if (extra > 0) helpers.reserve(static_cast<std::size_t>(extra));
   try {
-    for (std::int64_t i = 0; i < extra; ++i) helpers.emplace_back(work);
+    for (std::int64_t i = 0; i < extra; ++i) helpers.emplace_back(work, false);
   } catch (const std::system_error&) {
     // The system refused a thread: those that run share its part.
   }
-  work();
+  work(true);
   for (std::thread& helper : helpers) helper.join();
   if (error) std::rethrow_exception(error);
 }

@@ -1,6 +1,6 @@
-#include "bind/operations.hpp"
-
+#include "bind/arguments.hpp"
 #include "bind/array.hpp"
+#include "bind/operations.hpp"
 #include "cpu/cosine_to.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/mean_direction.hpp"
@@ -8,29 +8,6 @@
 namespace py = pybind11;
 
 namespace dataprophet::bind {
-namespace {
-
-void require(bool condition, const char* message) {
-  if (!condition) throw py::value_error(message);
-}
-
-bool contiguous(const Array& a) {
-  const int last = a.ndim() - 1;
-  if (a.shape(0) == 0 || a.shape(last) == 0) return true;  // strides of an empty array mean nothing
-  return (a.shape(last) <= 1 || a.stride(last) == 1) && (a.ndim() == 1 || a.shape(0) <= 1 || a.stride(0) == a.shape(1));
-}
-
-cpu::Rows rows_of(const Array& x) {
-  require(x.ndim() == 2, "x must have two dimensions");
-  require(x.element() != Element::f64, "x must be float32, float16 or bfloat16");
-  require(x.shape(0) == 0 || x.shape(1) <= 1 || x.stride(1) == 1, "x must have unit stride along its rows");
-  return {x.data(), x.stride(0), x.shape(1)};
-}
-
-py::tuple report(const cpu::BadRows& bad) { return py::make_tuple(bad.zero, bad.nonfinite, bad.first); }
-
-}  // namespace
-
 py::tuple mean_direction(py::handle x_object, py::handle out_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), out(out_object);

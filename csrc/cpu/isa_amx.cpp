@@ -1,0 +1,14 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "cpu/kernels.hpp"
+
+namespace dataprophet::cpu {
+namespace {
+#include "cpu/table.inl"
+}  // namespace
+
+constexpr Kernels kAmx = table("amx");
+
+}  // namespace dataprophet::cpu

@@ -1,0 +1,14 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "cpu/kernels.hpp"
+
+namespace dataprophet::cpu {
+namespace {
+#include "cpu/table.inl"
+}  // namespace
+
+constexpr Kernels kAvx512Bf16 = table("avx512bf16");
+
+}  // namespace dataprophet::cpu

@@ -1,0 +1,74 @@
+// The CUDA operations on the CPU, for ctypes.
+#include <cstdint>
+#include <exception>
+#include <string>
+
+#include "cuda/cluster_counts.hpp"
+#include "cuda/cosine_to.hpp"
+#include "cuda/mean_direction.hpp"
+#include "cuda/nearest.hpp"
+#include "cuda/silhouette.hpp"
+#include "emulator.hpp"
+
+namespace cuda = dataprophet::cuda;
+
+namespace {
+
+std::string message;
+
+template <class Body>
+const char* guarded(const Body& body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    message = error.what();
+    return message.c_str();
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+void set_order(unsigned order) { emulator::order = order; }
+
+std::size_t mean_direction_workspace_bytes(std::int64_t n, std::int64_t d) {
+  return cuda::mean_direction_workspace_bytes(n, d);
+}
+
+const char* mean_direction(const cuda::Rows* x, double* out, cuda::BadRows* bad, void* workspace) {
+  return guarded([&] { cuda::mean_direction(*x, out, bad, workspace, nullptr); });
+}
+
+const char* cosine_to(const cuda::Rows* x, const float* directions, std::int64_t targets, float* out,
+                      cuda::BadRows* bad) {
+  return guarded([&] { cuda::cosine_to(*x, directions, targets, out, bad, nullptr); });
+}
+
+const char* cluster_counts(const std::int64_t* labels, std::int64_t n, std::int64_t k, unsigned long long* counts) {
+  return guarded([&] { cuda::cluster_counts(labels, n, k, counts, nullptr); });
+}
+
+std::size_t nearest_workspace_bytes(std::int64_t n, std::int64_t m, std::int64_t d) {
+  return cuda::nearest_workspace_bytes(n, m, d);
+}
+
+const char* nearest(const cuda::Rows* x, const cuda::Rows* y, float* cosine, std::int64_t* index, cuda::BadRows* bad_x,
+                    cuda::BadRows* bad_y, void* workspace) {
+  return guarded([&] { cuda::nearest(*x, *y, cosine, index, bad_x, bad_y, workspace, nullptr); });
+}
+
+std::size_t silhouettes_workspace_bytes(std::int64_t n, std::int64_t d, std::int64_t k, int metric, std::int64_t m) {
+  return cuda::silhouettes_workspace_bytes(n, d, k, static_cast<cuda::Metric>(metric), m);
+}
+
+const char* silhouettes(const cuda::Rows* x, const int* labels, const std::int64_t* order, const std::int64_t* starts,
+                        std::int64_t k, int metric, const std::int64_t* picked, std::int64_t m, double* scores,
+                        double* means, cuda::BadRows* bad, void* workspace) {
+  return guarded([&] {
+    cuda::silhouettes(*x, {labels, order, starts, k}, static_cast<cuda::Metric>(metric), {picked, m}, scores, means,
+                      bad, workspace, nullptr);
+  });
+}
+}

@@ -32,10 +32,72 @@ using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t e
 
 constexpr int kPanel = 16;
 
+// Rows as k-means sees them: z = row * scale - shift in fp32, in `pitch` floats of which `depth` are used, zero from
+// column d on. The shift is near the mean and the scale a power of two, so that squares stay in range.
+struct Frame {
+  const float* shift;  // [pitch]
+  float scale;
+  std::int64_t depth, pitch;
+};
+
+// sum[d] += row * scale for rows [begin, end). `block` is scratch of d floats, `largest` takes the bits of the largest
+// magnitude.
+using SumRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, float scale, float* block, double* sum,
+                         std::uint32_t* largest, BadRows* bad);
+
+// out[pitch] = z of one row.
+using ReadRow = void (*)(const Rows& rows, std::int64_t index, const Frame& frame, float* out);
+
+constexpr int kCandidates = 4;  // of greedy k-means++
+
+// A pass of greedy k-means++ over rows [begin, end). Arrays are indexed by row. Takes candidate `chosen` of the last
+// pass (none before the first: -1) into `closest`, the squared distance to the nearest centre. Then distances[row][] =
+// those to the new candidates, and inertia[] += what the inertia would be with each, added in the order of the rows.
+struct SeedPass {
+  const float* candidates;  // [kCandidates][pitch], as z
+  int chosen;
+  float* closest;
+  float* distances;
+};
+using SeedRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame,
+                          const SeedPass& pass, double* inertia);
+
+// A pass of Lloyd's algorithm over rows [begin, end).
+struct LloydPass {
+  const float* centroids;  // [k][pitch], as z
+  const float* halves;     // [k] half their squared norms
+  float longest;           // the largest of their norms
+  std::int64_t k;
+  std::int32_t* labels;  // by row; written if `assign`, else read
+  float* distances;      // by row: squared distances to the own centroid; null if nobody asks
+  bool assign, add, spread;
+};
+// What a pass adds up.
+struct LloydSums {
+  double* sums;          // [k][d] of z, by label; if `add`
+  std::int64_t* counts;  // [k]; if `assign` or `add`
+  double squares;        // of all z
+  double inertia;        // if `spread`
+};
+// Scratch of one thread.
+struct LloydScratch {
+  float* rows;        // [kBucketRows][pitch]
+  float* block;       // [k][pitch], zeros before and after
+  std::int32_t* run;  // [k + 1]
+};
+using LloydRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame,
+                           const LloydPass& pass, const LloydScratch& scratch, LloydSums* sums);
+
+constexpr std::int64_t kBucketRows = 64;
+
 struct Kernels {
   const char* name;
   SumDirections sum_directions[kRowElements];  // by Element
   CosineRows cosine_rows[kRowElements];
+  SumRows sum_rows[kRowElements];
+  ReadRow read_row[kRowElements];
+  SeedRows seed_rows[kRowElements];
+  LloydRows lloyd_rows[kRowElements];
 };
 
 extern const Kernels kBaseline;

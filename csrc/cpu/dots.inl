@@ -41,19 +41,17 @@ inline Vector load_part(const T* p, std::int64_t count) {
   return load(part);
 }
 
-// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. Row i
-// of those that come next is fetched meanwhile, `size` bytes for each column; null fetches nothing.
-template <int count, bool fetch>
+// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. So many
+// of the rows that come next are fetched meanwhile, `size` bytes for each column.
+template <int count, int fetched>
 inline void dots(const float* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth, Four* out,
                  const char* const* next, std::int64_t size) {
   Vector total[kRowsAtOnce][count] = {};
   for (std::int64_t j = 0; j < depth; j += kLanes) {
+    for (int i = 0; i < fetched; ++i) __builtin_prefetch(next[i] + j * size, 0, 2);
     Vector row[kRowsAtOnce];
 #pragma GCC unroll 4
-    for (int i = 0; i < kRowsAtOnce; ++i) {
-      if (fetch) __builtin_prefetch(next[i] + j * size, 0, 2);
-      row[i] = load(x[i] + j);
-    }
+    for (int i = 0; i < kRowsAtOnce; ++i) row[i] = load(x[i] + j);
 #pragma GCC unroll 5
     for (int q = 0; q < count; ++q) {
       const Vector b = load(vectors + q * pitch + j);

@@ -62,31 +62,41 @@ struct SeedPass {
 using SeedRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame,
                           const SeedPass& pass, double* inertia);
 
-// A pass of Lloyd's algorithm over rows [begin, end).
-struct LloydPass {
-  const float* centroids;  // [k][pitch], as z
-  const float* halves;     // [k] half their squared norms
-  float longest;           // the largest of their norms
+// Centroids as the kernels read them.
+struct Centroids {
+  const float* values;  // [k][pitch], as z
+  const float* halves;  // [k] half their squared norms
+  float longest;        // the largest of their norms
   std::int64_t k;
-  std::int32_t* labels;  // by row; written if `assign`, else read
-  float* distances;      // by row: squared distances to the own centroid; null if nobody asks
-  bool assign, add, spread;
 };
-// What a pass adds up.
+
+// A pass of Lloyd's algorithm over rows [begin, end). Arrays are indexed by row.
+struct LloydPass {
+  Centroids centroids;
+  std::int32_t* labels;  // -1 before the first pass
+  float* gaps;           // how much farther at least the second nearest centroid is than the own one
+  const float* moves;    // [k] how far each centroid moved since the last pass
+  std::int32_t most_moved;
+  float second_move;  // of the centroid that moved most but one
+  bool assign;        // else labels are kept, and all rows are added
+};
+// What a pass adds up: sums change by the rows that change their cluster.
 struct LloydSums {
-  double* sums;          // [k][d] of z, by label; if `add`
-  std::int64_t* counts;  // [k]; if `assign` or `add`
-  double squares;        // of all z
-  double inertia;        // if `spread`
+  double* sums;          // [k][d] of z, by label
+  std::int64_t* counts;  // [k] rows by label
+  double squares;        // of the z that were read
 };
 // Scratch of one thread.
 struct LloydScratch {
-  float* rows;        // [kBucketRows][pitch]
-  float* block;       // [k][pitch], zeros before and after
-  std::int32_t* run;  // [k + 1]
+  float* rows;   // [kBucketRows][pitch]
+  float* block;  // [k][pitch], zeros before and after
 };
 using LloydRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame,
                            const LloydPass& pass, const LloydScratch& scratch, LloydSums* sums);
+
+// Adds up the squared distances of rows [begin, end) to their centroids, and writes them by row unless `out` is null.
+using SpreadRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame,
+                            const Centroids& centroids, const std::int32_t* labels, float* out, double* inertia);
 
 constexpr std::int64_t kBucketRows = 64;
 
@@ -98,6 +108,7 @@ struct Kernels {
   ReadRow read_row[kRowElements];
   SeedRows seed_rows[kRowElements];
   LloydRows lloyd_rows[kRowElements];
+  SpreadRows spread_rows[kRowElements];
 };
 
 extern const Kernels kBaseline;

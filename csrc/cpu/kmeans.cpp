@@ -66,22 +66,27 @@ class Lloyd {
         d_(points.rows.d),
         offsets_(size(k * d_)),
         sums_(size(k * d_)),
+        parts_(size(points.chunks.count)),
         counts_(size(k)),
-        labels_(size(points.n)),
+        labels_(size(points.n), -1),
+        gaps_(size(points.n)),
         halves_(size(k)),
+        moves_(size(k)),
         packed_(zeros<float>(k * points.frame.pitch)) {}
 
   double& offset(std::int64_t cluster, std::int64_t column) { return offsets_[size(cluster * d_ + column)]; }
   const std::vector<std::int32_t>& labels() const { return labels_; }
 
-  // Labels rows by the nearest centroid and adds up the clusters, or their inertia after the last iteration.
-  void assign(bool last) {
-    inertia_known_ = last;
-    pass(true, !last, last, nullptr);
-    if (std::find(counts_.begin(), counts_.end(), 0) == counts_.end()) return;
-    inertia_known_ = false;
-    fill_empty();
-    if (!last) pass(false, true, false, nullptr);
+  // Labels rows by the nearest centroid and adds up the clusters. Returns whether a label changed.
+  bool assign() {
+    previous_ = labels_;
+    pack();
+    pass(true);
+    if (std::find(counts_.begin(), counts_.end(), 0) != counts_.end()) {
+      fill_empty();
+      pass(false);
+    }
+    return labels_ != previous_;
   }
 
   // Moves the centroids to the means of their clusters, and returns the sum of squares of the shift.
@@ -97,7 +102,7 @@ class Lloyd {
     return shift;
   }
 
-  // Mean variance of the columns.
+  // Mean variance of the columns, after the first assign().
   double variance() const {
     double squares = squares_;
     for (std::int64_t j = 0; j < d_; ++j) {
@@ -108,74 +113,74 @@ class Lloyd {
     return d_ == 0 ? 0.0 : std::max(squares, 0.0) / static_cast<double>(points_.n) / static_cast<double>(d_);
   }
 
-  double inertia() {
-    if (!inertia_known_) pass(false, false, true, nullptr);
-    return inertia_;
-  }
-
-  // assign(), and whether a label changed.
-  bool reassign(bool last) {
-    std::swap(labels_, previous_);
-    labels_.resize(previous_.size());
-    assign(last);
-    return labels_ != previous_;
+  // Sum of the squared distances to the centroids of the last assign(); those of each row unless `distances` is null.
+  double inertia(float* distances) const {
+    std::vector<double> parts(size(points_.chunks.count), 0.0);
+    parallel_for(points_.chunks.count, points_.threads, [&](std::int64_t chunk) {
+      points_.kernels.spread_rows[points_.type()](points_.rows, points_.chunks.begin(chunk), points_.chunks.end(chunk),
+                                                  points_.frame, centroids(), labels_.data(), distances,
+                                                  &parts[size(chunk)]);
+    });
+    double total = 0.0;
+    for (const double part : parts) total += part;
+    return total;
   }
 
  private:
   struct Scratch {
     Aligned<float> rows, block;
-    std::vector<std::int32_t> run;
   };
 
-  void pass(bool assign, bool add, bool spread, float* distances) {
-    pack();
-    const LloydPass job{packed_.get(), halves_.data(), longest_, k_, labels_.data(), distances, assign, add, spread};
+  Centroids centroids() const { return {packed_.get(), halves_.data(), longest_, k_}; }
+
+  void pass(bool assign) {
+    const auto most = std::max_element(moves_.begin(), moves_.end()) - moves_.begin();
+    float second = 0.0f;
+    for (std::int64_t c = 0; c < k_; ++c) second = c == most ? second : std::max(second, moves_[size(c)]);
+    const LloydPass job{centroids(), labels_.data(), gaps_.data(), moves_.data(), static_cast<std::int32_t>(most),
+                        second,      assign};
     const std::int64_t chunks = points_.chunks.count;
     std::vector<LloydSums> found(size(chunks));
     std::vector<std::vector<std::int64_t>> counts(size(chunks));
-    parts_.resize(size(chunks));
     parallel_for(chunks, points_.threads, [&](std::int64_t chunk) {
       const std::size_t at = size(chunk);
-      if (add) parts_[at].assign(size(k_ * d_), 0.0);
+      if (!assign || parts_[at].empty()) parts_[at].assign(size(k_ * d_), 0.0);
       counts[at].assign(size(k_), 0);
-      found[at] = {parts_[at].data(), counts[at].data(), 0.0, 0.0};
+      found[at] = {parts_[at].data(), counts[at].data(), 0.0};
       Scratch scratch = take_scratch();
-      points_.kernels.lloyd_rows[points_.type()](
-          points_.rows, points_.chunks.begin(chunk), points_.chunks.end(chunk), points_.frame, job,
-          {scratch.rows.get(), scratch.block.get(), scratch.run.data()}, &found[at]);
+      points_.kernels.lloyd_rows[points_.type()](points_.rows, points_.chunks.begin(chunk), points_.chunks.end(chunk),
+                                                 points_.frame, job, {scratch.rows.get(), scratch.block.get()},
+                                                 &found[at]);
       give_scratch(std::move(scratch));
     });
 
-    squares_ = inertia_ = 0.0;
-    for (const LloydSums& part : found) {
-      squares_ += part.squares;
-      inertia_ += part.inertia;
+    if (assign) squares_ = 0.0;
+    for (const LloydSums& part : found) squares_ += part.squares;
+    std::fill(counts_.begin(), counts_.end(), 0);
+    for (const std::vector<std::int64_t>& part : counts) {
+      for (std::size_t c = 0; c < part.size(); ++c) counts_[c] += part[c];
     }
-    if (assign || add) {
-      std::fill(counts_.begin(), counts_.end(), 0);
-      for (const std::vector<std::int64_t>& part : counts) {
-        for (std::size_t c = 0; c < part.size(); ++c) counts_[c] += part[c];
-      }
-    }
-    if (!add) return;
     std::fill(sums_.begin(), sums_.end(), 0.0);
     for (const std::vector<double>& part : parts_) {
       for (std::size_t i = 0; i < part.size(); ++i) sums_[i] += part[i];
     }
   }
 
-  // The centroids in fp32, as the kernels read them.
+  // The centroids in fp32, as the kernels read them, and how far they moved.
   void pack() {
     constexpr double kMost = std::numeric_limits<float>::max();
     double longest = 0.0;
     for (std::int64_t c = 0; c < k_; ++c) {
-      double squares = 0.0;
+      double squares = 0.0, moved = 0.0;
       for (std::int64_t j = 0; j < d_; ++j) {
-        const auto value = static_cast<float>(std::clamp(offset(c, j), -kMost, kMost));
-        packed_[size(c * points_.frame.pitch + j)] = value;
+        float& value = packed_[size(c * points_.frame.pitch + j)];
+        const double before = value;
+        value = static_cast<float>(std::clamp(offset(c, j), -kMost, kMost));
+        moved += (value - before) * (value - before);
         squares += static_cast<double>(value) * static_cast<double>(value);
       }
       longest = std::max(longest, squares);
+      moves_[size(c)] = static_cast<float>(std::min(std::sqrt(moved), kMost));
       // A first centroid that is out of range is no row's nearest.
       halves_[size(c)] =
           0.5 * squares > kMost ? std::numeric_limits<float>::infinity() : static_cast<float>(0.5 * squares);
@@ -187,7 +192,7 @@ class Lloyd {
   // equals.
   void fill_empty() {
     std::vector<float> distances(size(points_.n));
-    pass(false, false, true, distances.data());
+    inertia(distances.data());
     const auto nearer = [&](std::int64_t a, std::int64_t b) {
       const float first = distances[size(a)], second = distances[size(b)];
       return first < second || (first == second && a > b);
@@ -199,12 +204,14 @@ class Lloyd {
       while (counts_[size(empty)] == 0) {
         // A row that is alone now stays alone: it need not be looked at again.
         std::pop_heap(farthest.begin(), farthest.end(), nearer);
-        std::int32_t& label = labels_[size(farthest.back())];
+        const std::int64_t row = farthest.back();
         farthest.pop_back();
+        std::int32_t& label = labels_[size(row)];
         if (counts_[size(label)] == 1) continue;
         --counts_[size(label)];
         ++counts_[size(empty)];
         label = static_cast<std::int32_t>(empty);
+        gaps_[size(row)] = -1.0f;
       }
     }
   }
@@ -212,8 +219,7 @@ class Lloyd {
   Scratch take_scratch() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (scratch_.empty()) {
-      return {zeros<float>(kBucketRows * points_.frame.pitch), zeros<float>(k_ * points_.frame.pitch),
-              std::vector<std::int32_t>(size(k_ + 1))};
+      return {zeros<float>(kBucketRows * points_.frame.pitch), zeros<float>(k_ * points_.frame.pitch)};
     }
     Scratch scratch = std::move(scratch_.back());
     scratch_.pop_back();
@@ -231,11 +237,10 @@ class Lloyd {
   std::vector<std::vector<double>> parts_;  // sums by chunk
   std::vector<std::int64_t> counts_;
   std::vector<std::int32_t> labels_, previous_;
-  std::vector<float> halves_;
+  std::vector<float> gaps_, halves_, moves_;
   Aligned<float> packed_;
   float longest_ = 0.0f;
-  double squares_ = 0.0, inertia_ = 0.0;
-  bool inertia_known_ = false;
+  double squares_ = 0.0;
   std::mutex mutex_;
   std::vector<Scratch> scratch_;
 };
@@ -290,17 +295,14 @@ KMeansResult kmeans(const Kernels& kernels, Element element, const Rows& rows, s
     }
   }
 
-  bool last = options.max_iter == 0;
-  lloyd.assign(last);
+  lloyd.assign();
   const double threshold = options.tolerance * lloyd.variance();
-  while (!last) {
+  while (result.n_iter < options.max_iter) {
     ++result.n_iter;
     const double shifted = lloyd.move();
-    last = shifted <= threshold || result.n_iter == options.max_iter;
-    if (!lloyd.reassign(last)) last = true;
+    if (!lloyd.assign() || shifted <= threshold) break;
   }
-
-  result.inertia = lloyd.inertia() / scale / scale;
+  result.inertia = lloyd.inertia(nullptr) / scale / scale;
   for (std::int64_t c = 0; c < k; ++c) {
     for (std::int64_t j = 0; j < rows.d; ++j) {
       const double value = lloyd.offset(c, j) + static_cast<double>(shift[size(j)]);

@@ -1,23 +1,20 @@
 #pragma once
 
-// A pass of Lloyd's algorithm: labels, sums of the rows of each cluster and distances, bucket by bucket while its rows
-// are in the cache. Include inside an anonymous namespace.
+// A pass of Lloyd's algorithm: labels, and the sums of the rows of each cluster. Include inside an anonymous namespace.
 #include "cpu/dots.inl"
 
-// The rows of a bucket: `count` of them, and how far those that were read went.
-struct Bucket {
-  float* z;                  // [kBucketRows][pitch]
-  float norms[kBucketRows];  // squared
-  std::int32_t* labels;
-  std::int64_t count;
-};
+constexpr int kFetchedAtStage = 2;  // rows; the others are fetched between dot products, so that memory never rests
 
-// Reads four rows: interleaved, which memory serves faster than one after the other.
+// z of four rows and their squared norms. Rows are read side by side, which memory serves faster than one by one.
 template <class T>
-inline void stage(const T* const* row, std::int64_t d, const Frame& frame, float* z, float* norms) {
+inline void stage(const T* const* row, const char* const* next, std::int64_t d, const Frame& frame, float* z,
+                  float* norms) {
   const Vector scale = splat(frame.scale);
   Vector squares[kRowsAtOnce] = {};
   for (std::int64_t j = 0; j < frame.depth; j += kLanes) {
+    for (int i = 0; i < kFetchedAtStage; ++i) {
+      __builtin_prefetch(next[i] + j * static_cast<std::int64_t>(sizeof(T)), 0, 2);
+    }
     const Vector shift = load(frame.shift + j);
 #pragma GCC unroll 4
     for (int i = 0; i < kRowsAtOnce; ++i) {
@@ -30,21 +27,6 @@ inline void stage(const T* const* row, std::int64_t d, const Frame& frame, float
   for (int i = 0; i < kRowsAtOnce; ++i) norms[i] = total[i];
 }
 
-inline float squared_distance(const float* a, const float* b, std::int64_t depth) {
-  Vector s0{}, s1{};
-  std::int64_t j = 0;
-  for (; j + 2 * kLanes <= depth; j += 2 * kLanes) {
-    const Vector u = load(a + j) - load(b + j), v = load(a + j + kLanes) - load(b + j + kLanes);
-    s0 = u * u + s0;
-    s1 = v * v + s1;
-  }
-  for (; j < depth; j += kLanes) {
-    const Vector u = load(a + j) - load(b + j);
-    s0 = u * u + s0;
-  }
-  return sum(s0 + s1);
-}
-
 // The best two of the scores |c|^2 / 2 - <z, c> of four rows.
 struct Best {
   Four first, second;
@@ -52,16 +34,23 @@ struct Best {
 };
 
 template <int count>
-inline void compare(const float* const* z, const Frame& frame, const LloydPass& pass, std::int64_t from, Best* best,
-                    const char* const* next, std::int64_t size) {
+inline void compare(const float* const* z, const Frame& frame, const Centroids& centroids, std::int64_t from,
+                    Best* best, const char* const* next, int fetched, std::int64_t size) {
+  const float* values = centroids.values + from * frame.pitch;
   Four dot[count];
-  if (next) {
-    dots<count, true>(z, pass.centroids + from * frame.pitch, frame.pitch, frame.depth, dot, next, size);
-  } else {
-    dots<count, false>(z, pass.centroids + from * frame.pitch, frame.pitch, frame.depth, dot, next, size);
+  switch (fetched) {
+    case 0:
+      dots<count, 0>(z, values, frame.pitch, frame.depth, dot, next, size);
+      break;
+    case 1:
+      dots<count, 1>(z, values, frame.pitch, frame.depth, dot, next, size);
+      break;
+    default:
+      dots<count, 2>(z, values, frame.pitch, frame.depth, dot, next, size);
+      break;
   }
   for (int q = 0; q < count; ++q) {
-    const float half = pass.halves[from + q];
+    const float half = centroids.halves[from + q];
     const Four score = Four{half, half, half, half} - dot[q];
     const auto label = static_cast<std::int32_t>(from + q);
     const FourInts better = score < best->first;
@@ -72,13 +61,22 @@ inline void compare(const float* const* z, const Frame& frame, const LloydPass& 
   }
 }
 
-// The nearest centroid, from the differences: for a row whose best two scores are closer than their rounding errors.
+inline float squared_distance(const float* a, const float* b, std::int64_t depth) {
+  Vector total{};
+  for (std::int64_t j = 0; j < depth; j += kLanes) {
+    const Vector difference = load(a + j) - load(b + j);
+    total = difference * difference + total;
+  }
+  return sum(total);
+}
+
+// The nearest centroid by the differences, for a row whose best two scores are closer than their rounding errors.
 __attribute__((noinline)) inline std::int32_t nearest_exactly(const float* z, const Frame& frame,
-                                                              const LloydPass& pass) {
+                                                              const Centroids& centroids) {
   std::int32_t label = 0;
   float least = __builtin_inff();
-  for (std::int64_t c = 0; c < pass.k; ++c) {
-    const float distance = squared_distance(z, pass.centroids + c * frame.pitch, frame.depth);
+  for (std::int64_t c = 0; c < centroids.k; ++c) {
+    const float distance = squared_distance(z, centroids.values + c * frame.pitch, frame.depth);
     if (distance < least) {
       least = distance;
       label = static_cast<std::int32_t>(c);
@@ -87,38 +85,42 @@ __attribute__((noinline)) inline std::int32_t nearest_exactly(const float* z, co
   return label;
 }
 
-// Rows [at, at + rows) of a bucket get their labels, all meeting a few centroids before the next few: those stay in L1.
-inline void assign(const Bucket& bucket, std::int64_t at, std::int64_t rows, const Frame& frame, const LloydPass& pass,
-                   const char* const* next, std::int64_t size) {
+inline float root(float square) { return square > 0.0f ? __builtin_sqrtf(square) : 0.0f; }
+
+// Labels and gaps of z[rows][pitch]; z has rows up to a multiple of four. All meet a few centroids before they meet the
+// next few: those stay in L1.
+inline void assign(const float* z, const float* norms, std::int64_t rows, const Frame& frame,
+                   const Centroids& centroids, const char* const* next, std::int64_t size, std::int32_t* labels,
+                   float* gaps) {
   constexpr float kInfinity = __builtin_inff();
+  const std::int64_t tiles = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
   Best best[kBucketRows / kRowsAtOnce];
-  for (std::int64_t t = 0; t < rows; t += kRowsAtOnce) {
-    best[t / kRowsAtOnce] = {Four{} + kInfinity, Four{} + kInfinity, FourInts{}};
-  }
-  const std::int64_t groups = (pass.k + kMostAtOnce - 1) / kMostAtOnce;
+  for (std::int64_t t = 0; t < tiles; ++t) best[t] = {Four{} + kInfinity, Four{} + kInfinity, FourInts{}};
+  const std::int64_t groups = (centroids.k + kMostAtOnce - 1) / kMostAtOnce;
   for (std::int64_t group = 0; group < groups; ++group) {
-    const std::int64_t from = pass.k * group / groups, width = pass.k * (group + 1) / groups - from;
-    for (std::int64_t t = 0; t < rows; t += kRowsAtOnce) {
-      const float* z[kRowsAtOnce];
-      for (int i = 0; i < kRowsAtOnce; ++i) z[i] = bucket.z + (at + t + i) * frame.pitch;
-      Best* row_best = best + t / kRowsAtOnce;
-      const char* const* fetch = group == 0 ? next + t : nullptr;
+    const std::int64_t from = centroids.k * group / groups, width = centroids.k * (group + 1) / groups - from;
+    // Two rows are left to fetch: with one group of centroids, or with two.
+    const int fetched = groups == 1 ? 2 : group < 2 ? 1 : 0;
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const float* row[kRowsAtOnce];
+      for (int i = 0; i < kRowsAtOnce; ++i) row[i] = z + (t * kRowsAtOnce + i) * frame.pitch;
+      const char* const* fetch = next + t * kRowsAtOnce + kFetchedAtStage + (group == 1 ? 1 : 0);
       switch (width) {
         case 1:
-          compare<1>(z, frame, pass, from, row_best, fetch, size);
+          compare<1>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
         case 2:
-          compare<2>(z, frame, pass, from, row_best, fetch, size);
+          compare<2>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
 #if defined(__AVX512F__) || defined(__aarch64__)
         case 3:
-          compare<3>(z, frame, pass, from, row_best, fetch, size);
+          compare<3>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
         case 4:
-          compare<4>(z, frame, pass, from, row_best, fetch, size);
+          compare<4>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
         case 5:
-          compare<5>(z, frame, pass, from, row_best, fetch, size);
+          compare<5>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
 #endif
       }
@@ -126,52 +128,37 @@ inline void assign(const Bucket& bucket, std::int64_t at, std::int64_t rows, con
   }
   // The error of a dot product of m terms in each lane is about sqrt(m) 2^-25 of the product of the norms; ten times.
   const float chain = static_cast<float>(frame.depth / kLanes);
-  const float slack = 0x1p-22f * (2.0f + __builtin_sqrtf(chain)) * pass.longest;
-  for (std::int64_t r = 0; r < rows && at + r < bucket.count; ++r) {
+  const float slack = 0x1p-22f * (2.0f + __builtin_sqrtf(chain));
+  for (std::int64_t r = 0; r < rows; ++r) {
     const Best& found = best[r / kRowsAtOnce];
     const int i = static_cast<int>(r % kRowsAtOnce);
-    const float doubt = slack * (__builtin_sqrtf(bucket.norms[at + r]) + pass.longest);
-    const bool sure = found.second[i] - found.first[i] > doubt;
-    bucket.labels[at + r] =
-        sure || pass.k == 1 ? found.label[i] : nearest_exactly(bucket.z + (at + r) * frame.pitch, frame, pass);
-  }
-}
-
-// Adds columns [j, j + width * kLanes) of rows to the sums of their clusters. Rows of a cluster are neighbours in
-// `order`, and their sums stay in registers.
-template <int width>
-inline void add_columns(const float* z, const std::int32_t* order, const std::int32_t* labels, std::int64_t count,
-                        std::int64_t pitch, std::int64_t j, float* block) {
-  for (std::int64_t at = 0; at < count;) {
-    const std::int32_t label = labels[order[at]];
-    float* sums = block + label * pitch + j;
-    Vector total[width];
-#pragma GCC unroll 4
-    for (int v = 0; v < width; ++v) total[v] = load(sums + v * kLanes);
-    for (; at < count && labels[order[at]] == label; ++at) {
-      const float* row = z + order[at] * pitch + j;
-#pragma GCC unroll 4
-      for (int v = 0; v < width; ++v) total[v] += load(row + v * kLanes);
+    const float length = __builtin_sqrtf(norms[r]) + centroids.longest, doubt = slack * length * length;
+    const float first = found.first[i], second = found.second[i];
+    if (second - first > doubt || centroids.k == 1) {
+      labels[r] = found.label[i];
+      gaps[r] = root(norms[r] + 2.0f * second - doubt) - root(norms[r] + 2.0f * first + doubt);
+    } else {
+      labels[r] = nearest_exactly(z + r * frame.pitch, frame, centroids);
+      gaps[r] = -1.0f;
     }
-#pragma GCC unroll 4
-    for (int v = 0; v < width; ++v) store(sums + v * kLanes, total[v]);
   }
 }
 
-inline void add(const Bucket& bucket, const Frame& frame, std::int64_t k, const LloydScratch& scratch) {
-  std::int32_t order[kBucketRows];  // rows by label, those of one label in their order
-  std::int32_t* run = scratch.run;
-  for (std::int64_t c = 0; c <= k; ++c) run[c] = 0;
-  for (std::int64_t r = 0; r < bucket.count; ++r) ++run[bucket.labels[r] + 1];
-  for (std::int64_t c = 0; c < k; ++c) run[c + 1] += run[c];
-  for (std::int64_t r = 0; r < bucket.count; ++r) order[run[bucket.labels[r]]++] = static_cast<std::int32_t>(r);
-  std::int64_t j = 0;
-  for (; j + 4 * kLanes <= frame.depth; j += 4 * kLanes) {
-    add_columns<4>(bucket.z, order, bucket.labels, bucket.count, frame.pitch, j, scratch.block);
-  }
-  for (; j < frame.depth; j += kLanes) {
-    add_columns<1>(bucket.z, order, bucket.labels, bucket.count, frame.pitch, j, scratch.block);
-  }
+// Whether a row may be nearer to another centroid than to its own by now: not while the centroids together moved less
+// than its gap (Hamerly, 2010). Such a row need not be read.
+inline bool may_change(const LloydPass& pass, std::int64_t row) {
+  const std::int32_t label = pass.labels[row];
+  if (label < 0) return true;
+  const float others = label == pass.most_moved ? pass.second_move : pass.moves[pass.most_moved];
+  const float gap = pass.gaps[row];
+  // The last term outweighs the rounding errors of these additions.
+  pass.gaps[row] = gap - (pass.moves[label] + others) * (1.0f + 0x1p-20f) - (gap > 0.0f ? gap * 0x1p-22f : 0.0f);
+  return !(pass.gaps[row] > 0.0f);
+}
+
+inline void add(const float* z, float sign, std::int64_t depth, float* sum) {
+  const Vector s = splat(sign);
+  for (std::int64_t j = 0; j < depth; j += kLanes) store(sum + j, load(z + j) * s + load(sum + j));
 }
 
 // Adds the fp32 sums to the fp64 ones, and leaves zeros.
@@ -184,57 +171,98 @@ inline void flush(const Frame& frame, std::int64_t k, std::int64_t d, float* blo
   }
 }
 
-// Rows in a bucket: as many as let its rows, and those that come next, stay in L2.
-inline std::int64_t bucket_rows(std::int64_t pitch) {
-  constexpr std::int64_t kFloats = 1 << 17;
-  const std::int64_t fit = kFloats / pitch / kRowsAtOnce * kRowsAtOnce;
-  return fit < kRowsAtOnce ? kRowsAtOnce : fit < kBucketRows ? fit : kBucketRows;
+// Reads `count` rows, named by their place after row `start`, and moves them to their clusters.
+template <class T>
+inline void move_rows(const Rows& rows, std::int64_t start, const std::int32_t* active, std::int64_t count,
+                      std::int64_t together, const Frame& frame, const LloydPass& pass, const LloydScratch& scratch,
+                      LloydSums* out) {
+  const T* x = static_cast<const T*>(rows.data) + start * rows.stride;
+  for (std::int64_t at = 0; at < count; at += together) {
+    const char* next[kBucketRows];
+    float norms[kBucketRows], gaps[kBucketRows];
+    std::int32_t labels[kBucketRows];
+    const std::int64_t here = count - at < together ? count - at : together;
+    for (std::int64_t r = 0; r < here; r += kRowsAtOnce) {
+      const T* row[kRowsAtOnce];
+      for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
+        const std::int64_t index = at + (r + i < here ? r + i : r);
+        const std::int64_t later = index + together < count ? index + together : count - 1;
+        row[i] = x + active[index] * rows.stride;
+        next[r + i] = reinterpret_cast<const char*>(x + active[later] * rows.stride);
+      }
+      stage(row, next + r, rows.d, frame, scratch.rows + r * frame.pitch, norms + r);
+    }
+    if (pass.assign) {
+      for (std::int64_t r = 0; r < here; ++r) out->squares += static_cast<double>(norms[r]);
+      assign(scratch.rows, norms, here, frame, pass.centroids, next, sizeof(T), labels, gaps);
+    }
+    for (std::int64_t r = 0; r < here; ++r) {
+      const float* z = scratch.rows + r * frame.pitch;
+      std::int32_t& label = pass.labels[start + active[at + r]];
+      if (!pass.assign) {
+        add(z, 1.0f, frame.depth, scratch.block + label * frame.pitch);
+        continue;
+      }
+      pass.gaps[start + active[at + r]] = gaps[r];
+      if (label == labels[r]) continue;
+      if (label >= 0) add(z, -1.0f, frame.depth, scratch.block + label * frame.pitch);
+      label = labels[r];
+      add(z, 1.0f, frame.depth, scratch.block + label * frame.pitch);
+    }
+  }
 }
 
 template <class T>
 void lloyd_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame, const LloydPass& pass,
                 const LloydScratch& scratch, LloydSums* out) {
-  constexpr std::int64_t kFlushRows = 512, kFewCentroids = 1 << 16;  // floats
+  constexpr std::int64_t kSpan = 512;                                   // rows whose sums are fp32
+  constexpr std::int64_t kFewCentroids = 1 << 16, kManyRows = 1 << 17;  // floats
+  const std::int64_t k = pass.centroids.k;
+  // A few centroids stay in the cache next to four rows. Many do not: they meet as many rows as stay in L2.
+  const std::int64_t fit = kManyRows / frame.pitch / kRowsAtOnce * kRowsAtOnce;
+  const std::int64_t bucket = fit < kRowsAtOnce ? kRowsAtOnce : fit < kBucketRows ? fit : kBucketRows;
+  const std::int64_t together = k * frame.pitch <= kFewCentroids ? kRowsAtOnce : bucket;
+  for (std::int64_t start = begin; start < end; start += kSpan) {
+    const std::int64_t stop = start + kSpan < end ? start + kSpan : end;
+    std::int32_t active[kSpan];
+    std::int64_t count = 0;
+    for (std::int64_t r = start; r < stop; ++r) {
+      if (!pass.assign || may_change(pass, r)) active[count++] = static_cast<std::int32_t>(r - start);
+    }
+    move_rows<T>(rows, start, active, count, together, frame, pass, scratch, out);
+    for (std::int64_t r = start; r < stop; ++r) ++out->counts[pass.labels[r]];
+    if (count > 0) flush(frame, k, rows.d, scratch.block, out->sums);
+  }
+}
+
+template <class T>
+void spread_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const Frame& frame, const Centroids& centroids,
+                 const std::int32_t* labels, float* out, double* inertia) {
   const T* x = static_cast<const T*>(rows.data);
-  const std::int64_t most = bucket_rows(frame.pitch);
-  // A few centroids stay in the cache next to four rows. Many do not: then all rows of a bucket meet them by turns.
-  const std::int64_t together = pass.k * frame.pitch <= kFewCentroids ? kRowsAtOnce : most;
-  std::int64_t unflushed = 0;
-  for (std::int64_t start = begin; start < end; start += most) {
-    Bucket bucket{scratch.rows, {}, pass.labels + start, end - start < most ? end - start : most};
-    for (std::int64_t at = 0; at < bucket.count; at += together) {
-      const char* next[kBucketRows];
-      const std::int64_t here = (bucket.count - at < together ? bucket.count - at : together);
-      const std::int64_t padded = (here + kRowsAtOnce - 1) / kRowsAtOnce * kRowsAtOnce;
-      for (std::int64_t r = 0; r < padded; r += kRowsAtOnce) {
-        const T* row[kRowsAtOnce];
-        for (int i = 0; i < kRowsAtOnce; ++i) {
-          const std::int64_t index = start + at + (r + i < here ? r + i : r);
-          row[i] = x + index * rows.stride;
-          next[r + i] =
-              reinterpret_cast<const char*>(index + together < end ? row[i] + together * rows.stride : row[i]);
-        }
-        stage(row, rows.d, frame, bucket.z + (at + r) * frame.pitch, bucket.norms + at + r);
-      }
-      for (std::int64_t r = 0; r < here; ++r) out->squares += static_cast<double>(bucket.norms[at + r]);
-      if (pass.assign) assign(bucket, at, padded, frame, pass, next, sizeof(T));
+  const Vector scale = splat(frame.scale);
+  for (std::int64_t r = begin; r < end; r += kRowsAtOnce) {
+    const std::int64_t count = end - r < kRowsAtOnce ? end - r : kRowsAtOnce;
+    const T* row[kRowsAtOnce];
+    const float* centroid[kRowsAtOnce];
+    for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
+      const std::int64_t index = r + (i < count ? i : 0);
+      row[i] = x + index * rows.stride;
+      centroid[i] = centroids.values + labels[index] * frame.pitch;
     }
-    if (pass.assign || pass.add) {
-      for (std::int64_t r = 0; r < bucket.count; ++r) ++out->counts[bucket.labels[r]];
-    }
-    if (pass.spread) {
-      for (std::int64_t r = 0; r < bucket.count; ++r) {
-        const float* centroid = pass.centroids + bucket.labels[r] * frame.pitch;
-        const float distance = squared_distance(bucket.z + r * frame.pitch, centroid, frame.depth);
-        out->inertia += static_cast<double>(distance);
-        if (pass.distances) pass.distances[start + r] = distance;
+    Vector total[kRowsAtOnce] = {};
+    for (std::int64_t j = 0; j < frame.depth; j += kLanes) {
+      const Vector shift = load(frame.shift + j);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRowsAtOnce; ++i) {
+        const Vector a = (j + kLanes <= rows.d ? load(row[i] + j) : load_part(row[i] + j, rows.d - j)) * scale - shift;
+        const Vector difference = a - load(centroid[i] + j);
+        total[i] = difference * difference + total[i];
       }
     }
-    if (!pass.add) continue;
-    add(bucket, frame, pass.k, scratch);
-    unflushed += bucket.count;
-    if (unflushed < kFlushRows && start + most < end) continue;
-    flush(frame, pass.k, rows.d, scratch.block, out->sums);
-    unflushed = 0;
+    const Four squared = sums(total[0], total[1], total[2], total[3]);
+    for (std::int64_t i = 0; i < count; ++i) {
+      *inertia += static_cast<double>(squared[i]);
+      if (out) out[r + i] = squared[i];
+    }
   }
 }

@@ -16,5 +16,6 @@ constexpr Kernels table(const char* name) {
       {read_row<float>, read_row<Half>, read_row<BFloat>},
       {seed_rows<float>, seed_rows<Half>, seed_rows<BFloat>},
       {lloyd_rows<float>, lloyd_rows<Half>, lloyd_rows<BFloat>},
+      {spread_rows<float>, spread_rows<Half>, spread_rows<BFloat>},
   };
 }

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 
 namespace dataprophet::bind {
@@ -12,5 +13,10 @@ namespace dataprophet::bind {
 pybind11::tuple mean_direction(pybind11::handle x, pybind11::handle out, int threads, const std::string& isa);
 pybind11::tuple cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, int threads,
                           const std::string& isa);
+
+// Returns (inertia, iterations, (zero rows, non-finite rows, first of either)). init is None for greedy k-means++.
+pybind11::tuple kmeans(pybind11::handle x, const pybind11::object& init, pybind11::handle draws,
+                       pybind11::handle centroids, pybind11::handle labels, std::int64_t max_iter, double tol,
+                       int threads, const std::string& isa);
 
 }  // namespace dataprophet::bind

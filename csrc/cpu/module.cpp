@@ -35,4 +35,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("isa") = "");
   m.def("cosine_to", &bind::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("threads") = 1,
         py::arg("isa") = "");
+  m.def("kmeans", &bind::kmeans, py::arg("x"), py::arg("init"), py::arg("draws"), py::arg("centroids"),
+        py::arg("labels"), py::arg("max_iter"), py::arg("tol"), py::arg("threads") = 1, py::arg("isa") = "");
 }

@@ -5,6 +5,7 @@
 
 #include "cuda/cluster_counts.hpp"
 #include "cuda/cosine_to.hpp"
+#include "cuda/kmeans.hpp"
 #include "cuda/mean_direction.hpp"
 #include "cuda/nearest.hpp"
 #include "cuda/silhouette.hpp"
@@ -69,6 +70,18 @@ const char* silhouettes(const cuda::Rows* x, const int* labels, const std::int64
   return guarded([&] {
     cuda::silhouettes(*x, {labels, order, starts, k}, static_cast<cuda::Metric>(metric), {picked, m}, scores, means,
                       bad, workspace, nullptr);
+  });
+}
+
+std::size_t kmeans_workspace_bytes(std::int64_t n, std::int64_t d, std::int64_t k) {
+  return cuda::kmeans_workspace_bytes(n, d, k);
+}
+
+const char* kmeans(const cuda::Rows* x, std::int64_t k, const double* init, const double* draws, int max_iter,
+                   double tolerance, float* centroids, std::int64_t* labels, double* figures, cuda::BadRows* bad,
+                   void* workspace) {
+  return guarded([&] {
+    cuda::kmeans(*x, {k, init, draws, max_iter, tolerance}, {centroids, labels, figures}, bad, workspace, nullptr);
   });
 }
 }

@@ -17,6 +17,7 @@ Element element_of(const dlpack::DataType& type) {
     if (type.code == dlpack::kUInt && type.bits == 16) return Element::bf16;  // the bits of an ml_dtypes array
     if (type.code == dlpack::kInt && type.bits == 32) return Element::i32;
     if (type.code == dlpack::kInt && type.bits == 64) return Element::i64;
+    if (type.code == dlpack::kUInt && type.bits == 8) return Element::bytes;
   }
   throw py::type_error("expected an array of float32, float16, bfloat16, float64, int32 or int64");
 }
@@ -33,15 +34,20 @@ Element element_of(const char* format) {
       "expected an array of float32, float16, bfloat16, float64, int32 or int64, got the buffer format '" + text + "'");
 }
 
-// The capsule of a producer. Those that predate DLPack 1.0 do not know max_version.
-py::object capsule_of(py::handle source) {
+// The capsule of a producer. Those that predate DLPack 1.0 do not know max_version. On CUDA, stream -1 asks it not to
+// wait: the operation runs on the stream that the producer uses.
+py::object capsule_of(py::handle source, Memory memory) {
+  py::dict options;
+  if (memory == Memory::cuda) options["stream"] = -1;
   try {
-    return source.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    return source.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0), **options);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
   }
-  return source.attr("__dlpack__")();
+  return source.attr("__dlpack__")(**options);
 }
+
+bool on_cuda(std::int32_t type) { return type == dlpack::kCuda || type == dlpack::kCudaManaged; }
 
 template <class Managed>
 Managed* take(py::handle capsule, const char* name, const char* used_name) {
@@ -59,8 +65,9 @@ std::shared_ptr<void> own(Managed* managed) {
 
 }  // namespace
 
-Array::Array(py::handle source) {
+Array::Array(py::handle source, Memory memory) : memory_(memory) {
   if (!py::hasattr(source, "__dlpack__")) {
+    if (memory == Memory::cuda) throw py::type_error("expected a CUDA array with __dlpack__");
     from_buffer(source);
     return;
   }
@@ -68,13 +75,17 @@ Array::Array(py::handle source) {
     from_dlpack(source);
   } catch (py::error_already_set& error) {
     // NumPy before 2.1 exports no read-only array through DLPack, but does through the buffer protocol.
-    if (!error.matches(PyExc_BufferError) || !PyObject_CheckBuffer(source.ptr())) throw;
+    if (memory == Memory::cuda || !error.matches(PyExc_BufferError) || !PyObject_CheckBuffer(source.ptr())) throw;
     from_buffer(source);
   }
 }
 
 void Array::from_dlpack(py::handle source) {
-  const py::object capsule = capsule_of(source);
+  // A producer of CPU memory would refuse the stream with an error of its own.
+  if (memory_ == Memory::cuda && !on_cuda(source.attr("__dlpack_device__")().cast<py::tuple>()[0].cast<int>())) {
+    throw py::value_error("expected an array in CUDA memory");
+  }
+  const py::object capsule = capsule_of(source, memory_);
   const char* name = PyCapsule_GetName(capsule.ptr());
   if (name && !std::strcmp(name, "dltensor_versioned")) {
     auto* managed = take<dlpack::ManagedVersioned>(capsule, name, "used_dltensor_versioned");
@@ -92,9 +103,12 @@ void Array::from_dlpack(py::handle source) {
 }
 
 void Array::adopt(const dlpack::Tensor& tensor) {
-  if (tensor.device.type != dlpack::kCpu && tensor.device.type != dlpack::kCudaHost) {
+  const std::int32_t type = tensor.device.type;
+  if (memory_ == Memory::host && type != dlpack::kCpu && type != dlpack::kCudaHost) {
     throw py::value_error("expected an array in CPU memory");
   }
+  if (memory_ == Memory::cuda && !on_cuda(type)) throw py::value_error("expected an array in CUDA memory");
+  device_ = tensor.device.id;
   if (tensor.ndim < 1 || tensor.ndim > 2) throw py::value_error("expected an array of one or two dimensions");
   element_ = element_of(tensor.dtype);
   ndim_ = tensor.ndim;

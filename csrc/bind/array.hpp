@@ -11,12 +11,16 @@
 
 namespace dataprophet {
 
-// A borrowed view of a CPU array of one or two dimensions. It keeps the producer's memory alive; it is built and
-// destroyed with the GIL held, and read without it. The data may be misaligned.
+enum class Memory : std::uint8_t { host, cuda };
+
+// A borrowed view of an array of one or two dimensions in the memory asked for. It keeps the producer's memory alive; it
+// is built and destroyed with the GIL held, and read without it. The data may be misaligned. Memory of a CUDA device is
+// ready for work on the producer's current stream only.
 class Array {
  public:
-  explicit Array(pybind11::handle source);
+  explicit Array(pybind11::handle source, Memory memory = Memory::host);
 
+  int device() const { return device_; }  // number of the CUDA device
   Element element() const { return element_; }
   int ndim() const { return ndim_; }
   std::int64_t shape(int axis) const { return shape_[axis]; }
@@ -35,6 +39,8 @@ class Array {
 
   std::shared_ptr<void> owner_;
   void* data_ = nullptr;
+  Memory memory_;
+  int device_ = 0;
   Element element_ = Element::f32;
   int ndim_ = 0;
   std::int64_t shape_[2] = {0, 0};

@@ -42,10 +42,15 @@ endif()
 message(STATUS "dataprophet: CUDA ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
 
 string(REPLACE ";" " " ARCHITECTURE_TEXT "${CMAKE_CUDA_ARCHITECTURES}")
-add_library(dataprophet_cuda STATIC csrc/cuda/device.cu) # .cu files never see Python's or pybind11's headers
+# .cu files never see Python's or pybind11's headers. Without -ftz or fast square roots: results are those of the
+# emulator in tests/cuda_emulator, but for the order of the tensor cores' own sums.
+add_library(dataprophet_cuda STATIC csrc/cuda/cluster_counts.cu csrc/cuda/cluster_sums.cu csrc/cuda/cosine_to.cu
+  csrc/cuda/device.cu csrc/cuda/distance_sums.cu csrc/cuda/kmeans.cu csrc/cuda/mean_direction.cu csrc/cuda/nearest.cu
+  csrc/cuda/plus_plus.cu csrc/cuda/silhouette.cu csrc/cuda/weights.cu)
 target_include_directories(dataprophet_cuda PRIVATE csrc)
 target_compile_definitions(dataprophet_cuda PRIVATE DATAPROPHET_CUDA_ARCHITECTURES="${ARCHITECTURE_TEXT}")
-pybind11_add_module(_cuda MODULE csrc/cuda/module.cpp)
+pybind11_add_module(_cuda MODULE csrc/cuda/module.cpp csrc/cuda/bindings/directions.cpp
+  csrc/cuda/bindings/clusters.cpp csrc/bind/array.cpp)
 target_compile_options(_cuda PRIVATE ${BASELINE_FLAGS})
 target_link_libraries(_cuda PRIVATE dataprophet_flags dataprophet_cuda)
 install(TARGETS _cuda LIBRARY DESTINATION .)

@@ -1,6 +1,7 @@
 #include <cuda_runtime.h>
 
 #include "cuda/device.hpp"
+#include "cuda/launch.cuh"
 
 namespace dataprophet::cuda {
 
@@ -25,5 +26,12 @@ int driver_version() {
 }
 
 const char* architectures() { return DATAPROPHET_CUDA_ARCHITECTURES; }
+
+DeviceGuard::DeviceGuard(int device) {
+  check(cudaGetDevice(&before_));
+  check(cudaSetDevice(device));
+}
+
+DeviceGuard::~DeviceGuard() { cudaSetDevice(before_); }
 
 }  // namespace dataprophet::cuda

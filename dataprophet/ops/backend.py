@@ -36,6 +36,23 @@ def core() -> Any:
 
 
 @functools.cache
+def cuda() -> Any | None:
+    """The compiled CUDA module, or None where it is not built, does not load or is of another version."""
+    try:
+        module = importlib.import_module("dataprophet._cuda")
+    except ImportError:
+        return None
+    return module if module.__version__ == metadata.version("dataprophet") else None
+
+
+@functools.cache
+def cuda_devices() -> int:
+    """How many devices the compiled CUDA module can use: 0 without it."""
+    module = cuda()
+    return 0 if module is None else int(module.device_count()[0])
+
+
+@functools.cache
 def kernel(name: str) -> Callable[..., Any] | None:
     """The Triton kernel of that name, or None where Triton is missing or does not load."""
     try:

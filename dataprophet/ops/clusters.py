@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dataprophet import checks, reference
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import operand
-from dataprophet.ops import backend
+from dataprophet.intake import Operand, operand
+from dataprophet.ops import backend, cuda
 from dataprophet.reference import KMeans, Silhouette
 from dataprophet.threads import thread_count
 
@@ -35,6 +36,9 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
     """
     rows = operand(x, "x", 2)
     start = checks.first_centroids(rows, k, init, max_iter, tol)
+    if cuda.serves(rows):
+        *arrays, inertia, n_iter = cuda.kmeans(rows, k, reference.kmeans_draws(k, seed), start, max_iter, tol)
+        return KMeans(*map(rows.give_back_tensor, arrays), inertia, n_iter)
     if rows.on_cuda or rows.dtype == "float64":
         points = checks.finite_values(rows)
         result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
@@ -62,8 +66,8 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
     Raises:
         DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
     """
-    rows, points, clusters = checks.clustering(x, labels, metric)
-    return rows.give_back(reference.silhouette_samples(points, clusters, metric=metric))
+    rows, clusters = checks.clustering(x, labels, metric)
+    return rows.give_back(scores_of(rows, clusters, metric).astype(np.float32))
 
 
 def silhouette_score(
@@ -84,10 +88,23 @@ def silhouette_score(
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
-    _, points, clusters = checks.clustering(x, labels, metric)
+    rows, clusters = checks.clustering(x, labels, metric)
     if sample_size is not None and sample_size < 2:
         raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
+    if sample_size is None or sample_size >= rows.shape[0]:
+        return Silhouette(float(scores_of(rows, clusters, metric).mean()), 0.0)
+    points = checks.finite_values(rows)
     return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
+
+
+def scores_of(
+    rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Silhouettes float64 of checked rows, or of those picked, given all clusters, numbered from 0 without gaps."""
+    if cuda.serves(rows):
+        return cuda.silhouettes(rows, clusters, metric, picked)
+    scores = reference.silhouette_samples(checks.finite_values(rows), clusters, metric=metric).astype(np.float64)
+    return scores if picked is None else scores[picked]
 
 
 def cluster_entropy(labels: Any, k: int) -> float:
@@ -107,6 +124,10 @@ def cluster_entropy(labels: Any, k: int) -> float:
     checks.at_least(given, 1)
     if k < 1:
         raise DataProphetError(f"expected at least 1, got {k}", where="k", fix="raise it")
+    if given.on_cuda and backend.cuda_devices():
+        counts, outside = cuda.cluster_counts(given.values.long(), k)
+        if not outside:
+            return reference.entropy_of_counts(counts)
     values = given.numpy()
     checks.in_range(values, k, "labels")
     return reference.cluster_entropy(values.astype(np.int64), k)

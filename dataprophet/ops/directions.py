@@ -8,7 +8,7 @@ import numpy as np
 
 from dataprophet import checks, reference
 from dataprophet.intake import Operand, like, operand
-from dataprophet.ops import backend
+from dataprophet.ops import backend, cuda
 from dataprophet.threads import thread_count
 
 
@@ -66,7 +66,11 @@ def cosine_to(x: Any, directions: Any) -> Any:
     others = like(directions, "directions", 2, rows)
     checks.same_columns(rows, others)
     if rows.on_cuda:
-        return rows.give_back_tensor(backend.torch_ops().cosine_to(rows.values, others.values))
+        own = cuda.serves(rows) and others.shape[0] > 0
+        found = (
+            cuda.cosine_to(rows, others.values) if own else backend.torch_ops().cosine_to(rows.values, others.values)
+        )
+        return rows.give_back_tensor(found)
     with np.errstate(over="ignore"):
         given = np.ascontiguousarray(others.numpy(), np.float32)
     checks.finite_directions(given)
@@ -95,7 +99,8 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     checks.at_least(others, 1)
     checks.same_columns(rows, others)
     if rows.on_cuda:
-        cosine, index = backend.torch_ops().nearest(rows.values, others.values)
+        own = cuda.serves(rows) and cuda.serves(others)
+        cosine, index = cuda.nearest(rows, others) if own else backend.torch_ops().nearest(rows.values, others.values)
         return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
     values, places = reference.nearest(rows.numpy(), others.numpy())
     return rows.give_back(values), rows.give_back(places)
@@ -103,7 +108,9 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
 
 def _mean_direction(rows: Operand) -> Any:
     if rows.on_cuda:
-        return rows.give_back_tensor(backend.torch_ops().mean_direction(rows.values, rows.name))
+        own = cuda.serves(rows)
+        found = cuda.mean_direction(rows) if own else backend.torch_ops().mean_direction(rows.values, rows.name)
+        return rows.give_back_tensor(found)
     if rows.dtype == "float64":
         return rows.give_back(reference.mean_direction(rows.numpy(), rows.name))
     out = np.empty(rows.shape[1])

@@ -264,8 +264,13 @@ def _euclidean_sums(points: Array, cluster: Labels, picked: Labels, rows: Labels
 
 def cluster_entropy(labels: npt.NDArray[Any], k: int) -> float:
     """Entropy of the shares of k clusters over log k: 1 for equal shares, 0 for one cluster (and for k = 1)."""
-    if k == 1:
+    return entropy_of_counts(np.bincount(labels, minlength=k))
+
+
+def entropy_of_counts(counts: npt.NDArray[np.int64]) -> float:
+    """The same of how many labels each cluster has."""
+    if len(counts) == 1:
         return 0.0
-    shares = np.bincount(labels, minlength=k) / len(labels)
+    shares = counts / counts.sum()
     shares = shares[shares > 0.0]
-    return min(1.0, float(-(shares * np.log(shares)).sum() / np.log(k)) + 0.0)
+    return min(1.0, float(-(shares * np.log(shares)).sum() / np.log(len(counts))) + 0.0)

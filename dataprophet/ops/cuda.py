@@ -1,0 +1,140 @@
+"""Operations on torch tensors on a CUDA device, by the compiled module.
+
+Outputs and workspace are torch's, from the caching allocator of the current stream, on which the work is enqueued:
+nothing here waits for the device except to read, at the end, how many rows were bad.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataprophet import reference
+from dataprophet.intake import Operand
+from dataprophet.ops import backend
+
+_BAD = 3  # zero rows, non-finite rows, and n minus the first of either
+_ALIGNMENT = 16
+
+
+def serves(rows: Operand) -> bool:
+    """Whether the compiled module computes with this array: on a device it is built for, and of a dtype it reads."""
+    if not rows.on_cuda or rows.dtype == "float64" or 0 in rows.shape or not backend.cuda_devices():
+        return False
+    import torch
+
+    return torch.cuda.get_device_capability(rows.values.device) >= (8, 0)
+
+
+def mean_direction(rows: Operand) -> Any:
+    """Mean of the normalised rows: (d,) float64."""
+    x, (n, d) = rows.rows(), rows.shape
+    out, bad = _empty(x, "float64", d), _empty(x, "int64", _BAD)
+    workspace = _workspace(x, _module().mean_direction_workspace_bytes(n, d))
+    _module().mean_direction(x, out, bad, workspace, _stream(x))
+    _raise_for(rows, bad)
+    return out
+
+
+def cosine_to(rows: Operand, directions: Any) -> Any:
+    """Cosines of the rows to directions (T, d), used as given: (n, T) float32."""
+    x, vectors = rows.rows(), directions.float().contiguous()
+    if vectors.data_ptr() % _ALIGNMENT:
+        vectors = vectors.clone()
+    out, bad = _empty(x, "float32", rows.shape[0], vectors.shape[0]), _empty(x, "int64", _BAD)
+    _module().cosine_to(x, vectors, out, bad, _stream(x))
+    _raise_for(rows, bad)
+    return out
+
+
+def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
+    """Largest cosine of each row to another, and the lowest such: (n,) float32, (n,) int64."""
+    x, y, n = rows.rows(), others.rows(), rows.shape[0]
+    cosine, index = _empty(x, "float32", n), _empty(x, "int64", n)
+    bad = [_empty(x, "int64", _BAD) for _ in range(2)]
+    workspace = _workspace(x, _module().nearest_workspace_bytes(n, *others.shape))
+    _module().nearest(x, y, cosine, index, *bad, workspace, _stream(x))
+    _raise_for(rows, bad[0])
+    _raise_for(others, bad[1])
+    return cosine, index
+
+
+def kmeans(
+    rows: Operand, k: int, draws: npt.NDArray[np.float64], init: npt.NDArray[Any] | None, max_iter: int, tol: float
+) -> tuple[Any, Any, float, int]:
+    """Centroids (k, d) float32, labels (n,) int64, inertia and iterations."""
+    x, (n, d) = rows.rows(), rows.shape
+    start = None if init is None else _moved(x, np.ascontiguousarray(init, np.float64))
+    centroids, labels, bad = _empty(x, "float32", k, d), _empty(x, "int64", n), _empty(x, "int64", _BAD)
+    figures = _empty(x, "float64", 2)
+    workspace = _workspace(x, _module().kmeans_workspace_bytes(n, d, k))
+    _module().kmeans(x, start, _moved(x, draws), centroids, labels, figures, bad, max_iter, tol, workspace, _stream(x))
+    _raise_for(rows, bad)
+    inertia, n_iter = figures.tolist()
+    return centroids, labels, inertia, int(n_iter)
+
+
+def silhouettes(
+    rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Silhouettes of the rows, or of those picked, given the clusters of all, numbered from 0 without gaps."""
+    x, (n, d) = rows.rows(), rows.shape
+    order = np.argsort(clusters, kind="stable")
+    starts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 2))
+    places = np.arange(n)
+    if picked is not None:
+        of_row = np.empty(n, np.int64)
+        of_row[order] = np.arange(n)
+        places = np.sort(of_row[picked])
+    k, m = len(starts) - 1, len(places)
+    scores, bad = _empty(x, "float64", m), _empty(x, "int64", _BAD)
+    workspace = _workspace(x, _module().silhouettes_workspace_bytes(n, d, k, metric, m))
+    given = [_moved(x, array) for array in (clusters, order, starts)]
+    chosen = None if picked is None else _moved(x, places)
+    _module().silhouettes(x, *given, metric, chosen, scores, None, bad, workspace, _stream(x))
+    _raise_for(rows, bad)
+    of_rows = np.empty(n)
+    of_rows[order[places]] = scores.cpu().numpy()
+    return of_rows if picked is None else of_rows[picked]
+
+
+def cluster_counts(labels: Any, k: int) -> tuple[npt.NDArray[np.int64], int]:
+    """How many of the labels (n,) int64 each of k clusters has, and how many labels are outside [0, k)."""
+    counts = _empty(labels, "int64", k + 1)
+    _module().cluster_counts(labels.contiguous(), counts, _stream(labels))
+    found: npt.NDArray[np.int64] = counts.cpu().numpy()
+    return found[:k], int(found[k])
+
+
+def _module() -> Any:
+    return backend.cuda()
+
+
+def _stream(x: Any) -> int:
+    import torch
+
+    return int(torch.cuda.current_stream(x.device).cuda_stream)
+
+
+def _empty(x: Any, dtype: str, *shape: int) -> Any:
+    import torch
+
+    return torch.empty(shape, dtype=getattr(torch, dtype), device=x.device)
+
+
+def _workspace(x: Any, size: int) -> Any:
+    return _empty(x, "uint8", size)
+
+
+def _moved(x: Any, array: npt.NDArray[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(x.device)
+
+
+def _raise_for(rows: Operand, bad: Any) -> None:
+    zero, nonfinite, before_end = bad.tolist()
+    if zero or nonfinite:
+        raise reference.bad_rows_error(rows.name, zero, nonfinite, rows.shape[0] - before_end)

@@ -37,8 +37,9 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
     rows = operand(x, "x", 2)
     start = checks.first_centroids(rows, k, init, max_iter, tol)
     if cuda.serves(rows):
-        *arrays, inertia, n_iter = cuda.kmeans(rows, k, reference.kmeans_draws(k, seed), start, max_iter, tol)
-        return KMeans(*map(rows.give_back_tensor, arrays), inertia, n_iter)
+        draws = reference.kmeans_draws(k, seed)
+        found = cuda.kmeans(rows, k, draws, start, max_iter=max_iter, tol=tol)
+        return KMeans(rows.give_back_tensor(found[0]), rows.give_back_tensor(found[1]), *found[2:])
     if rows.on_cuda or rows.dtype == "float64":
         points = checks.finite_values(rows)
         result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)

@@ -16,7 +16,8 @@ from dataprophet.intake import Operand
 from dataprophet.ops import backend
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
-_ALIGNMENT = 16
+_ALIGNMENT = 16  # bytes
+_CAPABILITY = (8, 0)  # the lowest that the module is built for
 
 
 def serves(rows: Operand) -> bool:
@@ -25,7 +26,7 @@ def serves(rows: Operand) -> bool:
         return False
     import torch
 
-    return torch.cuda.get_device_capability(rows.values.device) >= (8, 0)
+    return bool(torch.cuda.get_device_capability(rows.values.device) >= _CAPABILITY)
 
 
 def mean_direction(rows: Operand) -> Any:
@@ -62,7 +63,7 @@ def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
 
 
 def kmeans(
-    rows: Operand, k: int, draws: npt.NDArray[np.float64], init: npt.NDArray[Any] | None, max_iter: int, tol: float
+    rows: Operand, k: int, draws: npt.NDArray[np.float64], init: npt.NDArray[Any] | None, *, max_iter: int, tol: float
 ) -> tuple[Any, Any, float, int]:
     """Centroids (k, d) float32, labels (n,) int64, inertia and iterations."""
     x, (n, d) = rows.rows(), rows.shape

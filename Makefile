@@ -16,7 +16,7 @@ CUDA ?= ON
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
-CPP = $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
+CPP = $(shell find csrc tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
 
 .PHONY: demo test lint format sanitize gpu clean

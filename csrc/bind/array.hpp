@@ -13,9 +13,9 @@ namespace dataprophet {
 
 enum class Memory : std::uint8_t { host, cuda };
 
-// A borrowed view of an array of one or two dimensions in the memory asked for. It keeps the producer's memory alive; it
-// is built and destroyed with the GIL held, and read without it. The data may be misaligned. Memory of a CUDA device is
-// ready for work on the producer's current stream only.
+// A borrowed view of an array of one or two dimensions in the memory asked for. It keeps the producer's memory alive;
+// it is built and destroyed with the GIL held, and read without it. The data may be misaligned. Memory of a CUDA device
+// is ready for work on the producer's current stream only.
 class Array {
  public:
   explicit Array(pybind11::handle source, Memory memory = Memory::host);

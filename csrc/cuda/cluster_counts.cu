@@ -1,7 +1,6 @@
-#include "cuda/cluster_counts.hpp"
-
 #include <algorithm>
 
+#include "cuda/cluster_counts.hpp"
 #include "cuda/launch.cuh"
 
 namespace dataprophet::cuda {

@@ -1,7 +1,6 @@
-#include "cuda/cluster_sums.hpp"
-
 #include <algorithm>
 
+#include "cuda/cluster_sums.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/load.cuh"
 #include "cuda/reduce.cuh"
@@ -53,7 +52,8 @@ __global__ void sum_clusters(const T* x, std::int64_t n, std::int64_t d, std::in
     RowWeight weight[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const std::int64_t row = begin + static_cast<std::int64_t>(keys[min(start + i, count - 1)] & ((1u << kRowBits) - 1));
+      const std::int64_t row =
+          begin + static_cast<std::int64_t>(keys[min(start + i, count - 1)] & ((1u << kRowBits) - 1));
       packs[i].load(x + row * stride + column);
       weight[i] = weights[row];
     }

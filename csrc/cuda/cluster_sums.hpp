@@ -6,8 +6,8 @@
 
 namespace dataprophet::cuda {
 
-// Scratch of cluster_means: partial sums of each chunk of rows and cluster, and how many rows each has of it. The chunks
-// are a function of the array alone.
+// Scratch of cluster_means: partial sums of each chunk of rows and cluster, and how many rows each has of it. The
+// chunks are a function of the array alone.
 struct ClusterSums {
   std::int64_t n = 0, d = 0, k = 0, rows = 0, chunks = 0;
   float* partial = nullptr;

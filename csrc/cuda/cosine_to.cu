@@ -1,5 +1,4 @@
 #include "cuda/cosine_to.hpp"
-
 #include "cuda/launch.cuh"
 #include "cuda/norm.cuh"
 #include "cuda/panel.cuh"
@@ -37,7 +36,7 @@ __global__ void __launch_bounds__(kPanelThreads, 2)
   float squared[kPanelRows] = {};
   panel<kPanelRows, kPanel, V>(
       rows, d, directions + target * d, count,
-      [&](std::int64_t, float(&a)[kPanelRows][kPart<V>]) {
+      [&](std::int64_t, float (&a)[kPanelRows][kPart<V>]) {
 #pragma unroll
         for (int r = 0; r < kPanelRows; ++r) {
 #pragma unroll

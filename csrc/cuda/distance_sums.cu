@@ -2,11 +2,10 @@
 // and b of two rows i and j. Then, with nothing but c_i . c_j left to the tensor cores,
 //     |c_i - c_j + e|^2 = half(i, b) + half(j, a) - 2 c_i . c_j,   half(i, b) = |c_i|^2 + 2 c_i . e + |e|^2 / 2.
 // Rounding is relative to the size of a cluster, not to the distance of clusters from each other.
-#include "cuda/distance_sums.hpp"
-
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/distance_sums.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
 #include "cuda/tile.cuh"
@@ -88,7 +87,7 @@ __global__ void __launch_bounds__(kPanelThreads, 2)
   const std::int64_t count = min(k - cluster, std::int64_t{kPanel});
   panel<R, kPanel, V>(
       pointers, pitch, centres + cluster * pitch, count,
-      [&](std::int64_t j, float(&)[R][kPart<V>]) {
+      [&](std::int64_t j, float (&)[R][kPart<V>]) {
 #pragma unroll
         for (int r = 0; r < R; ++r) load_floats<kPart<V>>(own[r] + j, means[r]);
       },
@@ -236,8 +235,7 @@ __device__ inline void add_mixed_tile(const Tiles& tiles, const tile::Products& 
 template <bool TRIANGLE>
 __global__ void __launch_bounds__(tile::kThreads, 2) distance_tiles(Tiles tiles) {
   const tile::Place place =
-      TRIANGLE ? tile::place_in_triangle(blockIdx.x)
-               : tile::place_in_rectangle(blockIdx.x, tile::tiles_of(tiles.n));
+      TRIANGLE ? tile::place_in_triangle(blockIdx.x) : tile::place_in_rectangle(blockIdx.x, tile::tiles_of(tiles.n));
   const std::int64_t first_row = place.row * tile::kSide, first_column = place.column * tile::kSide;
   if (first_row >= tiles.m || first_column >= tiles.n || (TRIANGLE && place.row > place.column)) return;
   tile::Products products;
@@ -296,13 +294,14 @@ void distance_sums(const Rows& x, const RowWeight* weights, const float* shift, 
     centre({nullptr, n}, rows, scratch.cluster_of);
     if (picked.picked) centre(picked, picked_rows, nullptr);
   });
-  launch(norm_tiles, dim3(static_cast<unsigned>(tile::tiles_of(n))), tile::kThreads,
-         tile::kSharedBytes, stream, rows, n, pitch, scratch.norms);
+  launch(norm_tiles, dim3(static_cast<unsigned>(tile::tiles_of(n))), tile::kThreads, tile::kSharedBytes, stream, rows,
+         n, pitch, scratch.norms);
   launch(half_distances, dim3(panel_blocks(n), panels(k)), kPanelThreads, 0, stream, rows, n, pitch, k, scratch.centres,
          scratch.cluster_of, scratch.norms, scratch.halves);
   set_zero(scratch.sums, static_cast<std::size_t>(m * k) * sizeof(FixedPoint), stream);
-  const Tiles tiles{picked_rows,   rows,          m, n, pitch, k, picked.picked, scratch.cluster_of,
-                    scratch.halves, fixed_point_factor(n, x.d), scratch.sums};
+  const Tiles tiles{
+      picked_rows, rows, m, n, pitch, k, picked.picked, scratch.cluster_of, scratch.halves, fixed_point_factor(n, x.d),
+      scratch.sums};
   const std::int64_t column_tiles = tile::tiles_of(n);
   if (picked.picked) {
     const std::int64_t blocks = tile::blocks_of_rectangle(tile::tiles_of(m), column_tiles);

@@ -17,10 +17,10 @@ struct DistanceSums {
   FixedPoint* sums;  // [m][k]: the result, times fixed_point_factor
   void* rows;        // fp16 rows, by place, around the means of their clusters
   void* picked_rows;
-  float* norms;       // of rows, squared
-  float* halves;      // [n][k], see distance_sums.cu
-  float* centres;     // [k][pitch]
-  int* cluster_of;    // [n], by place
+  float* norms;     // of rows, squared
+  float* halves;    // [n][k], see distance_sums.cu
+  float* centres;   // [k][pitch]
+  int* cluster_of;  // [n], by place
   std::int64_t pitch;
   DistanceSums() = default;
   DistanceSums(Workspace* space, std::int64_t n, std::int64_t d, std::int64_t k, std::int64_t m);

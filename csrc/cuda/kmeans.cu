@@ -1,6 +1,5 @@
-#include "cuda/kmeans.hpp"
-
 #include "cuda/cluster_sums.hpp"
+#include "cuda/kmeans.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
 #include "cuda/plus_plus.hpp"

@@ -1,9 +1,8 @@
-#include "cuda/mean_direction.hpp"
-
 #include <algorithm>
 
 #include "cuda/cluster_sums.hpp"
 #include "cuda/launch.cuh"
+#include "cuda/mean_direction.hpp"
 #include "cuda/norm.cuh"
 #include "cuda/weights.hpp"
 

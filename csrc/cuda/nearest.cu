@@ -1,6 +1,6 @@
-#include "cuda/nearest.hpp"
-
+#include "cuda/cluster_sums.hpp"
 #include "cuda/launch.cuh"
+#include "cuda/nearest.hpp"
 #include "cuda/norm.cuh"
 #include "cuda/tile.cuh"
 #include "cuda/weights.hpp"
@@ -24,24 +24,40 @@ __device__ inline std::int64_t row_of(Match match) {
   return static_cast<std::int64_t>(0xffffffffu - static_cast<unsigned>(match & 0xffffffffu));
 }
 
-// Normalised rows as two fp16 terms: the first in columns [0, pitch / 2), the second, which it leaves, behind.
+__global__ void round_shift(const double* mean, std::int64_t d, float* shift) {
+  const std::int64_t j = blockIdx.x * std::int64_t{kThreads} + threadIdx.x;
+  if (j < d) shift[j] = static_cast<float>(mean[j]);
+}
+
+// Normalised rows less the shift as two fp16 terms: the first in columns [0, pitch / 2), the second, which it leaves,
+// behind. offsets[row] = the product of the row with the shift, unless null.
 template <class T>
 __global__ void split_rows(const T* x, std::int64_t n, std::int64_t d, std::int64_t stride, const RowWeight* weights,
-                           std::int64_t pitch, __half* terms) {
+                           const float* shift, std::int64_t pitch, __half* terms, float* offsets) {
   const std::int64_t row = blockIdx.x * std::int64_t{kWarps} + threadIdx.x / 32, columns = pitch / 2;
   const bool inside = row < n;
   const RowWeight weight = inside ? weights[row] : RowWeight{0.0f, 0.0f};
+  double offset = 0.0;
   for (std::int64_t j = threadIdx.x % 32; j < columns; j += 32) {
-    const float value =
-        inside && j < d ? to_float(x[row * stride + j]) * weight.first * weight.second * kUnit : 0.0f;
+    float value = 0.0f;
+    if (inside && j < d) {
+      value = fmaf(to_float(x[row * stride + j]) * weight.first, weight.second, -shift[j]) * kUnit;
+      offset += static_cast<double>(value) * shift[j];
+    }
     const __half high = __float2half_rn(value);
     terms[row * pitch + j] = high;
     terms[row * pitch + columns + j] = __float2half_rn(value - __half2float(high));
   }
+  offset = warp_sum(offset);
+  if (inside && offsets && threadIdx.x % 32 == 0) offsets[row] = static_cast<float>(offset * kUnit);
 }
 
+// With m the mean direction of y, and u and v what unit vectors of x and y have besides, a cosine is
+// (m + u) . (m + v) = u . v + m . v + terms of the row of x alone. So the tensor cores, whose sums are rough, compute
+// u . v only, which is small where all rows are alike.
 __global__ void __launch_bounds__(tile::kThreads, 2)
-    match_tiles(const __half* x, const __half* y, std::int64_t n, std::int64_t m, std::int64_t pitch, Match* best) {
+    match_tiles(const __half* x, const __half* y, const float* offsets, std::int64_t n, std::int64_t m,
+                std::int64_t pitch, Match* best) {
   const tile::Place place = tile::place_in_rectangle(blockIdx.x, tile::tiles_of(m));
   const std::int64_t first_row = place.row * tile::kSide, first_column = place.column * tile::kSide;
   if (first_row >= n || first_column >= m) return;
@@ -52,7 +68,8 @@ __global__ void __launch_bounds__(tile::kThreads, 2)
       x + first_row * pitch, y + first_column * pitch, pitch, 3 * steps,
       [&](int step) {
         const int column = step % steps * tile::kDepth;
-        return make_int2(step < steps ? half + column : column, step >= steps && step < 2 * steps ? half + column : column);
+        return make_int2(step < steps ? half + column : column,
+                         step >= steps && step < 2 * steps ? half + column : column);
       },
       products);
 #pragma unroll
@@ -65,7 +82,7 @@ __global__ void __launch_bounds__(tile::kThreads, 2)
 #pragma unroll
         for (int e = 2 * side; e < 2 * side + 2; ++e) {
           const std::int64_t column = first_column + tile::tile_column(j, e);
-          if (column < m) match = max(match, match_of(products[i][j][e], column));
+          if (column < m) match = max(match, match_of(products[i][j][e] + offsets[column], column));
         }
       }
 #pragma unroll
@@ -98,6 +115,9 @@ __global__ void rescore(const T* x, std::int64_t n, std::int64_t d, std::int64_t
 struct Layout {
   RowWeight *x_weights, *y_weights;
   __half *x_terms, *y_terms;
+  ClusterSums sums;
+  double* mean;
+  float *shift, *offsets;
   Match* best;
   std::int64_t pitch;
   std::size_t bytes;
@@ -107,18 +127,20 @@ struct Layout {
     y_weights = space.take<RowWeight>(m);
     x_terms = space.take<__half>(tile::padded_rows(n) * pitch);
     y_terms = space.take<__half>(tile::padded_rows(m) * pitch);
+    sums = ClusterSums(&space, m, d, 1);
+    mean = space.take<double>(d);
+    shift = space.take<float>(d);
+    offsets = space.take<float>(m);
     best = space.take<Match>(n);
     bytes = space.bytes();
   }
 };
 
-void split(const Rows& x, RowWeight* weights, std::int64_t pitch, __half* terms, BadRows* bad, Stream stream) {
-  set_zero(bad, kBadRows * sizeof(BadRows), stream);
-  inverse_norms(x, weights, bad, stream);
+void split(const Rows& x, const RowWeight* weights, const Layout& at, __half* terms, float* offsets, Stream stream) {
   for_type_of(x, [&](auto* data, auto) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
     launch(split_rows<T>, dim3(static_cast<unsigned>(tile::padded_rows(x.n) / kWarps)), kThreads, 0, stream, data, x.n,
-           x.d, x.stride, weights, pitch, terms);
+           x.d, x.stride, weights, at.shift, at.pitch, terms, offsets);
   });
 }
 
@@ -131,13 +153,19 @@ std::size_t nearest_workspace_bytes(std::int64_t n, std::int64_t m, std::int64_t
 void nearest(const Rows& x, const Rows& y, float* cosine, std::int64_t* index, BadRows* bad_x, BadRows* bad_y,
              void* workspace, Stream stream) {
   const Layout at(workspace, x.n, y.n, x.d);
-  split(x, at.x_weights, at.pitch, at.x_terms, bad_x, stream);
-  split(y, at.y_weights, at.pitch, at.y_terms, bad_y, stream);
+  set_zero(bad_x, kBadRows * sizeof(BadRows), stream);
+  set_zero(bad_y, kBadRows * sizeof(BadRows), stream);
+  inverse_norms(x, at.x_weights, bad_x, stream);
+  inverse_norms(y, at.y_weights, bad_y, stream);
+  cluster_means(y, at.y_weights, nullptr, nullptr, at.sums, at.mean, nullptr, nullptr, stream);
+  launch(round_shift, dim3(static_cast<unsigned>(divide_up<std::int64_t>(x.d, kThreads))), kThreads, 0, stream, at.mean,
+         x.d, at.shift);
+  split(x, at.x_weights, at, at.x_terms, nullptr, stream);
+  split(y, at.y_weights, at, at.y_terms, at.offsets, stream);
   set_zero(at.best, static_cast<std::size_t>(x.n) * sizeof(Match), stream);
-  const std::int64_t blocks = tile::blocks_of_rectangle(tile::tiles_of(x.n),
-                                                        tile::tiles_of(y.n));
+  const std::int64_t blocks = tile::blocks_of_rectangle(tile::tiles_of(x.n), tile::tiles_of(y.n));
   launch(match_tiles, dim3(static_cast<unsigned>(blocks)), tile::kThreads, tile::kSharedBytes, stream, at.x_terms,
-         at.y_terms, x.n, y.n, at.pitch, at.best);
+         at.y_terms, at.offsets, x.n, y.n, at.pitch, at.best);
   for_type_of(x, [&](auto* x_data, auto) {
     for_type_of(y, [&](auto* y_data, auto) {
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(x_data)>>;

@@ -25,8 +25,8 @@ template <int V>
 constexpr int kPart = V == 1 ? 1 : 4;
 
 // Adds step(sum, r, v, element of row r, element of vector p) over this lane's columns to sums[r][p]. prepare(j, a)
-// may change the elements a[R][kPart<V>] from column j on first. vectors[count][d] are rows without gaps; vectors beyond
-// the last repeat it. The packs of the next columns are under way meanwhile.
+// may change the elements a[R][kPart<V>] from column j on first. vectors[count][d] are rows without gaps; vectors
+// beyond the last repeat it. The packs of the next columns are under way meanwhile.
 template <int R, int P, int V, class T, class Prepare, class Step>
 __device__ inline void panel(const T* const (&rows)[R], std::int64_t d, const float* vectors, std::int64_t count,
                              const Prepare& prepare, const Step& step, float (&sums)[R][P]) {
@@ -98,7 +98,7 @@ __device__ inline void squared_distances(const T* x, std::int64_t first, std::in
   }
   panel<R, P, V>(
       rows, d, vectors, count,
-      [&](std::int64_t j, float(&a)[R][W]) {
+      [&](std::int64_t j, float (&a)[R][W]) {
         float offset[W];
         load_floats<W>(shift + j, offset);
 #pragma unroll

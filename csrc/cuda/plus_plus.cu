@@ -1,7 +1,6 @@
-#include "cuda/plus_plus.hpp"
-
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
+#include "cuda/plus_plus.hpp"
 
 namespace dataprophet::cuda {
 namespace {

@@ -9,9 +9,9 @@ namespace dataprophet::cuda {
 constexpr int kCandidates = 4;
 
 struct PlusPlus {
-  float* reduced;     // [n][kCandidates] squared distances to the nearest centre, with each candidate taken for one
-  double* chunk_sums; // [chunks][kCandidates] their sums
-  float* vectors;     // [kCandidates][d] the candidates
+  float* reduced;      // [n][kCandidates] squared distances to the nearest centre, with each candidate taken for one
+  double* chunk_sums;  // [chunks][kCandidates] their sums
+  float* vectors;      // [kCandidates][d] the candidates
   std::int64_t *candidates, *chosen;
   int* best;
   PlusPlus() = default;

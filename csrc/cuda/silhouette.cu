@@ -1,9 +1,8 @@
-#include "cuda/silhouette.hpp"
-
 #include "cuda/cluster_sums.hpp"
 #include "cuda/distance_sums.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
+#include "cuda/silhouette.hpp"
 #include "cuda/weights.hpp"
 
 namespace dataprophet::cuda {
@@ -126,9 +125,10 @@ std::size_t silhouettes_workspace_bytes(std::int64_t n, std::int64_t d, std::int
   return Layout(nullptr, n, d, k, metric, m).bytes;
 }
 
-void silhouettes(const Rows& x, const Clusters& clusters, Metric metric, const Picked& picked, double* scores,
+void silhouettes(const Rows& x, const Clusters& clusters, Metric metric, const Picked& some, double* scores,
                  double* means, BadRows* bad, void* workspace, Stream stream) {
   const std::int64_t k = clusters.k;
+  const Picked picked{some.m < x.n ? some.picked : nullptr, some.m};  // n ascending places are all places
   const Layout at(workspace, x.n, x.d, k, metric, picked.m);
   set_zero(bad, kBadRows * sizeof(BadRows), stream);
   if (metric == Metric::cosine) {

@@ -23,9 +23,9 @@ struct Picked {
 
 std::size_t silhouettes_workspace_bytes(std::int64_t n, std::int64_t d, std::int64_t k, Metric metric, std::int64_t m);
 
-// scores[m] = the silhouettes, 0 for a row alone in its cluster. means[m][2] = a, the mean distance to the others of the
-// own cluster (0 for a row alone), and b, the least mean distance to another cluster; means may be null. Both in the
-// order of the picked places. Counts rows with NaN or infinity, and for the cosine all that have no direction; then
+// scores[m] = the silhouettes, 0 for a row alone in its cluster. means[m][2] = a, the mean distance to the others of
+// the own cluster (0 for a row alone), and b, the least mean distance to another cluster; means may be null. Both in
+// the order of the picked places. Counts rows with NaN or infinity, and for the cosine all that have no direction; then
 // results are of no use. Euclidean distances are those of rows rounded to fp16 around the mean of their cluster.
 void silhouettes(const Rows& x, const Clusters& clusters, Metric metric, const Picked& picked, double* scores,
                  double* means, BadRows* bad, void* workspace, Stream stream);

@@ -23,8 +23,8 @@ constexpr std::size_t kSharedBytes = kStages * kStageElements * sizeof(__half);
 constexpr int kWarpSide = 64, kRowFragments = 4, kColumnFragments = 8;
 using Products = float[kRowFragments][kColumnFragments][4];
 
-// Rows as the tiles read them: fp16, `pitch` elements apart, a multiple of kDepth, with zeros behind the last column and
-// up to a multiple of kSide rows.
+// Rows as the tiles read them: fp16, `pitch` elements apart, a multiple of kDepth, with zeros behind the last column
+// and up to a multiple of kSide rows.
 __host__ __device__ inline std::int64_t tiles_of(std::int64_t n) { return (n + kSide - 1) / kSide; }
 inline std::int64_t padded_rows(std::int64_t n) { return tiles_of(n) * kSide; }
 inline std::int64_t padded_columns(std::int64_t d) { return round_up<std::int64_t>(d, kDepth); }

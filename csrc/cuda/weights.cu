@@ -1,7 +1,6 @@
-#include "cuda/weights.hpp"
-
 #include "cuda/launch.cuh"
 #include "cuda/norm.cuh"
+#include "cuda/weights.hpp"
 
 namespace dataprophet::cuda {
 namespace {

@@ -131,8 +131,8 @@ void run_block(const std::vector<unsigned>& order_of) {
       if (fibers[thread]->state == State::done) ++done;
     }
     if (moved) continue;
-    const auto waiting = std::find_if(fibers.begin(), fibers.end(),
-                                      [](const auto& fiber) { return fiber->state == State::waiting; });
+    const auto waiting =
+        std::find_if(fibers.begin(), fibers.end(), [](const auto& fiber) { return fiber->state == State::waiting; });
     abandon(std::string("threads wait for others at ") + (*waiting)->waits_for + ", but " + std::to_string(done) +
             " threads have ended");
   }

@@ -57,9 +57,9 @@ class Arguments {
  private:
   Array take(pybind11::handle source, const char* name) {
     const Array array(source, Memory::cuda);
-    require(device_ < 0 || device_ == array.device(),
-            std::string(name) + " is on device " + std::to_string(array.device()) + ", not on device " +
-                std::to_string(device_));
+    require(device_ < 0 || device_ == array.device(), std::string(name) + " is on device " +
+                                                          std::to_string(array.device()) + ", not on device " +
+                                                          std::to_string(device_));
     device_ = array.device();
     return array;
   }

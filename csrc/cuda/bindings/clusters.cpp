@@ -31,9 +31,9 @@ void kmeans(py::handle x, py::handle init, py::handle draws, py::handle centroid
   const std::int64_t k = length(centroids);
   require(rows.d > 0 && k >= 1 && k <= rows.n && k <= kMostClusters, "x must have columns, and k rows or more");
   require(max_iter >= 0 && tolerance >= 0.0, "max_iter and tolerance must not be negative");
-  const KMeansOptions options{
-      k, arguments.array_or_null<double>(init, "init", Element::f64, k * rows.d),
-      arguments.array<double>(draws, "draws", Element::f64, 1 + kCandidates * (k - 1)), max_iter, tolerance};
+  const KMeansOptions options{k, arguments.array_or_null<double>(init, "init", Element::f64, k * rows.d),
+                              arguments.array<double>(draws, "draws", Element::f64, 1 + kCandidates * (k - 1)),
+                              max_iter, tolerance};
   const KMeansResult result{arguments.array<float>(centroids, "centroids", Element::f32, k * rows.d),
                             arguments.array<std::int64_t>(labels, "labels", Element::i64, rows.n),
                             arguments.array<double>(figures, "figures", Element::f64, 2)};

@@ -1,5 +1,5 @@
-// The operations as Python calls them: device arrays are checked, and work is enqueued on a stream, given as its handle.
-// The caller keeps the arrays alive until then, and allocates results and workspace. These are internal:
+// The operations as Python calls them: device arrays are checked, and work is enqueued on a stream, given as its
+// handle. The caller keeps the arrays alive until then, and allocates results and workspace. These are internal:
 // dataprophet/ops/cuda.py validates for the user and words the errors.
 #pragma once
 

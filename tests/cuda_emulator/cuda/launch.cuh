@@ -15,8 +15,7 @@ inline T* dynamic_shared() {
 }
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared, Stream,
-            Arguments... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared, Stream, Arguments... arguments) {
   if (grid.x == 0 || grid.y == 0) return;
   emulator::run([=] { kernel(static_cast<Parameters>(arguments)...); }, grid, threads, shared);
 }

@@ -1,5 +1,5 @@
-// Stands in for csrc/cuda/ptx.cuh, after the PTX ISA: section 9.7.15.4.8 (fragments of mma.m16n8k16), 9.7.15.5.15
-// (ldmatrix) and 9.7.9.25.3 (cp.async). It is written from there, and not from how kernels use it.
+// Stands in for csrc/cuda/ptx.cuh, after the PTX ISA: "Matrix Fragments for mma.m16n8k16 with floating point type",
+// "Warp-level matrix load instruction: ldmatrix" and "cp.async". It is written from there, not from how kernels use it.
 #pragma once
 
 #include <cmath>
@@ -37,8 +37,8 @@ inline void ldmatrix_x4(std::uint32_t (&out)[4], const void* shared) {
     for (int lane = 0; lane < 32; ++lane) {
       for (int matrix = 0; matrix < 4; ++matrix) {
         const void* row = static_cast<LoadMatrix*>(lanes[8 * matrix + lane / 4])->row;
-        std::memcpy(&static_cast<LoadMatrix*>(lanes[lane])->out[matrix],
-                    static_cast<const char*>(row) + 4 * (lane % 4), 4);
+        std::memcpy(&static_cast<LoadMatrix*>(lanes[lane])->out[matrix], static_cast<const char*>(row) + 4 * (lane % 4),
+                    4);
       }
     }
   });
@@ -73,7 +73,8 @@ inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32
         const int column = within * 2 + (i & 1) + (i >= 4 ? 8 : 0);
         left[row][column] = half_of(from->a[i / 2], i % 2);
       }
-      for (int i = 0; i < 4; ++i) right[within * 2 + (i & 1) + (i >= 2 ? 8 : 0)][group] = half_of(from->b[i / 2], i % 2);
+      for (int i = 0; i < 4; ++i)
+        right[within * 2 + (i & 1) + (i >= 2 ? 8 : 0)][group] = half_of(from->b[i / 2], i % 2);
     }
     for (int lane = 0; lane < 32; ++lane) {
       for (int i = 0; i < 4; ++i) {

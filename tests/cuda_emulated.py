@@ -1,0 +1,160 @@
+"""The CUDA operations of csrc/cuda, built by a C++ compiler for the emulator, on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+EMULATOR = ROOT / "tests" / "cuda_emulator"
+METRICS = ("euclidean", "sqeuclidean", "cosine")
+_ELEMENTS = {"float32": 0, "float16": 1, "bfloat16": 2, "uint16": 2}
+_WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+
+
+def compiler() -> str | None:
+    """A C++ compiler that has what the emulator asks for."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
+def build(folder: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
+    """Compile every kernel and the emulator into a shared library."""
+    sources = [path for path in (ROOT / "csrc" / "cuda").glob("*.cu") if path.name != "device.cu"]
+    sources += EMULATOR.glob("*.cpp")
+
+    def compile_one(source: Path) -> Path:
+        built = folder / f"{source.stem}.o"
+        language = ["-x", "c++", source]
+        # The emulator's folder comes first: its cuda/ptx.cuh and cuda/launch.cuh stand in for those of csrc.
+        paths = [f"-I{EMULATOR}", f"-I{ROOT / 'csrc'}"]
+        command = [compiler(), "-std=c++17", "-fPIC", *flags, *_WARNINGS, *paths, "-c", *language, "-o", built]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return built
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, sources))
+    library = folder / "cuda_emulated.so"
+    subprocess.run([compiler(), *flags, "-shared", *objects, "-o", library], check=True)
+    return library
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("n", ctypes.c_int64),
+        ("d", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("element", ctypes.c_uint8),
+    )
+
+
+def _rows(x):
+    return ctypes.byref(
+        _Rows(
+            x.ctypes.data, *x.shape, x.strides[0] // x.itemsize if len(x) > 1 else x.shape[1], _ELEMENTS[x.dtype.name]
+        )
+    )
+
+
+def _argument(value):
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
+    return ctypes.c_double(value) if isinstance(value, float) else value
+
+
+class Emulated:
+    """The operations. Scratch is filled with garbage; results are filled with what no result is."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+
+    def _call(self, name, *arguments):
+        function = getattr(self.library, name)
+        function.restype = ctypes.c_char_p
+        error = function(*[ctypes.c_int64(a) if type(a) is int else _argument(a) for a in arguments])
+        if error:
+            raise RuntimeError(error.decode())
+
+    def _workspace(self, name, *sizes):
+        function = getattr(self.library, f"{name}_workspace_bytes")
+        function.restype = ctypes.c_size_t
+        size = function(*[ctypes.c_int64(s) for s in sizes])
+        raw = np.full(size + 256, 0xFF, np.uint8)
+        start = -raw.ctypes.data % 256
+        return raw[start : start + size]
+
+    def order(self, order: int) -> None:
+        """Order in which threads and blocks run: 0 ascending, 1 descending, others at random."""
+        self.library.set_order(order)
+
+    def mean_direction(self, x):
+        out, bad = np.full(x.shape[1], np.nan), _bad()
+        self._call("mean_direction", _rows(x), out, bad, self._workspace("mean_direction", *x.shape))
+        return out, _report(bad, x)
+
+    def cosine_to(self, x, directions):
+        out, bad = np.full((len(x), len(directions)), np.nan, np.float32), _bad()
+        self._call("cosine_to", _rows(x), directions, len(directions), out, bad)
+        return out, _report(bad, x)
+
+    def nearest(self, x, y):
+        cosine, index, bad = np.full(len(x), np.nan, np.float32), np.full(len(x), -9), (_bad(), _bad())
+        workspace = self._workspace("nearest", len(x), *y.shape)
+        self._call("nearest", _rows(x), _rows(y), cosine, index, *bad, workspace)
+        return cosine, index, _report(bad[0], x), _report(bad[1], y)
+
+    def kmeans(self, x, k, *, draws=None, init=None, max_iter=100, tol=1e-4):
+        centroids, labels = np.full((k, x.shape[1]), np.nan, np.float32), np.full(len(x), -9)
+        figures, bad = np.full(2, np.nan), _bad()
+        start = None if init is None else np.ascontiguousarray(init, np.float64)
+        workspace = self._workspace("kmeans", *x.shape, k)
+        self._call(
+            "kmeans", _rows(x), k, start, draws, ctypes.c_int(max_iter), tol, centroids, labels, figures, bad, workspace
+        )
+        return centroids, labels, figures[0], int(figures[1]), _report(bad, x)
+
+    def silhouettes(self, x, labels, metric, picked=None):
+        """Silhouettes and their two means, by row; of the rows picked."""
+        clusters = np.unique(labels, return_inverse=True)[1].astype(np.int32)
+        k, kind, n = int(clusters.max()) + 1, METRICS.index(metric), len(x)
+        order = np.argsort(clusters, kind="stable")
+        starts = np.searchsorted(clusters[order], np.arange(k + 1))
+        places = None if picked is None else np.sort(np.argsort(order)[picked])
+        m = n if picked is None else len(picked)
+        scores, means, bad = np.full(m, np.nan), np.full((m, 2), np.nan), _bad()
+        workspace = self._workspace("silhouettes", *x.shape, k, kind, m)
+        self._call("silhouettes", _rows(x), clusters, order, starts, k, kind, places, m, scores, means, bad, workspace)
+        rows = order if places is None else order[places]
+        back = np.argsort(rows)
+        return scores[back], means[back], _report(bad, x)
+
+    def cluster_counts(self, labels, k):
+        counts = np.full(k + 1, -9)
+        self._call("cluster_counts", labels, len(labels), k, counts)
+        return counts
+
+    def planted(self, name):
+        values, out = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
+        self._call("planted", name.encode(), values, out)
+        return out
+
+    def multiply_matrices(self, a, b):
+        out = np.full((16, 8), np.nan, np.float32)
+        self.library.multiply_matrices(_argument(a), _argument(b), _argument(out))
+        return out
+
+
+def _bad():
+    return np.full(3, -9)
+
+
+def _report(bad, x):
+    zero, nonfinite, before_end = bad.tolist()
+    return zero, nonfinite, len(x) - before_end if before_end else -1

@@ -1,0 +1,73 @@
+"""The CUDA kernels by nvcc, where there is one: for every architecture, without spills in those of the tensor cores."""
+
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHITECTURES = ["80", "90", "100"]
+TENSOR_KERNELS = {"distance_sums.cu": ["norm_tiles", "distance_tiles"], "nearest.cu": ["match_tiles"]}
+NVCC = os.environ.get("CUDACXX") or shutil.which("nvcc")
+
+
+def architectures():
+    if NVCC is None:
+        pytest.skip("there is no nvcc")
+    listed = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
+    known = [name for name in ARCHITECTURES if f"sm_{name}" in listed.split()]
+    assert known, listed
+    return known
+
+
+@pytest.mark.parametrize("source", TENSOR_KERNELS)
+def test_tensor_kernels_do_not_spill(source, tmp_path):
+    targets = architectures()
+    codes = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in targets]
+    codes.append(f"-gencode=arch=compute_{targets[-1]},code=compute_{targets[-1]}")
+    command = [NVCC, "-std=c++17", "-O3", "-Xptxas", "-v", *codes, f"-I{ROOT / 'csrc'}", "-c"]
+    command += [str(ROOT / "csrc" / "cuda" / source), "-o", str(tmp_path / "object.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr.lower(), done.stderr
+    # ptxas says for each kernel: its name and architecture, stack and spills, registers and shared memory.
+    entries = re.findall(
+        r"Compiling entry function '(\S+)' for 'sm_(\d+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?"
+        r"Used (\d+) registers",
+        done.stderr,
+        re.DOTALL,
+    )
+    for kernel in TENSOR_KERNELS[source]:
+        found = [entry for entry in entries if kernel in entry[0]]
+        assert {entry[1] for entry in found} == set(targets)
+        for _, _, stores, loads, registers in found:
+            assert (int(stores), int(loads)) == (0, 0)
+            # Two blocks of 128 threads share the 65536 registers of a multiprocessor.
+            assert int(registers) <= 256
+
+
+def test_all_kernels_compile(tmp_path):
+    """To PTX, which checks the language: the build does the rest, and so do the tests of the tensor kernels."""
+    target = architectures()[0]
+
+    def compile_one(source):
+        command = [NVCC, "-std=c++17", f"-arch=compute_{target}", f"-I{ROOT / 'csrc'}", "-ptx", str(source)]
+        command += ['-DDATAPROPHET_CUDA_ARCHITECTURES=""', "-o", str(tmp_path / f"{source.stem}.ptx")]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    with ThreadPoolExecutor(2) as pool:
+        for source, done in zip(sources, pool.map(compile_one, sources), strict=True):
+            assert done.returncode == 0, done.stderr
+            assert not done.stderr.strip(), done.stderr
+            text = (tmp_path / f"{source.stem}.ptx").read_text()
+            # Sums of floats by atomics would depend on the order of the threads.
+            assert not re.search(r"\b(atom|red)\.\S*add\.(noftz\.)?f(16|32|64)", text), source.name
+            if source.name in TENSOR_KERNELS:
+                assert "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" in text
+                assert "ldmatrix.sync.aligned.m8n8.x4.shared.b16" in text
+                assert "cp.async.cg.shared.global" in text

@@ -101,7 +101,8 @@ class Emulated:
 
     def cosine_to(self, x, directions):
         out, bad = np.full((len(x), len(directions)), np.nan, np.float32), _bad()
-        self._call("cosine_to", _rows(x), directions, len(directions), out, bad)
+        workspace = self._workspace("cosine_to", *directions.shape)
+        self._call("cosine_to", _rows(x), directions, len(directions), out, bad, workspace)
         return out, _report(bad, x)
 
     def nearest(self, x, y):
@@ -144,6 +145,13 @@ class Emulated:
         values, out = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
         self._call("planted", name.encode(), values, out)
         return out
+
+    def convert(self, values):
+        """float32 as the bits of float16 and of bfloat16, and the former as float32 again."""
+        half, bfloat = (np.zeros(len(values), np.uint16) for _ in range(2))
+        back = np.full(len(values), np.nan, np.float32)
+        self.library.convert(*map(_argument, (values, ctypes.c_int64(len(values)), half, bfloat, back)))
+        return half, bfloat, back
 
     def multiply_matrices(self, a, b):
         out = np.full((16, 8), np.nan, np.float32)

@@ -257,7 +257,7 @@ def test_silhouettes_of_whole_and_of_mixed_tiles(emulated):
     ("spread", "shift", "scale"), [(1e3, 0, 1), (1e4, 1e4, 1), (2, 1e3, 1), (2, 0, 1e18), (2, 0, 1e-30)]
 )
 def test_silhouettes_keep_their_digits(emulated, spread, shift, scale):
-    """Tight clusters far apart, where the mean distance inside one is far below the global size; shifted; huge; tiny."""
+    """Tight clusters far apart, where distances inside one are far below the global size; shifted; huge; tiny."""
     x, labels = blobs(200, 16, 4, spread=spread)
     x = ((x + np.float32(shift)) * np.float32(scale)).astype(np.float32)
     pairs = distances(x.astype(np.float64) / scale, "euclidean")
@@ -326,12 +326,22 @@ def test_emulated_tensor_core(emulated):
     np.testing.assert_array_equal(found, a @ b.T)
 
 
-def test_emulated_float16(emulated):
-    """Normal and denormal numbers, seen through dot products with 1 and with a row of their own."""
-    halves = np.arange(1, 0x7C00, 7, dtype=np.uint16).view(np.float16)
-    pairs = np.stack([halves, np.ones_like(halves)], axis=1)
-    expected = reference.cosine_to(pairs, np.eye(2, dtype=np.float32))
-    np.testing.assert_allclose(emulated.cosine_to(pairs, np.eye(2, dtype=np.float32))[0], expected, rtol=3e-7)
+def test_emulated_conversions(emulated):
+    """All float16 numbers, numbers half way between two, and others, to the bit."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middle = (halves[1:] + halves[:-1]) / 2
+    others = np.random.default_rng(0).integers(0, 2**32, 20000, dtype=np.uint32).view(np.float32)
+    values = np.concatenate(
+        [halves, middle, np.nextafter(middle, 0), others[np.isfinite(others)], [np.inf, 65519, 65520]]
+    )
+    values = np.concatenate([values, -values]).astype(np.float32)
+    half, bfloat, back = emulated.convert(values)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    np.testing.assert_array_equal(half, expected.view(np.uint16))
+    np.testing.assert_array_equal(back, expected.astype(np.float32))
+    np.testing.assert_array_equal(bfloat, values.astype(bfloat16).view(np.uint16))
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,12 @@
+#include "cuda/cosine_tensor.cuh"
 #include "cuda/cosine_to.hpp"
+#include "cuda/exact_row.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/norm.cuh"
 #include "cuda/panel.cuh"
 
 namespace dataprophet::cuda {
 namespace {
-
-// A row whose squares leave the range of fp32, in double precision.
-template <class T>
-__device__ void exact_row(const T* row, std::int64_t d, const float* directions, int count, bool counts_bad,
-                          std::int64_t index, std::int64_t n, float* out, BadRows* bad) {
-  const int lane = threadIdx.x % 32;
-  const double squared = warp_sum(lane_squares(row, d, lane, 32));
-  const double inverse = exact_inverse(squared, counts_bad && lane == 0, index, n, bad);
-  for (int p = 0; p < count; ++p) {
-    double dot = 0.0;
-    for (std::int64_t j = lane; j < d && inverse > 0.0; j += 32) {
-      dot += static_cast<double>(to_float(row[j])) * directions[p * d + j];
-    }
-    dot = warp_sum(dot);
-    if (lane == 0) out[p] = static_cast<float>(dot * inverse);
-  }
-}
 
 template <class T, int V>
 __global__ void __launch_bounds__(kPanelThreads, 2)
@@ -63,14 +48,45 @@ __global__ void __launch_bounds__(kPanelThreads, 2)
   }
 }
 
+// What the tensor cores need of the directions, for 16-bit rows.
+struct Layout {
+  std::int64_t all, pitch;  // targets, in whole panels, and columns
+  void* terms;
+  float* factors;
+  std::size_t bytes;
+  Layout(void* base, std::int64_t targets, std::int64_t d)
+      : all(round_up<std::int64_t>(targets, tensor::kTargets)), pitch(round_up<std::int64_t>(d, tensor::kColumns)) {
+    Workspace space(base);
+    terms = space.take<__half>(tensor::kTerms<__nv_bfloat16> * all * pitch);
+    factors = space.take<float>(all);
+    bytes = space.bytes();
+  }
+};
+
 }  // namespace
 
-void cosine_to(const Rows& x, const float* directions, std::int64_t targets, float* out, BadRows* bad, Stream stream) {
+std::size_t cosine_to_workspace_bytes(std::int64_t targets, std::int64_t d) {
+  return Layout(nullptr, targets, d).bytes;
+}
+
+void cosine_to(const Rows& x, const float* directions, std::int64_t targets, float* out, BadRows* bad, void* workspace,
+               Stream stream) {
   set_zero(bad, kBadRows * sizeof(BadRows), stream);
   for_type_of(x, [&](auto* data, auto width) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-    launch(cosine_to_kernel<T, width>, dim3(panel_blocks(x.n), panels(targets)), kPanelThreads, 0, stream, data, x.n,
-           x.d, x.stride, directions, targets, out, bad);
+    if constexpr (sizeof(T) == 2 && width > 1) {
+      const Layout at(workspace, targets, x.d);
+      auto* terms = static_cast<T*>(at.terms);
+      constexpr int kWarps = tensor::kThreads / 32;
+      launch(tensor::split_directions<T>, dim3(static_cast<unsigned>(at.all / kWarps)), tensor::kThreads, 0, stream,
+             directions, targets, x.d, at.pitch, terms, at.factors);
+      launch(tensor::cosine_tensor_kernel<T>,
+             dim3(static_cast<unsigned>(divide_up(x.n, tensor::kBlockRows)), panels(targets)), tensor::kThreads, 0,
+             stream, data, x.n, x.d, x.stride, directions, terms, at.factors, targets, at.all, at.pitch, out, bad);
+    } else {
+      launch(cosine_to_kernel<T, width>, dim3(panel_blocks(x.n), panels(targets)), kPanelThreads, 0, stream, data, x.n,
+             x.d, x.stride, directions, targets, out, bad);
+    }
   });
 }
 

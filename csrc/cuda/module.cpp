@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "cuda/bindings/operations.hpp"
+#include "cuda/cosine_to.hpp"
 #include "cuda/device.hpp"
 #include "cuda/error.hpp"
 #include "cuda/kmeans.hpp"
@@ -28,7 +29,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("mean_direction", &bindings::mean_direction, py::arg("x"), py::arg("out"), py::arg("bad"), py::arg("workspace"),
         py::arg("stream"));
   m.def("cosine_to", &bindings::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("bad"),
-        py::arg("stream"));
+        py::arg("workspace"), py::arg("stream"));
   m.def("nearest", &bindings::nearest, py::arg("x"), py::arg("y"), py::arg("cosine"), py::arg("index"),
         py::arg("bad_x"), py::arg("bad_y"), py::arg("workspace"), py::arg("stream"));
   m.def("kmeans", &bindings::kmeans, py::arg("x"), py::arg("init"), py::arg("draws"), py::arg("centroids"),
@@ -39,6 +40,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
         py::arg("stream"));
   m.def("cluster_counts", &bindings::cluster_counts, py::arg("labels"), py::arg("counts"), py::arg("stream"));
   m.def("mean_direction_workspace_bytes", &cuda::mean_direction_workspace_bytes);
+  m.def("cosine_to_workspace_bytes", &cuda::cosine_to_workspace_bytes);
   m.def("nearest_workspace_bytes", &cuda::nearest_workspace_bytes);
   m.def("kmeans_workspace_bytes", &cuda::kmeans_workspace_bytes);
   m.def("silhouettes_workspace_bytes", &bindings::silhouettes_workspace_bytes);

@@ -71,7 +71,7 @@ __device__ inline void multiply(const __half* stage, Products& products) {
     for (int i = 0; i < kRowFragments; ++i) {
 #pragma unroll
       for (int j = 0; j < kColumnFragments; ++j) {
-        ptx::mma_m16n8k16(products[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+        ptx::mma_m16n8k16<__half>(products[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
       }
     }
   }

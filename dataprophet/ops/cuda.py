@@ -45,7 +45,8 @@ def cosine_to(rows: Operand, directions: Any) -> Any:
     if vectors.data_ptr() % _ALIGNMENT:
         vectors = vectors.clone()
     out, bad = _empty(x, "float32", rows.shape[0], vectors.shape[0]), _empty(x, "int64", _BAD)
-    _module().cosine_to(x, vectors, out, bad, _stream(x))
+    workspace = _workspace(x, _module().cosine_to_workspace_bytes(*vectors.shape))
+    _module().cosine_to(x, vectors, out, bad, workspace, _stream(x))
     _raise_for(rows, bad)
     return out
 

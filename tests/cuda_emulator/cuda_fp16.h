@@ -21,6 +21,7 @@ inline __half __float2half_rn(float x) {
   const unsigned sign = __float_as_uint(x) >> 16 & 0x8000u;
   const float size = std::fabs(x);
   if (std::isnan(x)) return {0x7fff};
+  if (size == 0.0f) return {static_cast<unsigned short>(sign)};
   if (size >= 65520.0f) return {static_cast<unsigned short>(sign | 0x7c00u)};
   int exponent;
   std::frexp(size, &exponent);

@@ -42,9 +42,13 @@ const char* mean_direction(const cuda::Rows* x, double* out, cuda::BadRows* bad,
   return guarded([&] { cuda::mean_direction(*x, out, bad, workspace, nullptr); });
 }
 
+std::size_t cosine_to_workspace_bytes(std::int64_t targets, std::int64_t d) {
+  return cuda::cosine_to_workspace_bytes(targets, d);
+}
+
 const char* cosine_to(const cuda::Rows* x, const float* directions, std::int64_t targets, float* out,
-                      cuda::BadRows* bad) {
-  return guarded([&] { cuda::cosine_to(*x, directions, targets, out, bad, nullptr); });
+                      cuda::BadRows* bad, void* workspace) {
+  return guarded([&] { cuda::cosine_to(*x, directions, targets, out, bad, workspace, nullptr); });
 }
 
 const char* cluster_counts(const std::int64_t* labels, std::int64_t n, std::int64_t k, unsigned long long* counts) {

@@ -4,6 +4,7 @@
 
 #include "cuda/launch.cuh"
 #include "cuda/ptx.cuh"
+#include "cuda_bf16.h"
 #include "cuda_fp16.h"
 
 namespace cuda = dataprophet::cuda;
@@ -61,7 +62,7 @@ __global__ void multiply(const __half* a, const __half* b, float* out) {
   ptx::ldmatrix_x4(left, shared + lane % 16 * 16 + lane / 16 * 8);
   ptx::ldmatrix_x4(right, shared + 256 + lane % 8 * 16 + lane / 8 % 2 * 8);
   float sums[4] = {};
-  ptx::mma_m16n8k16(sums, left, right[0], right[1]);
+  ptx::mma_m16n8k16<__half>(sums, left, right[0], right[1]);
   for (int i = 0; i < 4; ++i) out[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
 }
 
@@ -91,6 +92,14 @@ const char* planted(const char* name, const float* in, float* out) {
   } catch (const std::exception& error) {
     message = error.what();
     return message.c_str();
+  }
+}
+
+void convert(const float* in, std::int64_t n, std::uint16_t* half, std::uint16_t* bfloat, float* back) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    half[i] = __float2half_rn(in[i]).bits;
+    bfloat[i] = __float2bfloat16_rn(in[i]).bits;
+    back[i] = __half2float({half[i]});
   }
 }
 

@@ -18,7 +18,8 @@ void mean_direction(py::handle x, py::handle out, py::handle bad, py::handle wor
   enqueue(arguments, stream, [&](Stream on) { cuda::mean_direction(rows, mean, counts, scratch, on); });
 }
 
-void cosine_to(py::handle x, py::handle directions, py::handle out, py::handle bad, std::uintptr_t stream) {
+void cosine_to(py::handle x, py::handle directions, py::handle out, py::handle bad, py::handle workspace,
+               std::uintptr_t stream) {
   Arguments arguments;
   const Rows rows = arguments.rows(x, "x"), given = arguments.rows(directions, "directions");
   require(rows.n > 0 && rows.d > 0, "x must not be empty");
@@ -27,7 +28,8 @@ void cosine_to(py::handle x, py::handle directions, py::handle out, py::handle b
   require(reinterpret_cast<std::uintptr_t>(vectors) % 16 == 0, "directions must start at a multiple of 16 bytes");
   auto* cosines = arguments.array<float>(out, "out", Element::f32, rows.n * given.n);
   BadRows* counts = arguments.bad_rows(bad);
-  enqueue(arguments, stream, [&](Stream on) { cuda::cosine_to(rows, vectors, given.n, cosines, counts, on); });
+  void* scratch = arguments.workspace(workspace, cosine_to_workspace_bytes(given.n, rows.d));
+  enqueue(arguments, stream, [&](Stream on) { cuda::cosine_to(rows, vectors, given.n, cosines, counts, scratch, on); });
 }
 
 void nearest(py::handle x, py::handle y, py::handle cosine, py::handle index, py::handle bad_x, py::handle bad_y,

@@ -13,7 +13,7 @@ namespace dataprophet::cuda::bindings {
 void mean_direction(pybind11::handle x, pybind11::handle out, pybind11::handle bad, pybind11::handle workspace,
                     std::uintptr_t stream);
 void cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, pybind11::handle bad,
-               std::uintptr_t stream);
+               pybind11::handle workspace, std::uintptr_t stream);
 void nearest(pybind11::handle x, pybind11::handle y, pybind11::handle cosine, pybind11::handle index,
              pybind11::handle bad_x, pybind11::handle bad_y, pybind11::handle workspace, std::uintptr_t stream);
 void kmeans(pybind11::handle x, pybind11::handle init, pybind11::handle draws, pybind11::handle centroids,

@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
+#include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "emulator.hpp"
 
@@ -57,11 +59,15 @@ struct Multiply {
   std::uint32_t b[2];
 };
 
-inline float half_of(std::uint32_t pair, int which) {
-  return __half2float({static_cast<unsigned short>(pair >> (16 * which))});
+template <class T>
+float element_of(std::uint32_t pair, int which) {
+  const T element{static_cast<unsigned short>(pair >> (16 * which))};
+  if constexpr (std::is_same_v<T, __half>) return __half2float(element);
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) return __bfloat162float(element);
 }
 
-inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+template <class T>
+void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   Multiply mine{c, a, {b0, b1}};
   emulator::warp_operation("mma.m16n8k16", &mine, [](emulator::Lanes lanes) {
     double left[16][16], right[16][8];
@@ -71,10 +77,10 @@ inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32
       for (int i = 0; i < 8; ++i) {
         const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
         const int column = within * 2 + (i & 1) + (i >= 4 ? 8 : 0);
-        left[row][column] = half_of(from->a[i / 2], i % 2);
+        left[row][column] = element_of<T>(from->a[i / 2], i % 2);
       }
       for (int i = 0; i < 4; ++i)
-        right[within * 2 + (i & 1) + (i >= 2 ? 8 : 0)][group] = half_of(from->b[i / 2], i % 2);
+        right[within * 2 + (i & 1) + (i >= 2 ? 8 : 0)][group] = element_of<T>(from->b[i / 2], i % 2);
     }
     for (int lane = 0; lane < 32; ++lane) {
       for (int i = 0; i < 4; ++i) {

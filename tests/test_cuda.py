@@ -241,16 +241,21 @@ def test_kernels_do_not_wait_for_the_device(torch, module):
             module.nearest_workspace_bytes(2000, 2000, 64),
         )
     ]
+
+    def enqueue():
+        handle = stream.cuda_stream
+        module.mean_direction(x, out, bad, spaces[0], handle)
+        module.kmeans(x, None, draws, centroids, labels, figures, bad, 20, 1e-4, spaces[1], handle)
+        module.nearest(x, x, cosine, index, bad, other, spaces[2], handle)
+
+    enqueue()  # loads the kernels, which does wait
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         torch.cuda._sleep(2_000_000_000)
         asleep = torch.cuda.Event()
         asleep.record()
-        handle = stream.cuda_stream
-        module.mean_direction(x, out, bad, spaces[0], handle)
-        module.kmeans(x, None, draws, centroids, labels, figures, bad, 20, 1e-4, spaces[1], handle)
-        module.nearest(x, x, cosine, index, bad, other, spaces[2], handle)
+        enqueue()
         assert not asleep.query()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cuda/cluster_counts.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 
 namespace dataprophet::cuda {
@@ -41,8 +42,8 @@ void cluster_counts(const std::int64_t* labels, std::int64_t n, std::int64_t k, 
                     Stream stream) {
   set_zero(counts, static_cast<std::size_t>(k + 1) * sizeof(unsigned long long), stream);
   const std::size_t shared = k < kSharedCounts ? static_cast<std::size_t>(k + 1) * sizeof(unsigned) : 0;
-  launch(cluster_counts_kernel, dim3(static_cast<unsigned>(divide_up<std::int64_t>(n, kThreads * kPerThread))),
-         kThreads, shared, stream, labels, n, k, counts);
+  launch(cluster_counts_kernel, grid(divide_up<std::int64_t>(n, kThreads * kPerThread)), kThreads, shared, stream,
+         labels, n, k, counts);
 }
 
 }  // namespace dataprophet::cuda

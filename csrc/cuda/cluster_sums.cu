@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cuda/cluster_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/load.cuh"
 #include "cuda/reduce.cuh"
@@ -127,13 +128,12 @@ void cluster_means(const Rows& x, const RowWeight* weights, const float* shift, 
     constexpr int V = width;
     const std::int64_t packs = divide_up<std::int64_t>(x.d, V);
     const int threads = static_cast<int>(std::min<std::int64_t>(kMaxThreads, round_up<std::int64_t>(packs, 32)));
-    launch(sum_clusters<T, V>,
-           dim3(static_cast<unsigned>(scratch.chunks), static_cast<unsigned>(divide_up<std::int64_t>(packs, threads))),
-           threads, static_cast<std::size_t>(size) * sizeof(unsigned long long), stream, data, x.n, x.d, x.stride,
-           weights, shift, labels, scratch.k, scratch.rows, size, scratch.partial, scratch.counts, skip);
+    launch(sum_clusters<T, V>, grid(scratch.chunks, divide_up<std::int64_t>(packs, threads)), threads,
+           static_cast<std::size_t>(size) * sizeof(unsigned long long), stream, data, x.n, x.d, x.stride, weights,
+           shift, labels, scratch.k, scratch.rows, size, scratch.partial, scratch.counts, skip);
   });
-  launch(add_chunks, dim3(static_cast<unsigned>(scratch.k), static_cast<unsigned>(divide_up<std::int64_t>(x.d, 32))),
-         256, 0, stream, scratch.partial, scratch.counts, scratch.chunks, scratch.k, x.d, means, counts, skip);
+  launch(add_chunks, grid(scratch.k, divide_up<std::int64_t>(x.d, 32)), 256, 0, stream, scratch.partial, scratch.counts,
+         scratch.chunks, scratch.k, x.d, means, counts, skip);
 }
 
 }  // namespace dataprophet::cuda

@@ -1,6 +1,7 @@
 #include "cuda/cosine_tensor.cuh"
 #include "cuda/cosine_to.hpp"
 #include "cuda/exact_row.cuh"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/norm.cuh"
 #include "cuda/panel.cuh"
@@ -78,13 +79,13 @@ void cosine_to(const Rows& x, const float* directions, std::int64_t targets, flo
       const Layout at(workspace, targets, x.d);
       auto* terms = static_cast<T*>(at.terms);
       constexpr int kWarps = tensor::kThreads / 32;
-      launch(tensor::split_directions<T>, dim3(static_cast<unsigned>(at.all / kWarps)), tensor::kThreads, 0, stream,
-             directions, targets, x.d, at.pitch, terms, at.factors);
-      launch(tensor::cosine_tensor_kernel<T>,
-             dim3(static_cast<unsigned>(divide_up(x.n, tensor::kBlockRows)), panels(targets)), tensor::kThreads, 0,
-             stream, data, x.n, x.d, x.stride, directions, terms, at.factors, targets, at.all, at.pitch, out, bad);
+      launch(tensor::split_directions<T>, grid(at.all / kWarps), tensor::kThreads, 0, stream, directions, targets, x.d,
+             at.pitch, terms, at.factors);
+      launch(tensor::cosine_tensor_kernel<T>, grid(divide_up(x.n, tensor::kBlockRows), panels(targets)),
+             tensor::kThreads, 0, stream, data, x.n, x.d, x.stride, directions, terms, at.factors, targets, at.all,
+             at.pitch, out, bad);
     } else {
-      launch(cosine_to_kernel<T, width>, dim3(panel_blocks(x.n), panels(targets)), kPanelThreads, 0, stream, data, x.n,
+      launch(cosine_to_kernel<T, width>, grid(panel_blocks(x.n), panels(targets)), kPanelThreads, 0, stream, data, x.n,
              x.d, x.stride, directions, targets, out, bad);
     }
   });

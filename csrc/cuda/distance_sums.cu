@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cuda/distance_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
 #include "cuda/tile.cuh"
@@ -113,6 +114,7 @@ struct Tiles {
   const float* halves;
   float factor;
   FixedPoint* sums;
+  std::int64_t first_block;
   __device__ std::int64_t place(std::int64_t i) const { return picked ? picked[i] : i; }
   __device__ void add(std::int64_t i, int cluster, float distance) const {
     atomicAdd(&sums[i * k + cluster], static_cast<FixedPoint>(__float2ll_rn(distance * factor)));
@@ -234,8 +236,9 @@ __device__ inline void add_mixed_tile(const Tiles& tiles, const tile::Products& 
 
 template <bool TRIANGLE>
 __global__ void __launch_bounds__(tile::kThreads, 2) distance_tiles(Tiles tiles) {
-  const tile::Place place =
-      TRIANGLE ? tile::place_in_triangle(blockIdx.x) : tile::place_in_rectangle(blockIdx.x, tile::tiles_of(tiles.n));
+  const tile::Place place = TRIANGLE
+                                ? tile::place_in_triangle(tiles.first_block + blockIdx.x)
+                                : tile::place_in_rectangle(tiles.first_block + blockIdx.x, tile::tiles_of(tiles.n));
   const std::int64_t first_row = place.row * tile::kSide, first_column = place.column * tile::kSide;
   if (first_row >= tiles.m || first_column >= tiles.n || (TRIANGLE && place.row > place.column)) return;
   tile::Products products;
@@ -283,34 +286,33 @@ void distance_sums(const Rows& x, const RowWeight* weights, const float* shift, 
   const std::int64_t pitch = scratch.pitch, n = x.n, k = clusters.k, m = picked.m;
   auto* rows = static_cast<__half*>(scratch.rows);
   auto* picked_rows = picked.picked ? static_cast<__half*>(scratch.picked_rows) : rows;
-  launch(round_centres, dim3(static_cast<unsigned>(divide_up<std::int64_t>(k * pitch, kThreads))), kThreads, 0, stream,
-         means, x.d, pitch, k * pitch, scratch.centres);
+  launch(round_centres, grid(divide_up<std::int64_t>(k * pitch, kThreads)), kThreads, 0, stream, means, x.d, pitch,
+         k * pitch, scratch.centres);
   for_type_of(x, [&](auto* data, auto) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
     const auto centre = [&](const Picked& places, __half* to, int* cluster_of) {
-      launch(centre_rows<T>, dim3(static_cast<unsigned>(tile::padded_rows(places.m) / kWarps)), kThreads, 0, stream,
-             data, x.d, x.stride, weights, shift, means, clusters, places, pitch, to, cluster_of);
+      launch(centre_rows<T>, grid(tile::padded_rows(places.m) / kWarps), kThreads, 0, stream, data, x.d, x.stride,
+             weights, shift, means, clusters, places, pitch, to, cluster_of);
     };
     centre({nullptr, n}, rows, scratch.cluster_of);
     if (picked.picked) centre(picked, picked_rows, nullptr);
   });
-  launch(norm_tiles, dim3(static_cast<unsigned>(tile::tiles_of(n))), tile::kThreads, tile::kSharedBytes, stream, rows,
-         n, pitch, scratch.norms);
-  launch(half_distances, dim3(panel_blocks(n), panels(k)), kPanelThreads, 0, stream, rows, n, pitch, k, scratch.centres,
+  launch(norm_tiles, grid(tile::tiles_of(n)), tile::kThreads, tile::kSharedBytes, stream, rows, n, pitch,
+         scratch.norms);
+  launch(half_distances, grid(panel_blocks(n), panels(k)), kPanelThreads, 0, stream, rows, n, pitch, k, scratch.centres,
          scratch.cluster_of, scratch.norms, scratch.halves);
   set_zero(scratch.sums, static_cast<std::size_t>(m * k) * sizeof(FixedPoint), stream);
-  const Tiles tiles{
-      picked_rows, rows, m, n, pitch, k, picked.picked, scratch.cluster_of, scratch.halves, fixed_point_factor(n, x.d),
-      scratch.sums};
+  Tiles tiles{
+      picked_rows,  rows, m, n, pitch, k, picked.picked, scratch.cluster_of, scratch.halves, fixed_point_factor(n, x.d),
+      scratch.sums, 0};
   const std::int64_t column_tiles = tile::tiles_of(n);
-  if (picked.picked) {
-    const std::int64_t blocks = tile::blocks_of_rectangle(tile::tiles_of(m), column_tiles);
-    launch(distance_tiles<false>, dim3(static_cast<unsigned>(blocks)), tile::kThreads, tile::kSharedBytes, stream,
-           tiles);
-  } else {
-    launch(distance_tiles<true>, dim3(static_cast<unsigned>(tile::blocks_of_triangle(column_tiles))), tile::kThreads,
+  const std::int64_t blocks = picked.picked ? tile::blocks_of_rectangle(tile::tiles_of(m), column_tiles)
+                                            : tile::blocks_of_triangle(column_tiles);
+  for_parts_of_grid(blocks, [&](std::int64_t first, std::int64_t count) {
+    tiles.first_block = first;
+    launch(picked.picked ? distance_tiles<false> : distance_tiles<true>, grid(count), tile::kThreads,
            tile::kSharedBytes, stream, tiles);
-  }
+  });
 }
 
 }  // namespace dataprophet::cuda

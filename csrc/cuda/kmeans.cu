@@ -1,4 +1,5 @@
 #include "cuda/cluster_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/kmeans.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
@@ -231,9 +232,7 @@ struct Layout {
   }
 };
 
-dim3 blocks_for(std::int64_t count, std::int64_t of = kThreads) {
-  return dim3(static_cast<unsigned>(divide_up(count, of)));
-}
+dim3 blocks_for(std::int64_t count, std::int64_t of = kThreads) { return grid(divide_up(count, of)); }
 
 template <class T, int V>
 void run(const T* data, const Rows& x, const KMeansOptions& options, const KMeansResult& result, const Layout& at,
@@ -246,7 +245,7 @@ void run(const T* data, const Rows& x, const KMeansOptions& options, const KMean
   const auto label_rows = [&] {
     const std::size_t shared = k <= kSharedCounts ? static_cast<std::size_t>(k) * sizeof(int) : 0;
     set_zero(at.counts, static_cast<std::size_t>(k) * sizeof(int), stream);
-    launch(assign<T, V>, dim3(panel_blocks(n)), kPanelThreads, shared, stream, data, n, d, x.stride, at.weights,
+    launch(assign<T, V>, grid(panel_blocks(n)), kPanelThreads, shared, stream, data, n, d, x.stride, at.weights,
            at.shift, at.centres, k, at.next, at.distances, at.counts, at.state);
     launch(fill_empty, dim3(1), kOneBlock, 0, stream, n, k, at.next, at.distances, at.counts, at.state);
     launch(settle, blocks_for(n), kThreads, 0, stream, n, at.next, at.labels, at.state);

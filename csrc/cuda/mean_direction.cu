@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cuda/cluster_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/mean_direction.hpp"
 #include "cuda/norm.cuh"
@@ -148,8 +149,7 @@ void mean_direction(const Rows& x, double* out, BadRows* bad, void* workspace, S
     const std::int64_t packs = divide_up<std::int64_t>(x.d, V);
     const int threads = static_cast<int>(std::min<std::int64_t>(kMaxThreads, round_up<std::int64_t>(packs, 32)));
     const auto run = [&](auto kernel) {
-      launch(kernel, dim3(static_cast<unsigned>(chunks)), threads, 0, stream, data, x.n, x.d, x.stride, chunk,
-             at.partial, bad);
+      launch(kernel, grid(chunks), threads, 0, stream, data, x.n, x.d, x.stride, chunk, at.partial, bad);
     };
     if (packs <= kMaxThreads) {
       run(sum_directions<T, V, 1>);
@@ -159,8 +159,7 @@ void mean_direction(const Rows& x, double* out, BadRows* bad, void* workspace, S
       run(sum_directions<T, V, 4>);
     }
   });
-  launch(add_chunks, dim3(static_cast<unsigned>(divide_up<std::int64_t>(x.d, 32))), 1024, 0, stream, at.partial, chunks,
-         x.d, x.n, out);
+  launch(add_chunks, grid(divide_up<std::int64_t>(x.d, 32)), 1024, 0, stream, at.partial, chunks, x.d, x.n, out);
 }
 
 }  // namespace dataprophet::cuda

@@ -1,4 +1,5 @@
 #include "cuda/cluster_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/nearest.hpp"
 #include "cuda/norm.cuh"
@@ -57,8 +58,8 @@ __global__ void split_rows(const T* x, std::int64_t n, std::int64_t d, std::int6
 // u . v only, which is small where all rows are alike.
 __global__ void __launch_bounds__(tile::kThreads, 2)
     match_tiles(const __half* x, const __half* y, const float* offsets, std::int64_t n, std::int64_t m,
-                std::int64_t pitch, Match* best) {
-  const tile::Place place = tile::place_in_rectangle(blockIdx.x, tile::tiles_of(m));
+                std::int64_t pitch, std::int64_t first_block, Match* best) {
+  const tile::Place place = tile::place_in_rectangle(first_block + blockIdx.x, tile::tiles_of(m));
   const std::int64_t first_row = place.row * tile::kSide, first_column = place.column * tile::kSide;
   if (first_row >= n || first_column >= m) return;
   const int half = static_cast<int>(pitch / 2), steps = half / tile::kDepth;
@@ -139,8 +140,8 @@ struct Layout {
 void split(const Rows& x, const RowWeight* weights, const Layout& at, __half* terms, float* offsets, Stream stream) {
   for_type_of(x, [&](auto* data, auto) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-    launch(split_rows<T>, dim3(static_cast<unsigned>(tile::padded_rows(x.n) / kWarps)), kThreads, 0, stream, data, x.n,
-           x.d, x.stride, weights, at.shift, at.pitch, terms, offsets);
+    launch(split_rows<T>, grid(tile::padded_rows(x.n) / kWarps), kThreads, 0, stream, data, x.n, x.d, x.stride, weights,
+           at.shift, at.pitch, terms, offsets);
   });
 }
 
@@ -158,20 +159,21 @@ void nearest(const Rows& x, const Rows& y, float* cosine, std::int64_t* index, B
   inverse_norms(x, at.x_weights, bad_x, stream);
   inverse_norms(y, at.y_weights, bad_y, stream);
   cluster_means(y, at.y_weights, nullptr, nullptr, at.sums, at.mean, nullptr, nullptr, stream);
-  launch(round_shift, dim3(static_cast<unsigned>(divide_up<std::int64_t>(x.d, kThreads))), kThreads, 0, stream, at.mean,
-         x.d, at.shift);
+  launch(round_shift, grid(divide_up<std::int64_t>(x.d, kThreads)), kThreads, 0, stream, at.mean, x.d, at.shift);
   split(x, at.x_weights, at, at.x_terms, nullptr, stream);
   split(y, at.y_weights, at, at.y_terms, at.offsets, stream);
   set_zero(at.best, static_cast<std::size_t>(x.n) * sizeof(Match), stream);
   const std::int64_t blocks = tile::blocks_of_rectangle(tile::tiles_of(x.n), tile::tiles_of(y.n));
-  launch(match_tiles, dim3(static_cast<unsigned>(blocks)), tile::kThreads, tile::kSharedBytes, stream, at.x_terms,
-         at.y_terms, at.offsets, x.n, y.n, at.pitch, at.best);
+  for_parts_of_grid(blocks, [&](std::int64_t first, std::int64_t count) {
+    launch(match_tiles, grid(count), tile::kThreads, tile::kSharedBytes, stream, at.x_terms, at.y_terms, at.offsets,
+           x.n, y.n, at.pitch, first, at.best);
+  });
   for_type_of(x, [&](auto* x_data, auto) {
     for_type_of(y, [&](auto* y_data, auto) {
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(x_data)>>;
       using U = std::remove_cv_t<std::remove_pointer_t<decltype(y_data)>>;
-      launch(rescore<T, U>, dim3(static_cast<unsigned>(divide_up<std::int64_t>(x.n, kWarps))), kThreads, 0, stream,
-             x_data, x.n, x.d, x.stride, y_data, y.stride, at.best, cosine, index);
+      launch(rescore<T, U>, grid(divide_up<std::int64_t>(x.n, kWarps)), kThreads, 0, stream, x_data, x.n, x.d, x.stride,
+             y_data, y.stride, at.best, cosine, index);
     });
   });
 }

@@ -12,8 +12,8 @@ namespace dataprophet::cuda {
 constexpr int kPanelRows = 4, kPanel = 16, kPanelThreads = 128, kPanelWarps = kPanelThreads / 32;
 constexpr std::int64_t kPanelBlockRows = kPanelWarps * kPanelRows;
 
-inline unsigned panel_blocks(std::int64_t n) { return static_cast<unsigned>(divide_up(n, kPanelBlockRows)); }
-inline unsigned panels(std::int64_t count) { return static_cast<unsigned>(divide_up<std::int64_t>(count, kPanel)); }
+inline std::int64_t panel_blocks(std::int64_t n) { return divide_up(n, kPanelBlockRows); }
+inline std::int64_t panels(std::int64_t count) { return divide_up<std::int64_t>(count, kPanel); }
 
 // The first row of this warp.
 __device__ inline std::int64_t panel_first_row() {

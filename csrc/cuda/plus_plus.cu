@@ -1,3 +1,4 @@
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
 #include "cuda/plus_plus.hpp"
@@ -161,8 +162,8 @@ void plus_plus(const Rows& x, const RowWeight* weights, const float* shift, cons
       launch(next_candidates<T>, dim3(1), kThreads, 0, stream, data, x.n, x.d, x.stride, weights, shift, draws, k, step,
              scratch, centres);
       if (step == k) break;
-      launch(reduce_distances<T, width>, dim3(static_cast<unsigned>(divide_up(x.n, kChunk))), kPanelThreads, 0, stream,
-             data, x.n, x.d, x.stride, weights, shift, step == 0, scratch);
+      launch(reduce_distances<T, width>, grid(divide_up(x.n, kChunk)), kPanelThreads, 0, stream, data, x.n, x.d,
+             x.stride, weights, shift, step == 0, scratch);
     }
   });
 }

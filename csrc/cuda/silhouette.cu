@@ -1,5 +1,6 @@
 #include "cuda/cluster_sums.hpp"
 #include "cuda/distance_sums.hpp"
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/panel.cuh"
 #include "cuda/silhouette.hpp"
@@ -117,7 +118,7 @@ struct Layout {
   }
 };
 
-dim3 blocks_for(std::int64_t count) { return dim3(static_cast<unsigned>(divide_up<std::int64_t>(count, kThreads))); }
+dim3 blocks_for(std::int64_t count) { return grid(divide_up<std::int64_t>(count, kThreads)); }
 
 }  // namespace
 
@@ -150,10 +151,10 @@ void silhouettes(const Rows& x, const Clusters& clusters, Metric metric, const P
   launch(round_to_float, blocks_for(k * x.d), kThreads, 0, stream, at.means, k * x.d, at.centres);
   for_type_of(x, [&](auto* data, auto width) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-    launch(squares_to_means<T, width>, dim3(panel_blocks(x.n), panels(k)), kPanelThreads, 0, stream, data, x.n, x.d,
+    launch(squares_to_means<T, width>, grid(panel_blocks(x.n), panels(k)), kPanelThreads, 0, stream, data, x.n, x.d,
            x.stride, at.weights, at.shift, at.centres, k, at.squares);
   });
-  launch(add_spreads, dim3(static_cast<unsigned>(k)), kThreads, 0, stream, at.squares, clusters, at.spreads);
+  launch(add_spreads, grid(k), kThreads, 0, stream, at.squares, clusters, at.spreads);
   // 1 - cosine is half the squared distance of unit vectors. Elements are below 2^kCommonExponent, or below 1.
   const bool cosine = metric == Metric::cosine;
   const double noise = static_cast<double>(x.d) * (cosine ? 0x1p-84 : 0x1p-56);

@@ -1,3 +1,4 @@
+#include "cuda/grid.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/norm.cuh"
 #include "cuda/weights.hpp"
@@ -8,7 +9,7 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr float kLift = 0x1p64f;
 
-unsigned blocks_of_warps(std::int64_t rows) { return static_cast<unsigned>(divide_up<std::int64_t>(rows, kWarps)); }
+std::int64_t blocks_of_warps(std::int64_t rows) { return divide_up<std::int64_t>(rows, kWarps); }
 
 // A warp for each row.
 template <class T, int V>
@@ -79,7 +80,7 @@ __global__ void fill_kernel(const unsigned* largest, std::int64_t n, RowWeight* 
 void inverse_norms(const Rows& x, RowWeight* weights, BadRows* bad, Stream stream) {
   for_type_of(x, [&](auto* data, auto width) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-    launch(inverse_norms_kernel<T, width>, dim3(blocks_of_warps(x.n)), kThreads, 0, stream, data, x.n, x.d, x.stride,
+    launch(inverse_norms_kernel<T, width>, grid(blocks_of_warps(x.n)), kThreads, 0, stream, data, x.n, x.d, x.stride,
            weights, bad);
   });
 }
@@ -88,11 +89,10 @@ void common_weights(const Rows& x, RowWeight* weights, unsigned* largest, BadRow
   set_zero(largest, sizeof(unsigned), stream);
   for_type_of(x, [&](auto* data, auto width) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-    launch(largest_kernel<T, width>, dim3(blocks_of_warps(x.n)), kThreads, 0, stream, data, x.n, x.d, x.stride, largest,
+    launch(largest_kernel<T, width>, grid(blocks_of_warps(x.n)), kThreads, 0, stream, data, x.n, x.d, x.stride, largest,
            bad);
   });
-  launch(fill_kernel, dim3(static_cast<unsigned>(divide_up<std::int64_t>(x.n, kThreads))), kThreads, 0, stream, largest,
-         x.n, weights);
+  launch(fill_kernel, grid(divide_up<std::int64_t>(x.n, kThreads)), kThreads, 0, stream, largest, x.n, weights);
 }
 
 }  // namespace dataprophet::cuda

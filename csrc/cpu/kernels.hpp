@@ -25,12 +25,17 @@ struct Rows {
 using SumDirections = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, float* block, double* sum,
                                BadRows* bad);
 
-// out[(row - begin) * targets + t] = <row / |row|, direction t> for rows [begin, end).
-// `packed` holds the directions in panels of kPanel: [panel][d][kPanel], zero-padded.
-using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const float* packed,
-                            std::int64_t targets, float* out, BadRows* bad);
+// A few directions, as the kernels read them.
+struct Directions {
+  const float* values;  // [count][pitch], zero from column d on
+  const std::uint16_t*
+      tiles;  // for AMX: groups of 16 as [group][32 columns][3 parts][16][32], see cosine_amx.inl; or null
+  std::int64_t count, pitch;
+};
 
-constexpr int kPanel = 16;
+// out[(row - begin) * directions.count + t] = <row / |row|, direction t> for rows [begin, end).
+using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
+                            float* out, BadRows* bad);
 
 // Rows as k-means sees them: z = row * scale - shift in fp32, in `pitch` floats of which `depth` are used, zero from
 // column d on. The shift is near the mean and the scale a power of two, so that squares stay in range.
@@ -104,6 +109,7 @@ struct Kernels {
   const char* name;
   SumDirections sum_directions[kRowElements];  // by Element
   CosineRows cosine_rows[kRowElements];
+  bool amx;  // whether cosine_rows of bfloat16 takes tiles
   SumRows sum_rows[kRowElements];
   ReadRow read_row[kRowElements];
   SeedRows seed_rows[kRowElements];

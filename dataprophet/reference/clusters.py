@@ -64,10 +64,7 @@ def kmeans(
     points -= centre  # distances from norms and products lose fewer digits around the mean
     norms = np.einsum("ij,ij->i", points, points)
     threshold = tol * float(norms.sum()) / max(points.size, 1)
-    if init is None:
-        centroids = _plus_plus(points, k, kmeans_draws(k, seed))
-    else:
-        centroids = np.array(init, np.float64) - centre
+    centroids = _plus_plus(points, k, kmeans_draws(k, seed)) if init is None else np.array(init, np.float64) - centre
 
     labels, distances = _assign(points, norms, centroids)
     labels = _fill_empty(labels, distances, k)

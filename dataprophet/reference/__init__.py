@@ -9,6 +9,7 @@ from dataprophet.reference.clusters import (
     Silhouette,
     cluster_entropy,
     kmeans,
+    kmeans_draws,
     silhouette_samples,
     silhouette_score,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "cosine_to",
     "expected_cosine",
     "kmeans",
+    "kmeans_draws",
     "linear_logprobs",
     "mean_direction",
     "nearest",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.diversity import HALVES, Diversity
+from dataprophet.diversity import HALVES, DiversitySums
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import atomic_file
@@ -96,7 +96,7 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
         sketch = Sketch(size, hashes, z)
     diversity = None
     if "diversity.silhouette_sum" in tensors:
-        diversity = Diversity(
+        diversity = DiversitySums(
             take("diversity.silhouette_sum", np.float64, N_GROUPS),
             take("diversity.cluster_counts", np.int64, N_GROUPS, clusters),
             take("diversity.halves", np.float64, HALVES, finite=False),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.diversity import Diversity, diversity_of
+from dataprophet.diversity import DiversitySums, diversity_of
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS, Features, FieldRows, chunks_of, field_rows, nll_of, tokens_of
 from dataprophet.origin import require_same_origin
@@ -58,7 +58,7 @@ class Profile:
     field_sum: dict[str, NDArray[np.float64]]
     sketch: Sketch | None
     problems: ProblemLog = field(default_factory=ProblemLog, repr=False)
-    _diversity: Diversity | None = field(default=None, repr=False)
+    _diversity: DiversitySums | None = field(default=None, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -151,7 +151,7 @@ class Profile:
         return self.diversity_sums.entropy
 
     @property
-    def diversity_sums(self) -> Diversity:
+    def diversity_sums(self) -> DiversitySums:
         if self._diversity is None:
             self._some_samples()
             if self.sketch is None:

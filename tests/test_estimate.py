@@ -185,7 +185,7 @@ def test_any_sample_of_any_clusters_gives_an_estimate(sample_size, k, seed):
 
 
 def test_the_bias_of_a_small_sample_is_small():
-    """Skewed scores that are not linear in the variates: slopes from 60 rows bias the mean, much less than it varies."""
+    """Skewed scores, not linear in the variates: slopes from 60 rows bias the mean, by much less than it varies."""
     rng = rng_of(0)
     clusters = rng.integers(0, 3, 600)
     variates = rng.exponential(1.0, (600, 2))

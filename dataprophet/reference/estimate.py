@@ -3,7 +3,8 @@
 The silhouettes of a sample are regressed on control variates that are known for all rows. The estimate is the mean of
 the fitted values over all rows plus the weighted mean of the residuals, so it is consistent whether or not the
 regression holds, and its error is that of the residuals alone (Särndal, Swensson and Wretman, Model Assisted Survey
-Sampling, 1992, chapters 6 and 7).
+Sampling, 1992, chapters 6 and 7). Residuals are those that a row has from a regression without it: the jackknife, which
+takes off the bias of slopes fitted to the same sample, and does not underrate the error.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def estimate(strata: Strata, variates: npt.NDArray[np.floating], rows: Labels, s
 
     The regression has an intercept for each stratum and common slopes; a variate that the ones before it explain is
     left out, and a small sample takes fewer of them. The error is that of stratified sampling without replacement, of
-    residuals weighted as the rows are and divided by one minus their leverage, as a jackknife would (HC3).
+    the residuals divided by one minus their leverage (the jackknife, or HC3) and weighted as the scores are.
 
     Args:
         strata: of the population.
@@ -160,7 +161,7 @@ def estimate(strata: Strata, variates: npt.NDArray[np.floating], rows: Labels, s
     deviation = calibration * residual / np.maximum(1.0 - leverage, 1.0 / len(rows))
     squares = np.bincount(sampled, weights=deviation * deviation, minlength=len(sizes))
     variance = (share**2 * (1.0 - drawn / sizes) / drawn**2 * squares).sum()
-    return mean, float(np.sqrt(variance))
+    return mean + float((weight * deviation).sum()) / size, float(np.sqrt(variance))
 
 
 def _dot(a: Array, b: Array, weight: Array) -> float:

@@ -56,7 +56,7 @@ def product(a: npt.NDArray[Any], b: npt.NDArray[Any], dtype: npt.DTypeLike = np.
         wide = product(np.repeat(a, 2, axis=0) if n == 1 else a, np.repeat(b, 2, axis=1) if m == 1 else b, dtype)
         return wide[:n, :m]
     total = np.zeros((n, m), dtype)
-    rows = max(2, _SMALL // (_DEPTH * m)) if m <= 64 else max(n, 2)
+    rows = max(2, _SMALL // (_DEPTH * m)) if m <= 32 else max(n, 2)
     # A rest of one row joins the block before it.
     edges = [*range(0, n - 1, rows), n]
     blocks = list(itertools.pairwise(edges))

@@ -26,6 +26,12 @@ Read = Callable[[Labels], Floats]
 _NEIGHBOURS = (
     2  # other clusters whose distance is told by cells: the one that squared distances call nearest may not be
 )
+_SAMPLE = 1024
+_SHRINK = 60
+
+_NEIGHBOURS = (
+    2  # other clusters whose distance is told by cells: the one that squared distances call nearest may not be
+)
 
 
 class _Centres(NamedTuple):
@@ -47,22 +53,28 @@ class _Cells(NamedTuple):
 class _Rows:
     """Rows, shifted and scaled so that no square overflows; silhouettes change with neither."""
 
-    def __init__(self, read: Read, n: int):
-        largest, total = 0.0, 0.0
-        for start in range(0, n, ROWS):
-            part = read(np.arange(start, min(start + ROWS, n)))
-            largest = max(largest, float(np.abs(part).max(initial=0.0)))
-            total = total + part.sum(axis=0, dtype=np.float64)
-        self._read = read
-        self.dtype, self.width = part.dtype, part.shape[1]
-        limit = 100 if part.dtype == np.float32 else 900
-        exponent = int(np.clip(-np.frexp(largest)[1], -limit, limit))
-        self._scale = self.dtype.type(np.ldexp(1.0, exponent))
-        self._centre = (np.ldexp(total / n, exponent)).astype(self.dtype)
+    def __init__(self, read: Read, sample: Labels):
+        """``sample`` numbers some rows, to tell where the others are."""
+        part = read(sample)
+        self._read, self.dtype, self.width = read, part.dtype, part.shape[1]
+        self._mean = part.mean(axis=0, dtype=np.float64)
+        self._scale_to(-int(np.frexp(np.abs(part).max(initial=0.0))[1]))  # so that its largest element is near 1
+
+    def shrink(self) -> None:
+        """Make all rows much smaller, down to where the squares of no finite numbers overflow."""
+        self._scale_to(self._exponent - _SHRINK)
+
+    def _scale_to(self, exponent: int) -> None:
+        limit = 100 if self.dtype == np.float32 else 900
+        self._exponent = min(max(exponent, -limit), limit)
+        self._centre = np.ldexp(self._mean, self._exponent).astype(self.dtype)
 
     def __call__(self, rows: Labels) -> tuple[Floats, Floats]:
         """Some rows, and their squared norms."""
-        part = self._read(rows) * self._scale - self._centre
+        part = self._read(rows)
+        if self._exponent:
+            part *= self.dtype.type(np.ldexp(1.0, self._exponent))
+        part -= self._centre
         return part, np.einsum("ij,ij->i", part, part)
 
 
@@ -70,7 +82,7 @@ def control_variates(read: Read, clusters: Labels, cells: int, rng: np.random.Ge
     """Control variates (n, 9) of the Euclidean silhouettes of all rows, the most telling first.
 
     Args:
-        read: gives some rows (m, d) as float32 or float64, in which the distances are computed.
+        read: gives some rows as a new array (m, d) of float32 or float64, in which the distances are computed.
         clusters: (n,) cluster numbers without gaps.
         cells: into how many each cluster is cut; the cost is about that of 4 * cells + K rows scored exactly.
         rng: draws the rows around which the cells form.
@@ -80,7 +92,7 @@ def control_variates(read: Read, clusters: Labels, cells: int, rng: np.random.Ge
         other cluster, and squares of those from the cells.
     """
     n = len(clusters)
-    rows = _Rows(read, n)
+    rows = _Rows(read, np.sort(rng.choice(n, min(n, _SAMPLE), replace=False)))
     counts = np.bincount(clusters)
     members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(counts)[:-1])
     centres, spread = _means(rows, members)
@@ -91,18 +103,20 @@ def control_variates(read: Read, clusters: Labels, cells: int, rng: np.random.Ge
     for k, inside in enumerate(members):
         anchors = rows(inside[np.sort(rng.choice(len(inside), min(cells, len(inside)), replace=False))])[0]
         points = _centres(np.concatenate([anchors, centres]))
+        total: Floats = np.zeros((len(anchors), rows.width))
         nearest = np.empty(len(inside), np.int64)
         for at, part in _parts(inside):
-            squared = _squared_distances(*rows(part), points)
+            vectors, norms = rows(part)
+            squared = _squared_distances(vectors, norms, points)
             nearest[at] = squared[:, : len(anchors)].argmin(axis=1)
+            one_hot = (nearest[at] == np.arange(len(anchors))[:, None]).astype(rows.dtype)
+            total += product(one_hot, vectors, rows.dtype)
             means = squared[:, len(anchors) :] + spread
             inner[part] = means[:, k] * (counts[k] / max(counts[k] - 1, 1))
             means[:, k] = np.inf
             near[part] = np.argsort(means, axis=1, kind="stable")[:, : near.shape[1]]
             outer[part] = means[np.arange(len(part)), near[part, 0]]
-        assigned = np.unique(nearest, return_inverse=True)[1]
-        found = _cells(rows, inside, assigned)
-        own[inside] = _own_distances(rows, inside, assigned, found)
+        found, own[inside] = _cells(rows, inside, nearest, total)
         cut.append(found)
     for k, found in enumerate(cut):
         for _, part in _parts(np.flatnonzero((near == k).any(axis=1))):
@@ -135,49 +149,46 @@ def _squared_distances(points: Floats, norms: Floats, centres: _Centres) -> Floa
 
 def _means(rows: _Rows, members: list[Labels]) -> tuple[Floats, Floats]:
     """Mean of each cluster (K, d), and its mean squared deviation (K,)."""
-    means, spread = [], []
-    for inside in members:
+    means, spread = np.empty((len(members), rows.width)), np.empty(len(members))
+    for k, inside in enumerate(members):
         total, squares = np.zeros(rows.width), 0.0
         for _, part in _parts(inside):
-            points, norms = rows(part)
-            total += points.sum(axis=0, dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                vectors, norms = rows(part)
+            total += vectors.sum(axis=0, dtype=np.float64)
             squares += float(norms.sum(dtype=np.float64))
-        mean = total / len(inside)
-        means.append(mean)
-        spread.append(max(squares / len(inside) - float((mean * mean).sum()), 0.0))
-    return np.stack(means).astype(rows.dtype), np.array(spread, rows.dtype)
+        if not np.isfinite(squares):  # a row beside which all of the sample are nothing
+            rows.shrink()
+            return _means(rows, members)
+        means[k] = total / len(inside)
+        spread[k] = max(squares / len(inside) - float((means[k] * means[k]).sum()), 0.0)
+    return means.astype(rows.dtype), spread.astype(rows.dtype)
 
 
-def _cells(rows: _Rows, inside: Labels, assigned: Labels) -> _Cells:
-    """The cells of a cluster, given the cell of each of its rows."""
-    counts = np.bincount(assigned)
-    total = np.zeros((len(counts), rows.width))
+def _cells(rows: _Rows, inside: Labels, nearest: Labels, total: Floats) -> tuple[_Cells, npt.NDArray[np.float64]]:
+    """The cells of a cluster, and the mean distance of each of its rows to its others.
+
+    ``nearest`` numbers the cell of each row, ``total`` holds the sum of the rows of each cell; some may be empty.
+    """
+    sizes = np.bincount(nearest, minlength=len(total))
+    cell = (np.cumsum(sizes > 0) - 1)[nearest]
+    sizes, total = sizes[sizes > 0], total[sizes > 0]
+    means = _centres((total / sizes[:, None]).astype(rows.dtype))
+    squared = np.empty((len(inside), len(sizes)), rows.dtype)
     for at, part in _parts(inside):
-        cell = assigned[at]
-        order = np.argsort(cell, kind="stable")
-        names, starts = np.unique(cell[order], return_index=True)
-        total[names] += np.add.reduceat(rows(part)[0][order], starts, axis=0)
-    means = (total / counts[:, None]).astype(rows.dtype)
-    deviations = np.empty(len(inside))
-    for at, part in _parts(inside):
-        apart = rows(part)[0] - means[assigned[at]]
-        deviations[at] = np.einsum("ij,ij->i", apart, apart)
-    spread = np.bincount(assigned, weights=deviations) / counts
-    relative = np.divide(deviations, spread[assigned], out=np.ones_like(deviations), where=spread[assigned] > 0.0)
-    bend = np.bincount(assigned, weights=(relative - 1.0) ** 2) / counts / 8.0
-    return _Cells(_centres(means), *(values.astype(rows.dtype) for values in (spread, bend, counts)))
-
-
-def _own_distances(rows: _Rows, inside: Labels, assigned: Labels, cells: _Cells) -> npt.NDArray[np.float64]:
-    """Mean distance of each row of a cluster to its other rows: of its own cell, those left, which lie farther."""
-    result = np.empty(len(inside))
-    for at, part in _parts(inside):
-        distances = _distances(_squared_distances(*rows(part), cells.means), cells)
-        cell = assigned[at]
-        count = cells.counts[cell]
-        among = distances[np.arange(len(part)), cell]
-        result[at] = (distances * cells.counts).sum(axis=1) - among * (count - np.sqrt(count * (count - 1.0)))
-    return result / max(len(inside) - 1, 1)
+        squared[at] = _squared_distances(*rows(part), means)
+    deviations = squared[np.arange(len(inside)), cell].astype(np.float64)
+    spread = np.bincount(cell, weights=deviations) / sizes
+    relative = np.divide(deviations, spread[cell], out=np.ones_like(deviations), where=spread[cell] > 0.0)
+    bend = np.bincount(cell, weights=(relative - 1.0) ** 2) / sizes / 8.0
+    found = _Cells(means, *(values.astype(rows.dtype) for values in (spread, bend, sizes)))
+    own = np.empty(len(inside))
+    for at, part in _parts(np.arange(len(inside))):
+        distances = _distances(squared[at], found)
+        count = found.counts[cell[at]]
+        among = distances[np.arange(len(part)), cell[at]]  # of its own cell, those left lie farther than all did
+        own[at] = (distances * found.counts).sum(axis=1) - among * (count - np.sqrt(count * (count - 1.0)))
+    return found, own / max(len(inside) - 1, 1)
 
 
 def _distances(squared: Floats, cells: _Cells) -> Floats:

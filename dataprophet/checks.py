@@ -141,8 +141,8 @@ def clusters_of(rows: Operand, k: int) -> None:
         )
 
 
-def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[np.int64], int]:
-    """Rows, the cluster of each as a number in [0, k), in the order of the labels, and k, fit for a silhouette."""
+def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[np.int32]]:
+    """Rows fit for a silhouette, and their clusters, numbered from 0 without gaps, in the order of the labels."""
     rows = operand(x, "x", 2)
     given = operand(labels, "labels", 1, integers=True).numpy()
     if metric not in _METRICS:
@@ -162,15 +162,16 @@ def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[n
             where="labels",
             fix="cluster into fewer, at least 2, clusters",
         )
-    return rows, clusters, count
+    return rows, clusters
 
 
-def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], int]:
-    """Labels renumbered from 0 without gaps, in their order, and how many there are."""
+def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
+    """Labels renumbered from 0 without gaps, in their order, and how many different ones there are."""
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if high - low > len(labels):  # a table of the labels would be longer than they are: sort them
+    if high - low > len(labels):  # a table of all labels between would be longer than they are: sort them
         names, clusters = np.unique(labels, return_inverse=True)
-        return clusters.astype(np.int64), len(names)
-    offsets = labels.astype(np.int64) - low if high < 2**63 else (labels - labels.dtype.type(low)).astype(np.int64)
-    present = np.bincount(offsets) > 0
-    return (np.cumsum(present) - 1)[offsets], int(present.sum())
+        return clusters.astype(np.int32), len(names)
+    wide = labels if labels.dtype == np.uint64 else labels.astype(np.int64)
+    offsets = (wide - wide.dtype.type(low)).astype(np.int64)
+    numbers = np.cumsum(np.bincount(offsets) > 0, dtype=np.int32) - np.int32(1)
+    return numbers[offsets], int(numbers[-1]) + 1 if len(labels) else 0

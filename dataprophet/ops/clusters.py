@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dataprophet import checks, reference
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import operand
+from dataprophet.intake import Operand, operand
 from dataprophet.reference import KMeans, Silhouette
 
 
@@ -53,9 +53,8 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
     Raises:
         DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
     """
-    rows, clusters, _ = checks.clustering(x, labels, metric)
-    scores, _ = reference.silhouettes(checks.finite_values(rows), clusters, metric)
-    return rows.give_back(scores.astype(np.float32))
+    rows, clusters = checks.clustering(x, labels, metric)
+    return rows.give_back(scores_of(rows, clusters, metric).astype(np.float32))
 
 
 def silhouette_score(
@@ -85,16 +84,22 @@ def silhouette_score(
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
-    rows, clusters, _ = checks.clustering(x, labels, metric)
+    rows, clusters = checks.clustering(x, labels, metric)
     checks.sample_of(sample_size)
-    points = checks.finite_values(rows)
+    if sample_size is None or sample_size >= rows.shape[0] or metric != "euclidean":
+        return Silhouette(float(scores_of(rows, clusters, metric).mean()), 0.0)
+    return Silhouette(
+        *reference.estimated_mean(
+            rows.read, clusters, sample_size, seed, lambda picked: scores_of(rows, clusters, metric, picked)
+        )
+    )
 
-    def scores(picked: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float64]:
-        return reference.silhouettes(points, clusters, metric, picked)[0]
 
-    if sample_size is None or sample_size >= len(clusters) or metric != "euclidean":
-        return Silhouette(float(scores().mean()), 0.0)
-    return Silhouette(*reference.estimated_mean(rows.read, clusters, sample_size, seed, scores))
+def scores_of(
+    rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Silhouettes float64 of checked rows, or of those picked, given all clusters, numbered from 0 without gaps."""
+    return reference.silhouettes(checks.finite_values(rows), clusters, metric, picked)[0]
 
 
 def cluster_entropy(labels: Any, k: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import ROWS, Array, product
+from dataprophet.reference.products import ROWS, Array, Clusters, product
 
 Labels = npt.NDArray[np.int64]
 
@@ -125,7 +125,7 @@ def _means(points: Array, labels: Labels, k: int) -> Array:
     return np.asarray(sums / np.bincount(labels, minlength=k)[:, None])
 
 
-def cluster_sums(points: Array, labels: Labels, k: int) -> Array:
+def cluster_sums(points: Array, labels: Clusters, k: int) -> Array:
     """Sums of the rows of each cluster (k, d), as the product of a one-hot matrix with the rows."""
     sums: Array = np.zeros((points.shape[1], k))
     for start in range(0, len(points), ROWS):

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet.allocation import allocate
-from dataprophet.reference.products import Array
-from dataprophet.reference.variates import Labels, Read, control_variates
+from dataprophet.reference.products import Array, Clusters, Integers
+from dataprophet.reference.variates import Read, control_variates
 
 _SHARE = 16  # a cluster with an expected share of fewer rows of the sample joins the others of its kind
 _LEAST = 8  # rows drawn from each stratum, or all of them
@@ -35,13 +35,13 @@ class Strata(NamedTuple):
         drawn: (H,) rows to draw from each.
     """
 
-    of: Labels
-    sizes: Labels
-    drawn: Labels
+    of: Integers
+    sizes: Integers
+    drawn: Integers
 
 
 def estimated_mean(
-    read: Read, clusters: Labels, sample_size: int, seed: int, score: Callable[[Labels], npt.NDArray[np.float64]]
+    read: Read, clusters: Clusters, sample_size: int, seed: int, score: Callable[[Integers], Array]
 ) -> tuple[float, float]:
     """Mean silhouette of all rows and its standard error, from the scores of ``sample_size`` of them.
 
@@ -75,7 +75,7 @@ def cells_of(sample_size: int) -> int:
     return max(4, sample_size // _CELL_SHARE)
 
 
-def stratify(clusters: Labels, sample_size: int) -> Strata:
+def stratify(clusters: Clusters, sample_size: int) -> Strata:
     """Strata of the rows in clusters of two or more: each large cluster is one, all small ones together are another.
 
     The sample is shared out in proportion, except that each stratum gives at least 8 rows, or all that it has.
@@ -91,7 +91,7 @@ def stratify(clusters: Labels, sample_size: int) -> Strata:
     return Strata(of, sizes, allocate(sizes, sample_size, capacity=sizes, minimum=least))
 
 
-def draw(strata: Strata, rng: np.random.Generator) -> Labels:
+def draw(strata: Strata, rng: np.random.Generator) -> Integers:
     """Row numbers of a sample without replacement, ascending."""
     order = np.argsort(strata.of, kind="stable")[int((strata.of < 0).sum()) :]
     stops = np.cumsum(strata.sizes)
@@ -102,7 +102,7 @@ def draw(strata: Strata, rng: np.random.Generator) -> Labels:
     return np.sort(np.concatenate(parts))
 
 
-def estimate(strata: Strata, variates: npt.NDArray[np.floating], rows: Labels, scores: Array) -> tuple[float, float]:
+def estimate(strata: Strata, variates: npt.NDArray[np.floating], rows: Integers, scores: Array) -> tuple[float, float]:
     """Mean over the population and its standard error, from the scores of sampled rows.
 
     The regression has an intercept for each stratum and common slopes; a variate that the ones before it explain is

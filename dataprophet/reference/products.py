@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Clusters = npt.NDArray[np.integer]  # numbers of clusters, of any width
 
 ROWS = 2048
 _DEPTH = 128

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.clusters import Labels, cluster_sums
+from dataprophet.reference.clusters import cluster_sums
 from dataprophet.reference.directions import chunks_of, normalized
 from dataprophet.reference.estimate import estimated_mean
-from dataprophet.reference.products import ROWS, Array, product
+from dataprophet.reference.products import ROWS, Array, Clusters, Integers, product
 
 _TILE = 1024
 
@@ -59,13 +59,13 @@ def silhouette_score(
     return Silhouette(mean, error)
 
 
-def numbered(labels: npt.NDArray[Any]) -> Labels:
+def numbered(labels: npt.NDArray[Any]) -> Integers:
     """Labels as cluster numbers from 0 on, without gaps, in the order of the labels."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
 def silhouettes(
-    x: npt.NDArray[Any], clusters: Labels, metric: str, rows: Labels | None = None
+    x: npt.NDArray[Any], clusters: Clusters, metric: str, rows: Integers | None = None
 ) -> tuple[Array, tuple[Array, Array]]:
     """Silhouettes (m,) of some rows of x (n, d), by default all, and the mean distances (a, b) that they come from.
 
@@ -94,7 +94,7 @@ def silhouettes(
     return np.where(counts[own] > 1, scores, 0.0), (inside, outside)
 
 
-def _collapsed_sums(points: Array, cluster: Labels, counts: Labels, picked: Labels, metric: str) -> Array:
+def _collapsed_sums(points: Array, cluster: Clusters, counts: Integers, picked: Integers, metric: str) -> Array:
     """Sums of distances to each cluster in O(n K d): squared distances and cosines add up to cluster sums."""
     sums = cluster_sums(points, cluster, len(counts))
     rows = points[picked]
@@ -106,7 +106,7 @@ def _collapsed_sums(points: Array, cluster: Labels, counts: Labels, picked: Labe
     return np.asarray(np.maximum(counts * norms[picked, None] - 2.0 * dots + spread, 0.0))
 
 
-def _euclidean_sums(points: Array, cluster: Labels, picked: Labels, rows: Labels | None) -> Array:
+def _euclidean_sums(points: Array, cluster: Clusters, picked: Integers, rows: Integers | None) -> Array:
     """Sums of Euclidean distances (len(picked), K), tile by tile over rows in the order of their cluster.
 
     With all rows picked, each tile above the diagonal serves its rows and its columns: half the work.

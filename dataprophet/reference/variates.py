@@ -17,11 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import ROWS, product
+from dataprophet.reference.products import ROWS, Array, Clusters, Integers, product
 
-Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
-Read = Callable[[Labels], Floats]
+Read = Callable[[Integers], Floats]
 
 _NEIGHBOURS = (
     2  # other clusters whose distance is told by cells: the one that squared distances call nearest may not be
@@ -53,7 +52,7 @@ class _Cells(NamedTuple):
 class _Rows:
     """Rows, shifted and scaled so that no square overflows; silhouettes change with neither."""
 
-    def __init__(self, read: Read, sample: Labels):
+    def __init__(self, read: Read, sample: Integers):
         """``sample`` numbers some rows, to tell where the others are."""
         part = read(sample)
         self._read, self.dtype, self.width = read, part.dtype, part.shape[1]
@@ -69,7 +68,7 @@ class _Rows:
         self._exponent = min(max(exponent, -limit), limit)
         self._centre = np.ldexp(self._mean, self._exponent).astype(self.dtype)
 
-    def __call__(self, rows: Labels) -> tuple[Floats, Floats]:
+    def __call__(self, rows: Integers) -> tuple[Floats, Floats]:
         """Some rows, and their squared norms."""
         part = self._read(rows)
         if self._exponent:
@@ -78,7 +77,7 @@ class _Rows:
         return part, np.einsum("ij,ij->i", part, part)
 
 
-def control_variates(read: Read, clusters: Labels, cells: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def control_variates(read: Read, clusters: Clusters, cells: int, rng: np.random.Generator) -> Array:
     """Control variates (n, 9) of the Euclidean silhouettes of all rows, the most telling first.
 
     Args:
@@ -130,7 +129,7 @@ def control_variates(read: Read, clusters: Labels, cells: int, rng: np.random.Ge
     )
 
 
-def _parts(rows: Labels) -> Iterator[tuple[slice, Labels]]:
+def _parts(rows: Integers) -> Iterator[tuple[slice, Integers]]:
     """Row numbers in blocks, each with its place among them."""
     for start in range(0, len(rows), ROWS):
         at = slice(start, start + ROWS)
@@ -147,7 +146,7 @@ def _squared_distances(points: Floats, norms: Floats, centres: _Centres) -> Floa
     return np.maximum(result, 0.0, out=result)
 
 
-def _means(rows: _Rows, members: list[Labels]) -> tuple[Floats, Floats]:
+def _means(rows: _Rows, members: list[Integers]) -> tuple[Floats, Floats]:
     """Mean of each cluster (K, d), and its mean squared deviation (K,)."""
     means, spread = np.empty((len(members), rows.width)), np.empty(len(members))
     for k, inside in enumerate(members):
@@ -165,7 +164,7 @@ def _means(rows: _Rows, members: list[Labels]) -> tuple[Floats, Floats]:
     return means.astype(rows.dtype), spread.astype(rows.dtype)
 
 
-def _cells(rows: _Rows, inside: Labels, nearest: Labels, total: Floats) -> tuple[_Cells, npt.NDArray[np.float64]]:
+def _cells(rows: _Rows, inside: Integers, nearest: Integers, total: Floats) -> tuple[_Cells, Array]:
     """The cells of a cluster, and the mean distance of each of its rows to its others.
 
     ``nearest`` numbers the cell of each row, ``total`` holds the sum of the rows of each cell; some may be empty.
@@ -198,6 +197,6 @@ def _distances(squared: Floats, cells: _Cells) -> Floats:
     return np.asarray(np.sqrt(squared) * (1.0 - np.minimum(cells.bend * within * within, 0.5)))
 
 
-def _score(inner: npt.NDArray[np.float64], outer: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _score(inner: Array, outer: Array) -> Array:
     largest = np.maximum(inner, outer)
     return np.divide(outer - inner, largest, out=np.zeros_like(largest), where=largest > 0.0)

@@ -3,12 +3,43 @@
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
 #include "cpu/cosine_rows.inl"
+#include "cpu/distance_tile.inl"
+#include "cpu/row_sums.inl"
 #include "cpu/sum_directions.inl"
+#include "cpu/tile.inl"
+
+template <class T>
+constexpr Tiles tiles() {
+  return {T::left,     T::right, T::step, T::element_bytes, T::template pack<false>, T::template pack<true>,
+          T::multiply, T::begin, T::end};
+}
+
+#if defined(__AMX_BF16__)
+using TilesOfFloat = MatrixTiles<float, 3>;
+using TilesOfHalf = MatrixTiles<Half, 2>;
+using TilesOfBFloat = MatrixTiles<BFloat, 2>;  // around a mean, bfloat16 has more digits
+#elif defined(__AVX512BF16__)
+using TilesOfFloat = FloatTiles<float>;
+using TilesOfHalf = FloatTiles<Half>;
+using TilesOfBFloat = PairTiles;
+#else
+using TilesOfFloat = FloatTiles<float>;
+using TilesOfHalf = FloatTiles<Half>;
+using TilesOfBFloat = FloatTiles<BFloat>;
+#endif
 
 constexpr Kernels table(const char* name) {
   return {
       name,
       {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
       {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
+      {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
+      {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},
+      kLanes,
+      distance_tile,
+      {squared_norms<float>, squared_norms<Half>, squared_norms<BFloat>},
+      {add_rows<float>, add_rows<Half>, add_rows<BFloat>},
+      {squared_distances<float>, squared_distances<Half>, squared_distances<BFloat>},
+      {squared_distance<float>, squared_distance<Half>, squared_distance<BFloat>},
   };
 }

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from dataprophet import checks, reference
 from dataprophet.errors import DataProphetError
 from dataprophet.intake import Operand, operand
+from dataprophet.ops import backend
 from dataprophet.reference import KMeans, Silhouette
+from dataprophet.threads import thread_count
 
 
 def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 100, tol: float = 1e-4) -> KMeans:
@@ -99,7 +101,14 @@ def scores_of(
     rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.float64]:
     """Silhouettes float64 of checked rows, or of those picked, given all clusters, numbered from 0 without gaps."""
-    return reference.silhouettes(checks.finite_values(rows), clusters, metric, picked)[0]
+    if rows.on_cuda or rows.dtype == "float64":
+        return reference.silhouettes(checks.finite_values(rows), clusters, metric, picked)[0]
+    scores = np.empty(rows.shape[0] if picked is None else len(picked))
+    bad = backend.core().silhouettes(
+        rows.rows(), clusters, int(clusters.max()) + 1, metric, picked, scores, None, thread_count()
+    )
+    checks.no_bad_rows(rows, bad)
+    return scores
 
 
 def cluster_entropy(labels: Any, k: int) -> float:

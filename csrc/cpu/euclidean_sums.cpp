@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <new>
 
+#include "cpu/buffer.hpp"
 #include "cpu/cluster_means.hpp"
 #include "cpu/parallel.hpp"
 
@@ -35,28 +34,6 @@ struct Job {
   std::int64_t right_begin, right_end, left_begin, left_end;
 };
 
-struct Free {
-  void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
-};
-
-// Memory aligned to lines of the cache; a copy of it is empty, so that each thread gets its own.
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) {}
-  void* reserve(std::int64_t bytes) {
-    if (bytes > size_) {
-      data_.reset(::operator new(static_cast<std::size_t>(bytes), std::align_val_t{64}));
-      size_ = bytes;
-    }
-    return data_.get();
-  }
-
- private:
-  std::unique_ptr<void, Free> data_;
-  std::int64_t size_ = 0;
-};
-
 // One side of a job, packed.
 struct Side {
   Buffer panels;
@@ -65,14 +42,13 @@ struct Side {
   std::vector<std::int64_t> clusters;  // of each row, in a mixed range
 
   char* reserve(std::int64_t count, std::int64_t row_bytes) {
-    constexpr std::int64_t kOverrun = 64;  // packing may write that far behind the last panel
     const auto size = static_cast<std::size_t>(count);
     rows.resize(size);
     scale.resize(size);
     norms.assign(size, 0.0f);
     weights.assign(size, 0.0f);
     clusters.resize(size);
-    return static_cast<char*>(panels.reserve(count * row_bytes + kOverrun));
+    return static_cast<char*>(panels.reserve(count * row_bytes + kPackOverrun));
   }
 };
 
@@ -82,8 +58,6 @@ struct Scratch {
   std::vector<float> row_sums, column_sums;
   std::vector<std::int64_t> indices;
 };
-
-std::int64_t padded(std::int64_t count, std::int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 class EuclideanSums {
  public:
@@ -299,8 +273,8 @@ class EuclideanSums {
     scratch->row_sums.assign(static_cast<std::size_t>(left.rows() * kernels_.lanes), 0.0f);
     scratch->column_sums.assign(static_cast<std::size_t>(width), 0.0f);
     auto* dots = static_cast<float*>(scratch->dots.reserve(tiles_.left * tiles_.right * 4));
-    const auto* left_panels = static_cast<const char*>(scratch->left.panels.reserve(0));
-    const auto* right_panels = static_cast<const char*>(scratch->right.panels.reserve(0)) + column * row_bytes_;
+    const auto* left_panels = static_cast<const char*>(scratch->left.panels.get());
+    const auto* right_panels = static_cast<const char*>(scratch->right.panels.get()) + column * row_bytes_;
     tiles_.begin();
     for (std::int64_t j = 0; j < width; j += tiles_.right) {
       for (std::int64_t i = 0; i < left.rows(); i += tiles_.left) {

@@ -63,6 +63,20 @@ struct DistanceTile {
 };
 constexpr std::int64_t kAll = INT64_MAX;
 
+// Pairs of a tile whose dot + right_term + left_length * right_slack exceeds the left row's `least`.
+struct ScreenTile {
+  const float* dots;
+  int rows, columns;
+  const float* left_lengths;
+  const float* least;
+  const float* right_slack;
+  const float* right_terms;
+};
+struct Candidate {
+  int row, column;
+  float bound;
+};
+
 // Points that rows are compared with, each as a sum of two floats.
 struct Centres {
   const float* high;  // [count][d]
@@ -86,8 +100,11 @@ struct Kernels {
   CosineRows cosine_rows[kRowElements];
   Tiles tiles[kRowElements];          // the fastest
   Tiles shallow_tiles[kRowElements];  // of floats: for few columns, where products cost little
+  Tiles screen_tiles[kRowElements];   // rough: for a first look
   int lanes;
   void (*distance_tile)(const DistanceTile& tile);
+  int (*screen_tile)(const ScreenTile& tile, Candidate* candidates);  // row by row; returns how many there are
+  double (*cosine[kRowElements])(const void* a, const void* b, std::int64_t d);
   SquaredNorms squared_norms[kRowElements];
   AddRows add_rows[kRowElements];
   SquaredDistances squared_distances[kRowElements];

@@ -35,6 +35,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("isa") = "");
   m.def("cosine_to", &bind::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("threads") = 1,
         py::arg("isa") = "");
+  m.def("nearest", &bind::nearest, py::arg("x"), py::arg("y"), py::arg("cosine"), py::arg("index"),
+        py::arg("threads") = 1, py::arg("isa") = "");
   m.def("silhouettes", &bind::silhouettes, py::arg("x"), py::arg("labels"), py::arg("k"), py::arg("metric"),
         py::arg("rows"), py::arg("scores"), py::arg("means"), py::arg("threads") = 1, py::arg("isa") = "");
 }

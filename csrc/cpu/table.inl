@@ -5,6 +5,7 @@
 #include "cpu/cosine_rows.inl"
 #include "cpu/distance_tile.inl"
 #include "cpu/row_sums.inl"
+#include "cpu/screen_tile.inl"
 #include "cpu/sum_directions.inl"
 #include "cpu/tile.inl"
 
@@ -18,14 +19,20 @@ constexpr Tiles tiles() {
 using TilesOfFloat = MatrixTiles<float, 3>;
 using TilesOfHalf = MatrixTiles<Half, 2>;
 using TilesOfBFloat = MatrixTiles<BFloat, 2>;  // around a mean, bfloat16 has more digits
+template <class T>
+using ScreenTiles = MatrixTiles<T, 1>;
 #elif defined(__AVX512BF16__)
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
-using TilesOfBFloat = PairTiles;
+using TilesOfBFloat = PairTiles<BFloat>;
+template <class T>
+using ScreenTiles = PairTiles<T>;
 #else
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
 using TilesOfBFloat = FloatTiles<BFloat>;
+template <class T>
+using ScreenTiles = FloatTiles<T>;
 #endif
 
 constexpr Kernels table(const char* name) {
@@ -35,8 +42,11 @@ constexpr Kernels table(const char* name) {
       {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},
+      {tiles<ScreenTiles<float>>(), tiles<ScreenTiles<Half>>(), tiles<ScreenTiles<BFloat>>()},
       kLanes,
       distance_tile,
+      screen_tile,
+      {cosine<float>, cosine<Half>, cosine<BFloat>},
       {squared_norms<float>, squared_norms<Half>, squared_norms<BFloat>},
       {add_rows<float>, add_rows<Half>, add_rows<BFloat>},
       {squared_distances<float>, squared_distances<Half>, squared_distances<BFloat>},

@@ -129,7 +129,8 @@ inline void split(const T* row, float scale, const float* centre, std::int64_t k
 #endif
 
 #if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
-// Rows of bfloat16: panels [panel][d / 2][width] of pairs of columns.
+// Rows rounded to bfloat16: panels [panel][d / 2][width] of pairs of columns.
+template <class T>
 struct PairTiles {
   static constexpr int left = kLeft, right = kRight, step = 2, element_bytes = 2;
 
@@ -147,7 +148,7 @@ struct PairTiles {
             const std::int64_t r = first + group + i;
             block[i] = Vector{};
             if (group + i < width && r < count) {
-              split<1>(static_cast<const BFloat*>(rows[r]), scale[r], centre, 2 * k, d, &block[i]);
+              split<1>(static_cast<const T*>(rows[r]), scale[r], centre, 2 * k, d, &block[i]);
             }
           }
           transpose(block);

@@ -58,7 +58,7 @@ def kmeans(
     centre = points.mean(axis=0)
     points -= centre  # distances from norms and products lose fewer digits around the mean
     norms = np.einsum("ij,ij->i", points, points)
-    threshold = tol * float(norms.sum()) / points.size
+    threshold = tol * float(norms.sum()) / max(points.size, 1)
     centroids = _plus_plus(points, norms, k, seed) if init is None else np.array(init, np.float64) - centre
 
     labels, distances = _assign(points, norms, centroids)

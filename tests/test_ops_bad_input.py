@@ -1,6 +1,7 @@
 """Arrays as users have them, and faults in them: every operation gives the right answer or a one-line error."""
 
 import contextlib
+import mmap
 import re
 
 import numpy as np
@@ -61,52 +62,61 @@ def one_line(caught):
     assert re.match(r"\w+: .+", message), message
 
 
-def numpy_views(x):
-    n, d = x.shape
-    spaced = np.zeros((2 * n, 3 * d), x.dtype)
-    yield "every other row", place(spaced[::2, :d], x)
-    yield "every third column", place(np.zeros((n, 3 * d), x.dtype)[:, ::3], x)
-    yield "rows backwards", place(np.zeros((n, d), x.dtype)[::-1], x)
-    yield "columns backwards", place(np.zeros((n, d), x.dtype)[:, ::-1], x)
-    yield "both backwards", place(np.zeros((n, d), x.dtype)[::-1, ::-1], x)
-    yield "Fortran order", np.asfortranarray(x)
-    yield "part of the columns", place(np.zeros((n, d + 5), x.dtype)[:, 3 : d + 3], x)
-    buffer = np.zeros(x.nbytes + 1, np.uint8)
-    yield "unaligned", place(buffer[1:].view(x.dtype).reshape(x.shape), x)
-    packed = np.zeros(n, [("pad", "u1"), ("row", x.dtype, d)])
-    yield "strides of no whole elements", place(packed["row"], x)
-    readonly = x.copy()
-    readonly.flags.writeable = False
-    yield "read-only", readonly
-    yield "the other byte order", x.astype(x.dtype.newbyteorder())
-    # Rows 2^29 + 1 elements apart: offsets beyond 2^31, in memory that nobody touches.
-    far = np.zeros((n - 1) * FAR + d, x.dtype)
-    yield "rows far apart", place(np.lib.stride_tricks.as_strided(far, (n, d), (FAR * x.itemsize, x.itemsize)), x)
-
-
-FAR = (1 << 31) // 50 + 1
-
-
 def place(view, x):
     view[...] = x
     return view
 
 
-VIEWS = [name for name, _ in numpy_views(rows(4, 4))]
+def unaligned(x):
+    return place(np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape), x)
+
+
+def packed(x):
+    return place(np.zeros(len(x), [("pad", "u1"), ("row", x.dtype, x.shape[1])])["row"], x)
+
+
+def readonly(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def far_apart(x):
+    """Rows so far apart that the last is 2^31 elements from the first, in memory of which only they are touched."""
+    step = (1 << 31) // (len(x) - 1) + 1
+    size = (step * (len(x) - 1) + x.shape[1]) * x.itemsize
+    memory = np.frombuffer(mmap.mmap(-1, size), x.dtype)
+    return place(np.lib.stride_tricks.as_strided(memory, x.shape, (step * x.itemsize, x.itemsize)), x)
+
+
+VIEWS = {
+    "every other row": lambda x: place(np.zeros((2 * len(x), x.shape[1]), x.dtype)[::2], x),
+    "every third column": lambda x: place(np.zeros((len(x), 3 * x.shape[1]), x.dtype)[:, ::3], x),
+    "part of the columns": lambda x: place(np.zeros((len(x), x.shape[1] + 5), x.dtype)[:, 3:-2], x),
+    "rows backwards": lambda x: place(np.zeros_like(x)[::-1], x),
+    "columns backwards": lambda x: place(np.zeros_like(x)[:, ::-1], x),
+    "both backwards": lambda x: place(np.zeros_like(x)[::-1, ::-1], x),
+    "Fortran order": np.asfortranarray,
+    "unaligned": unaligned,
+    "strides of no whole elements": packed,
+    "read-only": readonly,
+    "the other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+    "rows far apart": far_apart,
+}
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", FIRST)
 def test_views(name, dtype, view):
-    x = dict(numpy_views(rows().astype(dtype)))[view]
+    x = VIEWS[view](rows().astype(dtype))
     agree(FIRST[name](ops, x), FIRST[name](reference, plain(x)))
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", SECOND)
 def test_views_as_second_argument(name, view):
-    y = dict(numpy_views(OTHERS))[view]
+    y = VIEWS[view](OTHERS)
     agree(SECOND[name](ops, y), SECOND[name](reference, plain(y)))
 
 

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 
 namespace dataprophet::bind {
@@ -12,5 +13,9 @@ namespace dataprophet::bind {
 pybind11::tuple mean_direction(pybind11::handle x, pybind11::handle out, int threads, const std::string& isa);
 pybind11::tuple cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, int threads,
                           const std::string& isa);
+
+// What the machine can do at most, for benchmarks: see cpu/peak.hpp.
+double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
+std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);
 
 }  // namespace dataprophet::bind

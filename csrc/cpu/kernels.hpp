@@ -32,10 +32,17 @@ using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t e
 
 constexpr int kPanel = 16;
 
+// For benchmarks: see peak.hpp.
+using Spin = double (*)(std::int64_t rounds);
+using ReadThrough = std::uint32_t (*)(const void* data, std::int64_t bytes);
+
 struct Kernels {
   const char* name;
   SumDirections sum_directions[kRowElements];  // by Element
   CosineRows cosine_rows[kRowElements];
+  Spin spin_float;
+  Spin spin_bfloat;
+  ReadThrough read_through;
 };
 
 extern const Kernels kBaseline;

@@ -68,7 +68,7 @@ def cosine_to(x: Any, directions: Any) -> Any:
     if rows.on_cuda:
         return rows.give_back_tensor(backend.torch_ops().cosine_to(rows.values, others.values))
     with np.errstate(over="ignore"):
-        given = np.ascontiguousarray(others.numpy(), np.float32)
+        given = np.require(others.numpy(), np.float32, ["C", "A"])  # the core reads aligned floats
     checks.finite_directions(given)
     if rows.dtype == "float64":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))

@@ -5,6 +5,7 @@
 #   make format  apply ruff and clang-format
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
+#   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -20,7 +21,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shel
 CPP = $(shell find csrc tests/native -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
 
-.PHONY: demo test lint format sanitize tsan gpu clean
+.PHONY: demo test lint format sanitize tsan bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -66,6 +67,16 @@ tsan: $(VENV)/.build-tools
 	$(VENV)/bin/cmake -S . -B build/tsan -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_BUILD_TYPE=Release -DDATAPROPHET_CHECK=ON -DDATAPROPHET_SANITIZE=thread
 	$(VENV)/bin/cmake --build build/tsan
 	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/native/check
+
+$(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"]))' > $(VENV)/bench.txt
+	$(PIP) -r $(VENV)/bench.txt
+	touch $@
+
+# Run this on an idle machine. BENCH_FLAGS=--quick tries the benchmarks out, and then the tables stay as they are.
+bench: $(VENV)/.installed $(VENV)/.bench-tools
+	set -e; for bench in $(wildcard benchmarks/bench_*.py); do $(VENV)/bin/python $$bench $(BENCH_FLAGS); done
+	$(VENV)/bin/python benchmarks/render.py
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
 # benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.

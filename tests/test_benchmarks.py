@@ -1,4 +1,4 @@
-"""The benchmarks' harness: what was measured judges the targets, the best probe sets the floor, the page is rendered."""
+"""The harness of the benchmarks: targets are judged, the best probe sets the floor, the page is rendered."""
 
 import argparse
 import json
@@ -100,13 +100,12 @@ def test_threads_and_instruction_set_come_back(harness, monkeypatch):
     assert ops.core_info()["isa"] == ops.core_info()["available_isas"][0]
 
 
-@pytest.mark.parametrize("name", ["mean_direction", "cosine_to"])
-def test_a_benchmark_runs(name, tmp_path):
-    command = [sys.executable, str(BENCHMARKS / f"bench_{name}.py"), "--quick", "--out", str(tmp_path)]
+def test_a_benchmark_runs(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "bench_mean_direction.py"), "--quick", "--out", str(tmp_path)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}  # it imports harness
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / f"{name}.json").read_text())
+    found = json.loads((tmp_path / "mean_direction.json").read_text())
     assert found["quick"]
     assert any(target["reached"] is not None for target in found["targets"])
 

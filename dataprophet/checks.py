@@ -127,8 +127,8 @@ def first_centroids(rows: Operand, k: int, init: Any, max_iter: int, tol: float)
     return finite_values(first)
 
 
-def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[Any], npt.NDArray[Any]]:
-    """Rows, their values as NumPy, and their labels, fit for a silhouette."""
+def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[np.int32]]:
+    """Rows fit for a silhouette, and their clusters, numbered from 0 without gaps."""
     rows = operand(x, "x", 2)
     given = operand(labels, "labels", 1, integers=True).numpy()
     if metric not in _METRICS:
@@ -141,11 +141,11 @@ def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[A
             where="labels",
             fix="give one for each row",
         )
-    count = len(np.unique(given))
-    if not 2 <= count <= len(given) - 1:
+    values, clusters = np.unique(given, return_inverse=True)
+    if not 2 <= len(values) <= len(given) - 1:
         raise DataProphetError(
-            f"expected 2 to n - 1 different labels, got {count} over {len(given)} rows",
+            f"expected 2 to n - 1 different labels, got {len(values)} over {len(given)} rows",
             where="labels",
             fix="cluster into fewer, at least 2, clusters",
         )
-    return rows, finite_values(rows), given
+    return rows, clusters.astype(np.int32)

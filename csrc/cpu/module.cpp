@@ -39,4 +39,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         "For benchmarks: multiply-adds on registers; returns the number of operations done");
   m.def("read", &bind::read, py::arg("x"), py::arg("threads") = 1, py::arg("isa") = "",
         "For benchmarks: reads the array and does nothing else");
+  m.def("nearest", &bind::nearest, py::arg("x"), py::arg("y"), py::arg("cosine"), py::arg("index"),
+        py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("silhouettes", &bind::silhouettes, py::arg("x"), py::arg("labels"), py::arg("k"), py::arg("metric"),
+        py::arg("rows"), py::arg("scores"), py::arg("means"), py::arg("threads") = 1, py::arg("isa") = "");
 }

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dataprophet import checks, reference
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import operand
+from dataprophet.intake import Operand, operand
+from dataprophet.ops import backend
 from dataprophet.reference import KMeans, Silhouette
+from dataprophet.threads import thread_count
 
 
 def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 100, tol: float = 1e-4) -> KMeans:
@@ -52,8 +55,8 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
     Raises:
         DataProphetError: another number of labels, an unknown metric, or, for "cosine", a row without a direction.
     """
-    rows, points, clusters = checks.clustering(x, labels, metric)
-    return rows.give_back(reference.silhouette_samples(points, clusters, metric=metric))
+    rows, clusters = checks.clustering(x, labels, metric)
+    return rows.give_back(scores_of(rows, clusters, metric).astype(np.float32))
 
 
 def silhouette_score(
@@ -74,10 +77,25 @@ def silhouette_score(
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
-    _, points, clusters = checks.clustering(x, labels, metric)
+    rows, clusters = checks.clustering(x, labels, metric)
     if sample_size is not None and sample_size < 2:
         raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
+    if sample_size is None or sample_size >= rows.shape[0]:
+        return Silhouette(float(scores_of(rows, clusters, metric).mean()), 0.0)
+    points = checks.finite_values(rows)
     return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
+
+
+def scores_of(rows: Operand, clusters: npt.NDArray[np.int32], metric: str) -> npt.NDArray[np.float64]:
+    """Silhouettes (n,) float64 of checked rows and their clusters, numbered from 0 without gaps."""
+    if rows.on_cuda or rows.dtype == "float64":
+        return np.asarray(reference.silhouette_samples(checks.finite_values(rows), clusters, metric=metric), np.float64)
+    scores = np.empty(rows.shape[0])
+    bad = backend.core().silhouettes(
+        rows.rows(), clusters, int(clusters.max()) + 1, metric, None, scores, None, thread_count()
+    )
+    checks.no_bad_rows(rows, bad)
+    return scores
 
 
 def cluster_entropy(labels: Any, k: int) -> float:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from clusters import blobs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -11,13 +12,6 @@ from dataprophet.errors import DataProphetError
 
 ISAS = _core.available_isas()
 SHAPES = [(1, 1, 1), (4, 3, 4), (50, 1, 4), (63, 17, 2), (300, 7, 6), (1000, 33, 11), (500, 768, 17), (70, 4097, 3)]
-
-
-def blobs(n, d, k, seed=0, spread=1.0):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((k, d))[rng.integers(0, k, n)] * spread + rng.standard_normal((n, d))).astype(
-        np.float32
-    )
 
 
 def core_kmeans(x, k, *, seed=0, init=None, max_iter=100, tol=1e-4, threads=1, isa=""):

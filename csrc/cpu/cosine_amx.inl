@@ -3,15 +3,10 @@
 // Cosine of bfloat16 rows to a few directions on AMX tiles. A direction is the sum of three bfloat16 parts, which hold
 // its 24 bits exactly, and products of bfloat16 are exact in fp32. Include inside an anonymous namespace.
 #include "cpu/cosine_rows.inl"
+#include "cpu/tile.inl"
 
 constexpr std::int64_t kTileRows = 16, kTileColumns = 32;  // of bfloat16, in a tile of 16 lines of 64 bytes
 constexpr std::int64_t kBlock = 2 * kTileRows;             // rows that share a tile of directions
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t bytes[16] = {};
-  std::uint8_t rows[16] = {};
-};
 
 inline float squared_norm_bf16(const BFloat* row, std::int64_t d, const BFloat* fetch, std::int64_t fetched) {
   __m512 s0 = _mm512_setzero_ps(), s1 = s0;
@@ -79,12 +74,7 @@ void cosine_rows_amx(const Rows& rows, std::int64_t begin, std::int64_t end, con
   const auto* x = static_cast<const BFloat*>(rows.data);
   const std::int64_t d = rows.d, targets = directions.count, steps = d / kTileColumns, rest = d % kTileColumns;
   const std::int64_t all_steps = (d + kTileColumns - 1) / kTileColumns;
-  TileConfig config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.bytes[tile] = 64;
-    config.rows[tile] = kTileRows;
-  }
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kConfiguration);
   std::int64_t r = begin;
   for (; r + kBlock <= end; r += kBlock) {
     const BFloat* block = x + r * rows.stride;

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/aligned.hpp"
+#include "cpu/buffer.hpp"
 #include "cpu/mean_direction.hpp"
 #include "cpu/parallel.hpp"
 

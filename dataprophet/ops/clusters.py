@@ -35,10 +35,18 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
         DataProphetError: k is not in [1, n], x or init is not finite, or init has another shape.
     """
     rows = operand(x, "x", 2)
-    points = checks.finite_values(rows)
     start = checks.first_centroids(rows, k, init, max_iter, tol)
-    result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
-    return result._replace(centroids=rows.give_back(result.centroids), labels=rows.give_back(result.labels))
+    if rows.on_cuda or rows.dtype == "float64":
+        points = checks.finite_values(rows)
+        result = reference.kmeans(points, k, seed=seed, init=start, max_iter=max_iter, tol=tol)
+        return result._replace(centroids=rows.give_back(result.centroids), labels=rows.give_back(result.labels))
+    centroids, labels = np.empty((k, rows.shape[1]), np.float32), np.empty(rows.shape[0], np.int64)
+    first = None if start is None else np.ascontiguousarray(start, np.float64)
+    inertia, n_iter, bad = backend.core().kmeans(
+        rows.rows(), first, reference.kmeans_draws(k, seed), centroids, labels, max_iter, tol, thread_count()
+    )
+    checks.no_bad_rows(rows, bad)
+    return KMeans(rows.give_back(centroids), rows.give_back(labels), inertia, n_iter)
 
 
 def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any:

@@ -8,6 +8,7 @@ from dataprophet.reference.clusters import (
     KMeans,
     cluster_entropy,
     kmeans,
+    kmeans_draws,
 )
 from dataprophet.reference.directions import bad_rows_error, cosine_to, expected_cosine, mean_direction, nearest
 from dataprophet.reference.diversity import Diversity, diversity
@@ -26,6 +27,7 @@ __all__ = [
     "estimated_mean",
     "expected_cosine",
     "kmeans",
+    "kmeans_draws",
     "linear_logprobs",
     "mean_direction",
     "nearest",

@@ -30,6 +30,11 @@ class KMeans(NamedTuple):
     n_iter: int
 
 
+def kmeans_draws(k: int, seed: int) -> Array:
+    """The uniforms in [0, 1) that greedy k-means++ takes: one for the first centre, four for each other."""
+    return np.random.default_rng(seed).random(1 + _CANDIDATES * (k - 1))
+
+
 def kmeans(
     x: npt.NDArray[Any],
     k: int,
@@ -49,8 +54,8 @@ def kmeans(
     centre = points.mean(axis=0)
     points -= centre  # distances from norms and products lose fewer digits around the mean
     norms = np.einsum("ij,ij->i", points, points)
-    threshold = tol * float(norms.sum()) / points.size
-    centroids = _plus_plus(points, norms, k, seed) if init is None else np.array(init, np.float64) - centre
+    threshold = tol * float(norms.sum()) / max(points.size, 1)
+    centroids = _plus_plus(points, k, kmeans_draws(k, seed)) if init is None else np.array(init, np.float64) - centre
 
     labels, distances = _assign(points, norms, centroids)
     labels = _fill_empty(labels, distances, k)
@@ -82,24 +87,33 @@ def _distances(points: Array, norms: Array, centroids: Array) -> Array:
     return np.maximum(result, 0.0, out=result)
 
 
-def _plus_plus(points: Array, norms: Array, k: int, seed: int) -> Array:
+def _plus_plus(points: Array, k: int, draws: Array) -> Array:
     """Greedy k-means++: of four candidates drawn by squared distance, the one that lowers the inertia most."""
-    rng = np.random.default_rng(seed)
-    chosen = [int(rng.integers(len(points)))]
-    closest = _distances(points, norms, points[chosen])[:, 0]
+    n = len(points)
+    chosen = [min(int(draws[0] * n), n - 1)]
+    closest = _squared_differences(points, points[chosen[0]])
     while len(chosen) < k:
-        closest[chosen] = 0.0
         cumulative = np.cumsum(closest)
         if cumulative[-1] > 0.0:
-            draws = rng.random(_CANDIDATES) * cumulative[-1]
-            candidates = np.minimum(np.searchsorted(cumulative, draws, side="right"), len(points) - 1)
+            first = 1 + _CANDIDATES * (len(chosen) - 1)
+            targets = draws[first : first + _CANDIDATES] * cumulative[-1]
+            candidates = np.minimum(np.searchsorted(cumulative, targets, side="right"), n - 1)
         else:  # fewer distinct rows than clusters
-            candidates = np.setdiff1d(np.arange(len(points)), chosen)[:1]
-        reduced = np.minimum(closest[:, None], _distances(points, norms, points[candidates]))
-        best = int(reduced.sum(axis=0).argmin())
+            candidates = np.setdiff1d(np.arange(n), chosen)[:1]
+        reduced = np.stack([np.minimum(closest, _squared_differences(points, points[row])) for row in candidates])
+        best = int(reduced.sum(axis=1).argmin())
         chosen.append(int(candidates[best]))
-        closest = reduced[:, best]
+        closest = reduced[best]
     return points[chosen]
+
+
+def _squared_differences(points: Array, centre: Array) -> Array:
+    """Squared distances to one row: exactly 0 for its like."""
+    result = np.empty(len(points))
+    for start in range(0, len(points), ROWS):
+        difference = points[start : start + ROWS] - centre
+        result[start : start + ROWS] = np.einsum("ij,ij->i", difference, difference)
+    return result
 
 
 def _assign(points: Array, norms: Array, centroids: Array) -> tuple[Labels, Array]:

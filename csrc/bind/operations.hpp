@@ -26,4 +26,8 @@ pybind11::tuple kmeans(pybind11::handle x, const pybind11::object& init, pybind1
                        pybind11::handle centroids, pybind11::handle labels, std::int64_t max_iter, double tol,
                        int threads, const std::string& isa);
 
+// What the machine can do at most, for benchmarks: see cpu/peak.hpp.
+double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
+std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);
+
 }  // namespace dataprophet::bind

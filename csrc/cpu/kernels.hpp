@@ -32,6 +32,9 @@ using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t e
 
 constexpr int kPanel = 16;
 
+// For benchmarks: see peak.hpp.
+using Spin = double (*)(std::int64_t rounds);
+using ReadThrough = std::uint32_t (*)(const void* data, std::int64_t bytes);
 // Packs rows * scale - centre (one scale for each row, one centre for all) into panels for Tiles::multiply.
 using PackRows = void (*)(const void* const* rows, std::int64_t count, const float* scale, const float* centre,
                           std::int64_t d, void* panels);
@@ -165,6 +168,9 @@ struct Kernels {
   const char* name;
   SumDirections sum_directions[kRowElements];  // by Element
   CosineRows cosine_rows[kRowElements];
+  Spin spin_float;
+  Spin spin_bfloat;
+  ReadThrough read_through;
   Tiles tiles[kRowElements];          // the fastest
   Tiles shallow_tiles[kRowElements];  // of floats: for few columns, where products cost little
   Tiles screen_tiles[kRowElements];   // rough: for a first look

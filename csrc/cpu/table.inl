@@ -5,6 +5,7 @@
 #include "cpu/cosine_rows.inl"
 #include "cpu/distance_tile.inl"
 #include "cpu/lloyd_rows.inl"
+#include "cpu/peak.inl"
 #include "cpu/row_sums.inl"
 #include "cpu/screen_tile.inl"
 #include "cpu/seed_rows.inl"
@@ -42,6 +43,9 @@ constexpr Kernels table(const char* name) {
       name,
       {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
       {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
+      spin_float,
+      spin_bfloat,
+      read_through,
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},
       {tiles<ScreenTiles<float>>(), tiles<ScreenTiles<Half>>(), tiles<ScreenTiles<BFloat>>()},

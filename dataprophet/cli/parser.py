@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo, _doctor, _validate, _profile, _matrix, _rank, _evaluate, _mix):
+    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix):
         add(commands)
     return parser
 
@@ -80,6 +80,20 @@ def _doctor(commands: Any) -> None:
         "tell what is installed (core, CUDA, Triton, torch, transformers, images) and how to get what is not",
         "dataprophet doctor",
     )
+
+
+def _bench(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "bench",
+        "bench",
+        "time the operations on arrays on this machine, beside NumPy, and torch and scikit-learn where installed",
+        "dataprophet bench --rows 50000 --columns 1536",
+    )
+    parser.add_argument("--rows", type=_count, default=10_000, metavar="N", help="rows of the array")
+    parser.add_argument("--columns", type=_count, default=768, metavar="D", help="columns of the array")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="R", help="how often each is timed")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the array")
 
 
 def _validate(commands: Any) -> None:

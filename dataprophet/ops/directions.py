@@ -68,7 +68,7 @@ def cosine_to(x: Any, directions: Any) -> Any:
     if rows.on_cuda:
         return rows.give_back_tensor(backend.torch_ops().cosine_to(rows.values, others.values))
     with np.errstate(over="ignore"):
-        given = np.ascontiguousarray(others.numpy(), np.float32)
+        given = np.require(others.numpy(), np.float32, ["C", "A"])  # the core reads aligned floats
     checks.finite_directions(given)
     if rows.dtype == "float64":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
@@ -102,7 +102,9 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
         values, places = reference.nearest(rows.numpy(), others.numpy())
     else:
         same = rows.dtype == others.dtype
-        left, right = (each.rows() if same else each.numpy().astype(np.float32) for each in (rows, others))
+        left, right = (
+            each.rows() if same else np.ascontiguousarray(each.numpy(), np.float32) for each in (rows, others)
+        )
         bad = backend.core().nearest(left, right, values, places, thread_count())
         checks.no_bad_rows(rows, bad[0])
         checks.no_bad_rows(others, bad[1])

@@ -207,7 +207,11 @@ def test_rows_of_very_different_scales(name):
     x[8] *= np.float32(1e-20)
     found = answer_or_error(name, x)
     if found is not None:
-        agree(found, FIRST[name](reference, plain(x)))
+        expected = FIRST[name](reference, plain(x))
+        if name.startswith("kmeans"):  # at the scale of the far row all others are one point
+            assert found[2] <= 1e-14 * (plain(x) ** 2).sum()
+        else:
+            agree(found, expected)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -3,8 +3,8 @@
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
 #include "cpu/cosine_rows.inl"
-#include "cpu/peak.inl"
 #include "cpu/distance_tile.inl"
+#include "cpu/peak.inl"
 #include "cpu/row_sums.inl"
 #include "cpu/screen_tile.inl"
 #include "cpu/sum_directions.inl"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dataprophet.cli import build_parser, main
+from dataprophet.profiles import Profile
 from dataprophet.published import path as published_path
 
 torch = pytest.importorskip("torch")
@@ -207,6 +208,13 @@ def test_precomputed_features_need_no_model(tmp_path: Path, run: Run) -> None:
     status, out, _ = run("matrix", "--source", profiles[0], "--target", profiles[1], "--out", tmp_path / "m.csv")
     assert status == 0
     assert "source\\target" in out
+    words = ["profile", tmp_path / "s.npz", "--features", "--model", "clip-l", "--out", tmp_path / "all.profile"]
+    assert run(*words, "--sketch-size", "all")[0] == 0
+    assert Profile.load(tmp_path / "all.profile").settings["sketch_size"] == "all"
+    assert (
+        run("matrix", "--source", profiles[0], "--target", tmp_path / "all.profile", "--out", tmp_path / "n.csv")[0]
+        == 1
+    )
 
 
 def test_evaluate_gives_the_published_agreement(run: Run) -> None:

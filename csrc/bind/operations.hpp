@@ -21,6 +21,11 @@ pybind11::tuple silhouettes(pybind11::handle x, pybind11::handle labels, std::in
                             pybind11::object rows, pybind11::handle scores, pybind11::object means, int threads,
                             const std::string& isa);
 
+// Returns (inertia, iterations, (zero rows, non-finite rows, first of either)). init is None for greedy k-means++.
+pybind11::tuple kmeans(pybind11::handle x, const pybind11::object& init, pybind11::handle draws,
+                       pybind11::handle centroids, pybind11::handle labels, std::int64_t max_iter, double tol,
+                       int threads, const std::string& isa);
+
 // What the machine can do at most, for benchmarks: see cpu/peak.hpp.
 double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
 std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);

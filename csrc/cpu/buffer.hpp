@@ -1,4 +1,4 @@
-// Scratch memory.
+// Scratch memory at the start of a cache line: vector loads from it never straddle two.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,26 @@
 
 namespace dataprophet::cpu {
 
-// Memory aligned to lines of the cache, which grows and is never filled. A copy is empty, so that each thread that
+struct FreeAligned {
+  void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
+};
+
+inline void* allocate_aligned(std::int64_t bytes) {
+  return ::operator new(static_cast<std::size_t>(bytes > 0 ? bytes : 1), std::align_val_t{64});
+}
+
+template <class T>
+using Aligned = std::unique_ptr<T[], FreeAligned>;
+
+// `count` zeros.
+template <class T>
+Aligned<T> zeros(std::int64_t count) {
+  Aligned<T> memory(static_cast<T*>(allocate_aligned(count * static_cast<std::int64_t>(sizeof(T)))));
+  for (std::int64_t i = 0; i < count; ++i) memory[static_cast<std::size_t>(i)] = T{};
+  return memory;
+}
+
+// Memory that grows and is never filled. A copy is empty, so that each thread that
 // copies one gets its own.
 class Buffer {
  public:
@@ -15,7 +34,7 @@ class Buffer {
   Buffer(const Buffer&) {}
   void* reserve(std::int64_t bytes) {
     if (bytes > size_) {
-      data_.reset(::operator new(static_cast<std::size_t>(bytes), std::align_val_t{64}));
+      data_.reset(allocate_aligned(bytes));
       size_ = bytes;
     }
     return data_.get();
@@ -23,10 +42,7 @@ class Buffer {
   void* get() const { return data_.get(); }
 
  private:
-  struct Free {
-    void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
-  };
-  std::unique_ptr<void, Free> data_;
+  std::unique_ptr<void, FreeAligned> data_;
   std::int64_t size_ = 0;
 };
 

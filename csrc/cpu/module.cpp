@@ -43,4 +43,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("threads") = 1, py::arg("isa") = "");
   m.def("silhouettes", &bind::silhouettes, py::arg("x"), py::arg("labels"), py::arg("k"), py::arg("metric"),
         py::arg("rows"), py::arg("scores"), py::arg("means"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("kmeans", &bind::kmeans, py::arg("x"), py::arg("init"), py::arg("draws"), py::arg("centroids"),
+        py::arg("labels"), py::arg("max_iter"), py::arg("tol"), py::arg("threads") = 1, py::arg("isa") = "");
 }

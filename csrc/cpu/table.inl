@@ -4,9 +4,11 @@
 // namespace.
 #include "cpu/cosine_rows.inl"
 #include "cpu/distance_tile.inl"
+#include "cpu/lloyd_rows.inl"
 #include "cpu/peak.inl"
 #include "cpu/row_sums.inl"
 #include "cpu/screen_tile.inl"
+#include "cpu/seed_rows.inl"
 #include "cpu/sum_directions.inl"
 #include "cpu/tile.inl"
 
@@ -55,5 +57,10 @@ constexpr Kernels table(const char* name) {
       {add_rows<float>, add_rows<Half>, add_rows<BFloat>},
       {squared_distances<float>, squared_distances<Half>, squared_distances<BFloat>},
       {squared_distance<float>, squared_distance<Half>, squared_distance<BFloat>},
+      {sum_rows<float>, sum_rows<Half>, sum_rows<BFloat>},
+      {read_row<float>, read_row<Half>, read_row<BFloat>},
+      {seed_rows<float>, seed_rows<Half>, seed_rows<BFloat>},
+      {lloyd_rows<float>, lloyd_rows<Half>, lloyd_rows<BFloat>},
+      {spread_rows<float>, spread_rows<Half>, spread_rows<BFloat>},
   };
 }

@@ -123,7 +123,13 @@ def _profile(commands: Any) -> None:
     parser.add_argument("--features", action="store_true", help="DATASET is a file of precomputed features")
     parser.add_argument("--seal", action="store_true", help="keep a few megabytes only: the profile no longer merges")
     parser.add_argument("--clusters", type=_count, default=10, metavar="K", help="clusters of the diversity")
-    parser.add_argument("--sketch-size", type=_count, default=20_000, metavar="N", help="samples for the diversity")
+    parser.add_argument(
+        "--sketch-size",
+        type=_count_or_all,
+        default=20_000,
+        metavar="N",
+        help="samples for the diversity, or 'all': exact, and 2 bytes kept for each number of each sample's vector",
+    )
     parser.add_argument(
         "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
     )
@@ -277,6 +283,13 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "count"
+
+
+def _count_or_all(text: str) -> int | None:
+    return None if text == "all" else _count(text)
+
+
+_count_or_all.__name__ = "count or 'all'"
 
 
 def _names(text: str) -> list[str]:

@@ -102,7 +102,9 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
         values, places = reference.nearest(rows.numpy(), others.numpy())
     else:
         same = rows.dtype == others.dtype
-        left, right = (each.rows() if same else each.numpy().astype(np.float32) for each in (rows, others))
+        left, right = (
+            each.rows() if same else np.ascontiguousarray(each.numpy(), np.float32) for each in (rows, others)
+        )
         bad = backend.core().nearest(left, right, values, places, thread_count())
         checks.no_bad_rows(rows, bad[0])
         checks.no_bad_rows(others, bad[1])

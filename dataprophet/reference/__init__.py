@@ -6,28 +6,34 @@ are the same bits for any number of BLAS threads.
 
 from dataprophet.reference.clusters import (
     KMeans,
-    Silhouette,
     cluster_entropy,
     kmeans,
-    silhouette_samples,
-    silhouette_score,
+    kmeans_draws,
 )
 from dataprophet.reference.directions import bad_rows_error, cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.reference.diversity import Diversity, diversity
+from dataprophet.reference.estimate import estimated_mean
+from dataprophet.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
 from dataprophet.reference.tokens import linear_logprobs, segment_means, token_logprobs
 
 __all__ = [
+    "Diversity",
     "KMeans",
     "Silhouette",
     "bad_rows_error",
     "cluster_entropy",
     "cosine_to",
+    "diversity",
+    "estimated_mean",
     "expected_cosine",
     "kmeans",
+    "kmeans_draws",
     "linear_logprobs",
     "mean_direction",
     "nearest",
     "segment_means",
     "silhouette_samples",
     "silhouette_score",
+    "silhouettes",
     "token_logprobs",
 ]

@@ -1,0 +1,64 @@
+#pragma once
+
+// Dot products of four rows with a few vectors, along the columns: no padding of the vectors' number to that of the
+// lanes. Include inside an anonymous namespace.
+#include "cpu/vector.inl"
+
+typedef float Four __attribute__((vector_size(16)));
+typedef std::int32_t FourInts __attribute__((vector_size(16)));
+
+constexpr int kRowsAtOnce = 4;
+// Vectors at once: with four rows, enough chains of additions to hide their latency, and they fit in the registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kMostAtOnce = 5;
+#else
+constexpr int kMostAtOnce = 2;
+#endif
+
+// The sums of the lanes of four vectors, each in the same order as the others.
+inline Four sums(Vector a, Vector b, Vector c, Vector d) {
+#if defined(__AVX512F__)
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+  const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+  const __m256 all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+#else
+  return Four{sum(a), sum(b), sum(c), sum(d)};
+#endif
+}
+
+// A vector of the first `count` elements, then zeros.
+template <class T>
+inline Vector load_part(const T* p, std::int64_t count) {
+  float part[kLanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) part[i] = load1(p + i);
+  return load(part);
+}
+
+// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. So many
+// of the rows that come next are fetched meanwhile, `size` bytes for each column.
+template <int count, int fetched>
+inline void dots(const float* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth, Four* out,
+                 const char* const* next, std::int64_t size) {
+  Vector total[kRowsAtOnce][count] = {};
+  for (std::int64_t j = 0; j < depth; j += kLanes) {
+    for (int i = 0; i < fetched; ++i) __builtin_prefetch(next[i] + j * size, 0, 2);
+    Vector row[kRowsAtOnce];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRowsAtOnce; ++i) row[i] = load(x[i] + j);
+#pragma GCC unroll 5
+    for (int q = 0; q < count; ++q) {
+      const Vector b = load(vectors + q * pitch + j);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRowsAtOnce; ++i) total[i][q] = row[i] * b + total[i][q];
+    }
+  }
+#pragma GCC unroll 5
+  for (int q = 0; q < count; ++q) out[q] = sums(total[0][q], total[1][q], total[2][q], total[3][q]);
+}

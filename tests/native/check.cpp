@@ -124,6 +124,7 @@ int main(int count, char** arguments) {
       for (const auto& shape : shapes) {
         const check::Drawn x = check::draw(element, shape[0], shape[1], 1);
         check::check_directions(kernels, x, &report);
+        check::check_kmeans(kernels, x, &report);
         check::check_silhouettes(kernels, x, &report);
         check::check_nearest(kernels, x, &report);
       }

@@ -207,11 +207,16 @@ def agree_at(scale, name, x, found, expected):
 @pytest.mark.parametrize("name", FIRST)
 def test_rows_of_very_different_scales(name):
     x = rows()
+    x[7] *= np.float32(100)
+    x[8] *= np.float32(0.01)
+    agree_at(100, name, x, FIRST[name](ops, x), FIRST[name](reference, plain(x)))
     x[7] *= np.float32(1e20)
     x[8] *= np.float32(1e-20)
     found = answer_or_error(name, x)
-    if found is not None:
-        agree_at(1e20, name, x, found, FIRST[name](reference, plain(x)))
+    if name.startswith("silhouette"):  # beside such a row the others are one point even in float64
+        assert all((np.abs(part) <= 1).all() for part in found)
+    else:
+        agree_at(1e22, name, x, found, FIRST[name](reference, plain(x)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -50,7 +50,8 @@ struct Tiles {
   void (*begin)();  // before and after the products of a thread
   void (*end)();
 
-  std::int64_t row_bytes(std::int64_t d) const { return (d + step - 1) / step * step * element_bytes; }
+  // Never 0, even where there are no columns: how many rows fit is found by dividing by it.
+  std::int64_t row_bytes(std::int64_t d) const { return ((d > 0 ? d : 1) + step - 1) / step * step * element_bytes; }
 };
 
 // Distances of a tile, sqrt(max(0, left_norm + right_norm - 2 dot)), summed along rows and columns.

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-import scipy.signal
 
 from dataprophet import ops, reference
 from dataprophet.errors import DataProphetError
@@ -31,6 +30,7 @@ FIRST = {
     "kmeans from init": lambda at, x: at.kmeans(x, K, init=np.asarray(plain(x)[:K]), max_iter=5)[:3],
     **{f"silhouette_samples {m}": lambda at, x, m=m: [at.silhouette_samples(x, LABELS, metric=m)] for m in METRICS},
     **{f"silhouette_score {m}": lambda at, x, m=m: [*at.silhouette_score(x, LABELS, metric=m)] for m in METRICS},
+    "diversity": lambda at, x: at.diversity(x, K, seed=5)[:4],
     "silhouette_score sampled": lambda at, x: [*at.silhouette_score(x, LABELS, sample_size=40, seed=2)],
 }
 # The odd array as the second argument, of 11 rows.
@@ -359,46 +359,3 @@ def test_results_are_writable_and_inputs_untouched():
                 assert part.flags.c_contiguous
                 assert not np.shares_memory(part, x)
     np.testing.assert_array_equal(x, before)
-
-
-class Windows:
-    """More than 2^31 elements in 8 MB: each row is the one before it moved on by an element. Truth by convolution."""
-
-    n, d = (1 << 21) + 3, 1025
-
-    def __init__(self):
-        self.values = (np.random.default_rng(3).standard_normal(self.n + self.d - 1) + 0.1).astype(np.float32)
-        self.rows = np.lib.stride_tricks.sliding_window_view(self.values, self.d)
-        assert self.rows.size > 1 << 31
-        self.wide = self.values.astype(np.float64)
-        squares = np.cumsum(np.append(0.0, self.wide**2))
-        self.squares = squares[self.d :] - squares[: -self.d]  # of each row
-
-    def dots(self, vector):
-        """(n,) dot products of the rows with a vector."""
-        return scipy.signal.fftconvolve(self.wide, np.asarray(vector, np.float64)[::-1], mode="valid")
-
-
-@pytest.fixture(scope="module")
-def windows():
-    return Windows()
-
-
-def test_directions_of_more_than_two_to_the_31_elements(windows):
-    norms = np.sqrt(windows.squares)
-    expected = scipy.signal.fftconvolve(windows.wide, 1 / norms[::-1], mode="valid") / windows.n
-    found = ops.mean_direction(windows.rows)
-    assert np.linalg.norm(found - expected) <= 2e-7 * np.linalg.norm(expected)
-    last = windows.rows[-1:] / norms[-1].astype(np.float32)
-    np.testing.assert_allclose(ops.cosine_to(windows.rows, last)[:, 0], windows.dots(last[0]) / norms, atol=1e-6)
-
-
-def test_kmeans_of_more_than_two_to_the_31_elements(windows):
-    found = ops.kmeans(windows.rows, 2, init=windows.rows[[0, -1]], max_iter=1)
-    distances = np.stack(
-        [windows.squares - 2 * windows.dots(c) + (c.astype(float) ** 2).sum() for c in found.centroids]
-    )
-    gap = distances[1] - distances[0]
-    clear = np.abs(gap) > 1e-3
-    np.testing.assert_array_equal(found.labels[clear], (gap < 0)[clear])
-    assert found.inertia == pytest.approx(distances.min(axis=0).sum(), rel=1e-6)

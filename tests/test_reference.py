@@ -70,6 +70,20 @@ def test_silhouettes_by_their_definition(x, metric):
     np.testing.assert_allclose(reference.silhouette_samples(x, labels, metric=metric), expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("exponent", [-1000, -400, 400, 1000])
+def test_silhouettes_of_huge_and_tiny_rows(x, exponent):
+    labels = np.arange(len(x)) % 5
+    scaled = np.ldexp(x, exponent)
+    for metric in ("euclidean", "sqeuclidean"):
+        expected, means = reference.silhouettes(x, labels, metric)
+        found, scaled_means = reference.silhouettes(scaled, labels, metric)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        if metric == "euclidean":
+            np.testing.assert_allclose(np.ldexp(scaled_means, -exponent), means, rtol=1e-9)
+    expected = reference.silhouette_score(x, labels, sample_size=60)
+    assert reference.silhouette_score(scaled, labels, sample_size=60) == pytest.approx(expected, abs=1e-9)
+
+
 def test_silhouettes_span_several_tiles():
     metrics = pytest.importorskip("sklearn.metrics")
     x = np.random.default_rng(0).standard_normal((2500, 3))

@@ -50,8 +50,9 @@ struct Tiles {
   void (*begin)();  // before and after the products of a thread
   void (*end)();
 
-  // Never 0, even where there are no columns: how many rows fit is found by dividing by it.
-  std::int64_t row_bytes(std::int64_t d) const { return ((d > 0 ? d : 1) + step - 1) / step * step * element_bytes; }
+  std::int64_t row_bytes(std::int64_t d) const {  // at least one step, so that rows of no columns take room too
+    return (d + step - (d > 0)) / step * step * element_bytes;
+  }
 };
 
 // Distances of a tile, sqrt(max(0, left_norm + right_norm - 2 dot)), summed along rows and columns.

@@ -55,6 +55,16 @@ void add_rows(const void* const* rows, std::int64_t count, const float* scale, s
   }
 }
 
+// A squared distance whose terms fp32 may have lost.
+inline double tiny_distance(const float* row, const float* high, const float* low, std::int64_t d) {
+  double total = 0.0;
+  for (std::int64_t j = 0; j < d; ++j) {
+    const double difference = static_cast<double>(row[j] - high[j] - low[j]);
+    total += difference * difference;
+  }
+  return total;
+}
+
 // Differences are squared, not norms subtracted: nothing cancels, however close the rows are to a centre or far from 0.
 template <class T>
 void squared_distances(const void* const* rows, std::int64_t count, const float* scale, const Centres& centres,
@@ -81,7 +91,7 @@ void squared_distances(const void* const* rows, std::int64_t count, const float*
         const float a = buffer[j] - high[j] - low[j];
         total += a * a;
       }
-      out[r * centres.count + c] = static_cast<double>(total);
+      out[r * centres.count + c] = total > 1e-30f ? static_cast<double>(total) : tiny_distance(buffer, high, low, d);
     }
   }
 }

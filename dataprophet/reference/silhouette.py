@@ -72,10 +72,11 @@ def silhouettes(
     ``clusters`` (n,) numbers clusters that are not empty. A row that is alone in its cluster has a = 0 and scores 0.
     """
     counts = np.bincount(clusters)
+    exponent = 0
     if metric == "cosine":
         points = np.concatenate([normalized(x[part]) for part in chunks_of(x, "x")])
     else:
-        points = np.array(x, np.float64)
+        points, exponent = _scaled(x)
         points -= points.mean(axis=0)
     picked = np.arange(len(points)) if rows is None else rows
     if metric == "euclidean":
@@ -91,7 +92,18 @@ def silhouettes(
     outside = means.min(axis=1)
     largest = np.maximum(inside, outside)
     scores = np.divide(outside - inside, largest, out=np.zeros_like(largest), where=largest > 0.0)
+    with np.errstate(over="ignore"):  # squares of huge distances are infinite
+        inside, outside = (np.ldexp(means, exponent * (2 - (metric == "euclidean"))) for means in (inside, outside))
     return np.where(counts[own] > 1, scores, 0.0), (inside, outside)
+
+
+def _scaled(x: npt.NDArray[Any]) -> tuple[Array, int]:
+    """The rows in float64 over 2**exponent, which is not 0 where squares would overflow or vanish."""
+    points = np.array(x, np.float64)
+    exponent = int(np.frexp(np.abs(points).max(initial=0.0))[1])
+    if abs(exponent) < 300:
+        return points, 0
+    return np.ldexp(points, -exponent), exponent
 
 
 def _collapsed_sums(points: Array, cluster: Clusters, counts: Integers, picked: Integers, metric: str) -> Array:

@@ -3,7 +3,9 @@
 #   make test    install with every extra and run the tests
 #   make lint    ruff, mypy and clang-format, changing nothing
 #   make format  apply ruff and clang-format
-#   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
+#   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
+#   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -16,10 +18,10 @@ CUDA ?= ON
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
-CPP = $(shell find csrc tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
+CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
 
-.PHONY: demo test lint format sanitize gpu clean
+.PHONY: demo test lint format sanitize tsan bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -58,7 +60,23 @@ $(VENV)/.tools: $(VENV)/.build-tools pyproject.toml
 # Python itself is not instrumented, so the sanitizer's library comes first; leaks of the interpreter are not ours to report.
 sanitize: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) --no-build-isolation --no-deps --upgrade --target $(CURDIR)/build/sanitize -C cmake.define.DATAPROPHET_SANITIZE=address,undefined -C cmake.define.DATAPROPHET_CUDA=OFF -C build-dir=build/sanitize-cmake .
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest tests/test_ops_*.py
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys tests/test_ops_*.py
+	$(MAKE) tsan
+
+tsan: $(VENV)/.build-tools
+	$(VENV)/bin/cmake -S . -B build/tsan -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_BUILD_TYPE=Release -DDATAPROPHET_CHECK=ON -DDATAPROPHET_SANITIZE=thread
+	$(VENV)/bin/cmake --build build/tsan
+	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/native/check
+
+$(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"]))' > $(VENV)/bench.txt
+	$(PIP) -r $(VENV)/bench.txt
+	touch $@
+
+# Run this on an idle machine. BENCH_FLAGS=--quick tries the benchmarks out, and then the tables stay as they are.
+bench: $(VENV)/.installed $(VENV)/.bench-tools
+	set -e; for bench in $(wildcard benchmarks/bench_*.py); do $(VENV)/bin/python $$bench $(BENCH_FLAGS); done
+	$(VENV)/bin/python benchmarks/render.py
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
 # benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.

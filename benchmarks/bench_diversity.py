@@ -1,9 +1,9 @@
-"""k-means and the exact Euclidean silhouette: ours, today the NumPy reference, and scikit-learn."""
-
-import warnings
+"""Diversity of a sketch, k-means and silhouette and entropy in one: ours, scikit-learn and torch."""
 
 import numpy as np
-from harness import Bench, Way, optional, options, thread_counts, threads
+from bench_silhouette import product, torch_silhouettes
+from data import blobs, cast, devices
+from harness import Bench, Way, optional, options
 
 from dataprophet import ops
 
@@ -12,68 +12,42 @@ K, SEED = 10, 0
 
 def main() -> None:
     args = options(__doc__)
-    if optional("sklearn") is None:  # there is nothing to compare with
-        return
     bench = Bench("diversity", args, rounds=3)
-    n, d = (1_500 if args.quick else 10_000), 768
-    x = blobs(n, d)
-    for count in thread_counts():
-        with threads(count):
-            lloyd(bench, x, count)
-            seeded(bench, x, count)
-            silhouette(bench, x, count)
+    n, d = (1_500, 256) if args.quick else (20_000, 1_536)
+    rows = blobs(n, d)
+    for device in devices():
+        run(bench, rows, device)
     bench.write()
 
 
-def blobs(n, d):
-    """Unit rows around overlapping centres, as embeddings are."""
-    rng = np.random.default_rng(SEED)
-    x = rng.standard_normal((3 * K, d))[rng.integers(3 * K, size=n)] + 2 * rng.standard_normal((n, d)) + 1
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+def run(bench, rows, device):
+    title = f"diversity of a sketch, {len(rows):,} x {rows.shape[1]} float16, K={K}"
+    x = cast(rows, "float16", device)
+    ways = [Way("ours", lambda: ops.diversity(x, K, seed=SEED))]
+    cluster, metrics = optional("sklearn.cluster"), optional("sklearn.metrics")
+    if cluster and device == "cpu":
+        ways.append(Way("scikit-learn", lambda: sklearn_diversity(np.asarray(x, np.float32), cluster, metrics)))
+        if optional("torch"):
+            ways.append(Way("scikit-learn, then torch", lambda: torch_diversity(x.float(), cluster)))
+    bench.same_bits(title, lambda: tuple(ways[0].run()), device)
+    bench.task(title, ways, device=device)
 
 
-def lloyd(bench, x, count):
-    from sklearn.cluster import KMeans
-
-    first = x[:K].copy()
-
-    def theirs():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it has not converged
-            return KMeans(K, init=first, n_init=1, max_iter=10, tol=0, algorithm="lloyd").fit(x)
-
-    ways = [
-        Way("ours (NumPy reference)", lambda: ops.kmeans(x, K, init=first, max_iter=10, tol=0)),
-        Way("scikit-learn", theirs),
-    ]
-    mine, other = (way.run() for way in ways)
-    assert abs(mine.inertia / other.inertia_ - 1) < 1e-5, (mine.inertia, other.inertia_)
-    bench.task(f"10 Lloyd iterations from given centres, {len(x):,} x {x.shape[1]} float32, K={K}", ways, count=count)
+def sklearn_diversity(x, cluster, metrics):
+    labels = cluster.KMeans(K, n_init=1, random_state=SEED).fit(x).labels_
+    return metrics.silhouette_score(x, labels) + entropy(labels)
 
 
-def seeded(bench, x, count):
-    from sklearn.cluster import KMeans
+def torch_diversity(x, cluster):
+    import torch
 
-    ways = [
-        Way("ours (NumPy reference)", lambda: ops.kmeans(x, K, seed=SEED)),
-        Way("scikit-learn", lambda: KMeans(K, n_init=1, random_state=SEED).fit(x)),
-    ]
-    bench.task(f"kmeans with k-means++, {len(x):,} x {x.shape[1]} float32, K={K}", ways, count=count)
+    labels = cluster.KMeans(K, n_init=1, random_state=SEED).fit(x.numpy()).labels_
+    return float(torch_silhouettes(x, torch.from_numpy(labels).long(), product).mean()) + entropy(labels)
 
 
-def silhouette(bench, x, count):
-    from sklearn.metrics import silhouette_samples
-
-    labels = np.asarray(ops.kmeans(x, K, seed=SEED).labels)
-    ways = [
-        Way("ours (NumPy reference)", lambda: ops.silhouette_samples(x, labels)),
-        Way("scikit-learn", lambda: silhouette_samples(x, labels)),
-    ]
-    exact = silhouette_samples(x.astype(np.float64), labels)
-    for way in ways:
-        way.error = float(np.abs(way.run() - exact).max())
-    assert ways[0].error <= 2e-6, ways[0].error
-    bench.task(f"silhouette_samples, {len(x):,} x {x.shape[1]} float32, K={K}", ways, count=count)
+def entropy(labels):
+    shares = np.bincount(labels) / len(labels)
+    return -(shares * np.log(shares)).sum() / np.log(K)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The transfer matrix over profiles, against the formula pair by pair, and what a profile takes per sample."""
 
 import numpy as np
-from harness import Bench, Way, options, threads
+from harness import Bench, Way, options
 
 from dataprophet import Features, Profile, transfer_matrix
 from dataprophet.features import FIELDS
@@ -12,10 +12,9 @@ SETTINGS = {"template": "bench"}
 def main() -> None:
     args = options(__doc__)
     bench = Bench("metric", args)
-    with threads(1):
-        update(bench, args.quick)
-        for size, width in ((14, 1536), (100, 1536)) if args.quick else ((14, 1536), (100, 1536), (1000, 128)):
-            matrix(bench, size, width)
+    update(bench, args.quick)
+    for size, width in ((14, 1536), (100, 1536)) if args.quick else ((14, 1536), (100, 1536), (1000, 128)):
+        matrix(bench, size, width)
     bench.write()
 
 
@@ -52,7 +51,7 @@ def update(bench, quick):
     for name in FIELDS:
         np.testing.assert_allclose(directions[name], expected[name], rtol=0, atol=1e-12)
     ways = [Way("ours: groups, sketch and sums", ours), Way("numpy: the mean directions alone", plain)]
-    bench.task(f"Profile.update, {n:,} samples, 3 fields x {width}, batches of 256", ways, count=1, items=n)
+    bench.task(f"Profile.update, {n:,} samples, 3 fields x {width}, batches of 256", ways, counts=[1], items=n)
 
 
 def matrix(bench, size, width):
@@ -68,7 +67,7 @@ def matrix(bench, size, width):
         ways.append(Way("ours, with standard errors", lambda: transfer_matrix(profiles, profiles, errors=True)))
         ways.append(Way("numpy, pair by pair", lambda: pair_by_pair(profiles)))
         np.testing.assert_allclose(ways[0].run().values, ways[2].run(), rtol=1e-12)
-    bench.task(f"transfer_matrix, {size} x {size} profiles, 3 fields x {width}", ways, count=1, items=size * size)
+    bench.task(f"transfer_matrix, {size} x {size} profiles, 3 fields x {width}", ways, counts=[1], items=size * size)
 
 
 def pair_by_pair(profiles):

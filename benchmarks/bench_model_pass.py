@@ -5,7 +5,7 @@ import tempfile
 from importlib import resources
 
 import numpy as np
-from harness import Bench, Way, optional, options, thread_counts, threads
+from harness import Bench, Way, optional, options
 
 from dataprophet import load_model, open_dataset
 from dataprophet.errors import MissingDependencyError
@@ -37,13 +37,11 @@ def main() -> None:
             for image in sample.images:
                 image.load()
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-            for used in thread_counts() if device == "cpu" else [1]:
-                with threads(used):
-                    run(bench, samples, device, used)
+            run(bench, samples, device)
     bench.write()
 
 
-def run(bench, samples, device, used):
+def run(bench, samples, device):
     model = load_model("demo", device=device, dtype="float32")
     loop = ObviousLoop(device)
     ways = [
@@ -58,9 +56,7 @@ def run(bench, samples, device, used):
     for name, rows in vectors.items():
         mine = np.concatenate([part.embeddings[name] for part in parts])
         assert np.abs(mine - rows).max() < (1e-3 if device == "cpu" else 1e-1), (name, np.abs(mine - rows).max())
-    bench.task(
-        f"features of {len(samples)} samples, demo model, float32", ways, count=used, items=len(samples), device=device
-    )
+    bench.task(f"features of {len(samples)} samples, demo model, float32", ways, items=len(samples), device=device)
 
 
 class ObviousLoop:

@@ -1,115 +1,177 @@
-"""One way to measure, print and write all benchmarks.
+"""One way to measure, judge, print and write all benchmarks; the timing itself is in dataprophet/timing.py.
 
-The ways of doing a task run in turn, in one process, round after round, so that a busy machine slows all of them alike.
-What is quoted are medians over the rounds, and medians of the ratios within a round. Process-CPU time counts all
-threads; on CUDA only wall time is given, with the device synchronised before and after.
+A benchmark has tasks. Each task runs ours and its peers, prints a table, and says beside each of its targets what was
+measured. A floor is the least time that a task could take on this machine: its work, in bytes read or in
+multiply-adds, at the best rate that plain reads or a loop of multiply-adds on registers reach in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dataprophet import ops
+import numpy as np
 
-PACKAGES = ("dataprophet", "numpy", "scipy", "torch", "transformers", "scikit-learn")
+from dataprophet import _core
+from dataprophet.threads import thread_count
+from dataprophet.timing import KINDS, Way, extra_memory, interleaved, machine, number, optional, thread_counts, threads
+
+__all__ = [
+    "Bench",
+    "Target",
+    "Way",
+    "arithmetic",
+    "at_most",
+    "exact",
+    "faster",
+    "of_floor",
+    "optional",
+    "options",
+    "reading",
+    "thread_counts",
+    "threads",
+]
+
+ROOT = Path(__file__).resolve().parents[1]
+BIT_THREADS = (1, 2, 3, 8, 64)
+SPIN_ROUNDS = {"float32": 200_000, "bfloat16": 50_000}
 
 
 @dataclass
-class Way:
-    """One way of doing a task. The first way of a task is ours, the others are compared with it."""
+class Probe:
+    """A way to do nothing but read or multiply, and the work it does at a number of threads."""
 
-    name: str
-    run: Callable[[], Any]
-    error: float | None = None  # of its result, against float64, where that was looked at
+    way: Way
+    work: Callable[[int], float]
 
 
-def options(description: str) -> argparse.Namespace:
+@dataclass
+class Floor:
+    """The work of a task, and what finds out how fast it can be done.
+
+    Attributes:
+        unit: "GB" or "GFLOP".
+        work: how many of them.
+        probes: the best of them counts.
+    """
+
+    unit: str
+    work: float
+    probes: list[Probe]
+
+    def seconds(self, found: dict[str, Any], kind: str) -> float:
+        rates = [
+            probe.work(count) / sorted(seconds)[len(seconds) // 2]
+            for probe in self.probes
+            for count, seconds in found[probe.way.name].seconds[kind].items()
+        ]
+        return self.work / max(rates)
+
+
+def reading(work_bytes: float, x: Any) -> Floor:
+    """Floor of a task that must read so many bytes; the probes read x, an array in CPU memory or a CUDA tensor."""
+    gigabytes = x.nbytes / 1e9
+    torch = optional("torch")
+    runs = {}
+    if torch is not None and isinstance(x, torch.Tensor):
+        runs["read: torch sum"] = x.sum
+        runs["read: torch sum of words"] = lambda: x.view(torch.int32).sum()
+        if x.device.type == "cpu":
+            runs["read: core"] = lambda: _core.read(x, thread_count())
+    else:
+        runs["read: core"] = lambda: _core.read(x, thread_count())
+        runs["read: numpy sum"] = lambda: x.sum(dtype=np.float32)
+    return Floor("GB", work_bytes / 1e9, [Probe(Way(name, run), lambda _: gigabytes) for name, run in runs.items()])
+
+
+def arithmetic(work: float, dtype: str, device: str = "cpu") -> Floor:
+    """Floor of a task of so many floating-point operations, at the rate of the instructions made for the dtype.
+
+    On the CPU, that of bfloat16 is the rate of AMX or of AVX-512's dot products of bfloat16, where the instruction set
+    in use has them; that of float32 and float16 is the rate of fused multiply-adds of float32. On CUDA it is the rate
+    of a large matrix product.
+    """
+    if device == "cuda":
+        return Floor("GFLOP", work / 1e9, [_matrix_product(dtype)])
+    narrow = dtype == "bfloat16"
+    rounds = SPIN_ROUNDS["bfloat16" if narrow else "float32"]
+    once = _core.spin(narrow, 1, 1) * rounds / 1e9
+    way = Way("multiply-adds", lambda: _core.spin(narrow, rounds, thread_count()))
+    return Floor("GFLOP", work / 1e9, [Probe(way, lambda count: once * count)])
+
+
+def _matrix_product(dtype: str, size: int = 8192) -> Probe:
+    torch = optional("torch")
+    a = torch.ones((size, size), dtype=getattr(torch, dtype), device="cuda")
+    return Probe(Way("matrix product", lambda: a @ a), lambda _: 2 * size**3 / 1e9)
+
+
+@dataclass
+class Target:
+    """What a task should reach.
+
+    Attributes:
+        text: the target in words, with its number.
+        bound: that number.
+        value: what was measured, or how to read it off the rows of the task's table, by name; None: not measured.
+        least: whether the value should be at least the bound, or at most.
+    """
+
+    text: str
+    bound: float
+    value: Callable[[dict[str, dict[str, Any]]], float] | float | None
+    least: bool = True
+
+    def judged(self, rows: dict[str, dict[str, Any]], op: str, task: str) -> dict[str, Any]:
+        value = self.value(rows) if callable(self.value) else self.value
+        reached = None if value is None else bool(value >= self.bound if self.least else value <= self.bound)
+        return {
+            "op": op,
+            "task": task,
+            "text": self.text,
+            "bound": self.bound,
+            "least": self.least,
+            "value": None if value is None else float(value),
+            "reached": reached,
+        }
+
+
+def faster(text: str, bound: float, *peers: str, kind: str = "cpu") -> Target:
+    """Ours is this many times faster than the best of the peers whose names start so."""
+    return Target(
+        text, bound, lambda rows: min(row[f"{kind}_ratio"] for name, row in rows.items() if name.startswith(peers))
+    )
+
+
+def of_floor(text: str, percent: float, way: str = "ours") -> Target:
+    """So many percent of the floor."""
+    return Target(text, percent, lambda rows: rows[way]["percent_of_floor"])
+
+
+def at_most(text: str, bound: float, value: float | None) -> Target:
+    """A measured value is no larger."""
+    return Target(text, bound, value, least=False)
+
+
+def options(description: str | None) -> argparse.Namespace:
     """Options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for <name>.json")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for <name>.json (default: benchmarks/results)")
     parser.add_argument("--quick", action="store_true", help="small data and two rounds: shows that it runs, no more")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out is None:  # a quick run never replaces measurements
+        args.out = ROOT / "build" / "bench-quick" if args.quick else ROOT / "benchmarks" / "results"
+    return args
 
 
-def optional(module: str) -> Any:
-    """A module, or None where it is not installed: its rows are then left out."""
-    try:
-        return __import__(module, fromlist=["_"])
-    except ImportError:
-        print(f"{module} is not installed: left out", file=sys.stderr)
-        return None
-
-
-def most_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def thread_counts() -> list[int]:
-    """One thread, and all that this process may use."""
-    return sorted({1, most_threads()})
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Our core, torch and the BLAS of NumPy at this number of threads."""
-    before = os.environ.get("DATAPROPHET_THREADS")
-    os.environ["DATAPROPHET_THREADS"] = str(count)
-    torch, pools = sys.modules.get("torch"), optional("threadpoolctl")
-    old = torch.get_num_threads() if torch else 0
-    try:
-        with pools.threadpool_limits(count) if pools else contextlib.nullcontext():
-            if torch:
-                torch.set_num_threads(count)
-            yield
-    finally:
-        if torch:
-            torch.set_num_threads(old)
-        if before is None:
-            del os.environ["DATAPROPHET_THREADS"]
-        else:
-            os.environ["DATAPROPHET_THREADS"] = before
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
-    torch = sys.modules.get("torch")
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    core = ops.core_info()
-    return {
-        "cpu": _cpu_model(),
-        "cores": most_threads(),
-        "isa": core["isa"],
-        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": versions,
-        "load_average": round(os.getloadavg()[0], 2),
-        "date": date.today().isoformat(),
-    }
-
-
-def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def exact(value: Any) -> Any:
+    """A result or an array of any library as float64 in NumPy."""
+    value = value.detach().double().cpu().numpy() if hasattr(value, "detach") else value
+    return np.asarray(value, np.float64)
 
 
 class Bench:
@@ -119,96 +181,107 @@ class Bench:
         self.name, self.out = name, args.out
         self.quick, self.rounds = args.quick, 2 if args.quick else rounds
         self.tasks: list[dict[str, Any]] = []
+        self.targets: list[dict[str, Any]] = []
         self.machine = machine()
+
+    def same_bits(self, title: str, run: Callable[[], Any], device: str = "cpu") -> None:
+        """Raise unless a task gives the same bits for any number of threads, and on CUDA from run to run."""
+        results = set()
+        for count in BIT_THREADS if device == "cpu" else (1, 1, 1):
+            with threads(count):
+                results.add(_bytes(run()))
+        over = f"{', '.join(map(str, BIT_THREADS))} threads" if device == "cpu" else "3 runs"
+        if len(results) != 1:
+            raise AssertionError(f"{title}: {len(results)} different results over {over}")
+        self.judge(title, [at_most(f"the same bits over {over}", 1, len(results))])
 
     def task(
         self,
         title: str,
-        ways: list[Way],
+        ways: Sequence[Way],
         *,
-        count: int,
+        floor: Floor | None = None,
+        targets: Sequence[Target] = (),
         items: int | None = None,
-        read: tuple[Callable[[], Any], int, int] | None = None,
         device: str = "cpu",
+        counts: Sequence[int] | None = None,
     ) -> None:
-        """Measure the ways of one task and print them.
+        """Measure the ways of one task, print them, and judge its targets.
 
         Args:
             title: what is done, with shape and dtype.
-            ways: ours first.
-            count: threads, already set by the caller with `threads`.
+            ways: ours first; the others are compared with it.
+            floor: the least time that it could take.
+            targets: what it should reach.
             items: how many samples, rows or cells one run handles, for items per second.
-            read: a plain read of an array, the bytes it reads, and the bytes that the task has to read. The floor is
-                the time that those bytes take at that bandwidth.
             device: "cpu" or "cuda".
+            counts: numbers of threads to measure at: one and all, unless said.
         """
-        found = _interleaved([*ways, *([Way("read", read[0])] if read else [])], self.rounds, device)
+        counts = counts or (thread_counts() if device == "cpu" else [1])
+        probes = [probe.way for probe in floor.probes] if floor else []
+        found = interleaved([*ways, *probes], self.rounds, counts=counts, device=device)
         clock = "cpu" if device == "cpu" else "wall"
-        floor = {}
-        if read:
-            scale = read[2] / read[1]
-            floor = {kind: statistics.median(found["read"][kind]) * scale for kind in ("cpu", "wall")}
+        least = (
+            {kind: floor.seconds(found, kind) for kind in KINDS if device == "cpu" or kind == "wall"} if floor else {}
+        )
         rows = []
         for way in ways:
             times = found[way.name]
             row: dict[str, Any] = {"name": way.name}
-            for kind in ("cpu", "wall"):
-                pairs = zip(times[kind], found[ways[0].name][kind], strict=True)
-                row[f"{kind}_ms"] = statistics.median(times[kind]) * 1e3
-                row[f"{kind}_ratio"] = statistics.median(theirs / ours for theirs, ours in pairs)
+            for kind in KINDS:
+                row[f"{kind}_ms"] = times.median(kind) * 1e3
+                row[f"{kind}_threads"] = times.best(kind)
+                row[f"{kind}_ratio"] = times.ratio(found[ways[0].name], kind)
+                row[f"{kind}_rounds_ms"] = {
+                    str(count): [value * 1e3 for value in seconds] for count, seconds in times.seconds[kind].items()
+                }
             if items:
-                row["items_per_second"] = items / statistics.median(times["wall"])
+                row["items_per_second"] = items / times.median("wall")
             if floor:
-                row["percent_of_floor"] = 100 * floor[clock] / (row[f"{clock}_ms"] / 1e3)
-            slow = statistics.median(times["wall"]) > 5  # seconds: not worth another run
-            row["extra_mb"] = None if slow else _extra_memory(way.run, device)
-            if way.error is not None:
-                row["error"] = way.error
+                row["percent_of_floor"] = 100 * least[clock] / times.median(clock)
+                row["percent_of_wall_floor"] = 100 * least["wall"] / times.median("wall")
+            if way is ways[0] or times.median("wall") < 20:  # else not worth another run
+                with threads(counts[-1], way.isa):
+                    row["extra_mb"] = extra_memory(way.run, device)
+            row["error"] = way.error
             rows.append(row)
-        entry: dict[str, Any] = {
-            "title": title,
-            "device": device,
-            "threads": count,
-            "rounds": self.rounds,
-            "ways": rows,
-        }
-        if read:
-            entry["floor_ms"] = floor[clock] * 1e3
-            entry["read_gb_per_s"] = read[2] / floor[clock] / 1e9
+        entry: dict[str, Any] = {"title": title, "device": device, "rounds": self.rounds, "ways": rows}
+        entry["threads"] = list(counts)
+        if floor:
+            entry["floor_ms"] = least[clock] * 1e3
+            entry["floor_rate"] = f"{number(floor.work / least[clock])} {floor.unit}/s"
         self.tasks.append(entry)
         print(table(entry), flush=True)
+        self.judge(title, targets, {row["name"]: row for row in rows})
+
+    def judge(self, task: str, targets: Sequence[Target], rows: dict[str, dict[str, Any]] | None = None) -> None:
+        """Print and keep targets beside what was measured."""
+        for target in targets:
+            entry = target.judged(rows or {}, self.name, task)
+            self.targets.append(entry)
+            print(f"{verdict(entry)}: {entry['text']}: {number(entry['value']) or '-'} ({task})", flush=True)
+        if targets:
+            print(flush=True)
 
     def write(self) -> None:
         """Write <out>/<name>.json."""
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{self.name}.json"
-        found = {"name": self.name, "quick": self.quick, "machine": self.machine, "tasks": self.tasks}
+        found = {
+            "name": self.name,
+            "quick": self.quick,
+            "machine": self.machine,
+            "targets": self.targets,
+            "tasks": self.tasks,
+        }
         temporary = path.with_suffix(".part")
         temporary.write_text(json.dumps(_rounded(found), indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)
         print(f"wrote {path}")
 
 
-def table(entry: dict[str, Any]) -> str:
-    """A task as a Markdown table."""
-    cuda = entry["device"] == "cuda"
-    head = ["", *([] if cuda else ["CPU ms", "ratio"]), "wall ms", "ratio"]
-    for key, label in _OPTIONAL.items():
-        if any(row.get(key) is not None for row in entry["ways"]):
-            head.append(label)
-    lines = []
-    for row in entry["ways"]:
-        cells = [row["name"]]
-        for kind in ("wall",) if cuda else ("cpu", "wall"):
-            cells += [_number(row[f"{kind}_ms"]), f"{row[f'{kind}_ratio']:.2f}"]
-        cells += [_number(row.get(key)) for key, label in _OPTIONAL.items() if label in head]
-        lines.append(cells)
-    where = "CUDA" if cuda else f"{entry['threads']} thread{'s' * (entry['threads'] > 1)}"
-    title = f"**{entry['title']}**, {where}"
-    if "floor_ms" in entry:
-        title += f"; floor {entry['floor_ms']:.1f} ms at {entry['read_gb_per_s']:.1f} GB/s"
-    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *lines]]
-    return "\n".join([title, "", *text, ""])
+def verdict(target: dict[str, Any]) -> str:
+    return {None: "not measured", True: "reached", False: "missed"}[target["reached"]]
 
 
 _OPTIONAL = {
@@ -219,14 +292,38 @@ _OPTIONAL = {
 }
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    if value == 0:
-        return "0"
-    if abs(value) < 1e-2:
-        return f"{value:.0e}"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+def table(entry: dict[str, Any]) -> str:
+    """A task as a Markdown table."""
+    cuda = entry["device"] == "cuda"
+    kinds = ("wall",) if cuda else KINDS
+    several = len(entry["threads"]) > 1
+    head = [""]
+    for kind in kinds:
+        head += [{"cpu": "CPU ms", "wall": "wall ms"}[kind], *(["threads"] if several else []), "ratio"]
+    head += [label for key, label in _OPTIONAL.items() if any(row.get(key) is not None for row in entry["ways"])]
+    lines = []
+    for row in entry["ways"]:
+        cells = [row["name"]]
+        for kind in kinds:
+            count = [str(row[f"{kind}_threads"])] if several else []
+            cells += [number(row[f"{kind}_ms"]), *count, f"{row[f'{kind}_ratio']:.2f}"]
+        cells += [number(row.get(key)) for key, label in _OPTIONAL.items() if label in head]
+        lines.append(cells)
+    title = f"**{entry['title']}**" + (", CUDA" if cuda else "" if several else f", {entry['threads'][0]} thread")
+    if "floor_ms" in entry:
+        title += f"; floor {number(entry['floor_ms'])} ms at {entry['floor_rate']}"
+    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *lines]]
+    return "\n".join([title, "", *text, ""])
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, tuple | list):
+        return b"|".join(_bytes(part) for part in value)
+    if isinstance(value, bool | int | float):
+        return repr(value).encode()
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value).tobytes()
 
 
 def _rounded(value: Any) -> Any:
@@ -235,46 +332,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(part) for part in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _interleaved(ways: list[Way], rounds: int, device: str) -> dict[str, dict[str, list[float]]]:
-    found: dict[str, dict[str, list[float]]] = {way.name: {"cpu": [], "wall": []} for way in ways}
-    for way in ways:
-        way.run()
-    for turn in range(rounds):
-        for way in ways[turn % len(ways) :] + ways[: turn % len(ways)]:  # nobody always comes after the same one
-            _synchronize(device)
-            cpu, wall = time.process_time(), time.perf_counter()
-            way.run()
-            _synchronize(device)
-            found[way.name]["cpu"].append(time.process_time() - cpu)
-            found[way.name]["wall"].append(time.perf_counter() - wall)
-    return found
-
-
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        sys.modules["torch"].cuda.synchronize()
-
-
-def _extra_memory(run: Callable[[], Any], device: str) -> float | None:
-    """Most megabytes held during a run above those before it; None where the system does not tell."""
-    if device == "cuda":
-        cuda = sys.modules["torch"].cuda
-        cuda.synchronize()
-        cuda.reset_peak_memory_stats()
-        before = cuda.memory_allocated()
-        run()
-        return float(cuda.max_memory_allocated() - before) / 1e6
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-        before = _status("VmRSS")
-        run()
-        return max(0.0, _status("VmHWM") - before) / 1e3
-    except (OSError, KeyError):
-        return None
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return float(dict(line.split(":", 1) for line in lines)[field].split()[0])

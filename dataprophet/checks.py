@@ -127,8 +127,22 @@ def first_centroids(rows: Operand, k: int, init: Any, max_iter: int, tol: float)
     return finite_values(first)
 
 
+def sample_of(sample_size: int | None) -> None:
+    """Raise for a sample of fewer than two rows, which tells nothing of its error."""
+    if sample_size is not None and sample_size < 2:
+        raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
+
+
+def clusters_of(rows: Operand, k: int) -> None:
+    """Raise unless rows can be cut into k clusters that have a silhouette."""
+    if not 2 <= k <= rows.shape[0] - 1:
+        raise DataProphetError(
+            f"expected 2 <= k <= n - 1 for {rows.shape[0]} rows, got {k}", where="k", fix="choose another k"
+        )
+
+
 def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[np.int32]]:
-    """Rows fit for a silhouette, and their clusters, numbered from 0 without gaps."""
+    """Rows fit for a silhouette, and their clusters, numbered from 0 without gaps, in the order of the labels."""
     rows = operand(x, "x", 2)
     given = operand(labels, "labels", 1, integers=True).numpy()
     if metric not in _METRICS:
@@ -141,11 +155,23 @@ def clustering(x: Any, labels: Any, metric: str) -> tuple[Operand, npt.NDArray[n
             where="labels",
             fix="give one for each row",
         )
-    values, clusters = np.unique(given, return_inverse=True)
-    if not 2 <= len(values) <= len(given) - 1:
+    clusters, count = _numbered(given)
+    if not 2 <= count <= len(given) - 1:
         raise DataProphetError(
-            f"expected 2 to n - 1 different labels, got {len(values)} over {len(given)} rows",
+            f"expected 2 to n - 1 different labels, got {count} over {len(given)} rows",
             where="labels",
             fix="cluster into fewer, at least 2, clusters",
         )
-    return rows, clusters.astype(np.int32)
+    return rows, clusters
+
+
+def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
+    """Labels renumbered from 0 without gaps, in their order, and how many different ones there are."""
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if high - low > len(labels):  # a table of all labels between would be longer than they are: sort them
+        names, clusters = np.unique(labels, return_inverse=True)
+        return clusters.astype(np.int32), len(names)
+    wide = labels if labels.dtype == np.uint64 else labels.astype(np.int64)
+    offsets = (wide - wide.dtype.type(low)).astype(np.int64)
+    numbers = np.cumsum(np.bincount(offsets) > 0, dtype=np.int32) - np.int32(1)
+    return numbers[offsets], int(numbers[-1]) + 1 if len(labels) else 0

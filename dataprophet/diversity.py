@@ -25,7 +25,7 @@ def entropy(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, eq=False)
-class Diversity:
+class DiversitySums:
     """Sums of the diversity by group of samples, from which its value and its jackknife follow.
 
     Attributes:
@@ -78,21 +78,20 @@ class Diversity:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Diversity)
+            isinstance(other, DiversitySums)
             and np.array_equal(self.silhouette_sum, other.silhouette_sum)
             and np.array_equal(self.cluster_counts, other.cluster_counts)
             and np.array_equal(self.halves, other.halves, equal_nan=True)
         )
 
 
-def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Diversity:
-    """k-means and exact Euclidean silhouette of a sketch.
+def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> DiversitySums:
+    """k-means and exact Euclidean silhouette of a sketch, of its float16 vectors as they are.
 
     Raises:
         ProfileError: when the sketch holds too few different samples for that many clusters.
     """
-    z = sketch.z.astype(np.float32)
-    distinct = _distinct(sketch.z)
+    distinct = _distinct(sketch.z, clusters + 1)
     if distinct <= clusters:
         raise ProfileError(
             f"diversity needs more than {clusters} different samples, and there are {distinct}",
@@ -100,29 +99,31 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
             fix=f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})",
         )
     try:
-        labels = np.asarray(ops.kmeans(z, clusters, seed=seed).labels)
-        silhouettes = np.asarray(ops.silhouette_samples(z, labels), np.float64)
+        found = ops.diversity(sketch.z, clusters, seed=seed)
     except ValueError as error:
         raise ProfileError(f"diversity is not defined ({error})", where=where, fix="use more varied samples") from error
     groups = groups_of(sketch.hashes)
-    counts = np.bincount(groups * clusters + labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
-    sums = np.bincount(groups, weights=silhouettes, minlength=N_GROUPS).astype(np.float64)
-    return Diversity(sums, counts.astype(np.int64), _halves(z[:HALVED_SAMPLES], groups, clusters, seed))
+    counts = np.bincount(groups * clusters + found.labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
+    sums = np.bincount(groups, weights=found.silhouettes, minlength=N_GROUPS).astype(np.float64)
+    return DiversitySums(sums, counts.astype(np.int64), _halves(sketch.z[:HALVED_SAMPLES], groups, clusters, seed))
 
 
-def _halves(z: NDArray[np.float32], groups: NDArray[np.int64], clusters: int, seed: int) -> NDArray[np.float64]:
+def _halves(z: NDArray[np.float16], groups: NDArray[np.int64], clusters: int, seed: int) -> NDArray[np.float64]:
     """The value on 16 halves of the samples. Any two of them share half of their 32 groups (a Hadamard design)."""
     values = np.full(HALVES, np.nan)
     for half in range(HALVES):
         parity = np.array([(group & (half + 1)).bit_count() % 2 for group in range(N_GROUPS)])
         rows = z[parity[groups[: len(z)]] == half % 2]
-        if _distinct(rows) <= clusters:
-            continue
-        labels = np.asarray(ops.kmeans(rows, clusters, seed=seed + 1 + half).labels)
-        shares = entropy(np.bincount(labels, minlength=clusters).astype(np.int64))
-        values[half] = np.mean(ops.silhouette_samples(rows, labels), dtype=np.float64) + float(shares)
+        if _distinct(rows, clusters + 1) > clusters:
+            values[half] = ops.diversity(rows, clusters, seed=seed + 1 + half).value
     return values
 
 
-def _distinct(rows: NDArray[np.floating]) -> int:
-    return len({row.tobytes() for row in rows})
+def _distinct(rows: NDArray[np.floating], enough: int) -> int:
+    """How many different rows there are, up to ``enough``: most data have these among their first."""
+    found: set[bytes] = set()
+    for row in rows:
+        found.add(row.tobytes())
+        if len(found) == enough:
+            break
+    return len(found)

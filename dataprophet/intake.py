@@ -55,6 +55,13 @@ class Operand:
             values = values.astype(np.float32)
         return np.asarray(values)
 
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+        """Some rows as NumPy: float64 as such, the other dtypes as float32, which holds them exactly."""
+        part = self.values[rows]
+        if self.is_torch:
+            part = (part if self.dtype == "float64" else part.float()).cpu().numpy()
+        return np.asarray(part, part.dtype if self.dtype == "float64" else np.float32)
+
     def rows(self) -> Any:
         """The values as the compiled core reads them: rows without gaps, bfloat16 of NumPy as its bits."""
         values = self.values

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.diversity import HALVES, Diversity
+from dataprophet.diversity import HALVES, DiversitySums
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import atomic_file
-from dataprophet.profiles import Profile
+from dataprophet.profiles import ALL, Profile
 from dataprophet.sketch import N_GROUPS, Sketch
 
 _FORMAT = "dataprophet-profile-1"
@@ -74,7 +74,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
 def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
     settings = {str(key): str(value) for key, value in head["settings"].items()}
-    clusters, size = int(settings["clusters"]), int(settings["sketch_size"])
+    clusters = int(settings["clusters"])
+    size = None if settings["sketch_size"] == ALL else int(settings["sketch_size"])
 
     def take(key: str, dtype: type[np.generic], *shape: int | None, finite: bool = True) -> NDArray[Any]:
         value = tensors[key]
@@ -91,12 +92,12 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
     if "sketch.hashes" in tensors:
         hashes = take("sketch.hashes", np.uint64, None)
         z = take("sketch.z", np.float16, len(hashes), None)
-        if len(hashes) > size or (hashes[1:] < hashes[:-1]).any():
+        if (size is not None and len(hashes) > size) or (hashes[1:] < hashes[:-1]).any():
             raise ValueError("sketch is not in order")
         sketch = Sketch(size, hashes, z)
     diversity = None
     if "diversity.silhouette_sum" in tensors:
-        diversity = Diversity(
+        diversity = DiversitySums(
             take("diversity.silhouette_sum", np.float64, N_GROUPS),
             take("diversity.cluster_counts", np.int64, N_GROUPS, clusters),
             take("diversity.halves", np.float64, HALVES, finite=False),

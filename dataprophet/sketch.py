@@ -1,10 +1,9 @@
-"""Bottom-k sketch: a uniform sample of a dataset that does not depend on order, shards or workers, and merges."""
+"""Sketch: a uniform sample of a dataset, or all of it, that does not depend on order, shards or workers, and merges."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,27 +23,45 @@ def groups_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (hashes & np.uint64(N_GROUPS - 1)).astype(np.int64)
 
 
-@dataclass(eq=False)
-class Sketch:
-    """The ``size`` samples whose id hashes are smallest, in order of their hash.
+Run = tuple[NDArray[np.uint64], NDArray[np.float16]]
 
-    Attributes:
-        size: most samples kept.
-        hashes: (m,) uint64, ascending.
-        z: (m, d) float16 unit vectors. Equal hashes are ordered by the bytes of their vectors.
+
+class Sketch:
+    """The ``size`` samples whose id hashes are smallest, or all samples, in order of their hash.
+
+    Without a limit, what was merged is kept in runs of at least doubling length, so that a sample is moved only
+    log2(n) times, and one array is made of them when it is asked for.
     """
 
-    size: int
-    hashes: NDArray[np.uint64]
-    z: NDArray[np.float16]
+    def __init__(self, size: int | None, hashes: NDArray[np.uint64], z: NDArray[np.float16]):
+        """A sketch of samples that are in order.
+
+        Args:
+            size: most samples kept; None for all.
+            hashes: (m,) uint64, ascending.
+            z: (m, d) float16 unit vectors. Equal hashes are ordered by the bytes of their vectors.
+        """
+        self.size = size
+        self._runs: tuple[Run, ...] = ((hashes, z),) if len(hashes) else ()
 
     @classmethod
-    def empty(cls, size: int) -> Sketch:
+    def empty(cls, size: int | None) -> Sketch:
         return cls(size, np.empty(0, np.uint64), np.empty((0, 0), np.float16))
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        return self._whole()[0]
+
+    @property
+    def z(self) -> NDArray[np.float16]:
+        return self._whole()[1]
+
+    def __len__(self) -> int:
+        return sum(len(hashes) for hashes, _ in self._runs)
 
     def takes(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which samples may enter: all, until the sketch is full."""
-        if len(self.hashes) < self.size:
+        if self.size is None or len(self) < self.size:
             return np.ones(len(hashes), np.bool_)
         return np.asarray(hashes <= self.hashes[-1], np.bool_)
 
@@ -53,13 +70,22 @@ class Sketch:
         low = self.takes(hashes)
         if not low.any():
             return self
-        hashes, z = hashes[low], z[low]
-        every = np.concatenate([self.hashes, hashes])
-        vectors = np.concatenate([self.z.reshape(len(self.hashes), z.shape[1]), z])
-        order = np.argsort(every, kind="stable")
-        every, vectors = every[order], vectors[order]
-        _order_ties(every, vectors)
-        return Sketch(self.size, every[: self.size], vectors[: self.size])
+        merged = Sketch.empty(self.size)
+        merged._runs = (*self._runs, _in_order([(hashes[low], z[low])]))
+        if self.size is not None:
+            every, vectors = merged._whole()
+            merged._runs = ((every[: self.size], vectors[: self.size]),)
+        while len(merged._runs) > 1 and 2 * len(merged._runs[-1][0]) >= len(merged._runs[-2][0]):
+            merged._runs = (*merged._runs[:-2], _in_order(merged._runs[-2:]))
+        return merged
+
+    def _whole(self) -> Run:
+        """All samples as one run, which replaces the runs."""
+        if not self._runs:
+            return np.empty(0, np.uint64), np.empty((0, 0), np.float16)
+        if len(self._runs) > 1:
+            self._runs = (_in_order(self._runs),)
+        return self._runs[0]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -70,6 +96,15 @@ class Sketch:
             and np.array_equal(self.hashes, other.hashes)
             and self.z.tobytes() == other.z.tobytes()
         )
+
+
+def _in_order(runs: Sequence[Run]) -> Run:
+    """One run of the samples of several."""
+    hashes = np.concatenate([run[0] for run in runs])
+    order = np.argsort(hashes, kind="stable")
+    hashes, z = hashes[order], np.concatenate([run[1] for run in runs])[order]
+    _order_ties(hashes, z)
+    return hashes, z
 
 
 def _order_ties(hashes: NDArray[np.uint64], z: NDArray[np.float16]) -> None:

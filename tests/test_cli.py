@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dataprophet.cli import build_parser, main
+from dataprophet.profiles import Profile
 from dataprophet.published import path as published_path
 
 torch = pytest.importorskip("torch")
@@ -207,6 +208,13 @@ def test_precomputed_features_need_no_model(tmp_path: Path, run: Run) -> None:
     status, out, _ = run("matrix", "--source", profiles[0], "--target", profiles[1], "--out", tmp_path / "m.csv")
     assert status == 0
     assert "source\\target" in out
+    words = ["profile", tmp_path / "s.npz", "--features", "--model", "clip-l", "--out", tmp_path / "all.profile"]
+    assert run(*words, "--sketch-size", "all")[0] == 0
+    assert Profile.load(tmp_path / "all.profile").settings["sketch_size"] == "all"
+    assert (
+        run("matrix", "--source", profiles[0], "--target", tmp_path / "all.profile", "--out", tmp_path / "n.csv")[0]
+        == 1
+    )
 
 
 def test_evaluate_gives_the_published_agreement(run: Run) -> None:
@@ -238,9 +246,24 @@ def test_doctor_reports(run: Run) -> None:
     assert all({"name", "ok"} <= set(check) for check in json.loads(out))
 
 
+def test_bench_times_every_operation(run: Run) -> None:
+    status, out, _ = run("bench", "--rows", "200", "--columns", "16", "--rounds", "1")
+    assert status == 0
+    for word in ("mean_direction", "cosine_to", "nearest", "kmeans", "silhouette_samples", "numpy", "torch"):
+        assert word in out, word
+    status, out, _ = run("bench", "--rows", "200", "--columns", "16", "--rounds", "1", "--json")
+    found = json.loads(out)
+    assert found["machine"]["isa"]
+    assert all(line["cpu_ms"] > 0 and line["wall_ms"] > 0 for line in found["results"])
+    ours = [line for line in found["results"] if line["way"] == "dataprophet"]
+    assert len(ours) == 5
+    assert all(line["cpu_ratio"] == line["wall_ratio"] == 1 for line in ours)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["bench", "--rows", "10"], "--rows: expected more rows than 10 clusters, got 10"),
         (["validate", "{tmp}/absent.json"], "absent.json"),
         (["validate", "{tmp}/notes.txt"], "notes.txt"),
         (["profile", "{tmp}/absent.json", "--model", "demo", "--out", "{tmp}/o"], "absent.json"),
@@ -315,7 +338,7 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
 
 
 def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("demo", "doctor", "validate", "profile", "matrix", "rank", "evaluate", "mix"):
+    for command in ("demo", "doctor", "bench", "validate", "profile", "matrix", "rank", "evaluate", "mix"):
         with pytest.raises(SystemExit) as caught:
             main([command, "--help"])
         assert caught.value.code == 0

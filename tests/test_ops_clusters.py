@@ -1,4 +1,4 @@
-"""k-means, silhouettes and entropy: against scikit-learn, bits, and bad input."""
+"""Entropy of clusters, and what operations on clusters share: bits, results in torch, bad input."""
 
 import os
 import subprocess
@@ -6,49 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from clusters import blobs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprophet import ops
 from dataprophet.errors import DataProphetError
-
-sklearn_cluster = pytest.importorskip("sklearn.cluster")
-sklearn_metrics = pytest.importorskip("sklearn.metrics")
-
-
-def blobs(n, d, k, seed=0, spread=1.0):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((k, d))[rng.integers(0, k, n)] * spread + rng.standard_normal((n, d))).astype(
-        np.float32
-    )
-
-
-@pytest.mark.parametrize(("n", "d", "k"), [(300, 7, 3), (1000, 33, 10), (50, 1, 4), (2100, 140, 5)])
-def test_kmeans_from_the_same_start_equals_scikit_learn(n, d, k):
-    x = blobs(n, d, k)
-    found = ops.kmeans(x, k, init=x[:k])
-    peer = sklearn_cluster.KMeans(k, init=x[:k].astype(float), n_init=1, max_iter=100, tol=1e-4).fit(x.astype(float))
-    assert found.inertia == pytest.approx(peer.inertia_, rel=1e-5)
-    assert found.centroids.dtype == np.float32
-    assert found.labels.dtype == np.int64
-    assert found.n_iter <= 100
-
-
-def test_kmeans_plus_plus_finds_separate_blobs():
-    x = blobs(2000, 16, 8, spread=20.0)
-    found = ops.kmeans(x, 8, seed=3)
-    best = sklearn_cluster.KMeans(8, n_init=5, random_state=0).fit(x.astype(float)).inertia_
-    assert found.inertia <= best * 1.0001
-    shift = ((x - found.centroids[found.labels]) ** 2).sum()
-    assert found.inertia == pytest.approx(float(shift), rel=1e-5)
-
-
-def test_kmeans_seed_gives_the_same_bits():
-    x = blobs(500, 20, 6)
-    first, again, other = ops.kmeans(x, 6, seed=1), ops.kmeans(x.copy(), 6, seed=1), ops.kmeans(x, 6, seed=2)
-    assert first.centroids.tobytes() == again.centroids.tobytes()
-    assert first.inertia == again.inertia
-    assert not np.array_equal(first.labels, other.labels)
 
 
 def test_bits_do_not_depend_on_blas_threads():
@@ -57,9 +20,7 @@ import hashlib, numpy as np
 from dataprophet import ops
 x = np.random.default_rng(0).standard_normal((2049, 515)).astype(np.float32)
 found = ops.kmeans(x, 10, max_iter=5)
-scores = ops.silhouette_samples(x, found.labels), ops.silhouette_samples(x, found.labels, metric="cosine")
-score = ops.silhouette_score(x, found.labels, sample_size=100)
-parts = [found.centroids, found.labels, np.float64(found.inertia), *scores, np.array(score), *ops.nearest(x, x[::7])]
+parts = [found.centroids, found.labels, np.float64(found.inertia), *ops.nearest(x, x[::7])]
 print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
 """
     hashes = set()
@@ -69,58 +30,6 @@ print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
             subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
         )
     assert len(hashes) == 1
-
-
-def test_kmeans_has_no_empty_cluster():
-    x = np.zeros((20, 3), np.float32)
-    x[:4] = np.eye(4, 3)
-    for start in (None, np.full((6, 3), 100.0, np.float32), np.zeros((6, 3), np.float32)):
-        labels = ops.kmeans(x, 6, init=start).labels
-        assert (np.bincount(labels, minlength=6) > 0).all()
-    assert ops.kmeans(x, 1).inertia == pytest.approx(((x - x.mean(axis=0)) ** 2).sum(), rel=1e-6)
-    assert ops.kmeans(x[:4], 4).inertia == 0.0
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
-@pytest.mark.parametrize(("n", "d", "k"), [(400, 9, 4), (1500, 40, 10), (6, 2, 5)])
-def test_silhouettes_equal_scikit_learn(metric, n, d, k):
-    x = blobs(n, d, k) + 5.0
-    labels = np.arange(n) % k * 7 - 3  # any integers
-    peer = sklearn_metrics.silhouette_samples(x.astype(float), labels, metric=metric)
-    found = ops.silhouette_samples(x, labels, metric=metric)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, peer, atol=2e-6)
-    score = ops.silhouette_score(x, labels, metric=metric)
-    assert score.mean == pytest.approx(peer.mean(), abs=1e-7)
-    assert score.standard_error == 0.0
-
-
-def test_silhouette_of_equal_rows_and_singletons():
-    x = np.ones((6, 3), np.float32)
-    np.testing.assert_array_equal(ops.silhouette_samples(x, [0, 0, 0, 1, 1, 2]), np.zeros(6))
-    x[5] = 9.0
-    np.testing.assert_allclose(ops.silhouette_samples(x, [0, 0, 0, 0, 0, 1]), [1, 1, 1, 1, 1, 0])
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_sampled_silhouette_is_exact_for_its_rows(metric):
-    x = blobs(1300, 12, 5)
-    labels = ops.kmeans(x, 5).labels
-    exact = ops.silhouette_samples(x, labels, metric=metric).astype(float)
-    rows = np.sort(np.random.default_rng(4).choice(1300, 200, replace=False))
-    score = ops.silhouette_score(x, labels, metric=metric, sample_size=200, seed=4)
-    assert score.mean == pytest.approx(exact[rows].mean(), abs=1e-6)
-    expected = np.sqrt(exact[rows].var(ddof=1) / 200 * (1 - 200 / 1300))
-    assert score.standard_error == pytest.approx(expected, abs=1e-6)
-    assert ops.silhouette_score(x, labels, metric=metric, sample_size=5000).standard_error == 0.0
-
-
-def test_sampled_silhouette_covers_the_exact_mean():
-    x = blobs(800, 6, 4)
-    labels = ops.kmeans(x, 4).labels
-    exact = ops.silhouette_score(x, labels).mean
-    scores = [ops.silhouette_score(x, labels, sample_size=100, seed=seed) for seed in range(40)]
-    assert sum(abs(score.mean - exact) <= 2 * score.standard_error for score in scores) >= 34
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(7, 12))
@@ -144,8 +53,6 @@ def test_results_come_back_in_torch():
     found = ops.kmeans(x, 3)
     assert found.centroids.dtype == torch.float32
     assert found.labels.dtype == torch.int64
-    scores = ops.silhouette_samples(x.bfloat16(), found.labels)
-    assert isinstance(scores, torch.Tensor)
     assert ops.cluster_entropy(found.labels, 3) > 0.5
 
 
@@ -156,24 +63,6 @@ LABELS = np.arange(10) % 2
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: ops.kmeans(X, 0), DataProphetError, "k: expected 1 <= k <= 10 rows, got 0"),
-        (lambda: ops.kmeans(X, 11), DataProphetError, "k: expected 1 <= k <= 10 rows, got 11"),
-        (lambda: ops.kmeans(X * np.nan, 2), DataProphetError, "x: 10 rows without .* the first is row 0"),
-        (lambda: ops.kmeans(X, 2, init=X), DataProphetError, "init: expected shape"),
-        (lambda: ops.kmeans(X, 2, init=X[:2] * np.inf), DataProphetError, "init: 2 rows"),
-        (lambda: ops.kmeans(X, 2, max_iter=-1), DataProphetError, "max_iter=-1"),
-        (lambda: ops.kmeans(X, 2, tol=float("nan")), DataProphetError, "tol=nan"),
-        (lambda: ops.silhouette_samples(X, LABELS[:9]), DataProphetError, "labels: expected 10 labels"),
-        (
-            lambda: ops.silhouette_samples(X, LABELS * 0),
-            DataProphetError,
-            "labels: expected 2 to n - 1 .* got 1 over 10",
-        ),
-        (lambda: ops.silhouette_samples(X, np.arange(10)), DataProphetError, "labels: expected 2 to n - 1 .* got 10"),
-        (lambda: ops.silhouette_samples(X, LABELS * 0.5), TypeError, "labels: expected integers, got dtype float64"),
-        (lambda: ops.silhouette_samples(X, LABELS, metric="l1"), DataProphetError, "metric: .* got 'l1'"),
-        (lambda: ops.silhouette_samples(X * 0, LABELS, metric="cosine"), DataProphetError, "x: 10 rows"),
-        (lambda: ops.silhouette_score(X, LABELS, sample_size=1), DataProphetError, "sample_size: .* got 1"),
         (lambda: ops.cluster_entropy([0, 3], 3), DataProphetError, "labels: element 1 is 3, outside"),
         (lambda: ops.cluster_entropy([0, -1], 3), DataProphetError, "labels: element 1 is -1, outside"),
         (lambda: ops.cluster_entropy(LABELS[:0], 3), DataProphetError, "labels: expected at least 1"),

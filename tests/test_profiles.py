@@ -117,9 +117,10 @@ def test_sketch_is_a_uniform_sample_and_groups_are_even() -> None:
     assert abs(low - 100).max() < 55  # the sketch does not favour a group
 
 
+@pytest.mark.parametrize("sketch_size", [90, None])
 @pytest.mark.parametrize("sealed", [False, True])
-def test_saving_is_exact(tmp_path, sealed: bool) -> None:  # type: ignore[no-untyped-def]
-    made = profile(make_features(200, text_only=0.1), "m", name="größe", sketch_size=90)
+def test_saving_is_exact(tmp_path, sealed: bool, sketch_size: int | None) -> None:  # type: ignore[no-untyped-def]
+    made = profile(make_features(200, text_only=0.1), "m", name="größe", sketch_size=sketch_size)
     if sealed:
         made = made.seal()
     made.save(tmp_path / "a.profile")

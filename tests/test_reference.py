@@ -70,6 +70,20 @@ def test_silhouettes_by_their_definition(x, metric):
     np.testing.assert_allclose(reference.silhouette_samples(x, labels, metric=metric), expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("exponent", [-1000, -400, 400, 1000])
+def test_silhouettes_of_huge_and_tiny_rows(x, exponent):
+    labels = np.arange(len(x)) % 5
+    scaled = np.ldexp(x, exponent)
+    for metric in ("euclidean", "sqeuclidean"):
+        expected, means = reference.silhouettes(x, labels, metric)
+        found, scaled_means = reference.silhouettes(scaled, labels, metric)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        if metric == "euclidean":
+            np.testing.assert_allclose(np.ldexp(scaled_means, -exponent), means, rtol=1e-9)
+    expected = reference.silhouette_score(x, labels, sample_size=60)
+    assert reference.silhouette_score(scaled, labels, sample_size=60) == pytest.approx(expected, abs=1e-9)
+
+
 def test_silhouettes_span_several_tiles():
     metrics = pytest.importorskip("sklearn.metrics")
     x = np.random.default_rng(0).standard_normal((2500, 3))
@@ -78,8 +92,9 @@ def test_silhouettes_span_several_tiles():
         reference.silhouette_samples(x, labels), metrics.silhouette_samples(x, labels), atol=1e-7
     )
     rows = np.sort(np.random.default_rng(5).choice(2500, 1200, replace=False))
-    sampled = reference.silhouette_score(x, labels, sample_size=1200, seed=5)
-    assert sampled.mean == pytest.approx(metrics.silhouette_samples(x, labels)[rows].mean(), abs=1e-12)
+    scores, (inside, outside) = reference.silhouettes(x, labels, "euclidean", rows)
+    np.testing.assert_allclose(scores, metrics.silhouette_samples(x, labels)[rows], atol=1e-12)
+    np.testing.assert_allclose(scores, (outside - inside) / np.maximum(inside, outside), atol=1e-15)
 
 
 def test_kmeans_fixed_point(x):

@@ -13,10 +13,21 @@ namespace dataprophet::bind {
 pybind11::tuple mean_direction(pybind11::handle x, pybind11::handle out, int threads, const std::string& isa);
 pybind11::tuple cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, int threads,
                           const std::string& isa);
+// Returns such a tuple for x and one for y.
+pybind11::tuple nearest(pybind11::handle x, pybind11::handle y, pybind11::handle cosine, pybind11::handle index,
+                        int threads, const std::string& isa);
+// rows: the rows to score, or None for all; means: (count, 2) for a and b, or None.
+pybind11::tuple silhouettes(pybind11::handle x, pybind11::handle labels, std::int64_t k, const std::string& metric,
+                            pybind11::object rows, pybind11::handle scores, pybind11::object means, int threads,
+                            const std::string& isa);
 
 // Returns (inertia, iterations, (zero rows, non-finite rows, first of either)). init is None for greedy k-means++.
 pybind11::tuple kmeans(pybind11::handle x, const pybind11::object& init, pybind11::handle draws,
                        pybind11::handle centroids, pybind11::handle labels, std::int64_t max_iter, double tol,
                        int threads, const std::string& isa);
+
+// What the machine can do at most, for benchmarks: see cpu/peak.hpp.
+double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
+std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);
 
 }  // namespace dataprophet::bind

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/framed_rows.hpp"
 #include "cpu/mean_direction.hpp"
 #include "cpu/plus_plus.hpp"
-#include "cpu/points.hpp"
 
 namespace dataprophet::cpu {
 namespace {
@@ -34,7 +34,7 @@ float scale_for(std::uint32_t largest_bits) {
 }
 
 // mean[d] of the rows times the frame's scale; `largest` takes the bits of their largest magnitude.
-BadRows mean_of(const Points& points, std::vector<double>* mean, std::uint32_t* largest) {
+BadRows mean_of(const FramedRows& points, std::vector<double>* mean, std::uint32_t* largest) {
   const std::int64_t d = points.rows.d;
   std::vector<std::vector<double>> sums(size(points.chunks.count));
   std::vector<std::uint32_t> most(size(points.chunks.count), 0);
@@ -60,7 +60,7 @@ BadRows mean_of(const Points& points, std::vector<double>* mean, std::uint32_t* 
 // Lloyd's iterations in a frame. Centroids are offsets from its shift.
 class Lloyd {
  public:
-  Lloyd(const Points& points, std::int64_t k)
+  Lloyd(const FramedRows& points, std::int64_t k)
       : points_(points),
         k_(k),
         d_(points.rows.d),
@@ -231,7 +231,7 @@ class Lloyd {
     scratch_.push_back(std::move(scratch));
   }
 
-  const Points& points_;
+  const FramedRows& points_;
   std::int64_t k_, d_;
   std::vector<double> offsets_, sums_;
   std::vector<std::vector<double>> parts_;  // sums by chunk
@@ -253,13 +253,13 @@ KMeansResult kmeans(const Kernels& kernels, Element element, const Rows& rows, s
   const std::int64_t lines = std::max<std::int64_t>(1, (rows.d + 15) / 16), pitch = (lines | 1) * 16;
   const Aligned<float> shift = zeros<float>(pitch);
   const std::int64_t bytes = n * rows.d * (element == Element::f32 ? 4 : 2);
-  Points points{kernels,
-                element,
-                rows,
-                n,
-                chunks_of(n, rows.d, options.k),
-                useful_threads(options.threads, bytes),
-                {shift.get(), 1.0f, lines * 16, pitch}};
+  FramedRows points{kernels,
+                    element,
+                    rows,
+                    n,
+                    chunks_of(n, rows.d, options.k),
+                    useful_threads(options.threads, bytes),
+                    {shift.get(), 1.0f, lines * 16, pitch}};
 
   KMeansResult result;
   std::vector<double> mean;

@@ -35,6 +35,14 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("isa") = "");
   m.def("cosine_to", &bind::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("threads") = 1,
         py::arg("isa") = "");
+  m.def("spin", &bind::spin, py::arg("bfloat"), py::arg("rounds"), py::arg("threads") = 1, py::arg("isa") = "",
+        "For benchmarks: multiply-adds on registers; returns the number of operations done");
+  m.def("read", &bind::read, py::arg("x"), py::arg("threads") = 1, py::arg("isa") = "",
+        "For benchmarks: reads the array and does nothing else");
+  m.def("nearest", &bind::nearest, py::arg("x"), py::arg("y"), py::arg("cosine"), py::arg("index"),
+        py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("silhouettes", &bind::silhouettes, py::arg("x"), py::arg("labels"), py::arg("k"), py::arg("metric"),
+        py::arg("rows"), py::arg("scores"), py::arg("means"), py::arg("threads") = 1, py::arg("isa") = "");
   m.def("kmeans", &bind::kmeans, py::arg("x"), py::arg("init"), py::arg("draws"), py::arg("centroids"),
         py::arg("labels"), py::arg("max_iter"), py::arg("tol"), py::arg("threads") = 1, py::arg("isa") = "");
 }

@@ -28,8 +28,9 @@ inline int useful_threads(int wanted, std::int64_t bytes) {
 }
 
 // Calls body(i) once for each i in [0, count), on the caller's thread and up to threads - 1 others. Which thread runs
-// which i is not fixed: body must not depend on it. The caller's thread asks `interrupted` between two calls, at most
-// ten times a second: a call should take no longer than that.
+// which i is not fixed: body must not depend on it. Each thread has a copy of body, and so of the scratch memory that a
+// mutable lambda holds. The caller's thread asks `interrupted` between two calls, at most ten times a second: a call
+// should take no longer than that.
 template <class Body>
 void parallel_for(std::int64_t count, int threads, const Body& body) {
   using Clock = std::chrono::steady_clock;
@@ -39,8 +40,9 @@ void parallel_for(std::int64_t count, int threads, const Body& body) {
   const auto work = [&](bool caller) noexcept {
     auto asked = Clock::now();
     try {
+      Body own = body;
       for (std::int64_t i; (i = next.fetch_add(1)) < count;) {
-        body(i);
+        own(i);
         if (!caller || !interrupted || Clock::now() - asked < std::chrono::milliseconds(100)) continue;
         if (interrupted()) throw Interrupted();
         asked = Clock::now();

@@ -25,7 +25,7 @@ struct Distances {
 
 // The row at which the running sum of distances passes `target`. Sums are added in the order in which the pass over a
 // chunk added them, so that the row is in the chunk that the sums of chunks say.
-std::int64_t row_at(const Points& points, const Distances& distances, double target) {
+std::int64_t row_at(const FramedRows& points, const Distances& distances, double target) {
   double before = 0.0;
   std::int64_t chunk = 0, last = 0;
   for (; chunk < points.chunks.count; ++chunk) {
@@ -48,7 +48,7 @@ std::int64_t row_at(const Points& points, const Distances& distances, double tar
 
 }  // namespace
 
-std::vector<std::int64_t> plus_plus(const Points& points, std::int64_t k, const double* draws) {
+std::vector<std::int64_t> plus_plus(const FramedRows& points, std::int64_t k, const double* draws) {
   // Around zero rather than the mean: differences of rows round less than differences of rows less their mean.
   const Aligned<float> zero = zeros<float>(points.frame.pitch);
   Frame frame = points.frame;

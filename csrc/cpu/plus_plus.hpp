@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "cpu/points.hpp"
+#include "cpu/framed_rows.hpp"
 
 namespace dataprophet::cpu {
 
@@ -11,6 +11,6 @@ namespace dataprophet::cpu {
 // proportional to the squared distance to the nearest centre, and the one that lowers the inertia most is taken
 // (Arthur and Vassilvitskii, 2007, with scikit-learn's greedy choice). With fewer distinct rows than k, the lowest rows
 // that are no centres yet follow. draws[1 + kCandidates * (k - 1)] are uniforms in [0, 1).
-std::vector<std::int64_t> plus_plus(const Points& points, std::int64_t k, const double* draws);
+std::vector<std::int64_t> plus_plus(const FramedRows& points, std::int64_t k, const double* draws);
 
 }  // namespace dataprophet::cpu

@@ -74,6 +74,11 @@ inline Vector load(const Half* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif defined(__F16C__)
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__aarch64__)
+  typedef __fp16 Halves __attribute__((vector_size(2 * kLanes)));
+  Halves halves;
+  __builtin_memcpy(&halves, p, sizeof halves);
+  return __builtin_convertvector(halves, Vector);
 #else
   return Vector{load1(p), load1(p + 1), load1(p + 2), load1(p + 3)};
 #endif

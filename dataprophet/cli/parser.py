@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo, _doctor, _validate, _profile, _matrix, _rank, _evaluate, _mix):
+    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix):
         add(commands)
     return parser
 
@@ -82,6 +82,20 @@ def _doctor(commands: Any) -> None:
     )
 
 
+def _bench(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "bench",
+        "bench",
+        "time the operations on arrays on this machine, beside NumPy, and torch and scikit-learn where installed",
+        "dataprophet bench --rows 50000 --columns 1536",
+    )
+    parser.add_argument("--rows", type=_count, default=10_000, metavar="N", help="rows of the array")
+    parser.add_argument("--columns", type=_count, default=768, metavar="D", help="columns of the array")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="R", help="how often each is timed")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the array")
+
+
 def _validate(commands: Any) -> None:
     parser = _command(
         commands,
@@ -109,7 +123,13 @@ def _profile(commands: Any) -> None:
     parser.add_argument("--features", action="store_true", help="DATASET is a file of precomputed features")
     parser.add_argument("--seal", action="store_true", help="keep a few megabytes only: the profile no longer merges")
     parser.add_argument("--clusters", type=_count, default=10, metavar="K", help="clusters of the diversity")
-    parser.add_argument("--sketch-size", type=_count, default=20_000, metavar="N", help="samples for the diversity")
+    parser.add_argument(
+        "--sketch-size",
+        type=_count_or_all,
+        default=20_000,
+        metavar="N",
+        help="samples for the diversity, or 'all': exact, and 2 bytes kept for each number of each sample's vector",
+    )
     parser.add_argument(
         "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
     )
@@ -263,6 +283,13 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "count"
+
+
+def _count_or_all(text: str) -> int | None:
+    return None if text == "all" else _count(text)
+
+
+_count_or_all.__name__ = "count or 'all'"
 
 
 def _names(text: str) -> list[str]:

@@ -8,16 +8,19 @@ NaN or infinity have no direction: the operations on directions raise, naming th
 from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.ops.diversity import diversity
 from dataprophet.ops.tokens import linear_logprobs, segment_means, token_logprobs
-from dataprophet.reference import KMeans, Silhouette
+from dataprophet.reference import Diversity, KMeans, Silhouette
 
 __all__ = [
+    "Diversity",
     "KMeans",
     "Silhouette",
     "cluster_entropy",
     "core_info",
     "cosine_to",
     "cuda_info",
+    "diversity",
     "expected_cosine",
     "kmeans",
     "linear_logprobs",

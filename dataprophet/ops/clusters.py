@@ -74,28 +74,40 @@ def silhouette_samples(x: Any, labels: Any, *, metric: str = "euclidean") -> Any
 def silhouette_score(
     x: Any, labels: Any, *, metric: str = "euclidean", sample_size: int | None = None, seed: int = 0
 ) -> Silhouette:
-    """Mean silhouette of the rows, or its estimate from a sample of them.
+    """Mean silhouette of the rows, exact or estimated from a sample of them.
+
+    The estimate scores ``sample_size`` rows exactly, each against all rows, in a sample stratified by cluster. It
+    regresses their scores on approximate ones that are known for all rows, from clusters cut into small cells, and adds
+    what the regression tells of the others. Its error is 30 or more times below that of the mean of as many rows, from
+    about 500 rows on, and the approximate scores cost about as much again as the exact ones of the sample.
 
     Args:
         x: (n, d) array of finite numbers.
         labels: (n,) integers, of 2 to n - 1 different values.
         metric: "euclidean", "sqeuclidean" or "cosine".
-        sample_size: how many rows to score, each exactly against all rows; None scores all.
-        seed: of the sample.
+        sample_size: how many rows to score; None, n or more scores all. Ignored for "sqeuclidean" and "cosine", whose
+            exact mean costs no more than a few passes over x.
+        seed: of the sample and of the cells.
 
     Returns:
-        Silhouette(mean, standard_error). The standard error is 0 where all rows were scored.
+        Silhouette(mean, standard_error), without units. The error tells how far the estimate is from the exact mean of
+        these n rows, which lies within mean +- 1.96 standard_error for about 95% of seeds. It is 0 where all rows were
+        scored. Neither rounding (1e-7 for float32, 1e-6 for the shorter dtypes) nor what other rows would have given is
+        part of it. Below about 30 sampled rows take Student's t with sample_size - 1 degrees of freedom in place of
+        1.96. The same bits for any number of threads.
 
     Raises:
         DataProphetError: as silhouette_samples, or a sample size below 2.
     """
     rows, clusters = checks.clustering(x, labels, metric)
-    if sample_size is not None and sample_size < 2:
-        raise DataProphetError(f"expected at least 2, got {sample_size}", where="sample_size", fix="raise it")
-    if sample_size is None or sample_size >= rows.shape[0]:
+    checks.sample_of(sample_size)
+    if sample_size is None or sample_size >= rows.shape[0] or metric != "euclidean":
         return Silhouette(float(scores_of(rows, clusters, metric).mean()), 0.0)
-    points = checks.finite_values(rows)
-    return reference.silhouette_score(points, clusters, metric=metric, sample_size=sample_size, seed=seed)
+    return Silhouette(
+        *reference.estimated_mean(
+            rows.read, clusters, sample_size, seed, lambda picked: scores_of(rows, clusters, metric, picked)
+        )
+    )
 
 
 def scores_of(
@@ -104,8 +116,14 @@ def scores_of(
     """Silhouettes float64 of checked rows, or of those picked, given all clusters, numbered from 0 without gaps."""
     if cuda.serves(rows):
         return cuda.silhouettes(rows, clusters, metric, picked)
-    scores = reference.silhouette_samples(checks.finite_values(rows), clusters, metric=metric).astype(np.float64)
-    return scores if picked is None else scores[picked]
+    if rows.on_cuda or rows.dtype == "float64":
+        return reference.silhouettes(checks.finite_values(rows), clusters, metric, picked)[0]
+    scores = np.empty(rows.shape[0] if picked is None else len(picked))
+    bad = backend.core().silhouettes(
+        rows.rows(), clusters, int(clusters.max()) + 1, metric, picked, scores, None, thread_count()
+    )
+    checks.no_bad_rows(rows, bad)
+    return scores
 
 
 def cluster_entropy(labels: Any, k: int) -> float:

@@ -72,7 +72,7 @@ def cosine_to(x: Any, directions: Any) -> Any:
         )
         return rows.give_back_tensor(found)
     with np.errstate(over="ignore"):
-        given = np.ascontiguousarray(others.numpy(), np.float32)
+        given = np.require(others.numpy(), np.float32, ["C", "A"])  # the core reads aligned floats
     checks.finite_directions(given)
     if rows.dtype == "float64":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
@@ -102,7 +102,17 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
         own = cuda.serves(rows) and cuda.serves(others)
         cosine, index = cuda.nearest(rows, others) if own else backend.torch_ops().nearest(rows.values, others.values)
         return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
-    values, places = reference.nearest(rows.numpy(), others.numpy())
+    values, places = np.empty(rows.shape[0], np.float32), np.empty(rows.shape[0], np.int64)
+    if "float64" in (rows.dtype, others.dtype):
+        values, places = reference.nearest(rows.numpy(), others.numpy())
+    else:
+        same = rows.dtype == others.dtype
+        left, right = (
+            each.rows() if same else np.ascontiguousarray(each.numpy(), np.float32) for each in (rows, others)
+        )
+        bad = backend.core().nearest(left, right, values, places, thread_count())
+        checks.no_bad_rows(rows, bad[0])
+        checks.no_bad_rows(others, bad[1])
     return rows.give_back(values), rows.give_back(places)
 
 

@@ -6,24 +6,27 @@ are the same bits for any number of BLAS threads.
 
 from dataprophet.reference.clusters import (
     KMeans,
-    Silhouette,
     cluster_entropy,
     entropy_of_counts,
     kmeans,
     kmeans_draws,
-    silhouette_samples,
-    silhouette_score,
 )
 from dataprophet.reference.directions import bad_rows_error, cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.reference.diversity import Diversity, diversity
+from dataprophet.reference.estimate import estimated_mean
+from dataprophet.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
 from dataprophet.reference.tokens import linear_logprobs, segment_means, token_logprobs
 
 __all__ = [
+    "Diversity",
     "KMeans",
     "Silhouette",
     "bad_rows_error",
     "cluster_entropy",
     "cosine_to",
+    "diversity",
     "entropy_of_counts",
+    "estimated_mean",
     "expected_cosine",
     "kmeans",
     "kmeans_draws",
@@ -33,5 +36,6 @@ __all__ = [
     "segment_means",
     "silhouette_samples",
     "silhouette_score",
+    "silhouettes",
     "token_logprobs",
 ]

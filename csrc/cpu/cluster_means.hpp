@@ -1,0 +1,21 @@
+// Means of clusters, and distances of rows to them.
+#pragma once
+
+#include <vector>
+
+#include "cpu/clusters.hpp"
+#include "cpu/kernels.hpp"
+#include "cpu/points.hpp"
+
+namespace dataprophet::cpu {
+
+// [cluster][d], the means of the scaled rows.
+std::vector<double> cluster_means(const Kernels& kernels, const Points& points, const Clusters& clusters, int threads);
+
+// Of each position in `left`, or of all where it is null, the sum of squared distances to all rows of each cluster:
+// [count][clusters]. A row's sum is size * |row - mean| squared + spread, where spread is the sum over the cluster of
+// |row - mean| squared.
+std::vector<double> squared_distance_sums(const Kernels& kernels, const Points& points, const Clusters& clusters,
+                                          const std::vector<std::int64_t>* left, int threads);
+
+}  // namespace dataprophet::cpu

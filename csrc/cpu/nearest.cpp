@@ -1,0 +1,215 @@
+#include "cpu/nearest.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cpu/buffer.hpp"
+#include "cpu/mean_direction.hpp"
+#include "cpu/parallel.hpp"
+#include "cpu/points.hpp"
+
+namespace dataprophet::cpu {
+namespace {
+
+constexpr std::int64_t kSlabBytes = 64 << 20;  // of packed others
+constexpr std::int64_t kLeftRows = 448;        // of a job: a multiple of every tile
+constexpr std::int64_t kOthersOfJob = 16 * 1024;
+
+// Directions p and q around a common centre c: the cosine is 1 - |p - q|^2 / 2 = 1 - |p|^2 / 2 + (pq - |q|^2 / 2). The
+// product pq comes from tiles of bfloat16 or fp32, and is off by at most a share of |p| |q|, plus a little for what the
+// directions and the terms themselves are rounded by. Only pairs that may beat the best cosine so far are computed
+// again, in double precision; what is found depends on no rounding of the tiles.
+constexpr float kSlack = 8e-6f;
+
+// The smallest float that is no less.
+float above(double value) { return std::nextafter(static_cast<float>(value), std::numeric_limits<float>::infinity()); }
+
+struct Best {
+  double cosine = -2.0;  // less than any
+  std::int64_t index = -1;
+
+  bool beaten_by(double other, std::int64_t at) const { return other > cosine || (other == cosine && at < index); }
+};
+
+// Rows of one side of the tiles, packed, and their lengths around the centre.
+struct Packed {
+  Buffer panels;
+  std::vector<const void*> rows;
+  std::vector<float> scale;
+  std::vector<double> squared;
+
+  void reserve(std::int64_t count, std::int64_t row_bytes) {
+    panels.reserve(count * row_bytes + kPackOverrun);
+    rows.resize(static_cast<std::size_t>(count));
+    scale.resize(static_cast<std::size_t>(count));
+    squared.resize(static_cast<std::size_t>(count));
+  }
+};
+
+class Nearest {
+ public:
+  Nearest(const Kernels& kernels, const Points& points, const Points& others, const std::vector<float>& centre)
+      : kernels_(kernels),
+        tiles_(kernels.screen_tiles[static_cast<int>(points.element())]),
+        points_(points),
+        others_(others),
+        centre_(centre),
+        origin_(centre.size()),
+        d_(points.d()),
+        row_bytes_(tiles_.row_bytes(d_)),
+        best_(static_cast<std::size_t>(points.n())),
+        locks_(new std::mutex[static_cast<std::size_t>(left_blocks())]) {
+    const double unit = tiles_.element_bytes < 4 ? 0x1p-9 : 0x1p-24;  // of rounding an element
+    share_ = 2.0 * unit * (1.0 + unit) + static_cast<double>(d_ + 16) * 0x1p-24;
+  }
+
+  const std::vector<Best>& run(int threads) {
+    const std::int64_t slab = std::max<std::int64_t>(kSlabBytes / row_bytes_ / kOthersOfJob, 1) * kOthersOfJob;
+    for (std::int64_t begin = 0; begin < others_.n(); begin += slab) {
+      const std::int64_t count = std::min(slab, others_.n() - begin);
+      pack_slab(begin, count, threads);
+      const std::int64_t parts = (count + kOthersOfJob - 1) / kOthersOfJob;
+      parallel_for(parts * left_blocks(), threads, [&, left = Packed(), dots = Buffer()](std::int64_t job) mutable {
+        const std::int64_t first = job / left_blocks() * kOthersOfJob;
+        work(job % left_blocks(), begin, first, std::min(first + kOthersOfJob, count), &left, &dots);
+      });
+    }
+    return best_;
+  }
+
+ private:
+  std::int64_t left_blocks() const { return (points_.n() + kLeftRows - 1) / kLeftRows; }
+
+  // Packs rows [begin, begin + count) of one side at place `at`.
+  void pack(const Points& points, PackRows pack_rows, std::int64_t begin, std::int64_t count, std::int64_t at,
+            Packed* out) const {
+    constexpr std::int64_t kRowsAtOnce = 64;
+    std::int64_t indices[kRowsAtOnce];
+    std::vector<float> buffer(static_cast<std::size_t>(d_));
+    const Centres centre{centre_.data(), origin_.data(), 1, d_};
+    for (std::int64_t first = 0; first < count; first += kRowsAtOnce) {
+      const std::int64_t some = std::min(kRowsAtOnce, count - first);
+      for (std::int64_t i = 0; i < some; ++i) indices[i] = begin + first + i;
+      const void** rows = out->rows.data() + at + first;
+      float* scale = out->scale.data() + at + first;
+      points.gather(indices, some, rows, scale);
+      kernels_.squared_distances[static_cast<int>(points.element())](rows, some, scale, centre, buffer.data(),
+                                                                     out->squared.data() + at + first);
+    }
+    pack_rows(out->rows.data() + at, count, out->scale.data() + at, centre_.data(), d_,
+              static_cast<char*>(out->panels.get()) + at * row_bytes_);
+  }
+
+  void pack_slab(std::int64_t begin, std::int64_t count, int threads) {
+    const std::int64_t width = padded(count, tiles_.right);
+    right_.reserve(width, row_bytes_);
+    right_slack_.assign(static_cast<std::size_t>(width), 0.0f);
+    right_terms_.assign(static_cast<std::size_t>(width), -std::numeric_limits<float>::infinity());  // beats nothing
+    const std::int64_t rows_of_job = 32 * tiles_.right;
+    parallel_for((count + rows_of_job - 1) / rows_of_job, threads, [&](std::int64_t job) {
+      const std::int64_t at = job * rows_of_job, some = std::min(rows_of_job, count - at);
+      pack(others_, tiles_.pack_right, begin + at, some, at, &right_);
+      for (std::int64_t j = at; j < at + some; ++j) {
+        const double squared = right_.squared[static_cast<std::size_t>(j)];
+        right_slack_[static_cast<std::size_t>(j)] = above(share_ * std::sqrt(squared));
+        right_terms_[static_cast<std::size_t>(j)] = static_cast<float>(-0.5 * squared) + kSlack;
+      }
+    });
+  }
+
+  // A block of rows against others [first, stop) of the slab that begins at `begin`.
+  void work(std::int64_t block, std::int64_t begin, std::int64_t first, std::int64_t stop, Packed* left,
+            Buffer* scratch) {
+    const std::int64_t row = block * kLeftRows, rows = std::min(kLeftRows, points_.n() - row);
+    left->reserve(padded(rows, tiles_.left), row_bytes_);
+    pack(points_, tiles_.pack_left, row, rows, 0, left);
+    Best best[kLeftRows];
+    float lengths[kLeftRows], least[kLeftRows];
+    {
+      const std::lock_guard<std::mutex> lock(locks_[static_cast<std::size_t>(block)]);
+      std::copy_n(best_.begin() + row, rows, best);
+    }
+    const auto raise = [&](std::int64_t i) {
+      least[i] = static_cast<float>(best[i].cosine - 1.0 + 0.5 * left->squared[static_cast<std::size_t>(i)]);
+    };
+    for (std::int64_t i = 0; i < rows; ++i) {
+      lengths[i] = above(std::sqrt(left->squared[static_cast<std::size_t>(i)]));
+      raise(i);
+    }
+    const auto cosine = kernels_.cosine[static_cast<int>(points_.element())];
+    const std::int64_t tile_size = tiles_.left * tiles_.right;
+    const std::int64_t dots_bytes = tile_size * 4;
+    auto* dots = static_cast<float*>(scratch->reserve(dots_bytes + tile_size * static_cast<int>(sizeof(Candidate))));
+    auto* candidates = reinterpret_cast<Candidate*>(dots + tile_size);
+    const auto* left_panels = static_cast<const char*>(left->panels.get());
+    const auto* right_panels = static_cast<const char*>(right_.panels.get());
+    tiles_.begin();
+    for (std::int64_t j = first; j < stop; j += tiles_.right) {
+      for (std::int64_t i = 0; i < rows; i += tiles_.left) {
+        tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots);
+        const ScreenTile tile{dots,
+                              static_cast<int>(std::min<std::int64_t>(tiles_.left, rows - i)),
+                              tiles_.right,
+                              lengths + i,
+                              least + i,
+                              right_slack_.data() + j,
+                              right_terms_.data() + j};
+        const int count = kernels_.screen_tile(tile, candidates);
+        for (int c = 0; c < count; ++c) {
+          const std::int64_t at = i + candidates[c].row, other = j + candidates[c].column;
+          if (candidates[c].bound <= least[at]) continue;  // one before it was better
+          const double found =
+              cosine(left->rows[static_cast<std::size_t>(at)], right_.rows[static_cast<std::size_t>(other)], d_);
+          if (!best[at].beaten_by(found, begin + other)) continue;
+          best[at] = {found, begin + other};
+          raise(at);
+        }
+      }
+    }
+    tiles_.end();
+    const std::lock_guard<std::mutex> lock(locks_[static_cast<std::size_t>(block)]);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      Best& known = best_[static_cast<std::size_t>(row + i)];
+      if (best[i].index >= 0 && known.beaten_by(best[i].cosine, best[i].index)) known = best[i];
+    }
+  }
+
+  const Kernels& kernels_;
+  const Tiles& tiles_;
+  const Points& points_;
+  const Points& others_;
+  const std::vector<float>& centre_;
+  const std::vector<float> origin_;
+  const std::int64_t d_, row_bytes_;
+  double share_;
+  std::vector<Best> best_;
+  std::unique_ptr<std::mutex[]> locks_;  // of each block of rows
+  Packed right_;
+  std::vector<float> right_slack_, right_terms_;
+};
+
+}  // namespace
+
+std::pair<BadRows, BadRows> nearest(const Kernels& kernels, Element element, const Rows& rows, std::int64_t n,
+                                    const Rows& others, std::int64_t m, int threads, float* cosine,
+                                    std::int64_t* index) {
+  const Points left(kernels, element, rows, n, Scale::direction, threads);
+  const Points right(kernels, element, others, m, Scale::direction, threads);
+  if (left.bad().first >= 0 || right.bad().first >= 0) return {left.bad(), right.bad()};
+  std::vector<double> mean(static_cast<std::size_t>(others.d));
+  mean_direction(kernels, element, others, m, threads, mean.data());
+  const std::vector<float> centre(mean.begin(), mean.end());
+  Nearest search(kernels, left, right, centre);
+  const std::vector<Best>& best = search.run(threads);
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    cosine[i] = static_cast<float>(best[i].cosine);
+    index[i] = best[i].index;
+  }
+  return {};
+}
+
+}  // namespace dataprophet::cpu

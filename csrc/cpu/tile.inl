@@ -1,0 +1,268 @@
+#pragma once
+
+// Products of tiles of rows: `left` rows by `right` rows, over all columns, from packed panels. Include inside an
+// anonymous namespace.
+#include "cpu/vector.inl"
+
+// A tile's dot products fill the registers that the running sums may use: more spill, fewer wait for each other.
+#if defined(__AVX512F__)
+constexpr int kLeft = 14, kRightVectors = 2;
+#elif defined(__AVX2__)
+constexpr int kLeft = 6, kRightVectors = 2;
+#elif defined(__aarch64__)
+constexpr int kLeft = 8, kRightVectors = 2;
+#else
+constexpr int kLeft = 4, kRightVectors = 2;
+#endif
+constexpr int kRight = kRightVectors * kLanes;
+constexpr std::int64_t kChain = 512;  // products summed in fp32 before they join the total
+
+// Interleaves the lower (or upper) halves of two vectors.
+inline Vector interleave(Vector a, Vector b, bool upper) {
+  Words mask{};
+  for (int i = 0; i < kLanes; ++i) {
+    const int lane = (upper ? kLanes / 2 : 0) + i / 2;
+    mask[i] = static_cast<std::uint32_t>(i % 2 ? lane + kLanes : lane);
+  }
+  return __builtin_shuffle(a, b, mask);
+}
+
+// Transposes kLanes vectors: each round is a perfect shuffle of all elements, and log2(kLanes) of them transpose.
+inline void transpose(Vector (&block)[kLanes]) {
+  Vector other[kLanes];
+#pragma GCC unroll 4
+  for (int round = 1; round < kLanes; round *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      other[2 * i] = interleave(block[i], block[i + kLanes / 2], false);
+      other[2 * i + 1] = interleave(block[i], block[i + kLanes / 2], true);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) block[i] = other[i];
+  }
+}
+
+// Columns [k, k + kLanes) of row * scale - centre; columns from d on are 0.
+template <class T>
+inline Vector placed(const T* row, float scale, const float* centre, std::int64_t k, std::int64_t d) {
+  if (k + kLanes <= d) return load(row + k) * splat(scale) - load(centre + k);
+  float rest[kLanes] = {};
+  for (std::int64_t j = k; j < d; ++j) rest[j - k] = load1(row + j) * scale - centre[j];
+  return load(rest);
+}
+
+// Rows of floats: panels [panel][d][width].
+template <class T>
+struct FloatTiles {
+  static constexpr int left = kLeft, right = kRight, step = 1, element_bytes = 4;
+
+  template <bool is_right>
+  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
+                   void* out) {
+    constexpr int width = is_right ? right : left;
+    // A store of kLanes floats may run over into the next column, whose own store comes later.
+    static_assert(width <= kLanes || width % kLanes == 0);
+    auto* panel = static_cast<float*>(out);
+    for (std::int64_t first = 0; first < count; first += width, panel += width * d) {
+      for (int group = 0; group < width; group += kLanes) {
+        for (std::int64_t k = 0; k < d; k += kLanes) {
+          Vector block[kLanes];
+          for (int i = 0; i < kLanes; ++i) {
+            const std::int64_t r = first + group + i;
+            const bool present = group + i < width && r < count;
+            block[i] = present ? placed(static_cast<const T*>(rows[r]), scale[r], centre, k, d) : Vector{};
+          }
+          transpose(block);
+          const std::int64_t stop = k + kLanes < d ? kLanes : d - k;
+          for (std::int64_t q = 0; q < stop; ++q) store(panel + (k + q) * width + group, block[q]);
+        }
+      }
+    }
+  }
+
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+    auto* a = static_cast<const float*>(left_panel);
+    auto* b = static_cast<const float*>(right_panel);
+    for (std::int64_t start = 0; start == 0 || start < d; start += kChain) {
+      const std::int64_t stop = start + kChain < d ? start + kChain : d;
+      Vector part[kLeft][kRightVectors] = {};
+      for (std::int64_t k = start; k < stop; ++k, a += kLeft, b += kRight) {
+        Vector right_rows[kRightVectors];
+        for (int v = 0; v < kRightVectors; ++v) right_rows[v] = load(b + v * kLanes);
+#pragma GCC unroll 14
+        for (int i = 0; i < kLeft; ++i) {
+          const Vector left_row = splat(a[i]);
+          for (int v = 0; v < kRightVectors; ++v) part[i][v] = left_row * right_rows[v] + part[i][v];
+        }
+      }
+#pragma GCC unroll 14
+      for (int i = 0; i < kLeft; ++i) {
+        for (int v = 0; v < kRightVectors; ++v) {
+          float* out = dots + i * kRight + v * kLanes;
+          store(out, start ? load(out) + part[i][v] : part[i][v]);
+        }
+      }
+    }
+  }
+
+  static void begin() {}
+  static void end() {}
+};
+
+#if defined(__AVX512BF16__)
+inline Vector as_vector(__m512bh v) { return reinterpret_cast<Vector>(v); }
+inline __m512bh as_pairs(Vector v) { return reinterpret_cast<__m512bh>(v); }
+
+// Columns [k, k + 32) of row * scale - centre, as the sum of `parts` bfloat16 each: what one leaves goes to the next.
+template <int parts, class T>
+inline void split(const T* row, float scale, const float* centre, std::int64_t k, std::int64_t d, Vector* out) {
+  Vector low = placed(row, scale, centre, k, d);
+  Vector high = k + kLanes < d ? placed(row, scale, centre, k + kLanes, d) : Vector{};
+  for (int part = 0; part < parts; ++part) {
+    const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+    out[part] = reinterpret_cast<Vector>(halves);
+    if (part + 1 == parts) break;
+    low -= load(reinterpret_cast<const BFloat*>(&halves));
+    high -= load(reinterpret_cast<const BFloat*>(&halves) + kLanes);
+  }
+}
+#endif
+
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+// Rows rounded to bfloat16: panels [panel][d / 2][width] of pairs of columns.
+template <class T>
+struct PairTiles {
+  static constexpr int left = kLeft, right = kRight, step = 2, element_bytes = 2;
+
+  template <bool is_right>
+  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
+                   void* out) {
+    constexpr int width = is_right ? right : left;
+    const std::int64_t pairs = (d + 1) / 2;
+    auto* panel = static_cast<float*>(out);
+    for (std::int64_t first = 0; first < count; first += width, panel += width * pairs) {
+      for (int group = 0; group < width; group += kLanes) {
+        for (std::int64_t k = 0; k < pairs; k += kLanes) {
+          Vector block[kLanes];
+          for (int i = 0; i < kLanes; ++i) {
+            const std::int64_t r = first + group + i;
+            block[i] = Vector{};
+            if (group + i < width && r < count) {
+              split<1>(static_cast<const T*>(rows[r]), scale[r], centre, 2 * k, d, &block[i]);
+            }
+          }
+          transpose(block);
+          const std::int64_t stop = k + kLanes < pairs ? kLanes : pairs - k;
+          for (std::int64_t q = 0; q < stop; ++q) store(panel + (k + q) * width + group, block[q]);
+        }
+      }
+    }
+  }
+
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+    auto* a = static_cast<const float*>(left_panel);
+    auto* b = static_cast<const float*>(right_panel);
+    const std::int64_t pairs = (d + 1) / 2;
+    for (std::int64_t start = 0; start == 0 || start < pairs; start += kChain) {
+      const std::int64_t stop = start + kChain < pairs ? start + kChain : pairs;
+      __m512 part[kLeft][kRightVectors] = {};
+      for (std::int64_t k = start; k < stop; ++k, a += kLeft, b += kRight) {
+        __m512bh right_rows[kRightVectors];
+        for (int v = 0; v < kRightVectors; ++v) right_rows[v] = as_pairs(load(b + v * kLanes));
+#pragma GCC unroll 14
+        for (int i = 0; i < kLeft; ++i) {
+          std::int32_t pair;
+          __builtin_memcpy(&pair, a + i, sizeof pair);
+          const auto left_row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+          for (int v = 0; v < kRightVectors; ++v) part[i][v] = _mm512_dpbf16_ps(part[i][v], left_row, right_rows[v]);
+        }
+      }
+#pragma GCC unroll 14
+      for (int i = 0; i < kLeft; ++i) {
+        for (int v = 0; v < kRightVectors; ++v) {
+          float* out = dots + i * kRight + v * kLanes;
+          store(out, start ? load(out) + part[i][v] : part[i][v]);
+        }
+      }
+    }
+  }
+
+  static void begin() {}
+  static void end() {}
+};
+#endif
+
+#if defined(__AMX_BF16__)
+// All eight tiles are 16 rows of 64 bytes. Static: GCC 12 believes that only the first 8 bytes are read.
+struct alignas(64) TileConfiguration {
+  std::uint8_t palette = 1, start = 0, reserved[14] = {};
+  std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr TileConfiguration kConfiguration;
+
+// Rows as sums of `parts` bfloat16, for the matrix unit: tiles of 16 rows x 32 columns (left) and of 16 pairs of
+// columns x 16 rows (right), [panel][32 columns][part][half of the panel]. One part holds bfloat16 to its own
+// precision, two hold float16, three float32; products of parts whose size falls below what is kept are left out.
+template <class T, int parts>
+struct MatrixTiles {
+  static constexpr int left = 32, right = 32, step = 32, element_bytes = 2 * parts;
+  static constexpr int kTile = 256;  // words
+
+  template <bool is_right>
+  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
+                   void* out) {
+    auto* tile = static_cast<float*>(out);
+    for (std::int64_t first = 0; first < count; first += left) {
+      for (std::int64_t k = 0; k < d; k += step, tile += 2 * parts * kTile) {
+        for (int half = 0; half < 2; ++half) {
+          Vector block[parts][kLanes];
+          for (int i = 0; i < kLanes; ++i) {
+            const std::int64_t r = first + half * kLanes + i;
+            Vector part[parts] = {};
+            if (r < count) split<parts>(static_cast<const T*>(rows[r]), scale[r], centre, k, d, part);
+            for (int p = 0; p < parts; ++p) block[p][i] = part[p];
+          }
+          for (int p = 0; p < parts; ++p) {
+            if (is_right) transpose(block[p]);
+            for (int i = 0; i < kLanes; ++i) store(tile + (2 * p + half) * kTile + i * kLanes, block[p][i]);
+          }
+        }
+      }
+    }
+  }
+
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+    auto* a = static_cast<const float*>(left_panel);
+    auto* b = static_cast<const float*>(right_panel);
+    constexpr int kStride = 64;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (std::int64_t k = 0; k < d; k += step, a += 2 * parts * kTile, b += 2 * parts * kTile) {
+      for (int p = 0; p < parts; ++p) {
+        _tile_loadd(4, a + 2 * p * kTile, kStride);
+        _tile_loadd(5, a + (2 * p + 1) * kTile, kStride);
+        for (int q = 0; q < parts - p; ++q) {
+          _tile_loadd(6, b + 2 * q * kTile, kStride);
+          _tile_loadd(7, b + (2 * q + 1) * kTile, kStride);
+          _tile_dpbf16ps(0, 4, 6);
+          _tile_dpbf16ps(1, 4, 7);
+          _tile_dpbf16ps(2, 5, 6);
+          _tile_dpbf16ps(3, 5, 7);
+        }
+      }
+    }
+    constexpr int kRow = right * 4;
+    _tile_stored(0, dots, kRow);
+    _tile_stored(1, dots + 16, kRow);
+    _tile_stored(2, dots + 16 * right, kRow);
+    _tile_stored(3, dots + 16 * right + 16, kRow);
+  }
+
+  static void begin() { _tile_loadconfig(&kConfiguration); }
+
+  static void end() { _tile_release(); }
+};
+#endif

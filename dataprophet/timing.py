@@ -1,0 +1,231 @@
+"""Timing of several ways to do one task, fair on a busy machine: what ``dataprophet bench`` and benchmarks/ share.
+
+The ways run in turn, in one process, round after round, each at one thread and at several, so that a busy machine slows
+all of them alike. A way is quoted at the number of threads that serves it best. Times are medians over the rounds, and
+ratios are medians of the ratios within a round. Process-CPU time counts all threads; on CUDA only the time by the clock
+is taken, with the device synchronised before and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from dataprophet import ops
+
+KINDS = ("cpu", "wall")
+_PACKAGES = (
+    "dataprophet",
+    "numpy",
+    "scipy",
+    "torch",
+    "transformers",
+    "scikit-learn",
+    "faiss-cpu",
+    "cuml-cu12",
+    "cuml-cu13",
+    "flash-kmeans",
+    "fastkmeans",
+)
+
+
+@dataclass
+class Way:
+    """One way of doing a task.
+
+    Attributes:
+        name: what the table calls it.
+        run: does the task once.
+        error: of its result, against float64, where that was looked at.
+        isa: instruction set of the compiled core for this way; empty for the one in use.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    error: float | None = None
+    isa: str = ""
+
+
+@dataclass
+class Times:
+    """Seconds of the rounds of one way: ``seconds[kind][threads]`` lists them, and its best number of threads."""
+
+    seconds: dict[str, dict[int, list[float]]]
+
+    def best(self, kind: str) -> int:
+        found = self.seconds[kind]
+        return min(found, key=lambda count: statistics.median(found[count]))
+
+    def median(self, kind: str) -> float:
+        return statistics.median(self.seconds[kind][self.best(kind)])
+
+    def ratio(self, other: Times, kind: str) -> float:
+        """How many times longer than another way this one takes, each at its best."""
+        mine, theirs = self.seconds[kind][self.best(kind)], other.seconds[kind][other.best(kind)]
+        return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+
+
+def optional(module: str) -> Any:
+    """A module, or None where it is not installed or does not load."""
+    with contextlib.suppress(ImportError):
+        return import_module(module)
+    return None
+
+
+def most_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_counts() -> list[int]:
+    """One thread, and all that this process may use."""
+    return sorted({1, most_threads()})
+
+
+@contextlib.contextmanager
+def threads(count: int, isa: str = "") -> Iterator[None]:
+    """Our core, torch, and the BLAS and OpenMP libraries that are loaded, at this number of threads."""
+    torch, pools = sys.modules.get("torch"), optional("threadpoolctl")
+    old = torch.get_num_threads() if torch else 0
+    with (
+        _environment("DATAPROPHET_THREADS", str(count)),
+        _environment("DATAPROPHET_ISA", isa),
+        pools.threadpool_limits(count) if pools else contextlib.nullcontext(),
+    ):
+        try:
+            if torch:
+                torch.set_num_threads(count)
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(old)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    if value:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value:
+            del os.environ[name]
+
+
+def interleaved(ways: Sequence[Way], rounds: int, *, counts: Sequence[int], device: str = "cpu") -> dict[str, Times]:
+    """Times of the ways by name.
+
+    Args:
+        ways: each runs once before the clock starts, and then ``rounds`` times at each number of threads.
+        rounds: how many.
+        counts: numbers of threads.
+        device: "cpu" or "cuda".
+    """
+    found = {way.name: Times({kind: {count: [] for count in counts} for kind in KINDS}) for way in ways}
+    runs = [(way, count) for way in ways for count in counts]
+    for way in ways:
+        with threads(counts[0], way.isa):
+            way.run()
+    for turn in range(rounds):
+        first = turn * len(runs) // rounds
+        for way, count in runs[first:] + runs[:first]:  # nobody always comes after the same one
+            with threads(count, way.isa):
+                _synchronize(device)
+                cpu, wall = time.process_time(), time.perf_counter()
+                way.run()
+                _synchronize(device)
+                seconds = found[way.name].seconds
+                seconds["cpu"][count].append(time.process_time() - cpu)
+                seconds["wall"][count].append(time.perf_counter() - wall)
+    return found
+
+
+def _synchronize(device: str) -> None:
+    if device == "cuda":
+        sys.modules["torch"].cuda.synchronize()
+
+
+def extra_memory(run: Callable[[], Any], device: str = "cpu") -> float | None:
+    """Most megabytes held during a run above those before it; None where the system does not tell."""
+    if device == "cuda":
+        cuda = sys.modules["torch"].cuda
+        cuda.synchronize()
+        cuda.reset_peak_memory_stats()
+        before = cuda.memory_allocated()
+        run()
+        return float(cuda.max_memory_allocated() - before) / 1e6
+    try:
+        _trim()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+        before = _status("VmRSS")
+        run()
+        return max(0.0, _status("VmHWM") - before) * 1024 / 1e6
+    except (OSError, KeyError):
+        return None
+
+
+def _trim() -> None:
+    """Hand memory that was freed back to the system: a run that takes it again must show."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _status(field: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return float(dict(line.split(":", 1) for line in lines)[field].split()[0])
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    torch = sys.modules.get("torch")
+    versions = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "cpu": _cpu_model(),
+        "cores": most_threads(),
+        "isa": ops.core_info()["isa"],
+        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+        "load_average": round(os.getloadavg()[0], 2),
+        "date": date.today().isoformat(),
+    }
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def number(value: float | None) -> str:
+    """A figure of a table: three digits or so."""
+    if value is None:
+        return ""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-2:
+        return f"{value:.0e}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

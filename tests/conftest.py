@@ -56,3 +56,11 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
         return loaded[family]
 
     return model
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The CUDA operations on the CPU, compiled once."""
+    import cuda_emulated
+
+    return cuda_emulated.Emulated(cuda_emulated.build(tmp_path_factory.mktemp("cuda_emulated")))

@@ -16,6 +16,7 @@ EMULATOR = ROOT / "tests" / "cuda_emulator"
 METRICS = ("euclidean", "sqeuclidean", "cosine")
 _ELEMENTS = {"float32": 0, "float16": 1, "bfloat16": 2, "uint16": 2}
 _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+_NO_FORTIFY = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0"]  # it refuses jumps between the stacks of fibers
 
 
 def compiler() -> str | None:
@@ -33,7 +34,19 @@ def build(folder: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
         language = ["-x", "c++", source]
         # The emulator's folder comes first: its cuda/ptx.cuh and cuda/launch.cuh stand in for those of csrc.
         paths = [f"-I{EMULATOR}", f"-I{ROOT / 'csrc'}"]
-        command = [compiler(), "-std=c++17", "-fPIC", *flags, *_WARNINGS, *paths, "-c", *language, "-o", built]
+        command = [
+            compiler(),
+            "-std=c++17",
+            "-fPIC",
+            *flags,
+            *_WARNINGS,
+            *_NO_FORTIFY,
+            *paths,
+            "-c",
+            *language,
+            "-o",
+            built,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return built
@@ -82,7 +95,8 @@ class Emulated:
         if error:
             raise RuntimeError(error.decode())
 
-    def _workspace(self, name, *sizes):
+    def workspace(self, name, *sizes):
+        """Scratch of an operation, aligned as that of torch, full of garbage."""
         function = getattr(self.library, f"{name}_workspace_bytes")
         function.restype = ctypes.c_size_t
         size = function(*[ctypes.c_int64(s) for s in sizes])
@@ -96,18 +110,18 @@ class Emulated:
 
     def mean_direction(self, x):
         out, bad = np.full(x.shape[1], np.nan), _bad()
-        self._call("mean_direction", _rows(x), out, bad, self._workspace("mean_direction", *x.shape))
+        self._call("mean_direction", _rows(x), out, bad, self.workspace("mean_direction", *x.shape))
         return out, _report(bad, x)
 
     def cosine_to(self, x, directions):
         out, bad = np.full((len(x), len(directions)), np.nan, np.float32), _bad()
-        workspace = self._workspace("cosine_to", *directions.shape)
+        workspace = self.workspace("cosine_to", *directions.shape)
         self._call("cosine_to", _rows(x), directions, len(directions), out, bad, workspace)
         return out, _report(bad, x)
 
     def nearest(self, x, y):
         cosine, index, bad = np.full(len(x), np.nan, np.float32), np.full(len(x), -9), (_bad(), _bad())
-        workspace = self._workspace("nearest", len(x), *y.shape)
+        workspace = self.workspace("nearest", len(x), *y.shape)
         self._call("nearest", _rows(x), _rows(y), cosine, index, *bad, workspace)
         return cosine, index, _report(bad[0], x), _report(bad[1], y)
 
@@ -115,7 +129,7 @@ class Emulated:
         centroids, labels = np.full((k, x.shape[1]), np.nan, np.float32), np.full(len(x), -9)
         figures, bad = np.full(2, np.nan), _bad()
         start = None if init is None else np.ascontiguousarray(init, np.float64)
-        workspace = self._workspace("kmeans", *x.shape, k)
+        workspace = self.workspace("kmeans", *x.shape, k)
         self._call(
             "kmeans", _rows(x), k, start, draws, ctypes.c_int(max_iter), tol, centroids, labels, figures, bad, workspace
         )
@@ -130,11 +144,35 @@ class Emulated:
         places = None if picked is None else np.sort(np.argsort(order)[picked])
         m = n if picked is None else len(picked)
         scores, means, bad = np.full(m, np.nan), np.full((m, 2), np.nan), _bad()
-        workspace = self._workspace("silhouettes", *x.shape, k, kind, m)
+        workspace = self.workspace("silhouettes", *x.shape, k, kind, m)
         self._call("silhouettes", _rows(x), clusters, order, starts, k, kind, places, m, scores, means, bad, workspace)
         rows = order if places is None else order[places]
         back = np.argsort(rows)
         return scores[back], means[back], _report(bad, x)
+
+    def run(self, name, *arguments):
+        """An operation as dataprophet._cuda takes it: on arrays, without their sizes."""
+        if name == "mean_direction":
+            x, *rest = arguments
+            self._call(name, _rows(x), *rest)
+        elif name == "cosine_to":
+            x, directions, *rest = arguments
+            self._call(name, _rows(x), directions, len(directions), *rest)
+        elif name == "nearest":
+            x, y, *rest = arguments
+            self._call(name, _rows(x), _rows(y), *rest)
+        elif name == "kmeans":
+            x, init, draws, centroids, labels, figures, bad, max_iter, tol, workspace = arguments
+            steps = ctypes.c_int(max_iter)
+            k = len(centroids)
+            self._call(name, _rows(x), k, init, draws, steps, tol, centroids, labels, figures, bad, workspace)
+        elif name == "silhouettes":
+            x, clusters, order, starts, metric, picked, scores, *rest = arguments
+            kind, k = METRICS.index(metric), len(starts) - 1
+            self._call(name, _rows(x), clusters, order, starts, k, kind, picked, len(scores), scores, *rest)
+        else:
+            labels, counts = arguments
+            self._call(name, labels, len(labels), len(counts) - 1, counts)
 
     def cluster_counts(self, labels, k):
         counts = np.full(k + 1, -9)

@@ -59,12 +59,12 @@ class Pretended:
         return new(ctypes.addressof(self._tensor), b"dltensor", None)
 
 
-def arguments(module, x, **changed):
+def arguments(module, values, **changed):
     given = {
-        "x": Pretended(x),
-        "out": Pretended(np.empty(x.shape[1])),
+        "x": Pretended(values),
+        "out": Pretended(np.empty(values.shape[1])),
         "bad": Pretended(np.empty(3, np.int64)),
-        "workspace": Pretended(np.empty(module.mean_direction_workspace_bytes(*x.shape), np.uint8)),
+        "workspace": Pretended(np.empty(module.mean_direction_workspace_bytes(*values.shape), np.uint8)),
         "stream": 0,
     }
     return {**given, **changed}

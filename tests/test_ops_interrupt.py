@@ -14,6 +14,9 @@ import pytest
 LONG = {
     "mean_direction": "ops.mean_direction(np.broadcast_to(x[0], (1 << 33, 32)))",
     "cosine_to": "ops.cosine_to(np.broadcast_to(x[0], (1 << 29, 32)), x[:1])",
+    "nearest": "ops.nearest(many, many)",
+    "silhouette_samples": "ops.silhouette_samples(many, np.arange(len(many)) % 10)",
+    "kmeans": "ops.kmeans(many, 200, max_iter=1 << 30, tol=0)",
 }
 
 START = """
@@ -21,6 +24,7 @@ import sys, threading, time, traceback
 import numpy as np
 from dataprophet import ops
 x = np.random.default_rng(0).standard_normal((4000, 32)).astype(np.float32)
+many = np.random.default_rng(1).random((400_000, 64), np.float32)
 before = ops.mean_direction(x).tobytes()
 """
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "cpu/isa.hpp"
@@ -110,15 +111,23 @@ void Report::same_bits(const char* operation, const Drawn& x, const std::vector<
 
 }  // namespace dataprophet::check
 
-int main() {
+// Takes the rows of the largest array: by default enough to occupy several threads.
+int main(int count, char** arguments) {
   using namespace dataprophet;
-  constexpr std::int64_t kShapes[][2] = {{1, 1}, {3, 5}, {66, 33}, {1100, 771}};  // the last occupies several threads
+  const std::int64_t rows = count > 1 ? std::atoll(arguments[1]) : 1100;
+  const std::int64_t shapes[][2] = {{1, 1}, {3, 5}, {66, 33}, {rows, 771}};
   int failures = 0;
   for (const std::string& isa : cpu::available_isas()) {
     check::Report report(isa);
     const cpu::Kernels& kernels = cpu::kernels(isa);
     for (const Element element : {Element::f32, Element::f16, Element::bf16}) {
-      for (const auto& shape : kShapes) check_directions(kernels, check::draw(element, shape[0], shape[1], 1), &report);
+      for (const auto& shape : shapes) {
+        const check::Drawn x = check::draw(element, shape[0], shape[1], 1);
+        check::check_directions(kernels, x, &report);
+        check::check_kmeans(kernels, x, &report);
+        check::check_silhouettes(kernels, x, &report);
+        check::check_nearest(kernels, x, &report);
+      }
     }
     failures += report.failures();
   }

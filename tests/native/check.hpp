@@ -58,6 +58,9 @@ class Report {
 };
 
 void check_directions(const cpu::Kernels& kernels, const Drawn& x, Report* report);
+void check_kmeans(const cpu::Kernels& kernels, const Drawn& x, Report* report);
+void check_silhouettes(const cpu::Kernels& kernels, const Drawn& x, Report* report);
+void check_nearest(const cpu::Kernels& kernels, const Drawn& x, Report* report);
 void check_parallel_for(Report* report);
 
 }  // namespace dataprophet::check

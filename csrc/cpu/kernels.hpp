@@ -25,12 +25,17 @@ struct Rows {
 using SumDirections = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, float* block, double* sum,
                                BadRows* bad);
 
-// out[(row - begin) * targets + t] = <row / |row|, direction t> for rows [begin, end).
-// `packed` holds the directions in panels of kPanel: [panel][d][kPanel], zero-padded.
-using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const float* packed,
-                            std::int64_t targets, float* out, BadRows* bad);
+// A few directions, as the kernels read them.
+struct Directions {
+  const float* values;  // [count][pitch], zero from column d on
+  // For AMX, else null: parts of 16 directions and 32 columns, [group][step][3][16][32]; see cosine_amx.inl.
+  const std::uint16_t* tiles;
+  std::int64_t count, pitch;
+};
 
-constexpr int kPanel = 16;
+// out[(row - begin) * directions.count + t] = <row / |row|, direction t> for rows [begin, end).
+using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
+                            float* out, BadRows* bad);
 
 // For benchmarks: see peak.hpp.
 using Spin = double (*)(std::int64_t rounds);
@@ -170,6 +175,7 @@ struct Kernels {
   const char* name;
   SumDirections sum_directions[kRowElements];  // by Element
   CosineRows cosine_rows[kRowElements];
+  bool amx;  // whether cosine_rows of bfloat16 takes tiles
   Spin spin_float;
   Spin spin_bfloat;
   ReadThrough read_through;

@@ -3,6 +3,9 @@
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
 #include "cpu/cosine_rows.inl"
+#if defined(__AMX_BF16__)
+#include "cpu/cosine_amx.inl"
+#endif
 #include "cpu/distance_tile.inl"
 #include "cpu/lloyd_rows.inl"
 #include "cpu/peak.inl"
@@ -42,7 +45,13 @@ constexpr Kernels table(const char* name) {
   return {
       name,
       {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
+#if defined(__AMX_BF16__)
+      {cosine_rows<float>, cosine_rows<Half>, cosine_rows_amx},
+      true,
+#else
       {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
+      false,
+#endif
       spin_float,
       spin_bfloat,
       read_through,

@@ -77,9 +77,9 @@ def silhouettes(
         points = np.concatenate([normalized(x[part]) for part in chunks_of(x, "x")])
     else:
         points, exponent = _scaled(x)
-        points -= points.mean(axis=0)
     picked = np.arange(len(points)) if rows is None else rows
     if metric == "euclidean":
+        points -= points.mean(axis=0)
         sums = _euclidean_sums(points, clusters, picked, None if rows is None else picked)
     else:
         sums = _collapsed_sums(points, clusters, counts, picked, metric)
@@ -107,15 +107,22 @@ def _scaled(x: npt.NDArray[Any]) -> tuple[Array, int]:
 
 
 def _collapsed_sums(points: Array, cluster: Clusters, counts: Integers, picked: Integers, metric: str) -> Array:
-    """Sums of distances to each cluster in O(n K d): squared distances and cosines add up to cluster sums."""
-    sums = cluster_sums(points, cluster, len(counts))
-    rows = points[picked]
-    dots = np.concatenate([product(rows[i : i + ROWS], sums.T) for i in range(0, len(rows), ROWS)])
-    if metric == "cosine":
-        return np.asarray(np.maximum(counts - dots, 0.0))
-    norms = np.einsum("ij,ij->i", points, points)
-    spread = np.bincount(cluster, weights=norms)
-    return np.asarray(np.maximum(counts * norms[picked, None] - 2.0 * dots + spread, 0.0))
+    """Sums of distances to each cluster in O(n K d).
+
+    Squared distances to the rows of a cluster add up to size * |row - mean|^2 + spread, where spread is the sum over
+    the cluster of |row - mean|^2; for unit vectors 1 - cosine is half of that. Nothing cancels.
+    """
+    means = cluster_sums(points, cluster, len(counts)) / counts[:, None]
+    spread = np.zeros(len(counts))
+    sums = np.empty((len(picked), len(counts)))
+    for c, mean in enumerate(means):
+        inside = points[cluster == c] - mean
+        spread[c] = np.einsum("ij,ij->", inside, inside)
+        for start in range(0, len(picked), ROWS):
+            part = slice(start, start + ROWS)
+            away = points[picked[part]] - mean
+            sums[part, c] = counts[c] * np.einsum("ij,ij->i", away, away) + spread[c]
+    return sums * 0.5 if metric == "cosine" else sums
 
 
 def _euclidean_sums(points: Array, cluster: Clusters, picked: Integers, rows: Integers | None) -> Array:

@@ -32,7 +32,6 @@ FIRST = {
     **{f"silhouette_score {m}": lambda at, x, m=m: [*at.silhouette_score(x, LABELS, metric=m)] for m in METRICS},
     "diversity": lambda at, x: at.diversity(x, K, seed=5)[:4],
     "silhouette_score sampled": lambda at, x: [*at.silhouette_score(x, LABELS, sample_size=40, seed=2)],
-    "diversity": lambda at, x: [*at.diversity(x, K, seed=5)[:6]],
 }
 # The odd array as the second argument, of 11 rows.
 SECOND = {

@@ -63,10 +63,11 @@ sanitize: $(VENV)/.installed $(VENV)/.tools
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys tests/test_ops_*.py
 	$(MAKE) tsan
 
+# One instruction set: what runs on several threads is the same for all of them.
 tsan: $(VENV)/.build-tools
 	$(VENV)/bin/cmake -S . -B build/tsan -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_BUILD_TYPE=Release -DDATAPROPHET_CHECK=ON -DDATAPROPHET_SANITIZE=thread
 	$(VENV)/bin/cmake --build build/tsan
-	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/native/check
+	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/native/check 1100 1
 
 $(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
 	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"]))' > $(VENV)/bench.txt

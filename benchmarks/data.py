@@ -35,13 +35,13 @@ def blobs(n: int, d: int, k: int = 10, noise: float = 2.0, seed: int = 0) -> np.
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def hard_rows(n: int, d: int, seed: int = 1) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and rows (n, d) float32 on which sums and differences lose digits easily."""
-    x = np.random.default_rng(seed).standard_normal((n, d))
+def hard_rows(n: int, d: int, base: np.ndarray | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and rows (n, d) float32 on which sums and differences lose digits easily, made of `base` or at random."""
+    x = np.random.default_rng(1).standard_normal((n, d)) if base is None else base.astype(np.float64)
     yield "near-collinear", (x[:1] + 1e-3 * x).astype(np.float32)
     yield "shifted by 100", (x + 100).astype(np.float32)
     yield "times 1e6", (x * 1e6).astype(np.float32)
-    yield "lengths from 1e-15 to 1e15", (x * 10.0 ** (np.arange(n)[:, None] % 31 - 15)).astype(np.float32)
+    yield "lengths from 1e-15 to 1e15", (x * 10.0 ** (np.arange(len(x))[:, None] % 31 - 15)).astype(np.float32)
 
 
 def demo_embeddings(count: int) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from dataprophet import load_model, open_dataset, ops, profile, reference
 from dataprophet.reference.estimate import cells_of, draw, estimate, stratify
 from dataprophet.reference.variates import control_variates
 
-DRAWS = 500
+DRAWS = 2000  # of which the share covered varies by half a percent
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,6 @@ def synthetic(kind):
     match kind:
         case "overlapping":
             return blobs(n, d, 30)
-        case "tight":
-            return blobs(n, d, 10, spread=3.0)
         case "very tight":
             return blobs(n, d, 10, spread=10.0)
         case "anisotropic, shifted":
@@ -45,7 +43,7 @@ def synthetic(kind):
 
 
 def check(x, sample_size, ratio):
-    """500 draws: RMSE that many times below plain sampling, 93 to 97% of the intervals hold the mean."""
+    """2,000 draws: RMSE that many times below plain sampling, 93 to 97% of the intervals hold the mean."""
     labels = ops.kmeans(x, 10, seed=1).labels
     scores = ops.silhouette_samples(x, labels).astype(float)
     n, exact = len(x), scores.mean()
@@ -61,14 +59,14 @@ def check(x, sample_size, ratio):
     plain = scores.std(ddof=1) * np.sqrt((1 - sample_size / n) / sample_size)
     assert plain / rmse >= ratio
     assert 0.93 <= np.mean(np.abs(means - exact) <= 1.96 * errors) <= 0.97
-    assert np.sqrt(np.mean(errors**2)) == pytest.approx(rmse, rel=0.12)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(rmse, rel=0.08)
 
 
 def rng_of(seed):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("kind", ["overlapping", "tight", "very tight", "anisotropic, shifted", "a plane"])
+@pytest.mark.parametrize("kind", ["overlapping", "very tight", "anisotropic, shifted", "a plane"])
 def test_error_and_intervals_on_synthetic_sets(kind):
     check(synthetic(kind), 512, 30)
 

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-# Each takes well over ten seconds if nothing stops it. Rows that repeat in memory (stride 0) make an array as large as
+# Each takes half a minute or more if nothing stops it. Rows that repeat in memory (stride 0) make an array as large as
 # one likes.
 LONG = {
-    "mean_direction": "ops.mean_direction(np.broadcast_to(x[0], (1 << 33, 32)))",
-    "cosine_to": "ops.cosine_to(np.broadcast_to(x[0], (1 << 29, 32)), x[:1])",
+    "mean_direction": "lasting(30, ops.mean_direction)",
+    "cosine_to": "lasting(30, lambda rows: ops.cosine_to(rows, x[:1]))",
     "nearest": "ops.nearest(many, many)",
     "silhouette_samples": "ops.silhouette_samples(many, np.arange(len(many)) % 10)",
     "kmeans": "ops.kmeans(many, 200, max_iter=1 << 30, tol=0)",
@@ -26,10 +26,21 @@ from dataprophet import ops
 x = np.random.default_rng(0).standard_normal((4000, 32)).astype(np.float32)
 many = np.random.default_rng(1).random((400_000, 64), np.float32)
 before = ops.mean_direction(x).tobytes()
+
+def lasting(seconds, operation):
+    def repeated(count):
+        return np.broadcast_to(x[0], (count, 32))
+    operation(repeated(1 << 16))
+    start = time.perf_counter()
+    operation(repeated(1 << 22))
+    rows = repeated(int(seconds / (time.perf_counter() - start) * (1 << 22)))
+    print("ready", flush=True)
+    return operation(rows)
 """
 
 STOPPED = """
-print("ready", flush=True)
+if not {operation!r}.startswith("lasting"):
+    print("ready", flush=True)
 try:
     {operation}
 except KeyboardInterrupt as error:
@@ -40,10 +51,8 @@ print("goes on", flush=True)
 
 OTHER_THREAD = """
 found = []
-rows = np.broadcast_to(x[0], (1 << 29, 32))
-thread = threading.Thread(target=lambda: found.append(ops.mean_direction(rows)))
+thread = threading.Thread(target=lambda: found.append(lasting(5, ops.mean_direction)))
 thread.start()
-print("ready", flush=True)
 try:
     time.sleep(60)
 except KeyboardInterrupt:

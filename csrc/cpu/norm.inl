@@ -49,6 +49,6 @@ double exact_norm(const T* row, std::int64_t d, std::int64_t index, BadRows* bad
   const bool finite = __builtin_isfinite(squared);
   if (finite && squared > 0.0) return __builtin_sqrt(squared);
   ++(finite ? bad->zero : bad->nonfinite);
-  if (bad->first < 0) bad->first = index;
+  if (bad->first < 0 || index < bad->first) bad->first = index;  // streams do not find them in order
   return 0.0;
 }

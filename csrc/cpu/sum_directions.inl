@@ -52,10 +52,7 @@ inline void add_and_look_ahead(const T* const* row, const T* const* next, const 
 template <class T>
 void add_exact(const T* row, std::int64_t d, std::int64_t index, double* sum, BadRows* bad) {
   const double norm = exact_norm(row, d, index, bad);
-  if (norm == 0.0) {
-    if (index < bad->first) bad->first = index;  // the streams do not find them in order
-    return;
-  }
+  if (norm == 0.0) return;
   for (std::int64_t j = 0; j < d; ++j) sum[j] += static_cast<double>(load1(row + j)) / norm;
 }
 

@@ -1,5 +1,6 @@
 #include "native/check.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -111,13 +112,16 @@ void Report::same_bits(const char* operation, const Drawn& x, const std::vector<
 
 }  // namespace dataprophet::check
 
-// Takes the rows of the largest array: by default enough to occupy several threads.
+// check [ROWS [SETS]]: rows of the largest array, by default enough to occupy several threads, and how many instruction
+// sets, the fastest first, by default all.
 int main(int count, char** arguments) {
   using namespace dataprophet;
   const std::int64_t rows = count > 1 ? std::atoll(arguments[1]) : 1100;
   const std::int64_t shapes[][2] = {{1, 1}, {3, 5}, {66, 33}, {rows, 771}};
+  std::vector<std::string> sets = cpu::available_isas();
+  if (count > 2) sets.resize(std::min(sets.size(), static_cast<std::size_t>(std::atoll(arguments[2]))));
   int failures = 0;
-  for (const std::string& isa : cpu::available_isas()) {
+  for (const std::string& isa : sets) {
     check::Report report(isa);
     const cpu::Kernels& kernels = cpu::kernels(isa);
     for (const Element element : {Element::f32, Element::f16, Element::bf16}) {

@@ -143,7 +143,7 @@ def cluster_entropy(labels: Any, k: int) -> float:
     checks.at_least(given, 1)
     if k < 1:
         raise DataProphetError(f"expected at least 1, got {k}", where="k", fix="raise it")
-    if given.on_cuda and backend.cuda_devices():
+    if given.on_cuda and cuda.runs_on(given.values.device):
         counts, outside = cuda.cluster_counts(given.values.long(), k)
         if not outside:
             return reference.entropy_of_counts(counts)

@@ -20,13 +20,18 @@ _ALIGNMENT = 16  # bytes
 _CAPABILITY = (8, 0)  # the lowest that the module is built for
 
 
-def serves(rows: Operand) -> bool:
-    """Whether the compiled module computes with this array: on a device it is built for, and of a dtype it reads."""
-    if not rows.on_cuda or rows.dtype == "float64" or 0 in rows.shape or not backend.cuda_devices():
+def runs_on(device: Any) -> bool:
+    """Whether the compiled module is there and built for this device."""
+    if not backend.cuda_devices():
         return False
     import torch
 
-    return bool(torch.cuda.get_device_capability(rows.values.device) >= _CAPABILITY)
+    return bool(torch.cuda.get_device_capability(device) >= _CAPABILITY)
+
+
+def serves(rows: Operand) -> bool:
+    """Whether the compiled module computes with this array: on a device that it runs on, and of a dtype it reads."""
+    return rows.on_cuda and rows.dtype != "float64" and 0 not in rows.shape and runs_on(rows.values.device)
 
 
 def mean_direction(rows: Operand) -> Any:

@@ -42,8 +42,8 @@ endif()
 message(STATUS "dataprophet: CUDA ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
 
 string(REPLACE ";" " " ARCHITECTURE_TEXT "${CMAKE_CUDA_ARCHITECTURES}")
-# .cu files never see Python's or pybind11's headers. Without -ftz or fast square roots: results are those of the
-# emulator in tests/cuda_emulator, but for the order of the tensor cores' own sums.
+# .cu files never see Python's or pybind11's headers. No fast math: denormal numbers count, and division and square
+# roots are rounded correctly but where ptx.cuh says otherwise. A new file goes here, and the emulator finds it by itself.
 add_library(dataprophet_cuda STATIC csrc/cuda/cluster_counts.cu csrc/cuda/cluster_sums.cu csrc/cuda/cosine_to.cu
   csrc/cuda/device.cu csrc/cuda/distance_sums.cu csrc/cuda/kmeans.cu csrc/cuda/mean_direction.cu csrc/cuda/nearest.cu
   csrc/cuda/plus_plus.cu csrc/cuda/silhouette.cu csrc/cuda/weights.cu)

@@ -77,7 +77,7 @@ $(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
 # Run this on an idle machine. BENCH_FLAGS=--quick tries the benchmarks out, and then the tables stay as they are.
 bench: $(VENV)/.installed $(VENV)/.bench-tools
 	set -e; for bench in $(wildcard benchmarks/bench_*.py); do $(VENV)/bin/python $$bench $(BENCH_FLAGS); done
-	$(VENV)/bin/python benchmarks/render.py
+	$(if $(findstring --quick,$(BENCH_FLAGS)),,$(VENV)/bin/python benchmarks/render.py)
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
 # benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.

@@ -78,6 +78,17 @@ def test_tight_and_shifted_clusters(isa, noise, shift, n, d, k):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("factor", [100.0, 1e4])
+def test_a_far_row_takes_no_digits_from_the_others(isa, alone, factor):
+    x, labels = clustered(900, 150, 3)
+    x[7] *= np.float32(factor)
+    labels[7] = 3 if alone else labels[7]
+    expected = reference.silhouette_samples(x.astype(float), labels)
+    np.testing.assert_allclose(silhouettes(x, labels, isa=isa)[0], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("n", "d", "k"), [(2500, 130, 7), (500, 9, 200), (40, 3, 2)])
 def test_bits_do_not_depend_on_threads(isa, n, d, k):
     x, labels = clustered(n, d, k)

@@ -108,20 +108,16 @@ class EuclideanSums {
   // Centres of the ranges and of all, and the squared norms of all points around them.
   void centre(int threads) {
     const auto d = static_cast<std::size_t>(d_);
-    const std::vector<double> means = cluster_means(kernels_, points_, clusters_, threads);
-    std::vector<double> total(d);
-    for (std::int64_t c = 0; c < clusters_.count(); ++c) {
-      const double share = static_cast<double>(clusters_.size(c)) / static_cast<double>(clusters_.n());
-      for (std::size_t j = 0; j < d; ++j) total[j] += share * means[static_cast<std::size_t>(c) * d + j];
-    }
-    global_.assign(total.begin(), total.end());
+    const std::vector<double> centres = cluster_centres(kernels_, points_, clusters_, threads);
+    const std::vector<double> middle = middle_of(centres, clusters_);
+    global_.assign(middle.begin(), middle.end());
     own_.reserve(ranges_.size() * d);
     for (const Range& range : ranges_) {
       if (range.cluster == kMixed) {
         own_.insert(own_.end(), global_.begin(), global_.end());
       } else {
-        const auto mean = means.begin() + range.cluster * d_;
-        own_.insert(own_.end(), mean, mean + d_);
+        const auto own = centres.begin() + range.cluster * d_;
+        own_.insert(own_.end(), own, own + d_);
       }
     }
     own_norms_.resize(static_cast<std::size_t>(clusters_.n()));

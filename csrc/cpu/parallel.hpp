@@ -21,6 +21,16 @@ struct Interrupted : std::exception {
 // Asks whether the user wants the operation on this thread to stop. Set once, by the module; null where nobody asks.
 inline bool (*interrupted)() = nullptr;
 
+// Asks `interrupted`, at most ten times a second, and throws. Operations may be many short loops: what counts is the
+// time since it was last asked, not since the loop began.
+inline void stop_if_interrupted() {
+  using Clock = std::chrono::steady_clock;
+  static thread_local Clock::time_point asked;
+  if (!interrupted || Clock::now() - asked < std::chrono::milliseconds(100)) return;
+  asked = Clock::now();
+  if (interrupted()) throw Interrupted();
+}
+
 // How many threads are worth starting for this much memory traffic.
 inline int useful_threads(int wanted, std::int64_t bytes) {
   constexpr std::int64_t kBytesPerThread = std::int64_t{1} << 20;
@@ -29,23 +39,19 @@ inline int useful_threads(int wanted, std::int64_t bytes) {
 
 // Calls body(i) once for each i in [0, count), on the caller's thread and up to threads - 1 others. Which thread runs
 // which i is not fixed: body must not depend on it. Each thread has a copy of body, and so of the scratch memory that a
-// mutable lambda holds. The caller's thread asks `interrupted` between two calls, at most ten times a second: a call
-// should take no longer than that.
+// mutable lambda holds. The caller's thread stops between two calls if it is interrupted: a call should take no longer
+// than a tenth of a second.
 template <class Body>
 void parallel_for(std::int64_t count, int threads, const Body& body) {
-  using Clock = std::chrono::steady_clock;
   std::atomic<std::int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
   const auto work = [&](bool caller) noexcept {
-    auto asked = Clock::now();
     try {
       Body own = body;
       for (std::int64_t i; (i = next.fetch_add(1)) < count;) {
         own(i);
-        if (!caller || !interrupted || Clock::now() - asked < std::chrono::milliseconds(100)) continue;
-        if (interrupted()) throw Interrupted();
-        asked = Clock::now();
+        if (caller) stop_if_interrupted();
       }
     } catch (...) {
       const std::lock_guard<std::mutex> lock(error_mutex);

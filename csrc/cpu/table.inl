@@ -22,18 +22,21 @@ constexpr Tiles tiles() {
 }
 
 #if defined(__AMX_BF16__)
+constexpr bool kHasAmx = true;
 using TilesOfFloat = MatrixTiles<float, 3>;
 using TilesOfHalf = MatrixTiles<Half, 2>;
 using TilesOfBFloat = MatrixTiles<BFloat, 2>;  // around a mean, bfloat16 has more digits
 template <class T>
 using ScreenTiles = MatrixTiles<T, 1>;
 #elif defined(__AVX512BF16__)
+constexpr bool kHasAmx = false;
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
 using TilesOfBFloat = PairTiles<BFloat>;
 template <class T>
 using ScreenTiles = PairTiles<T>;
 #else
+constexpr bool kHasAmx = false;
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
 using TilesOfBFloat = FloatTiles<BFloat>;
@@ -44,28 +47,31 @@ using ScreenTiles = FloatTiles<T>;
 constexpr Kernels table(const char* name) {
   return {
       name,
-      {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
-#if defined(__AMX_BF16__)
-      {cosine_rows<float>, cosine_rows<Half>, cosine_rows_amx},
-      true,
-#else
-      {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
-      false,
-#endif
+      kLanes,
+      kHasAmx,
       spin_float,
       spin_bfloat,
       read_through,
+
+      {sum_directions<float>, sum_directions<Half>, sum_directions<BFloat>},
+#if defined(__AMX_BF16__)
+      {cosine_rows<float>, cosine_rows<Half>, cosine_rows_amx},
+#else
+      {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
+#endif
+
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},
       {tiles<ScreenTiles<float>>(), tiles<ScreenTiles<Half>>(), tiles<ScreenTiles<BFloat>>()},
-      kLanes,
       distance_tile,
       screen_tile,
-      {cosine<float>, cosine<Half>, cosine<BFloat>},
+
       {squared_norms<float>, squared_norms<Half>, squared_norms<BFloat>},
       {add_rows<float>, add_rows<Half>, add_rows<BFloat>},
       {squared_distances<float>, squared_distances<Half>, squared_distances<BFloat>},
       {squared_distance<float>, squared_distance<Half>, squared_distance<BFloat>},
+      {cosine<float>, cosine<Half>, cosine<BFloat>},
+
       {sum_rows<float>, sum_rows<Half>, sum_rows<BFloat>},
       {read_row<float>, read_row<Half>, read_row<BFloat>},
       {seed_rows<float>, seed_rows<Half>, seed_rows<BFloat>},

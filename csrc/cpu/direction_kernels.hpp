@@ -1,0 +1,26 @@
+// What each instruction set provides for directions.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/rows.hpp"
+
+namespace dataprophet::cpu {
+
+// sum[d] += the directions (l2-normalised rows) of rows [begin, end). `block` is scratch of d floats.
+using SumDirections = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, float* block, double* sum,
+                               BadRows* bad);
+
+// A few directions, as the kernels read them.
+struct Directions {
+  const float* values;  // [count][pitch], zero from column d on
+  // For AMX, else null: parts of 16 directions and 32 columns, [group][step][3][16][32]; see cosine_amx.inl.
+  const std::uint16_t* tiles;
+  std::int64_t count, pitch;
+};
+
+// out[(row - begin) * directions.count + t] = <row / |row|, direction t> for rows [begin, end).
+using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
+                            float* out, BadRows* bad);
+
+}  // namespace dataprophet::cpu

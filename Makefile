@@ -60,7 +60,7 @@ $(VENV)/.tools: $(VENV)/.build-tools pyproject.toml
 # Python itself is not instrumented, so the sanitizer's library comes first; leaks of the interpreter are not ours to report.
 sanitize: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) --no-build-isolation --no-deps --upgrade --target $(CURDIR)/build/sanitize -C cmake.define.DATAPROPHET_SANITIZE=address,undefined -C cmake.define.DATAPROPHET_CUDA=OFF -C build-dir=build/sanitize-cmake .
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys tests/test_ops_*.py
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys tests/test_core_*.py tests/test_ops_*.py
 	$(MAKE) tsan
 
 # One instruction set: what runs on several threads is the same for all of them.

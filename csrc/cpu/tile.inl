@@ -110,7 +110,6 @@ struct FloatTiles {
 };
 
 #if defined(__AVX512BF16__)
-inline Vector as_vector(__m512bh v) { return reinterpret_cast<Vector>(v); }
 inline __m512bh as_pairs(Vector v) { return reinterpret_cast<__m512bh>(v); }
 
 // Columns [k, k + 32) of row * scale - centre, as the sum of `parts` bfloat16 each: what one leaves goes to the next.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy.typing as npt
 
 from dataprophet.errors import DataProphetError
 from dataprophet.intake import Operand, like, operand
-from dataprophet.reference import bad_rows_error
+from dataprophet.reference import LogprobParts, bad_rows_error
 
+_ANY = int(np.iinfo(np.int64).max)
 _METRICS = ("euclidean", "sqeuclidean", "cosine")
 
 
@@ -75,8 +77,8 @@ def in_range(values: npt.NDArray[Any], stop: int, name: str) -> None:
         )
 
 
-def targets_of(targets: Any, rows: Operand, size: int) -> Operand:
-    """One target for each row; checked against ``size`` except on CUDA, where that would wait for the device."""
+def targets_of(targets: Any, rows: Operand, size: int | None) -> Operand:
+    """One target for each row, in [0, size), of any size for None; unchecked on CUDA, where that would wait for it."""
     at = like(targets, "targets", 1, rows, integers=True)
     if at.shape[0] != rows.shape[0]:
         raise DataProphetError(
@@ -85,18 +87,43 @@ def targets_of(targets: Any, rows: Operand, size: int) -> Operand:
             fix="give one for each row",
         )
     if not at.on_cuda:
-        in_range(at.numpy(), size, "targets")
+        in_range(at.numpy(), _ANY if size is None else size, "targets")
     return at
 
 
-def bias_of(bias: Any, head: Operand, rows: Operand) -> Operand:
-    """One bias for each row of a head."""
+def bias_of(bias: Any, size: int, rows: Operand) -> Operand:
+    """One bias for each of ``size`` tokens."""
     offset = like(bias, "bias", 1, rows)
-    if offset.shape[0] != head.shape[0]:
+    if offset.shape[0] != size:
         raise DataProphetError(
-            f"expected {head.shape[0]} elements, got {offset.shape[0]}", where="bias", fix="give one for each token"
+            f"expected {size} elements, got {offset.shape[0]}", where="bias", fix="give one for each token"
         )
     return offset
+
+
+def softcap(bound: float | None) -> None:
+    """Raise for a bound of logits that is not positive."""
+    if bound is not None and not bound > 0.0:
+        raise DataProphetError(f"expected a positive number, got {bound}", where="softcap", fix="use None for no cap")
+
+
+def parts_of(parts: Sequence[LogprobParts]) -> list[LogprobParts]:
+    """The parts of a vocabulary, as operands of one library, with a value for each row."""
+    if not parts:
+        raise DataProphetError("expected at least 1", where="parts", fix="give those of all shards")
+    main = operand(parts[0].maximum, "maximum", 1)
+    found = []
+    for i, part in enumerate(parts):
+        each = LogprobParts(*(like(part[field], name, 1, main) for field, name in enumerate(LogprobParts._fields)))
+        for given in each:
+            if given.shape != main.shape:
+                raise DataProphetError(
+                    f"expected {main.shape[0]} elements as in the first part, got {given.shape[0]} in part {i}",
+                    where=given.name,
+                    fix="give parts of the same rows",
+                )
+        found.append(each)
+    return found
 
 
 def segments(offsets: Operand, count: int) -> None:

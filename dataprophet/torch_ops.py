@@ -7,11 +7,12 @@ for the device except to look for bad rows and where a result is a Python number
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from dataprophet.reference import bad_rows_error
+from dataprophet.reference import LogprobParts, TokenDetails, bad_rows_error
 
 _ELEMENTS = 1 << 24  # of one float64 or float32 working block
 _VOCABULARY = 4096
@@ -76,45 +77,163 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     return best.float(), index
 
 
-def token_logprobs(logits: Any, targets: Any) -> Any:
-    """Log of the softmax of logits (n, V) at targets (n,): (n,) float32, accumulated in fp32 (float64 for float64)."""
-    out = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
-    index = targets.long()[:, None]
-    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    for part in _chunks(*logits.shape):
-        block = logits[part].to(wide)
-        largest = block.amax(dim=1)
-        total = (block - largest[:, None]).exp_().sum(dim=1)
-        # Subtracted one by one: beside a large logit the log of the sum would round away.
-        out[part] = (block.gather(1, index[part])[:, 0] - largest - total.log()).float()
-    return out
+def token_logprobs(
+    logits: Any,
+    targets: Any,
+    *,
+    bias: Any = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    details: bool = False,
+) -> Any:
+    """Log of the softmax of logits (n, V) at targets (n,): (n,) float32, or TokenDetails, as ``dataprophet.ops`` says.
+
+    Accumulated in fp32, for float64 in float64. A target outside [0, V) gives NaN, and the rank -1.
+    """
+    wide = _wide(logits)
+
+    def block(rows: slice, tokens: slice) -> Any:
+        return _finished(logits[rows, tokens].to(wide), tokens, bias, softcap, scale)
+
+    sums = _sums(block, targets.long(), logits.shape[1], wide, details)
+    return _details(sums) if details else _logprobs(sums)
 
 
 def linear_logprobs(
-    hidden: Any, weight: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
+    hidden: Any,
+    weight: Any,
+    targets: Any,
+    *,
+    bias: Any = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    details: bool = False,
 ) -> Any:
-    """Log-probabilities of targets (n,) under hidden (n, D) @ weight (V, D).T: (n,) float32, logits never stored whole.
+    """``token_logprobs`` of the logits of hidden (n, D) @ weight (V, D).T, which are never stored whole."""
+    block = _products(hidden, weight, bias, softcap, scale)
+    sums = _sums(block, targets.long(), weight.shape[0], _wide(hidden, weight), details)
+    return _details(sums) if details else _logprobs(sums)
 
-    Each chunk of the vocabulary is widened to fp32 once and multiplied with all rows.
-    """
-    n, wide = hidden.shape[0], torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    largest = torch.full((n,), -math.inf, dtype=wide, device=hidden.device)
-    total, chosen = torch.zeros_like(largest), torch.full_like(largest, math.nan)
-    for first in range(0, weight.shape[0], _VOCABULARY):
-        columns = weight[first : first + _VOCABULARY].to(wide).T
-        for part in _chunks(n, max(columns.shape)):
-            z = hidden[part].to(wide) @ columns
-            if bias is not None:
-                z += bias[first : first + _VOCABULARY].to(wide)
-            z *= scale
-            if softcap is not None:
-                z = softcap * torch.tanh(z / softcap)
-            peak = torch.maximum(largest[part], z.amax(dim=1))
-            shift = torch.where(torch.isneginf(peak), torch.zeros_like(peak), peak)
-            total[part] = total[part] * (largest[part] - shift).exp() + (z - shift[:, None]).exp_().sum(dim=1)
-            largest[part] = peak
-            local = targets[part].long() - first
-            here = (local >= 0) & (local < z.shape[1])
-            value = z.gather(1, local.clamp(0, z.shape[1] - 1)[:, None])[:, 0]
-            chosen[part] = torch.where(here, value, chosen[part])
-    return (chosen - largest - total.log()).float()
+
+def logprob_parts(
+    hidden: Any,
+    weight: Any,
+    targets: Any,
+    *,
+    first: int = 0,
+    bias: Any = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> LogprobParts:
+    """LogprobParts of tokens [first, first + len(weight)), whose rows of the head are weight and bias."""
+    block = _products(hidden, weight, bias, softcap, scale)
+    sums = _sums(block, targets.long() - first, weight.shape[0], _wide(hidden, weight), False)
+    return LogprobParts(sums.maximum.float(), sums.total.float(), sums.target.float())
+
+
+def merge_logprobs(parts: Sequence[LogprobParts]) -> Any:
+    """Log-probabilities (n,) float32 from the shards of a vocabulary, merged in the order given."""
+    maximum, target = parts[0].maximum, parts[0].target
+    for part in parts[1:]:
+        maximum, target = torch.maximum(maximum, part.maximum), torch.maximum(target, part.target)
+    shift = torch.where(torch.isneginf(maximum), 0.0, maximum)
+    total = torch.zeros_like(maximum)
+    for part in parts:
+        total += part.total * (part.maximum - shift).exp()
+    return target - maximum - total.log()
+
+
+class _Sums(NamedTuple):
+    """Sums over the logits z of each row, around their maximum m."""
+
+    maximum: Any
+    total: Any  # of exp(z - m)
+    weighted: Any  # of (z - m) exp(z - m)
+    target: Any  # the target's logit, or minus infinity where it is not among them
+    inside: Any  # whether it is
+    argmax: Any
+    rank: Any
+
+
+def _wide(*tensors: Any) -> Any:
+    return torch.float64 if any(each.dtype == torch.float64 for each in tensors) else torch.float32
+
+
+def _products(hidden: Any, weight: Any, bias: Any, softcap: float | None, scale: float) -> Any:
+    wide = _wide(hidden, weight)
+
+    def block(rows: slice, tokens: slice) -> Any:
+        return _finished(hidden[rows].to(wide) @ weight[tokens].to(wide).T, tokens, bias, softcap, scale)
+
+    return block
+
+
+def _finished(z: Any, tokens: slice, bias: Any, softcap: float | None, scale: float) -> Any:
+    if bias is not None:
+        z = z + bias[tokens].to(z.dtype)
+    z = z * scale
+    return z if softcap is None else softcap * torch.tanh(z / softcap)
+
+
+def _sums(block: Any, targets: Any, size: int, wide: Any, details: bool) -> _Sums:
+    """The sums of each row over tokens [0, size); weighted, argmax and rank are zeros unless details are wanted."""
+    n = targets.shape[0]
+    like = {"dtype": wide, "device": targets.device}
+    sums = _Sums(
+        torch.full((n,), -math.inf, **like),
+        torch.zeros(n, **like),
+        torch.zeros(n, **like),
+        torch.full((n,), -math.inf, **like),
+        (targets >= 0) & (targets < size),
+        torch.zeros_like(targets),
+        torch.zeros_like(targets),
+    )
+    columns = [slice(start, min(start + _VOCABULARY, size)) for start in range(0, size, _VOCABULARY)]
+    for rows in _chunks(n, _VOCABULARY):
+        part = _Sums(*(each[rows] for each in sums))  # views, which _add fills
+        for tokens in columns:
+            _add(part, block(rows, tokens), tokens, targets[rows], details)
+        if details:  # once the target's logit is known
+            for tokens in columns:
+                part.rank.add_((block(rows, tokens) > part.target[:, None]).sum(dim=1))
+    return sums
+
+
+def _add(sums: _Sums, z: Any, tokens: slice, targets: Any, details: bool) -> None:
+    largest = z.amax(dim=1)
+    maximum = torch.maximum(sums.maximum, largest)
+    shift = torch.where(torch.isneginf(maximum), 0.0, maximum)
+    apart = z - shift[:, None]
+    share, fade = apart.exp(), (sums.maximum - shift).exp()
+    if details:
+        # argmax does not promise the first of equals on CUDA.
+        places = torch.arange(z.shape[1], device=z.device).expand_as(z)
+        at = torch.where(z == largest[:, None], places, z.shape[1]).amin(dim=1)
+        sums.argmax.copy_(torch.where(largest > sums.maximum, tokens.start + at, sums.argmax))
+        # 0 * -inf would be NaN
+        moved = torch.where(sums.total == 0.0, 0.0, (sums.maximum - shift) * sums.total)
+        added = torch.where(share == 0.0, 0.0, apart * share).sum(dim=1)
+        sums.weighted.copy_((sums.weighted + moved) * fade + added)
+    sums.total.copy_(sums.total * fade + share.sum(dim=1))
+    sums.maximum.copy_(maximum)
+    local = targets - tokens.start
+    here = (local >= 0) & (local < z.shape[1])
+    value = z.gather(1, local.clamp(0, z.shape[1] - 1)[:, None])[:, 0]
+    sums.target.copy_(torch.where(here, value, sums.target))
+
+
+def _logprobs(sums: _Sums) -> Any:
+    # Subtracted one by one: beside a large logit the log of the sum would round away.
+    found = (sums.target - sums.maximum - sums.total.log()).float()
+    return found.masked_fill(~sums.inside, math.nan)
+
+
+def _details(sums: _Sums) -> TokenDetails:
+    defined = torch.isfinite(sums.maximum) & torch.isfinite(sums.total)
+    entropy = (sums.total.log() - sums.weighted / sums.total).float()
+    return TokenDetails(
+        _logprobs(sums),
+        entropy.masked_fill(~defined, math.nan),
+        sums.argmax.masked_fill(~defined, -1),
+        sums.rank.masked_fill(~(defined & sums.inside), -1),
+    )

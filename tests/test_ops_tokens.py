@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import entr, log_softmax, logsumexp
 
 from dataprophet import ops
 from dataprophet.errors import DataProphetError
@@ -50,6 +50,101 @@ def test_large_logits_lose_no_digits(offset):
     logits = np.full((2, 3), offset, np.float32)
     for values in (logits, torch.tensor(logits)):
         np.testing.assert_allclose(np.asarray(ops.token_logprobs(values, [0, 2])), -np.log(3), rtol=1e-6)
+
+
+def defined(logits, targets):
+    """TokenDetails by SciPy in float64."""
+    rows = np.arange(len(targets))
+    logs = log_softmax(logits, axis=1)
+    rank = (logits > logits[rows, targets][:, None]).sum(axis=1)
+    return ops.TokenDetails(logs[rows, targets], entr(np.exp(logs)).sum(axis=1), logits.argmax(axis=1), rank)
+
+
+def check_details(found, expected, atol):
+    assert isinstance(found, ops.TokenDetails)
+    logprobs, entropy, argmax, rank = (np.asarray(each) for each in found)
+    assert (logprobs.dtype, entropy.dtype, argmax.dtype, rank.dtype) == (np.float32, np.float32, np.int64, np.int64)
+    np.testing.assert_allclose(logprobs, expected.logprobs, atol=atol, rtol=1e-7)
+    np.testing.assert_allclose(entropy, expected.entropy, atol=atol, rtol=1e-6)
+    np.testing.assert_array_equal(argmax, expected.argmax)
+    np.testing.assert_array_equal(rank, expected.rank)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "vocabulary"), [(1, 1), (300, 257), (3, 9001)])
+def test_details(library, dtype, n, vocabulary):
+    as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
+    hidden, weight, targets = (
+        each.astype(dtype) if each.dtype.kind == "f" else each for each in problem(n, vocabulary)
+    )
+    bias = np.linspace(-2, 2, vocabulary).astype(dtype)
+    options = {"softcap": 9.0, "scale": 0.75}
+    logits = hidden.astype(float) @ weight.astype(float).T
+    capped = np.tanh((logits + bias) * 0.75 / 9.0) * 9.0
+    given = [as_array(each) for each in (hidden, weight, targets)]
+    found = ops.linear_logprobs(*given, bias=as_array(bias), **options, details=True)
+    assert type(found.rank) is type(given[0])
+    check_details(found, defined(capped, targets), LINEAR)
+    check_details(ops.linear_logprobs(*given, details=True), defined(logits, targets), LINEAR)
+    low = logits.astype(dtype)
+    found = ops.token_logprobs(as_array(low), given[2], bias=as_array(bias), **options, details=True)
+    capped = np.tanh((low.astype(float) + bias) * 0.75 / 9.0) * 9.0
+    check_details(found, defined(capped, targets), TOKEN)
+    check_details(ops.token_logprobs(as_array(low), given[2], details=True), defined(low.astype(float), targets), TOKEN)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_details_of_ties_and_infinities(library):
+    as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
+    inf = np.inf
+    logits = as_array(
+        np.array(
+            [[0, 2, 2, 1], [2, 2, 2, 2], [-inf, 1, -inf, 0], [-inf] * 4, [0, inf, 1, 0], [0, np.nan, 1, 0]], np.float32
+        )
+    )
+    found = ops.token_logprobs(logits, as_array([2, 3, 0, 0, 1, 0]), details=True)
+    np.testing.assert_array_equal(np.asarray(found.argmax), [1, 0, 1, -1, -1, -1])
+    np.testing.assert_array_equal(np.asarray(found.rank), [0, 0, 2, -1, -1, -1])
+    p = 1 / (1 + np.e)
+    entropy = [-p * np.log(p) - (1 - p) * np.log(1 - p), np.nan]
+    np.testing.assert_allclose(np.asarray(found.entropy)[[2, 3, 4, 5]], [entropy[0], *[np.nan] * 3], rtol=1e-6)
+    assert np.isneginf(np.asarray(found.logprobs)[2])
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("edges", [[0, 9001], [0, 1, 4096, 4096, 9001]])
+def test_parts_of_a_vocabulary(library, edges):
+    as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
+    hidden, weight, targets = problem(300, 9001)
+    bias = np.linspace(-2, 2, 9001).astype(np.float32)
+    targets[0], bias[targets[1]], bias[0] = 9000, -np.inf, -np.inf
+    options = {"softcap": None, "scale": 1.5}
+    shards = [
+        ops.logprob_parts(
+            as_array(hidden), as_array(weight[a:b]), as_array(targets), first=a, bias=as_array(bias[a:b]), **options
+        )
+        for a, b in itertools.pairwise(edges)
+    ]
+    logits = (hidden.astype(float) @ weight.astype(float).T + bias) * 1.5
+    rows = np.arange(300)
+    for (a, b), part in zip(itertools.pairwise(edges), shards, strict=True):
+        maximum, total, target = (np.asarray(each) for each in part)
+        assert {each.dtype for each in (maximum, total, target)} == {np.dtype(np.float32)}
+        assert type(part.total) is type(as_array(hidden))
+        inside = (targets >= a) & (targets < b)
+        np.testing.assert_allclose(target, np.where(inside, logits[rows, targets], -np.inf), rtol=1e-6, atol=1e-5)
+        if b > a:
+            np.testing.assert_allclose(maximum, logits[:, a:b].max(axis=1), rtol=1e-6, atol=1e-5)
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(maximum + np.log(total), logsumexp(logits[:, a:b], axis=1), rtol=1e-6, atol=1e-5)
+    expected = log_softmax(logits, axis=1)[rows, targets]
+    for order in (shards, shards[::-1]):
+        found = ops.merge_logprobs(order)
+        assert type(found) is type(as_array(hidden))
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-6, atol=LINEAR)
+    missing = ops.merge_logprobs([ops.logprob_parts(as_array(hidden), as_array(weight), as_array(targets + 9001))])
+    assert np.isneginf(np.asarray(missing)).all()
 
 
 def test_no_rows():
@@ -135,6 +230,15 @@ T = np.zeros(4, np.int64)
             "weight: expected 6 columns as in hidden",
         ),
         (lambda: ops.linear_logprobs(LOGITS, LOGITS, T, bias=LOGITS[0]), DataProphetError, "bias: expected 4 elements"),
+        (lambda: ops.token_logprobs(LOGITS, T, bias=LOGITS[0, :4]), DataProphetError, "bias: expected 6 elements"),
+        (lambda: ops.token_logprobs(LOGITS, T, softcap=-1.0), DataProphetError, "softcap: expected a positive"),
+        (lambda: ops.logprob_parts(LOGITS, LOGITS, T - 1), DataProphetError, "targets: element 0 is -1, outside"),
+        (lambda: ops.merge_logprobs([]), DataProphetError, "parts: expected at least 1"),
+        (
+            lambda: ops.merge_logprobs([ops.logprob_parts(LOGITS[:n], LOGITS, T[:n]) for n in (4, 3)]),
+            DataProphetError,
+            "maximum: expected 4 elements as in the first part, got 3 in part 1",
+        ),
         (lambda: ops.linear_logprobs(LOGITS, LOGITS, T, softcap=0.0), DataProphetError, "softcap: expected a positive"),
         (lambda: ops.linear_logprobs(LOGITS, LOGITS, T + 4), DataProphetError, "targets: element 0 is 4, outside"),
         (lambda: ops.segment_means(LOGITS[0], [0, 3, 3, 6]), DataProphetError, "offsets: segment 1 is empty"),

@@ -9,13 +9,15 @@ from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, nearest
 from dataprophet.ops.diversity import diversity
-from dataprophet.ops.tokens import linear_logprobs, segment_means, token_logprobs
-from dataprophet.reference import Diversity, KMeans, Silhouette
+from dataprophet.ops.tokens import linear_logprobs, logprob_parts, merge_logprobs, segment_means, token_logprobs
+from dataprophet.reference import Diversity, KMeans, LogprobParts, Silhouette, TokenDetails
 
 __all__ = [
     "Diversity",
     "KMeans",
+    "LogprobParts",
     "Silhouette",
+    "TokenDetails",
     "cluster_entropy",
     "core_info",
     "cosine_to",
@@ -24,7 +26,9 @@ __all__ = [
     "expected_cosine",
     "kmeans",
     "linear_logprobs",
+    "logprob_parts",
     "mean_direction",
+    "merge_logprobs",
     "nearest",
     "segment_means",
     "silhouette_samples",

@@ -15,12 +15,22 @@ from dataprophet.reference.directions import bad_rows_error, cosine_to, expected
 from dataprophet.reference.diversity import Diversity, diversity
 from dataprophet.reference.estimate import estimated_mean
 from dataprophet.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
-from dataprophet.reference.tokens import linear_logprobs, segment_means, token_logprobs
+from dataprophet.reference.tokens import (
+    LogprobParts,
+    TokenDetails,
+    linear_logprobs,
+    logprob_parts,
+    merge_logprobs,
+    segment_means,
+    token_logprobs,
+)
 
 __all__ = [
     "Diversity",
     "KMeans",
+    "LogprobParts",
     "Silhouette",
+    "TokenDetails",
     "bad_rows_error",
     "cluster_entropy",
     "cosine_to",
@@ -31,7 +41,9 @@ __all__ = [
     "kmeans",
     "kmeans_draws",
     "linear_logprobs",
+    "logprob_parts",
     "mean_direction",
+    "merge_logprobs",
     "nearest",
     "segment_means",
     "silhouette_samples",

@@ -2,32 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import Array, product
+from dataprophet.reference.products import Array, Integers, product
 
 _ROWS = 256
 _COLUMNS = 4096
 
+Vector = npt.NDArray[Any]
+Blocks = Callable[[slice, slice], Array]  # the logits float64 of some rows and some tokens
 
-def token_logprobs(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32.
 
-    A logit of minus infinity has probability 0. A row of nothing else, or with NaN or plus infinity, gives NaN.
+class TokenDetails(NamedTuple):
+    """What the softmax of each row says of its target, and of itself.
+
+    Attributes:
+        logprobs: (n,) float32, natural log of the target's probability.
+        entropy: (n,) float32, of the whole distribution, in nats.
+        argmax: (n,) int64, the most probable token, the lowest of equals.
+        rank: (n,) int64, how many tokens have a logit strictly greater than the target's: 0 for the best.
     """
-    result = np.empty(logits.shape[0], np.float32)
-    for start in range(0, logits.shape[0], _ROWS):
-        part = slice(start, start + _ROWS)
-        block = logits[part].astype(np.float64)
-        chosen = np.take_along_axis(block, targets[part, None].astype(np.int64), axis=1)[:, 0]
-        largest = block.max(axis=1)
-        with np.errstate(invalid="ignore"):
-            total = np.exp(block - largest[:, None]).sum(axis=1)
-            result[part] = chosen - largest - np.log(total)
-    return result
+
+    logprobs: Any
+    entropy: Any
+    argmax: Any
+    rank: Any
+
+
+class LogprobParts(NamedTuple):
+    """What one shard of a vocabulary tells of each row, for ``merge_logprobs``.
+
+    The logarithm of the sum of the exponentials of the shard's logits is maximum + log(total).
+
+    Attributes:
+        maximum: (n,) float32, the largest logit of the shard.
+        total: (n,) float32, the sum of exp(logit - maximum).
+        target: (n,) float32, the target's logit, or minus infinity where the target lies in another shard.
+    """
+
+    maximum: Any
+    total: Any
+    target: Any
+
+
+class _Sums(NamedTuple):
+    """Sums over the logits z of each row, around their maximum m: float64, but for the last two, int64."""
+
+    maximum: Vector
+    total: Vector  # of exp(z - m)
+    weighted: Vector  # of (z - m) exp(z - m)
+    target: Vector  # the target's logit, or minus infinity where it is not among them
+    argmax: Vector
+    rank: Vector
+
+
+def token_logprobs(
+    logits: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    *,
+    bias: npt.NDArray[Any] | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    details: bool = False,
+) -> Any:
+    """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32, or TokenDetails.
+
+    z = scale * (logits + bias), then softcap * tanh(z / softcap). A logit of minus infinity has probability 0. A row of
+    nothing else, or with NaN or plus infinity, has no softmax: it gives NaN, and -1 for argmax and rank.
+    """
+
+    def block(rows: slice, tokens: slice) -> Array:
+        return _finished(logits[rows, tokens].astype(np.float64), tokens, bias, softcap, scale)
+
+    sums = _sums(block, targets.astype(np.int64), logits.shape[1], details)
+    return _details(sums) if details else _logprobs(sums)
 
 
 def linear_logprobs(
@@ -38,33 +90,45 @@ def linear_logprobs(
     bias: npt.NDArray[Any] | None = None,
     softcap: float | None = None,
     scale: float = 1.0,
-) -> npt.NDArray[np.float32]:
-    """Log-probabilities of targets (n,) under the logits of hidden (n, D) and weight (V, D), never stored whole.
+    details: bool = False,
+) -> Any:
+    """``token_logprobs`` of the logits of hidden (n, D) and weight (V, D), which are never stored whole.
 
-    z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap), in transformers' order. As (n,) float32.
+    z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap), in transformers' order.
     """
-    largest = np.full(hidden.shape[0], -np.inf)
-    total: Array = np.zeros(hidden.shape[0])
-    chosen = np.full(hidden.shape[0], np.nan)
-    for first in range(0, weight.shape[0], _COLUMNS):
-        columns = weight[first : first + _COLUMNS].astype(np.float64).T
-        for start in range(0, hidden.shape[0], _ROWS):
-            part = slice(start, start + _ROWS)
-            z = product(hidden[part], columns)
-            if bias is not None:
-                z += bias[first : first + _COLUMNS].astype(np.float64)
-            z *= scale
-            if softcap is not None:
-                z = softcap * np.tanh(z / softcap)
-            peak = np.maximum(largest[part], z.max(axis=1))
-            shift = np.where(np.isneginf(peak), 0.0, peak)
-            total[part] = total[part] * np.exp(largest[part] - shift) + np.exp(z - shift[:, None]).sum(axis=1)
-            largest[part] = peak
-            local = targets[part].astype(np.int64) - first
-            here = np.flatnonzero((local >= 0) & (local < z.shape[1]))
-            chosen[start + here] = z[here, local[here]]
+    block = _products(hidden, weight, bias, softcap, scale)
+    sums = _sums(block, targets.astype(np.int64), weight.shape[0], details)
+    return _details(sums) if details else _logprobs(sums)
+
+
+def logprob_parts(
+    hidden: npt.NDArray[Any],
+    weight: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    *,
+    first: int = 0,
+    bias: npt.NDArray[Any] | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> LogprobParts:
+    """LogprobParts of tokens [first, first + len(weight)), whose rows of the head are weight and bias."""
+    block = _products(hidden, weight, bias, softcap, scale)
+    sums = _sums(block, targets.astype(np.int64) - first, weight.shape[0], False)
+    with np.errstate(over="ignore"):
+        return LogprobParts(*(each.astype(np.float32) for each in (sums.maximum, sums.total, sums.target)))
+
+
+def merge_logprobs(parts: Sequence[LogprobParts]) -> npt.NDArray[np.float32]:
+    """Log-probabilities (n,) float32 from the shards of a vocabulary, merged in the order given."""
+    wide = [LogprobParts(*(each.astype(np.float64) for each in part)) for part in parts]
+    maximum = np.maximum.reduce([part.maximum for part in wide])
+    target = np.maximum.reduce([part.target for part in wide])
+    shift = np.where(np.isneginf(maximum), 0.0, maximum)
+    total = np.zeros_like(maximum)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(chosen - largest - np.log(total), np.float32)
+        for part in wide:
+            total += part.total * np.exp(part.maximum - shift)
+        return np.asarray(target - maximum - np.log(total), np.float32)
 
 
 def segment_means(values: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -75,3 +139,82 @@ def segment_means(values: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> npt.ND
     inside = values[edges[0] : edges[-1]].astype(np.float64)
     sums = np.add.reduceat(inside, edges[:-1] - edges[0])
     return np.asarray(sums / np.diff(edges), np.float32)
+
+
+def _products(
+    hidden: npt.NDArray[Any],
+    weight: npt.NDArray[Any],
+    bias: npt.NDArray[Any] | None,
+    softcap: float | None,
+    scale: float,
+) -> Blocks:
+    def block(rows: slice, tokens: slice) -> Array:
+        dots = product(hidden[rows], weight[tokens].astype(np.float64).T)
+        return _finished(dots, tokens, bias, softcap, scale)
+
+    return block
+
+
+def _finished(z: Array, tokens: slice, bias: npt.NDArray[Any] | None, softcap: float | None, scale: float) -> Array:
+    if bias is not None:
+        z += bias[tokens].astype(np.float64)
+    z *= scale
+    return z if softcap is None else np.asarray(softcap * np.tanh(z / softcap))
+
+
+def _sums(block: Blocks, targets: Integers, size: int, details: bool) -> _Sums:
+    """The sums of each row over tokens [0, size); argmax and rank are zeros unless details are wanted."""
+    n = len(targets)
+    sums = _Sums(
+        np.full(n, -np.inf),
+        np.zeros(n),
+        np.zeros(n),
+        np.full(n, -np.inf),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+    )
+    columns = [slice(start, min(start + _COLUMNS, size)) for start in range(0, size, _COLUMNS)]
+    for start in range(0, n, _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = _Sums(*(each[rows] for each in sums))  # views, which _add fills
+        for tokens in columns:
+            _add(part, block(rows, tokens), tokens, targets[rows])
+        if details:  # once the target's logit is known
+            for tokens in columns:
+                part.rank[:] += (block(rows, tokens) > part.target[:, None]).sum(axis=1)
+    return sums
+
+
+def _add(sums: _Sums, z: Array, tokens: slice, targets: Integers) -> None:
+    largest = z.max(axis=1)
+    np.copyto(sums.argmax, tokens.start + z.argmax(axis=1), where=largest > sums.maximum)
+    maximum = np.maximum(sums.maximum, largest)
+    with np.errstate(invalid="ignore", over="ignore"):
+        shift = np.where(np.isneginf(maximum), 0.0, maximum)
+        apart = z - shift[:, None]
+        share = np.exp(apart)
+        fade = np.exp(sums.maximum - shift)
+        # 0 * -inf would be NaN
+        moved = np.where(sums.total == 0.0, 0.0, (sums.maximum - shift) * sums.total)
+        sums.weighted[:] = (sums.weighted + moved) * fade + np.where(share == 0.0, 0.0, apart * share).sum(axis=1)
+        sums.total[:] = sums.total * fade + share.sum(axis=1)
+    sums.maximum[:] = maximum
+    inside = np.flatnonzero((targets >= tokens.start) & (targets < tokens.stop))
+    sums.target[inside] = z[inside, targets[inside] - tokens.start]
+
+
+def _logprobs(sums: _Sums) -> npt.NDArray[np.float32]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums.target - sums.maximum - np.log(sums.total), np.float32)
+
+
+def _details(sums: _Sums) -> TokenDetails:
+    defined = np.isfinite(sums.maximum) & np.isfinite(sums.total)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        entropy = np.log(sums.total) - sums.weighted / sums.total
+    return TokenDetails(
+        _logprobs(sums),
+        np.where(defined, entropy, np.nan).astype(np.float32),
+        np.where(defined, sums.argmax, -1),
+        np.where(defined, sums.rank, -1),
+    )

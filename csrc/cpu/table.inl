@@ -52,10 +52,12 @@ constexpr int kParts = std::is_same_v<T, BFloat> ? 1
                        : std::is_same_v<T, Half> ? 2
                                                  : 3;
 
+template <class T>
+using PartTiles = std::conditional_t<std::is_same_v<T, BFloat>, CopiedTiles, MatrixTiles<T, kParts<T>>>;
+
 template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
-  return {tiles<MatrixTiles<Token, kParts<Token>>>(), tiles<MatrixTiles<Row, kParts<Row>>>(),
-          multiply_parts<kParts<Token>, kParts<Row>, 3>};
+  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3>};
 }
 #else
 template <class Row, class Token>

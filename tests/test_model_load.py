@@ -302,3 +302,25 @@ def test_checks_refuse_features_that_do_not_fit_the_image_tokens(tiny_folder, mo
 
     monkeypatch.setattr(Adapter, "image_means", halved)
     refused(tiny_folder("llava"), "8 features for 16 image tokens")
+
+
+def test_a_model_in_memory_scores_as_the_folder_does(tiny_folder, tiny_model):
+    from dataprophet.model import from_transformers
+    from dataprophet.model.processor import load_processor
+
+    folder = tiny_folder("llava")
+    network = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype="float32")
+    processor = load_processor(str(folder), network.config)
+    sample = Sample("a", [Image.new("RGB", (28, 28))], "what?", "red")
+    model = from_transformers(network, processor, name="mine", batch_tokens=1024)
+    assert (model.name, model.device, model.dtype) == ("mine", "cpu", "float32")
+    assert model.settings == tiny_model("llava").settings
+    assert (model.logprobs([sample])[0] == tiny_model("llava").logprobs([sample])[0]).all()
+    again = from_transformers(network, processor, check=False)
+    assert again.fingerprint == model.fingerprint
+    with torch.no_grad():
+        network.get_output_embeddings().weight[0, 0] += 1
+    assert from_transformers(network, processor, check=False).fingerprint != model.fingerprint
+    assert from_transformers(network, processor, check=False, fingerprint="v1").fingerprint == "v1"
+    with pytest.raises(ModelError, match="batch_tokens is 0"):
+        from_transformers(network, processor, batch_tokens=0)

@@ -2,5 +2,6 @@
 
 from dataprophet.model.load import load_model as load_model
 from dataprophet.model.scorer import Model as Model
+from dataprophet.model.wrap import from_transformers as from_transformers
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "from_transformers", "load_model"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 _SUFFIXES = {".json", ".jinja", ".model", ".py", ".safetensors", ".txt"}
 
@@ -23,6 +24,17 @@ def folder_fingerprint(folder: Path) -> str:
 def hub_fingerprint(name: str, commit: str) -> str:
     """Hex SHA-256 of a hub model's name and commit; the commit hash covers the content of every file."""
     return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
+
+
+def network_fingerprint(network: Any) -> str:
+    """Hex SHA-256 over the configuration and every weight of a transformers model in memory."""
+    import torch
+
+    total = hashlib.sha256(network.config.to_json_string(use_diff=False).encode())
+    for name, weight in sorted(network.state_dict().items()):
+        total.update(f"\0{name} {weight.dtype} {tuple(weight.shape)}\0".encode())
+        total.update(weight.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def text_fingerprint(text: str) -> str:

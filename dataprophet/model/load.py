@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError, ModelError
-from dataprophet.model.adapter import Adapter
-from dataprophet.model.chat import Chat
-from dataprophet.model.checks import self_check
-from dataprophet.model.encode import Encoder
-from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, text_fingerprint
-from dataprophet.model.processor import first_line, has_torchvision, image_backend, load_processor
+from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint
+from dataprophet.model.processor import first_line, has_torchvision, load_processor
 from dataprophet.model.scorer import Model
+from dataprophet.model.wrap import from_transformers
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
 
 def load_model(
@@ -55,10 +51,7 @@ def load_model(
             not match torch.
     """
     _require()
-    import torch
 
-    if batch_tokens is not None and batch_tokens < 1:
-        raise ModelError(f"batch_tokens is {batch_tokens}", where="load_model", fix="give a positive number of tokens")
     name = where = str(name)
     target = _device(device)
     kind = _dtype(dtype, target)
@@ -68,7 +61,6 @@ def load_model(
     with _quiet():
         config = _config(path, where, hub)
         processor = load_processor(path, config, **hub)
-        chat = Chat(processor, template=_template(template), score_terminator=score_terminator, where=where)
         network = _network(path, config, where, kind, hub)
     try:
         network = network.eval().to(target)
@@ -78,29 +70,17 @@ def load_model(
             where=where,
             fix="use a smaller dtype, a smaller model or another device",
         ) from error
-    adapter = Adapter(network, where=where)
     commit = getattr(config, "_commit_hash", None)
-    model = Model(
-        adapter,
-        Encoder(chat),
+    return from_transformers(
+        network,
+        processor,
         name=folder.name if folder and name != "demo" else name,
         fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, str(commit)),
-        settings={
-            "dtype": str(kind).removeprefix("torch."),
-            "attention": str(getattr(network.config, "_attn_implementation", "unknown")),
-            "template": text_fingerprint(chat.template),
-            "terminator": "scored" if score_terminator else "not scored",
-            "image_backend": image_backend(processor),
-            "pooling": "content-mean",
-            "torch": str(torch.__version__),  # a subclass of str that compares as a version
-            "transformers": importlib.metadata.version("transformers"),
-        },
-        max_tokens=_max_tokens(config, processor),
-        batch_tokens=batch_tokens or _BATCH_TOKENS.get(torch.device(target).type, 4096),
+        batch_tokens=batch_tokens,
+        check=check,
+        template=template,
+        score_terminator=score_terminator,
     )
-    if check:
-        self_check(model)
-    return model
 
 
 def _require() -> None:
@@ -225,27 +205,7 @@ def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]
             where=where,
             fix="download the model again, all of its safetensors",
         )
-    if not hasattr(network.base_model, "get_image_features") or getattr(config, "image_token_id", None) is None:
-        raise ModelError(
-            f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on",
-            where=where,
-            fix="use one of the families the manual names",
-        )
     return network
-
-
-def _template(template: str | None) -> str | None:
-    if template is None or not template.endswith(".jinja"):
-        return template
-    try:
-        return Path(template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror})", where=template, fix="give a readable file") from error
-
-
-def _max_tokens(config: Any, processor: Any) -> int:
-    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), processor.tokenizer.model_max_length)
-    return min(int(limit) for limit in limits if limit)
 
 
 @contextlib.contextmanager

@@ -367,3 +367,13 @@ def test_a_model_in_memory_scores_as_the_folder_does(tiny_folder, tiny_model):
     assert from_transformers(network, processor, check=False, fingerprint="v1").fingerprint == "v1"
     with pytest.raises(ModelError, match="batch_tokens is 0"):
         from_transformers(network, processor, batch_tokens=0)
+    with pytest.raises(ModelError, match="workers is -1"):
+        from_transformers(network, processor, workers=-1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile imports a part of torch that warns
+def test_compiled_layers_score_alike(tiny_folder, tiny_model):
+    sample = [Sample(str(i), [Image.new("RGB", (28, 28))], "what?" * i, "red") for i in range(1, 4)]
+    model = load_model(str(tiny_folder("llava")), device="cpu", compile=True)
+    for found, expected in zip(model.logprobs(sample), tiny_model("llava").logprobs(sample), strict=True):
+        assert abs(found - expected).max() < 1e-5

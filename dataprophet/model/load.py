@@ -34,6 +34,7 @@ def load_model(
     fused: bool = True,
     share: bool = True,
     workers: int | None = None,
+    compile: bool = False,
 ) -> Model:
     """Loads a multimodal language model for scoring. Only safetensors are read.
 
@@ -52,6 +53,7 @@ def load_model(
         share: compute once what samples with the same images, or the turns of a conversation, have in common.
         workers: threads that decode pictures and make the next batches while the device works; by default up to 8 on
             CUDA and 0, everything in turn, on the CPU.
+        compile: compile the model's layers with torch.compile, which takes a minute or more and pays on large pools.
 
     Raises:
         ModelError: the model is missing, is not multimodal, or fails a check; the device or dtype does not exist.
@@ -91,6 +93,7 @@ def load_model(
         fused=fused,
         share=share,
         workers=workers,
+        compile=compile,
     )
 
 

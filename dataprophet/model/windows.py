@@ -217,7 +217,7 @@ class Reader:
                 yield from problems
                 rows += found
             if rows:
-                yield Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens)
+                yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens))
 
     def _bundles(
         self, items: Sequence[Item], group: list[int], batch_tokens: int
@@ -277,7 +277,13 @@ class Reader:
             rows = [([place], len(item)) for place, item in enumerate(encoded)]
         for chosen in plan([Cost(tokens) for _, tokens in rows], max_tokens=batch_tokens):
             packed = [Row.pack(rows[number][0], [encoded[place] for place in rows[number][0]]) for number in chosen]
-            yield Packed.of(packed, self._adapter.image_token_id, texts=True, budget=batch_tokens)
+            yield self._ready(Packed.of(packed, self._adapter.image_token_id, texts=True, budget=batch_tokens))
+
+    def _ready(self, packed: Packed) -> Packed:
+        """In pinned memory where it goes to a CUDA device, which then copies it while it computes."""
+        if self._adapter.device.type == "cuda":
+            packed.batch = packed.batch.tensors(lambda value: value.pin_memory())
+        return packed
 
 
 def _packed(

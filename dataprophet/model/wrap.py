@@ -12,6 +12,7 @@ from dataprophet.errors import ModelError
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.chat import Chat
 from dataprophet.model.checks import self_check
+from dataprophet.model.compiled import compile_layers
 from dataprophet.model.encode import Encoder
 from dataprophet.model.fingerprint import network_fingerprint, text_fingerprint
 from dataprophet.model.processor import image_backend
@@ -33,6 +34,7 @@ def from_transformers(
     fused: bool = True,
     share: bool = True,
     workers: int | None = None,
+    compile: bool = False,
 ) -> Model:
     """A scorer around a model that is in memory already, on the device and in the dtype that it has there.
 
@@ -48,6 +50,7 @@ def from_transformers(
         fused: as in `load_model`.
         share: as in `load_model`.
         workers: as in `load_model`.
+        compile: as in `load_model`.
 
     Raises:
         ModelError: the model is not of a kind that can be scored, or fails a check.
@@ -64,7 +67,11 @@ def from_transformers(
         )
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"batch_tokens is {batch_tokens}", where=name, fix="give a positive number of tokens")
+    if workers is not None and workers < 0:
+        raise ModelError(f"workers is {workers}", where=name, fix="give a number of threads, or 0 for none")
     chat = Chat(processor, template=_template(template), score_terminator=score_terminator, where=name)
+    if compile:
+        compile_layers(network)
     adapter = Adapter(network.eval(), where=name, fused=fused)
     adapter.branches &= not chat.uses_suffix  # there, attention over the prompt is bidirectional
     model = Model(

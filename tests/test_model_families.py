@@ -147,7 +147,7 @@ class _Largest(TorchDispatchMode):
 
 
 @family
-@pytest.mark.parametrize("fused", [False])
+@pytest.mark.parametrize("fused", [True, False])
 def test_logits_grow_with_answer_tokens_alone(family, fused, tiny_model):
     model = tiny_model(family, fused=fused)
     image, answer = picture(28, 28, 4), "one two three four five " * 10

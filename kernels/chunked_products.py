@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from dataprophet.kernels.merge_logprobs import Partials, merge
 from dataprophet.kernels.token_logprobs import token_logprob_parts
+
 from dataprophet.reference import LogprobParts
 
 ROWS, COLUMNS = 1024, 8192  # of a chunk: 32 MiB of logits
@@ -65,7 +65,7 @@ def chunked(
 
 
 def _product(a: Any, b: Any, out: Any) -> None:
-    """out = a @ b in fp32, which 16-bit operands need to be told."""
+    """Write a @ b into ``out``, in fp32, which has to be said where a and b are not."""
     if a.dtype == torch.float32:
         torch.mm(a, b, out=out)
     else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CHUNKED: frozenset[tuple[int, int, int]] = frozenset()
-"""(ten times the compute capability, D, V) where chunked_products.py was measured to be faster than linear_sweep.py, for
-heads of 16 bits: rows that benchmarks/measure_linear_logprobs.py prints. What is not listed takes linear_sweep.py."""
+"""(ten times the compute capability, D, V) where chunked_products.py was measured to be faster than linear_sweep.py,
+for heads of 16 bits: rows that benchmarks/measure_linear_logprobs.py prints. What is not listed is swept."""
 
 MAX_SPLITS = 64  # of the vocabulary: half of an H100's multiprocessors work where there are few rows
 TILES_OF_SPLIT = 4  # at least: starting a program costs a few hundredths of them
@@ -53,8 +53,8 @@ SCATTERED = Configuration(64, 128, 16, 8, 3)
 """float16 and bfloat16 heads that are not aligned, on every architecture."""
 
 WIDE = {8: Configuration(64, 64, 16, 8, 3), 9: Configuration(64, 64, 16, 8, 2), 10: Configuration(64, 64, 16, 8, 2)}
-"""By major compute capability, others as 8: float32, and hidden and weight of different dtypes, aligned or not. Products
-are of fp32 numbers in fp32, without tensor cores."""
+"""By major compute capability, others as 8: float32, and hidden and weight of different dtypes, aligned or not.
+Products are of fp32 numbers in fp32, without tensor cores."""
 
 
 def configuration(capability: int, *, sixteen_bit: bool, regular: bool, descriptors: bool) -> Configuration:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from dataprophet.kernels import chunked_products, linear_sweep
 from dataprophet.kernels.configurations import CHUNKED
 from dataprophet.kernels.token_logprobs import empty_details
-from dataprophet.reference import TokenDetails
 
 
 def linear_logprobs(

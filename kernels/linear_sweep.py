@@ -12,11 +12,10 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-
 from dataprophet.kernels import configurations
 from dataprophet.kernels.configurations import Configuration
 from dataprophet.kernels.merge_logprobs import Partials, merge
-from dataprophet.kernels.softmax_sums import add_tile, finished
+from dataprophet.kernels.softmax_sums import add_tile, finished, scale_and_cap
 
 try:
     from triton.tools.tensor_descriptor import TensorDescriptor
@@ -58,7 +57,7 @@ def _products(  # noqa: PLR0917 (a kernel's)
         inside = depth < D - start
         a = tl.load(hidden + left, mask=in_rows[:, None] & inside[None, :], other=0.0)
         b = tl.load(weight + right, mask=in_tokens[None, :] & inside[:, None], other=0.0)
-        if WIDE:
+        if WIDE:  # noqa: SIM108 (one branch alone is compiled)
             dots = tl.dot(a.to(tl.float32), b.to(tl.float32), dots, input_precision="ieee")
         else:
             dots = tl.dot(a, b, dots)
@@ -249,7 +248,7 @@ def sweep(
         hidden = hidden.clone(memory_format=torch.contiguous_format)
     targets = targets.contiguous()
     head = (targets if bias is None else bias.contiguous(),)
-    numbers = (float(scale), 1.0 if softcap is None else float(softcap))
+    numbers = scale_and_cap(scale, softcap)
     flags = {
         "HAS_BIAS": bias is not None,
         "HAS_SOFTCAP": softcap is not None,

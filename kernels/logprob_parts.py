@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from dataprophet.kernels.linear_sweep import sweep
+
 from dataprophet.reference import LogprobParts
 
 

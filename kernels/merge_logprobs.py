@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-
 from dataprophet.kernels.softmax_sums import shift_of, shifted, store_details
+
 from dataprophet.reference import LogprobParts
 
 BLOCK = 128  # rows of a program

@@ -6,6 +6,7 @@ weighted is the sum of (z - m) exp(z - m), argmax the lowest column of m, rank t
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 
@@ -14,7 +15,7 @@ import triton.language as tl
 def finished(  # noqa: PLR0917 (a kernel's)
     z, bias, columns, inside, scale, softcap, HAS_BIAS: tl.constexpr, HAS_SOFTCAP: tl.constexpr
 ):
-    """scale * (z + bias), then softcap * tanh(z / softcap), in fp32; bias is read at columns, where inside."""
+    """A logit, in fp32: scale * (z + bias), then softcap * tanh(z / softcap); bias is read at columns, where inside."""
     if HAS_BIAS:
         z += tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
     z *= scale
@@ -73,3 +74,8 @@ def store_details(  # noqa: PLR0917 (a kernel's)
     tl.store(entropies + rows, tl.where(defined, entropy, float("nan")), mask=mask)
     tl.store(argmaxes + rows, tl.where(defined, argmax, -1).to(tl.int64), mask=mask)
     tl.store(ranks + rows, tl.where(defined & has_target, rank, -1).to(tl.int64), mask=mask)
+
+
+def scale_and_cap(scale: float, softcap: float | None) -> tuple[float, float]:
+    """Both as the kernels take them, in fp32: a cap so small that it would be 0 there is the smallest that is not."""
+    return float(scale), 1.0 if softcap is None else max(float(softcap), torch.finfo(torch.float32).tiny)

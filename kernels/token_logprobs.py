@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from dataprophet.kernels.softmax_sums import add_tile, finished, scale_and_cap, shift_of, shifted, store_details
 
-from dataprophet.kernels.softmax_sums import add_tile, finished, shift_of, shifted, store_details
 from dataprophet.reference import LogprobParts, TokenDetails
 
 # Fixed, so that results are the same bits in every run. Sums are kept for each of LANES groups of NEIGHBOURS columns:
@@ -77,9 +77,7 @@ def _token_logprobs_kernel(  # noqa: PLR0917 (a kernel's)
     if DETAILS:
         weighted_row = tl.sum(shifted(weighted, total, maximum, shift) * fade, 0)
         lowest = tl.min(tl.where(maximum == peak, argmax, 2147483647), 0)
-        store_details(
-            second, third, fourth, row, None, peak, total_row, weighted_row, lowest, tl.sum(rank, 0), inside
-        )
+        store_details(second, third, fourth, row, None, peak, total_row, weighted_row, lowest, tl.sum(rank, 0), inside)
 
 
 def token_logprobs(
@@ -106,7 +104,7 @@ def token_logprobs(
         NaN or plus infinity, and for a row of minus infinities alone; argmax and rank are -1 there.
     """
     found = empty_details(targets) if details else (torch.empty_like(targets, dtype=torch.float32),)
-    _launch(logits, targets, found, 0, bias, softcap, scale)
+    _launch(logits, targets, found, first=0, bias=bias, softcap=softcap, scale=scale)
     return found if details else found[0]
 
 
@@ -124,7 +122,7 @@ def token_logprob_parts(
 
     The arguments are those of ``token_logprobs``, logits and bias of the shard alone; ``found`` holds (n,) float32.
     """
-    _launch(logits, targets, found, first, bias, softcap, scale)
+    _launch(logits, targets, found, first=first, bias=bias, softcap=softcap, scale=scale)
 
 
 def empty_details(targets: Any) -> TokenDetails:
@@ -137,6 +135,7 @@ def _launch(
     logits: Any,
     targets: Any,
     found: tuple[Any, ...],
+    *,
     first: int,
     bias: Any,
     softcap: float | None,
@@ -159,8 +158,7 @@ def _launch(
             logits.stride(0),
             vocabulary,
             first,
-            float(scale),
-            1.0 if softcap is None else float(softcap),
+            *scale_and_cap(scale, softcap),
             HAS_BIAS=bias is not None,
             HAS_SOFTCAP=softcap is not None,
             DETAILS=len(found) == 4,

@@ -27,7 +27,7 @@ HEADS = [
 
 
 def exact(logits, targets, bias=None, softcap=None, scale=1.0):
-    """Log-probability, entropy, argmax and rank of the target in float64, from logits before bias, scale and softcap."""
+    """Log-probability, entropy, argmax and the target's rank in float64, of logits before bias, scale and softcap."""
     z = np.asarray(logits, float)
     z = (z if bias is None else z + bias.double().numpy()) * scale
     z = z if softcap is None else softcap * np.tanh(z / softcap)

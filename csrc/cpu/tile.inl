@@ -219,29 +219,32 @@ inline void add_right_part(const float* part) {
 }
 
 // Products of panels of MatrixTiles of so many parts each: all pairs of parts p and q with p + q < kept. Those of the
-// first parts, which are large, come last: the sums that all others are added to are small, and so is their rounding.
-template <int left_parts, int right_parts, int kept>
+// first parts, which are large, can come last: the sums that all others are added to are then small, and so is their
+// rounding. That loads more tiles, which costs a seventh of the time for two parts each.
+template <int left_parts, int right_parts, int kept, bool large_last>
 void multiply_parts(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
   constexpr int kStep = 32, kLeftStep = 2 * left_parts * kTile, kRightStep = 2 * right_parts * kTile;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  if (left_parts * right_parts > 1) {
+  if (!large_last || left_parts * right_parts > 1) {
     auto* a = static_cast<const float*>(left_panel);
     auto* b = static_cast<const float*>(right_panel);
     for (std::int64_t k = 0; k < d; k += kStep, a += kLeftStep, b += kRightStep) {
-      for (int p = right_parts == 1; p < left_parts; ++p) {
+      for (int p = large_last && right_parts == 1; p < left_parts; ++p) {
         load_left_part(a + 2 * p * kTile);
-        for (int q = p == 0; q < right_parts && p + q < kept; ++q) add_right_part(b + 2 * q * kTile);
+        for (int q = large_last && p == 0; q < right_parts && p + q < kept; ++q) add_right_part(b + 2 * q * kTile);
       }
     }
   }
-  auto* a = static_cast<const float*>(left_panel);
-  auto* b = static_cast<const float*>(right_panel);
-  for (std::int64_t k = 0; k < d; k += kStep, a += kLeftStep, b += kRightStep) {
-    load_left_part(a);
-    add_right_part(b);
+  if (large_last) {
+    auto* a = static_cast<const float*>(left_panel);
+    auto* b = static_cast<const float*>(right_panel);
+    for (std::int64_t k = 0; k < d; k += kStep, a += kLeftStep, b += kRightStep) {
+      load_left_part(a);
+      add_right_part(b);
+    }
   }
   constexpr int kWidth = 32, kRow = kWidth * 4;
   _tile_stored(0, dots, kRow);
@@ -305,7 +308,7 @@ struct MatrixTiles {
   }
 
   static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
-    multiply_parts<parts, parts, parts>(left_panel, right_panel, d, dots);
+    multiply_parts<parts, parts, parts, false>(left_panel, right_panel, d, dots);
   }
 
   static void begin() { _tile_loadconfig(&kConfiguration); }

@@ -24,7 +24,6 @@ class Peer:
 
     def __init__(self, network: Any, processor: Any) -> None:
         self.network, self.processor = network, processor
-        self.base, self.device = network.base_model, network.device
         self.text_prefix = self._template([{"role": "user", "content": [{"type": "text", "text": _MARK}]}])
         self.text_prefix = self.text_prefix.partition(_MARK)[0]
 
@@ -66,14 +65,14 @@ class Peer:
     def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         dtype = self.network.dtype
         return {
-            name: value.to(self.device, dtype if value.is_floating_point() else None, non_blocking=True)
+            name: value.to(self.network.device, dtype if value.is_floating_point() else None, non_blocking=True)
             for name, value in inputs.items()
         }
 
     def vision(self, inputs: dict[str, Any]) -> Any:
         """The vision tower's output."""
         taken = ("pixel_values", "pixel_attention_mask", "image_sizes", "image_grid_thw")
-        return self.base.get_image_features(
+        return self.network.base_model.get_image_features(
             **{name: inputs[name] for name in taken if name in inputs}, return_dict=True
         )
 
@@ -153,7 +152,7 @@ class PaddedBatch(Peer):
             collate_fn=_encoded,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.network.device.type == "cuda",
         )
 
     def __call__(self) -> Features:

@@ -1,4 +1,4 @@
-"""Operations on torch tensors in plain torch: on CUDA, and on the CPU where a model's own tensors come in.
+"""Operations on torch tensors in plain torch: on CUDA, where no compiled kernel serves.
 
 Directions are computed in float64: correct first, and of use only until compiled kernels take over. None of these waits
 for the device except to look for bad rows and where a result is a Python number.

@@ -45,15 +45,16 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
-    """A tiny model of a family, loaded through `load_model` in float32 on the CPU, once."""
+    """A tiny model of a family, loaded through `load_model` in float32 on the CPU, once for each set of options."""
     from dataprophet import load_model
 
-    loaded: dict[str, Any] = {}
+    loaded: dict[Any, Any] = {}
 
-    def model(family: str) -> Any:
-        if family not in loaded:
-            loaded[family] = load_model(str(tiny_folder(family)), device="cpu", batch_tokens=1024)
-        return loaded[family]
+    def model(family: str, **options: Any) -> Any:
+        key = (family, *sorted(options.items()))
+        if key not in loaded:
+            loaded[key] = load_model(str(tiny_folder(family)), device="cpu", batch_tokens=1024, **options)
+        return loaded[key]
 
     return model
 

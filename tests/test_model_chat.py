@@ -35,10 +35,9 @@ def ask(question: str, answer: str, **more: object) -> Sample:
 
 
 def tokens(model, sample: Sample) -> tuple[list[int], list[int]]:
-    """All token ids of a sample without padding, and those of its answer."""
-    batch = model._encoder.samples([model._encoder.chat.render(sample)], [sample.images])
-    ids = batch.inputs["input_ids"]
-    return ids[0].tolist(), ids[batch.answer].tolist()
+    """All token ids of a sample, and those of its answer."""
+    [encoded], _ = model._encoder.group([model._encoder.chat.render(sample)], sample.images, 0)
+    return encoded.ids.tolist(), encoded.ids[encoded.mask].tolist()
 
 
 def special_ids(model) -> set[int]:

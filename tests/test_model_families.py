@@ -93,11 +93,13 @@ def spelled(tokenizer, ids: list[int], answer: str, text: str) -> list[int]:
     return list(range(start, end))
 
 
+WAYS = {"shared": {}, "alone": {"share": False}, "plain head": {"fused": False}, "ahead": {"workers": 2}}
+
+
 @family
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_logprobs_equal_full_logits_and_loss(family, side, tiny_model, monkeypatch):
-    model = tiny_model(family)
-    monkeypatch.setattr(model._encoder, "padding_side", side)
+@pytest.mark.parametrize("way", WAYS)
+def test_logprobs_equal_full_logits_and_loss(family, way, tiny_model):
+    model = tiny_model(family, **WAYS[way])
     samples = make_samples(family)
     found = model.logprobs(samples)
     assert len(found) == len(samples)
@@ -111,7 +113,7 @@ def test_logprobs_equal_full_logits_and_loss(family, side, tiny_model, monkeypat
 
 @family
 def test_rows_gathered_by_hook_equal_rows_kept_by_the_model(family, tiny_model, monkeypatch):
-    model = tiny_model(family)
+    model = tiny_model(family, fused=False)
     samples = make_samples(family)
     kept = model.logprobs(samples)
     monkeypatch.setattr(model._adapter, "_keeps_rows", False)
@@ -145,22 +147,16 @@ class _Largest(TorchDispatchMode):
 
 
 @family
-def test_logits_grow_with_answer_tokens_alone(family, tiny_model):
-    model = tiny_model(family)
-    head, image = model._adapter.model.get_output_embeddings(), picture(28, 28, 4)
-    answer = "one two three four five " * 10
-    vocabulary = head.weight.shape[0]
+@pytest.mark.parametrize("fused", [True, False])
+def test_logits_grow_with_answer_tokens_alone(family, fused, tiny_model):
+    model = tiny_model(family, fused=fused)
+    image, answer = picture(28, 28, 4), "one two three four five " * 10
+    vocabulary = model._adapter.model.get_output_embeddings().weight.shape[0]
     for repeats in (1, 60):
-        sizes = []
-        hook = head.register_forward_hook(lambda _, args, output, sizes=sizes: sizes.append(output.numel()))
-        try:
-            with _Largest(vocabulary) as largest:
-                [values] = model.logprobs([Sample("a", [image], "how many circles are there? " * repeats, answer)])
-        finally:
-            hook.remove()
+        with _Largest(vocabulary) as largest:
+            [values] = model.logprobs([Sample("a", [image], "how many circles are there? " * repeats, answer)])
         assert len(values) > 40
-        assert sizes == [len(values) * vocabulary]
-        assert largest.elements == len(values) * vocabulary
+        assert largest.elements == (0 if fused else len(values) * vocabulary)
 
 
 @family

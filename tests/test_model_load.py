@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import os
 import pickle
@@ -288,19 +289,61 @@ def test_checks_refuse_gathered_rows_that_are_not_the_right_ones(tiny_folder, mo
 
     original = Adapter._rows_only
     monkeypatch.setattr(Adapter, "_rows_only", lambda self, keep: original(self, keep.roll(1, 1)))
-    refused(tiny_folder("llava"), "gathered rows differ from full logits")
+    refused(tiny_folder("llava"), "gathered rows differ from plain ones", fused=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_checks_refuse_a_fused_head_that_differs_from_the_model(dtype, tiny_folder, monkeypatch):
+    """Such as a family whose logits are scaled in a way that the head does not know of."""
+    from dataprophet.model.head import Head
+
+    original = Head.__init__
+
+    def unscaled(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.scale = 1.5
+
+    monkeypatch.setattr(Head, "__init__", unscaled)
+    line = refused(tiny_folder("llava"), "fused log-probabilities differ from plain ones", "fused=False", dtype=dtype)
+    assert "nats in " + dtype in line
+    assert load_model(str(tiny_folder("llava")), device="cpu", dtype=dtype, fused=False)
+
+
+def test_a_head_that_is_not_linear_is_scored_by_its_own_logits(tiny_folder, tiny_model):
+    from dataprophet.model import from_transformers
+    from dataprophet.model.processor import load_processor
+
+    class Twice(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, states):
+            return self.inner(states)
+
+    folder = tiny_folder("llava")
+    network = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype="float32")
+    processor = load_processor(str(folder), network.config)
+    network.set_output_embeddings(Twice(network.get_output_embeddings()))
+    with pytest.raises(ModelError, match=r"its output layer is a Twice, not a plain linear layer; .*fused=False"):
+        from_transformers(network, processor)
+    sample = Sample("a", [Image.new("RGB", (28, 28))], "what?", "red")
+    [found] = from_transformers(network, processor, fused=False).logprobs([sample])
+    assert abs(found - tiny_model("llava").logprobs([sample])[0]).max() < 1e-5
 
 
 def test_checks_refuse_features_that_do_not_fit_the_image_tokens(tiny_folder, monkeypatch):
-    from dataprophet.model.adapter import Adapter
+    from transformers.models.llava.modeling_llava import LlavaModel
 
-    original = Adapter.image_means
+    original = LlavaModel.get_image_features
 
-    def halved(self, batch, vision):
-        vision.pooler_output = [part[::2] for part in vision.pooler_output]
-        return original(self, batch, vision)
+    def halved(self, **inputs):
+        output = original(self, **inputs)
+        output.pooler_output = [part[::2] for part in output.pooler_output]
+        return output
 
-    monkeypatch.setattr(Adapter, "image_means", halved)
+    halved.__signature__ = inspect.signature(original)
+    monkeypatch.setattr(LlavaModel, "get_image_features", halved)
     refused(tiny_folder("llava"), "8 features for 16 image tokens")
 
 
@@ -324,3 +367,13 @@ def test_a_model_in_memory_scores_as_the_folder_does(tiny_folder, tiny_model):
     assert from_transformers(network, processor, check=False, fingerprint="v1").fingerprint == "v1"
     with pytest.raises(ModelError, match="batch_tokens is 0"):
         from_transformers(network, processor, batch_tokens=0)
+    with pytest.raises(ModelError, match="workers is -1"):
+        from_transformers(network, processor, workers=-1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile imports a part of torch that warns
+def test_compiled_layers_score_alike(tiny_folder, tiny_model):
+    sample = [Sample(str(i), [Image.new("RGB", (28, 28))], "what?" * i, "red") for i in range(1, 4)]
+    model = load_model(str(tiny_folder("llava")), device="cpu", compile=True)
+    for found, expected in zip(model.logprobs(sample), tiny_model("llava").logprobs(sample), strict=True):
+        assert abs(found - expected).max() < 1e-5

@@ -19,7 +19,7 @@ from PIL import Image
 from dataprophet import load_model
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import DataError, ModelError
-from dataprophet.model import scorer
+from dataprophet.model import windows
 from dataprophet.model.budget import Cost, plan
 
 IMAGE = Image.new("RGB", (28, 28), (20, 130, 30))
@@ -108,11 +108,11 @@ def test_a_prefix_model_takes_no_text_alone(tiny_model):
 def test_the_longest_sample_is_taken_whole(tiny_model, monkeypatch):
     model = tiny_model("llava")
     sample = Sample("a", [IMAGE], "how many circles are there?", "one two three")
-    batch = model._encoder.samples([model._encoder.chat.render(sample)], [sample.images])
-    [length] = batch.lengths()
-    monkeypatch.setattr(model, "max_tokens", length)
+    [encoded], _ = model._encoder.group([model._encoder.chat.render(sample)], sample.images, 0)
+    length = len(encoded)
+    monkeypatch.setattr(model._reader, "max_tokens", length)
     assert run(model, [sample])[0] == ["a"]
-    monkeypatch.setattr(model, "max_tokens", length - 1)
+    monkeypatch.setattr(model._reader, "max_tokens", length - 1)
     names, [problem], _ = run(model, [sample])
     assert (names, problem.code) == ([], "too_long")
     assert str(length) in problem.message
@@ -131,7 +131,7 @@ def test_a_long_sample_is_reported_once():
 
 def test_order_and_bounded_windows(tiny_model, monkeypatch):
     model = tiny_model("llava")
-    monkeypatch.setattr(scorer, "WINDOW_SAMPLES", 4)
+    monkeypatch.setattr(windows, "WINDOW_SAMPLES", 4)
     read = []
 
     def stream():
@@ -148,9 +148,11 @@ def test_order_and_bounded_windows(tiny_model, monkeypatch):
 
 
 def test_a_window_closes_on_pixels(tiny_model, monkeypatch):
-    monkeypatch.setattr(scorer, "WINDOW_PIXELS", 3 * 28 * 28)
-    samples = [Sample(str(index), [IMAGE], "what?", "red") for index in range(7)]
+    monkeypatch.setattr(windows, "WINDOW_PIXELS", 3 * 28 * 28)
+    samples = [Sample(str(index), [IMAGE.copy()], "what?", "red") for index in range(7)]
     assert [len(part.ids) for part in tiny_model("llava").features(samples)] == [3, 3, 1]
+    samples = [Sample(str(index), [IMAGE], "what?", "red") for index in range(7)]  # the same picture is held once
+    assert [len(part.ids) for part in tiny_model("llava").features(samples)] == [7]
 
 
 def test_a_question_without_text_has_no_question_embedding(tiny_model):
@@ -197,7 +199,7 @@ def test_dtypes(dtype, tiny_folder, tiny_model):
 
 
 def test_a_result_that_is_not_finite_names_the_sample(tiny_model):
-    model = tiny_model("llava")
+    model = tiny_model("llava", fused=False)
     head = model._adapter.model.get_output_embeddings()
     hook = head.register_forward_hook(lambda _, args, output: output.fill_(float("nan")))
     try:
@@ -207,36 +209,68 @@ def test_a_result_that_is_not_finite_names_the_sample(tiny_model):
         hook.remove()
 
 
-def test_one_sample_that_does_not_fit_into_memory(tiny_model, monkeypatch):
+def few_tokens(model, monkeypatch, limit, error):
+    """A device on which a pass over more than so many tokens does not fit. Gives the sizes that were tried."""
+    states, means, sizes = model._adapter.states, model._adapter.text_means, []
+
+    def small(run):
+        def limited(batch, *rest):
+            sizes.append(batch.ids.numel())
+            if batch.ids.numel() > limit:
+                raise error
+            return run(batch, *rest)
+
+        return limited
+
+    monkeypatch.setattr(model._adapter, "states", small(states))
+    monkeypatch.setattr(model._adapter, "text_means", small(means))
+    monkeypatch.setattr(model, "batch_tokens", model.batch_tokens)  # set back afterwards
+    return sizes
+
+
+NO_MEMORY = {
+    "cuda": torch.OutOfMemoryError("CUDA out of memory"),
+    "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MEMORY)
+def test_one_sample_that_does_not_fit_into_memory(kind, tiny_model, monkeypatch):
     model = tiny_model("llava")
-
-    def no_memory(*_):
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(model._adapter, "logprobs", no_memory)
+    few_tokens(model, monkeypatch, 10, NO_MEMORY[kind])
     with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
         model.logprobs([Sample(str(index), [IMAGE], "what?", "red") for index in range(3)])
 
 
-def test_out_of_memory_halves_the_batch(tiny_model, monkeypatch):
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", NO_MEMORY)
+def test_out_of_memory_halves_the_budget_and_loses_nothing(kind, workers, tiny_model, monkeypatch):
+    model = tiny_model("llava", workers=workers)
+    monkeypatch.setattr(windows, "WINDOW_SAMPLES", 16)
+    pictures = [Image.new("RGB", (28, 28), (index, 130, 30)) for index in range(8)]
+    samples = [Sample(str(i), [pictures[i % 8]], f"what is {i}?", "red" * (1 + i % 3)) for i in range(40)]
+    expected = list(model.features(samples))
+    sizes = few_tokens(model, monkeypatch, 200, NO_MEMORY[kind])
+    found = list(model.features(samples))
+    assert [part.ids for part in found] == [part.ids for part in expected]
+    for part, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part.nll, other.nll, atol=2e-6)
+        for name, rows in part.embeddings.items():
+            np.testing.assert_allclose(rows, other.embeddings[name], atol=2e-6)
+    assert model.batch_tokens <= 200
+    assert max(sizes) > 200
+    assert max(sizes[len(sizes) // 2 :]) <= 200  # the later windows are planned for what fits
+
+
+def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(tiny_model, monkeypatch):
     model = tiny_model("llava")
-    samples = [Sample(str(index), [IMAGE], "what?", "red") for index in range(5)]
-    expected, sizes, original = model.logprobs(samples), [], model._adapter.logprobs
-
-    def small_memory(batch, vision=None):
-        sizes.append(len(batch.answer))
-        if len(batch.answer) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        return original(batch, vision)
-
-    monkeypatch.setattr(model._adapter, "logprobs", small_memory)
-    for found, value in zip(model.logprobs(samples), expected, strict=True):
-        np.testing.assert_allclose(found, value, atol=2e-6)
-    assert max(sizes) == 5
+    few_tokens(model, monkeypatch, 10, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        model.logprobs([Sample("a", [IMAGE], "what?", "red")])
 
 
 @given(
-    st.lists(st.builds(Cost, st.integers(1, 50), st.integers(0, 9), st.booleans())),
+    st.lists(st.builds(Cost, st.integers(1, 50), st.integers(1, 3), st.integers(0, 9), st.booleans())),
     st.integers(1, 120),
     st.one_of(st.none(), st.integers(1, 30)),
 )
@@ -244,8 +278,8 @@ def test_batches_hold_every_row_once_within_the_budget(costs, limit, answers):
     batches = plan(costs, max_tokens=limit, max_answer_tokens=answers)
     assert sorted(index for batch in batches for index in batch) == list(range(len(costs)))
     for batch in batches:
-        rows = [costs[index] for index in batch]
-        assert len({row.images for row in rows}) == 1
-        if len(rows) > 1:
-            assert len(rows) * max(row.tokens for row in rows) <= limit
-            assert answers is None or sum(row.answer_tokens for row in rows) <= answers
+        together = [costs[index] for index in batch]
+        assert len({cost.images for cost in together}) == 1
+        if len(together) > 1:
+            assert sum(cost.rows for cost in together) * max(cost.tokens for cost in together) <= limit
+            assert answers is None or sum(cost.answer_tokens for cost in together) <= answers

@@ -16,6 +16,8 @@ LONG = {
     "cosine_to": "lasting(30, lambda rows: ops.cosine_to(rows, x[:1]))",
     "nearest": "ops.nearest(many, many)",
     "silhouette_samples": "ops.silhouette_samples(many, np.arange(len(many)) % 10)",
+    "token_logprobs": "ops.token_logprobs(np.broadcast_to(many.ravel(), (20_000, many.size)), np.zeros(20_000, int))",
+    "linear_logprobs": "ops.linear_logprobs(many, many, np.zeros(len(many), int))",
     "kmeans": "ops.kmeans(many, 200, max_iter=1 << 30, tol=0)",
 }
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.special
 
 from dataprophet import ops
 
@@ -72,3 +73,21 @@ def test_silhouettes_of_more_than_two_to_the_31_elements(windows):
     inside, outside = np.where(labels, means[::-1], means)
     found = ops.silhouette_samples(windows.rows, labels, metric="sqeuclidean")
     np.testing.assert_allclose(found, (outside - inside) / np.maximum(outside, inside), atol=2e-6)
+
+
+def test_logits_of_more_than_two_to_the_31_elements(windows):
+    targets = np.arange(windows.n) % windows.d
+    totals = np.cumsum(np.append(0.0, np.exp(windows.wide)))
+    expected = windows.wide[np.arange(windows.n) + targets] - np.log(totals[windows.d :] - totals[: -windows.d])
+    np.testing.assert_allclose(ops.token_logprobs(windows.rows, targets), expected, atol=2e-6)
+
+
+def test_heads_of_more_than_two_to_the_31_elements(windows):
+    hidden = np.random.default_rng(4).standard_normal((3, windows.d)).astype(np.float32) / np.float32(32)
+    targets = np.array([0, windows.n // 2, windows.n - 1])
+    found = ops.linear_logprobs(hidden, windows.rows, targets, details=True)
+    for i, row in enumerate(hidden):
+        logits = windows.dots(row)
+        expected = logits[targets[i]] - scipy.special.logsumexp(logits)
+        np.testing.assert_allclose(found.logprobs[i], expected, atol=1e-5)
+        assert found.argmax[i] == logits.argmax()

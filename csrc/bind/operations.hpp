@@ -26,6 +26,20 @@ pybind11::tuple kmeans(pybind11::handle x, const pybind11::object& init, pybind1
                        pybind11::handle centroids, pybind11::handle labels, std::int64_t max_iter, double tol,
                        int threads, const std::string& isa);
 
+// targets: int64; bias: float32 or None; softcap: 0 for none. Results are written into the arrays; entropy, argmax and
+// rank are all None or none is.
+void token_logprobs(pybind11::handle logits, pybind11::handle targets, const pybind11::object& bias, float softcap,
+                    float scale, pybind11::handle logprobs, const pybind11::object& entropy,
+                    const pybind11::object& argmax, const pybind11::object& rank, int threads, const std::string& isa);
+void linear_logprobs(pybind11::handle hidden, pybind11::handle weight, pybind11::handle targets,
+                     const pybind11::object& bias, float softcap, float scale, pybind11::handle logprobs,
+                     const pybind11::object& entropy, const pybind11::object& argmax, const pybind11::object& rank,
+                     int threads, const std::string& isa);
+// A target may be no row of the weight.
+void logprob_parts(pybind11::handle hidden, pybind11::handle weight, pybind11::handle targets,
+                   const pybind11::object& bias, float softcap, float scale, pybind11::handle maximum,
+                   pybind11::handle total, pybind11::handle target, int threads, const std::string& isa);
+
 // What the machine can do at most, for benchmarks: see cpu/peak.hpp.
 double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
 std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);

@@ -16,12 +16,6 @@ inline Vector square_root(Vector v) {
 #endif
 }
 
-inline Vector ramp() {
-  Vector v{};
-  for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(i);
-  return v;
-}
-
 template <bool all>
 inline void distance_tile_of(const DistanceTile& tile) {
   const Vector zero{};

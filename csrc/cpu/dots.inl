@@ -33,14 +33,6 @@ inline Four sums(Vector a, Vector b, Vector c, Vector d) {
 #endif
 }
 
-// A vector of the first `count` elements, then zeros.
-template <class T>
-inline Vector load_part(const T* p, std::int64_t count) {
-  float part[kLanes] = {};
-  for (std::int64_t i = 0; i < count; ++i) part[i] = load1(p + i);
-  return load(part);
-}
-
 // out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. So many
 // of the rows that come next are fetched meanwhile, `size` bytes for each column.
 template <int count, int fetched>

@@ -1,6 +1,8 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "cpu/kernels.hpp"
 

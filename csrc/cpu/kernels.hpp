@@ -4,6 +4,7 @@
 #include "cpu/direction_kernels.hpp"
 #include "cpu/element.hpp"
 #include "cpu/kmeans_kernels.hpp"
+#include "cpu/logit_kernels.hpp"
 #include "cpu/row_kernels.hpp"
 #include "cpu/tile_kernels.hpp"
 
@@ -42,6 +43,11 @@ struct Kernels {
   SeedRows seed_rows[kRowElements];
   LloydRows lloyd_rows[kRowElements];
   SpreadRows spread_rows[kRowElements];
+
+  HeadTiles head_tiles[kRowElements][kRowElements];  // by the rows' element, then the tokens'
+  FinishLogits finish_logits;
+  AddLogits add_logits;
+  SumLogits sum_logits[kRowElements];
 };
 
 // The tiles for rows of d columns. Below 128 bfloat16 would round off much, and save nothing.

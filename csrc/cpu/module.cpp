@@ -45,4 +45,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("rows"), py::arg("scores"), py::arg("means"), py::arg("threads") = 1, py::arg("isa") = "");
   m.def("kmeans", &bind::kmeans, py::arg("x"), py::arg("init"), py::arg("draws"), py::arg("centroids"),
         py::arg("labels"), py::arg("max_iter"), py::arg("tol"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("token_logprobs", &bind::token_logprobs, py::arg("logits"), py::arg("targets"), py::arg("bias"),
+        py::arg("softcap"), py::arg("scale"), py::arg("logprobs"), py::arg("entropy"), py::arg("argmax"),
+        py::arg("rank"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("linear_logprobs", &bind::linear_logprobs, py::arg("hidden"), py::arg("weight"), py::arg("targets"),
+        py::arg("bias"), py::arg("softcap"), py::arg("scale"), py::arg("logprobs"), py::arg("entropy"),
+        py::arg("argmax"), py::arg("rank"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("logprob_parts", &bind::logprob_parts, py::arg("hidden"), py::arg("weight"), py::arg("targets"),
+        py::arg("bias"), py::arg("softcap"), py::arg("scale"), py::arg("maximum"), py::arg("total"), py::arg("target"),
+        py::arg("threads") = 1, py::arg("isa") = "");
 }

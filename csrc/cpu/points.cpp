@@ -12,12 +12,6 @@ namespace {
 
 constexpr std::int64_t kRowsAtOnce = 256;
 
-int element_bytes(Element element) { return element == Element::f32 ? 4 : 2; }
-
-const void* row_at(const Rows& rows, Element element, std::int64_t index) {
-  return static_cast<const char*>(rows.data) + index * rows.stride * element_bytes(element);
-}
-
 }  // namespace
 
 Points::Points(const Kernels& kernels, Element element, const Rows& rows, std::int64_t n, Scale scale, int threads)

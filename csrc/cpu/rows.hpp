@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu/element.hpp"
+
 namespace dataprophet::cpu {
 
 // Rows that have no direction. They are counted and left out; the caller decides what to do.
@@ -18,5 +20,11 @@ struct Rows {
   std::int64_t stride;  // between rows, in elements; may be negative
   std::int64_t d;
 };
+
+inline int element_bytes(Element element) { return element == Element::f32 ? 4 : 2; }
+
+inline const void* row_at(const Rows& rows, Element element, std::int64_t index) {
+  return static_cast<const char*>(rows.data) + index * rows.stride * element_bytes(element);
+}
 
 }  // namespace dataprophet::cpu

@@ -8,6 +8,7 @@
 #endif
 #include "cpu/distance_tile.inl"
 #include "cpu/lloyd_rows.inl"
+#include "cpu/logits.inl"
 #include "cpu/peak.inl"
 #include "cpu/row_sums.inl"
 #include "cpu/screen_tile.inl"
@@ -44,6 +45,32 @@ template <class T>
 using ScreenTiles = FloatTiles<T>;
 #endif
 
+// Products that keep what fp32 holds of rows of one type and tokens of another.
+#if defined(__AMX_BF16__)
+template <class T>
+constexpr int kParts = std::is_same_v<T, BFloat> ? 1
+                       : std::is_same_v<T, Half> ? 2
+                                                 : 3;
+
+template <class T>
+using PartTiles = std::conditional_t<std::is_same_v<T, BFloat>, CopiedTiles, MatrixTiles<T, kParts<T>>>;
+
+template <class Row, class Token>
+constexpr HeadTiles head_tiles() {
+  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3>};
+}
+#else
+template <class Row, class Token>
+constexpr HeadTiles head_tiles() {
+#if defined(__AVX512BF16__)
+  if (std::is_same_v<Row, BFloat> && std::is_same_v<Token, BFloat>) {
+    return {tiles<PairTiles<BFloat>>(), tiles<PairTiles<BFloat>>(), PairTiles<BFloat>::multiply};
+  }
+#endif
+  return {tiles<FloatTiles<Token>>(), tiles<FloatTiles<Row>>(), FloatTiles<float>::multiply};
+}
+#endif
+
 constexpr Kernels table(const char* name) {
   return {
       name,
@@ -77,5 +104,12 @@ constexpr Kernels table(const char* name) {
       {seed_rows<float>, seed_rows<Half>, seed_rows<BFloat>},
       {lloyd_rows<float>, lloyd_rows<Half>, lloyd_rows<BFloat>},
       {spread_rows<float>, spread_rows<Half>, spread_rows<BFloat>},
+
+      {{head_tiles<float, float>(), head_tiles<float, Half>(), head_tiles<float, BFloat>()},
+       {head_tiles<Half, float>(), head_tiles<Half, Half>(), head_tiles<Half, BFloat>()},
+       {head_tiles<BFloat, float>(), head_tiles<BFloat, Half>(), head_tiles<BFloat, BFloat>()}},
+      finish_logits,
+      add_logits,
+      {sum_logits<float>, sum_logits<Half>, sum_logits<BFloat>},
   };
 }

@@ -200,13 +200,45 @@ struct alignas(64) TileConfiguration {
 };
 constexpr TileConfiguration kConfiguration;
 
+constexpr int kTile = 256;  // words
+
+// Products of panels of MatrixTiles of so many parts each: all pairs of parts p and q with p + q < kept.
+template <int left_parts, int right_parts, int kept>
+void multiply_parts(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+  auto* a = static_cast<const float*>(left_panel);
+  auto* b = static_cast<const float*>(right_panel);
+  constexpr int kStride = 64, kStep = 32;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (std::int64_t k = 0; k < d; k += kStep, a += 2 * left_parts * kTile, b += 2 * right_parts * kTile) {
+    for (int p = 0; p < left_parts; ++p) {
+      _tile_loadd(4, a + 2 * p * kTile, kStride);
+      _tile_loadd(5, a + (2 * p + 1) * kTile, kStride);
+      for (int q = 0; q < (right_parts < kept - p ? right_parts : kept - p); ++q) {
+        _tile_loadd(6, b + 2 * q * kTile, kStride);
+        _tile_loadd(7, b + (2 * q + 1) * kTile, kStride);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+  }
+  constexpr int kWidth = 32, kRow = kWidth * 4;
+  _tile_stored(0, dots, kRow);
+  _tile_stored(1, dots + 16, kRow);
+  _tile_stored(2, dots + 16 * kWidth, kRow);
+  _tile_stored(3, dots + 16 * kWidth + 16, kRow);
+}
+
 // Rows as sums of `parts` bfloat16, for the matrix unit: tiles of 16 rows x 32 columns (left) and of 16 pairs of
 // columns x 16 rows (right), [panel][32 columns][part][half of the panel]. One part holds bfloat16 to its own
 // precision, two hold float16, three float32; products of parts whose size falls below what is kept are left out.
 template <class T, int parts>
 struct MatrixTiles {
   static constexpr int left = 32, right = 32, step = 32, element_bytes = 2 * parts;
-  static constexpr int kTile = 256;  // words
 
   template <bool is_right>
   static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
@@ -232,36 +264,41 @@ struct MatrixTiles {
   }
 
   static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
-    auto* a = static_cast<const float*>(left_panel);
-    auto* b = static_cast<const float*>(right_panel);
-    constexpr int kStride = 64;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (std::int64_t k = 0; k < d; k += step, a += 2 * parts * kTile, b += 2 * parts * kTile) {
-      for (int p = 0; p < parts; ++p) {
-        _tile_loadd(4, a + 2 * p * kTile, kStride);
-        _tile_loadd(5, a + (2 * p + 1) * kTile, kStride);
-        for (int q = 0; q < parts - p; ++q) {
-          _tile_loadd(6, b + 2 * q * kTile, kStride);
-          _tile_loadd(7, b + (2 * q + 1) * kTile, kStride);
-          _tile_dpbf16ps(0, 4, 6);
-          _tile_dpbf16ps(1, 4, 7);
-          _tile_dpbf16ps(2, 5, 6);
-          _tile_dpbf16ps(3, 5, 7);
-        }
-      }
-    }
-    constexpr int kRow = right * 4;
-    _tile_stored(0, dots, kRow);
-    _tile_stored(1, dots + 16, kRow);
-    _tile_stored(2, dots + 16 * right, kRow);
-    _tile_stored(3, dots + 16 * right + 16, kRow);
+    multiply_parts<parts, parts, parts>(left_panel, right_panel, d, dots);
   }
 
   static void begin() { _tile_loadconfig(&kConfiguration); }
 
   static void end() { _tile_release(); }
+};
+
+// The same for bfloat16 as it stands, neither scaled nor centred: the left side is copied row by row, as memory serves
+// it fastest.
+struct CopiedTiles : MatrixTiles<BFloat, 1> {
+  template <bool is_right>
+  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
+                   void* out) {
+    if (is_right) return MatrixTiles<BFloat, 1>::pack<true>(rows, count, scale, centre, d, out);
+    auto* panel = static_cast<char*>(out);
+    constexpr std::int64_t kStepBytes = 2 * kTile * 4, kLine = 64;
+    const std::int64_t steps = (d + step - 1) / step, full = d / step;
+    for (std::int64_t first = 0; first < count; first += left, panel += steps * kStepBytes) {
+      for (std::int64_t i = 0; i < left; ++i) {
+        char* line = panel + i * kLine;
+        if (first + i >= count) {
+          for (std::int64_t k = 0; k < steps; ++k) std::memset(line + k * kStepBytes, 0, kLine);
+          continue;
+        }
+        const auto* row = static_cast<const BFloat*>(rows[first + i]);
+        for (std::int64_t k = 0; k < full; ++k) {
+          _mm512_store_si512(line + k * kStepBytes, _mm512_loadu_si512(row + k * step));
+        }
+        if (full == steps) continue;
+        std::memset(line + full * kStepBytes, 0, kLine);
+        std::memcpy(line + full * kStepBytes, row + full * step,
+                    static_cast<std::size_t>(d - full * step) * sizeof(BFloat));
+      }
+    }
+  }
 };
 #endif

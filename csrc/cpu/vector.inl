@@ -84,9 +84,24 @@ inline Vector load(const Half* p) {
 #endif
 }
 
+// A vector of the first `count` elements, then zeros.
+template <class T>
+inline Vector load_part(const T* p, std::int64_t count) {
+  float part[kLanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) part[i] = load1(p + i);
+  return load(part);
+}
+
 inline void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; }
 
 inline Vector splat(float value) { return value - Vector{}; }
+
+// 0, 1, 2 ...
+inline Vector ramp() {
+  Vector v{};
+  for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(i);
+  return v;
+}
 
 // In pairs: half the latency of one lane after the other.
 inline float sum(Vector v) {

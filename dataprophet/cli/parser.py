@@ -138,6 +138,12 @@ def _profile(commands: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     parser.add_argument("--revision", help="revision of a model from the hub")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="padded tokens of a batch (default: by device)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that prepare batches (default: by device)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the layers: for large pools")
+    parser.add_argument(
+        "--plain-head", action="store_true", help="score by the model's own logits, rounded to its dtype"
+    )
 
 
 def _matrix(commands: Any) -> None:

@@ -36,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
                 dtype=args.dtype,
                 revision=args.revision,
                 trust_remote_code=args.trust_remote_code,
+                batch_tokens=args.batch_tokens,
+                workers=args.workers,
+                compile=args.compile,
+                fused=not args.plain_head,
             )
             result = profile(dataset, model, progress=progress, **options)
     diversity = result.diversity  # computed before saving, so that no later command has to

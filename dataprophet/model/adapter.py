@@ -1,17 +1,36 @@
-"""The forward passes over a transformers model: vision features, answer log-probabilities, text embeddings."""
+"""The forward passes over a transformers model: vision features, states that predict answers, text embeddings."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from dataprophet.errors import ModelError
-from dataprophet.model.encode import Batch
+import numpy as np
 
-# Inputs of the vision tower that forward must not get again once it is handed the tower's output.
-_VISION_INPUTS = ("pixel_values", "pixel_attention_mask", "image_sizes", "batch_num_images", "image_position_ids")
+from dataprophet import ops
+from dataprophet.errors import ModelError
+from dataprophet.model.encode import Encoded, ImageSet
+from dataprophet.model.head import Head
+from dataprophet.model.rows import Batch
+
+_MASKABLE = ("sdpa", "eager")  # kinds of attention that take any mask
+
+
+@dataclass(slots=True)
+class Vision:
+    """What one pass of the vision tower gives.
+
+    Attributes:
+        output: the model's own output.
+        rows: (F, D) projected features, in the order of the image tokens of the batch's image sets.
+    """
+
+    output: Any
+    rows: Any
 
 
 class Adapter:
@@ -20,86 +39,160 @@ class Adapter:
     Args:
         model: the transformers model, in evaluation mode.
         where: the model's name, for messages.
+        fused: take log-probabilities from hidden states and the output layer's weights, rather than from logits.
+
+    Attributes:
+        branches: whether rows may hold sequences that part, each seeing its own beginning alone.
     """
 
-    def __init__(self, model: Any, *, where: str) -> None:
+    def __init__(self, model: Any, *, where: str, fused: bool = True) -> None:
         self.model, self.where = model, where
         self.base = model.base_model
         self.device, self.dtype = model.device, model.dtype
         self.image_token_id: int = model.config.image_token_id
-        parameters = inspect.signature(model.forward).parameters
-        self._keeps_rows = "logits_to_keep" in parameters
-        self._takes_features = "mm_encoder_outputs" in parameters
+        self.head = Head(model, where=where) if fused else None
+        config = model.config.get_text_config()
+        self._attention = str(getattr(config, "_attn_implementation", None) or "")
+        self._window = _sliding_window(config)
+        self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._vision_parameters = frozenset(inspect.signature(self.base.get_image_features).parameters)
+        self._rope_index = getattr(self.base, "get_rope_index", None)
+        self.branches = self._attention in _MASKABLE
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the model's device, pixels in its dtype."""
-        inputs = {
-            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
-            if hasattr(value, "is_floating_point")
-            else value
-            for name, value in batch.inputs.items()
+        return batch.tensors(
+            lambda value: value.to(self.device, self.dtype if value.is_floating_point() else None, non_blocking=True)
+        )
+
+    def place(self, encoded: Encoded, images: ImageSet | None) -> None:
+        """Gives a sample with images its positions, where the model does not count them token by token."""
+        import torch
+
+        if self._rope_index is None or images is None:
+            return
+        given = {
+            "input_ids": encoded.ids,
+            **encoded.kinds,
+            **images.inputs,
+            "attention_mask": np.ones((len(encoded),), np.int64),
         }
-        return Batch(inputs, batch.answer.to(self.device))
+        taken = inspect.signature(self._rope_index).parameters
+        inputs = {
+            name: torch.from_numpy(value)[None] if isinstance(value, np.ndarray) else value
+            for name, value in given.items()
+            if name in taken
+        }
+        encoded.positions = self._rope_index(**inputs)[0][:, 0].numpy()
 
-    def vision(self, batch: Batch) -> Any:
-        """The model's own output for the images of a batch (one pass of the vision tower), None without images."""
-        if "pixel_values" not in batch.inputs:
-            return None
-        inputs = {name: value for name, value in batch.inputs.items() if name in self._vision_parameters}
-        return self.base.get_image_features(**inputs, return_dict=True)
-
-    def image_means(self, batch: Batch, vision: Any) -> Any:
-        """(B, D) float32: the mean of each sample's projected vision features.
-
-        Features come per image, per tile or per sample; row after row they stand in the order of the image tokens.
+    def vision(self, batch: Batch) -> Vision | None:
+        """One pass of the vision tower over the image sets of a batch; None without images.
 
         Raises:
             ModelError: the number of features is not the number of image tokens.
         """
         import torch
 
-        rows = vision.pooler_output
+        if not batch.pixels:
+            return None
+        inputs = {name: value for name, value in batch.pixels.items() if name in self._vision_parameters}
+        output = self.base.get_image_features(**inputs, return_dict=True)
+        # Features come per image, per tile or per sample; row after row they stand in the order of the image tokens.
+        rows = output.pooler_output
         rows = rows if torch.is_tensor(rows) else torch.cat([part.reshape(-1, part.shape[-1]) for part in rows])
         rows = rows.reshape(-1, rows.shape[-1])
-        counts = (batch.inputs["input_ids"] == self.image_token_id).sum(1).tolist()
-        if sum(counts) != len(rows):
+        if sum(batch.image_tokens) != len(rows):
             raise ModelError(
-                f"its vision tower gives {len(rows)} features for {sum(counts)} image tokens",
+                f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens",
                 where=self.where,
                 fix="use the processor files that belong to these weights",
             )
-        return torch.stack([part.float().mean(0) for part in rows.split(counts)])
+        return Vision(output, rows)
 
-    def logprobs(self, batch: Batch, vision: Any = None) -> list[Any]:
-        """For each row, (n,) float32 natural-log probabilities of its n answer tokens.
-
-        Logits are computed only at the positions that predict an answer token.
-
-        Args:
-            batch: the batch, on the model's device.
-            vision: output of `vision` for this batch, to spare a second pass of the vision tower.
-        """
+    def image_means(self, batch: Batch, vision: Vision) -> Any:
+        """(S, D) float32: the mean of the projected vision features of each image set."""
         import torch
 
-        inputs = dict(batch.inputs)
-        if vision is not None and self._takes_features:
-            inputs = {name: value for name, value in inputs.items() if name not in _VISION_INPUTS}
-            inputs["mm_encoder_outputs"] = {"image": vision}
-        keep = torch.zeros_like(batch.answer)
-        keep[:, :-1] = batch.answer[:, 1:]
-        with self._rows_only(keep) as extra:
-            logits = self.model(**inputs, **extra, use_cache=False, return_dict=True).logits
-        targets = batch.inputs["input_ids"][batch.answer]
-        values = token_logprobs(logits.reshape(-1, logits.shape[-1]), targets)
-        return list(values.split(batch.answer.sum(1).tolist()))
+        return torch.stack([part.float().mean(0) for part in vision.rows.split(batch.image_tokens)])
+
+    def states(self, batch: Batch, vision: Vision | None) -> Any:
+        """(n, D): the last hidden states at the batch's spots."""
+        hidden = self.base(**self._inputs(batch, vision), use_cache=False, return_dict=True).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1])[batch.spots]
+
+    def logprobs(self, states: Any, targets: Any) -> Any:
+        """(n,) float32 natural-log probabilities of ``targets``, from `states` (fused) or `logits`."""
+        return ops.token_logprobs(states, targets) if self.head is None else self.head.logprobs(states, targets)
+
+    def logits(self, batch: Batch, vision: Vision | None) -> Any:
+        """(n, V): the model's own logits at the batch's spots, computed for those alone."""
+        import torch
+
+        keep = torch.zeros(batch.ids.numel(), dtype=torch.bool, device=batch.ids.device)
+        keep[batch.spots] = True
+        places = keep.cumsum(0) - 1
+        with self._rows_only(keep.reshape(batch.ids.shape)) as extra:
+            output = self.model(**self._inputs(batch, vision), **extra, use_cache=False, return_dict=True)
+        return output.logits.reshape(-1, output.logits.shape[-1])[places[batch.spots]]
 
     def text_means(self, batch: Batch) -> Any:
-        """(B, D) float32: the mean of the decoder's last hidden state over the masked tokens of each text."""
-        inputs = {name: batch.inputs[name] for name in ("input_ids", "attention_mask")}
-        hidden = self.model.get_decoder()(**inputs, use_cache=False, return_dict=True).last_hidden_state.float()
-        weights = batch.answer[..., None].float()
-        return (hidden * weights).sum(1) / weights.sum(1)
+        """(M, D) float32: the mean of the decoder's last hidden states over the spots of each text."""
+        import torch
+
+        inputs = self._inputs(batch, None)
+        inputs = {name: value for name, value in inputs.items() if name not in batch.kinds}
+        hidden = self.model.get_decoder()(**inputs, use_cache=False, return_dict=True).last_hidden_state
+        rows = hidden.reshape(-1, hidden.shape[-1])[batch.spots].float()
+        lengths = torch.tensor(batch.counts, device=rows.device)
+        return torch.segment_reduce(rows, "mean", lengths=lengths, axis=0, unsafe=True)
+
+    def _inputs(self, batch: Batch, vision: Vision | None) -> dict[str, Any]:
+        inputs = {"input_ids": batch.ids, **batch.kinds}
+        if batch.ends is not None:
+            inputs["attention_mask"] = self._tree_mask(batch, batch.ends)
+            inputs["position_ids"] = batch.depth
+        else:
+            places = _places(batch)
+            inputs["attention_mask"] = (places < batch.lengths[:, None]).long()
+        if batch.positions is not None:
+            inputs["position_ids"] = batch.positions
+        if vision is not None:
+            inputs["mm_encoder_outputs"] = {"image": self._arranged(vision, batch.features)}
+        return inputs
+
+    def _tree_mask(self, batch: Batch, ends: Any) -> Any:
+        """Each node sees the nodes before it on its own path; image tokens that see each other do so here, too."""
+        places = _places(batch)
+        seen = (places[None, :] <= places[:, None]) & (places[:, None] < ends[:, None, :])
+        if "token_type_ids" in batch.kinds:  # Gemma 3: the tokens of an image see each other
+            images = batch.kinds["token_type_ids"] == 1
+            follows = batch.depth == _shifted(batch.depth) + 1  # on the same path as the node before it
+            block = (images & ~(_shifted(images) & follows)).cumsum(1)
+            seen |= (block[:, None, :] == block[:, :, None]) & images[:, None, :] & images[:, :, None]
+        if self._window is None:
+            return self._mask(seen)
+        near = batch.depth[:, :, None] - batch.depth[:, None, :] < self._window
+        return {"full_attention": self._mask(seen), "sliding_attention": self._mask(seen & near)}
+
+    def _mask(self, seen: Any) -> Any:
+        """(B, 1, N, N), as the model's kind of attention takes it."""
+        import torch
+
+        if self._attention == "eager":
+            return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(
+                ~seen, torch.finfo(self.dtype).min
+            )[:, None]
+        return seen[:, None]
+
+    def _arranged(self, vision: Vision, features: Any | None) -> Any:
+        """The vision tower's output with its features as they stand on the image tokens of the batch."""
+        if features is None:
+            return vision.output
+        output = copy.copy(vision.output)
+        output.pooler_output = _picked(output.pooler_output, features)
+        if getattr(output, "deepstack_features", None) is not None:  # Qwen3-VL adds these in further layers
+            output.deepstack_features = [_picked(layer, features) for layer in output.deepstack_features]
+        return output
 
     @contextlib.contextmanager
     def _rows_only(self, keep: Any) -> Iterator[dict[str, Any]]:
@@ -115,8 +208,29 @@ class Adapter:
             hook.remove()
 
 
-def token_logprobs(logits: Any, targets: Any) -> Any:
-    """(n,) float32 log-probabilities of ``targets`` (n,) under ``logits`` (n, V), computed in float32."""
-    from dataprophet import ops
+def _sliding_window(config: Any) -> int | None:
+    layers = getattr(config, "layer_types", None) or ()
+    return int(config.sliding_window) if "sliding_attention" in layers else None
 
-    return ops.token_logprobs(logits, targets)
+
+def _places(batch: Batch) -> Any:
+    import torch
+
+    return torch.arange(batch.ids.shape[1], device=batch.ids.device)
+
+
+def _shifted(values: Any) -> Any:
+    """Values (B, N), each moved to the next place of its row."""
+    import torch
+
+    return torch.nn.functional.pad(values[:, :-1], (1, 0))
+
+
+def _picked(values: Any, features: Any) -> Any:
+    """Rows of features by number, in the form in which they came: one tensor, or a list of one for each image."""
+    import torch
+
+    if torch.is_tensor(values):
+        shape = values.shape[1:] if values.ndim > 2 else (values.shape[-1],)
+        return values.reshape(-1, values.shape[-1])[features].reshape(-1, *shape)
+    return [torch.cat([part.reshape(-1, part.shape[-1]) for part in values])[features]]

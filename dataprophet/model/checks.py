@@ -1,67 +1,140 @@
-"""Start-up checks on one made-up sample: that a model scores what it is asked to score, before any data is read."""
+"""Start-up checks on made-up samples: that a model scores what it is asked to score, before any data is read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
-from dataprophet.model.encode import Batch
+from dataprophet.model.encode import Encoded, ImageSet
+from dataprophet.model.rows import Row, assemble
 
 if TYPE_CHECKING:
     from dataprophet.model.scorer import Model
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision rounds logits, so more there
+_HALF = 0.25
+_KERNEL = 1e-3
 _FIX = "this model cannot be scored as it is; use one of the families the manual names, or float32"
+_FUSED_FIX = "load it with fused=False (--plain-head), which uses the model's own logits"
 
 
-def _synthetic() -> Sample:
+def _synthetic() -> list[Sample]:
     from PIL import Image
 
     image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
-    return Sample(id="self-check", images=[image], question="What is shown?", answer="A grey circle, 3 steps wide")
+    return [
+        Sample(id="self-check", images=[image], question="What is shown?", answer="A grey circle, 3 steps wide"),
+        Sample(id="self-check", images=[image], question="What is it like? Say more.", answer="Round, grey"),
+    ]
 
 
 def self_check(model: Model) -> None:
-    """Runs the checks.
+    """Runs the checks on made-up samples.
 
     1. The answer mask covers the answer: its tokens spell it.
     2. The vision features are as many as the image tokens.
-    3. Gathered log-probabilities equal those of a plain forward pass over the pixels with full logits.
+    3. Log-probabilities from hidden states equal those of a plain forward pass over the pixels with full logits, and
+       within 1e-3 those of plain torch on the same hidden states in float32.
     4. Causality: another last answer token leaves the log-probabilities before it as they were.
     5. The text embedding is finite.
+    6. Two questions on one image in one row give what each gives alone. Where they do not, samples will share no more
+       than the vision features, and the model is not refused.
 
     Raises:
-        ModelError: one of them fails.
+        ModelError: one of the first five fails.
     """
     import torch
 
-    sample = _synthetic()
-    rendered = model._encoder.chat.render(sample)
+    samples = _synthetic()
+    rendered = [model._encoder.chat.render(sample) for sample in samples]
     adapter = model._adapter
-    tolerance = _TOLERANCE.get(model.dtype, 0.25)
+    found, images = model._encoder.group(rendered, samples[0].images, adapter.image_token_id)
+    encoded = []
+    for result in found:
+        if isinstance(result, Exception):
+            raise result
+        adapter.place(result, images)
+        encoded.append(result)
     with torch.inference_mode():
-        batch = adapter.to_device(model._encoder.samples([rendered], [sample.images]))
-        _check_span(model, batch, rendered.answer)
-        vision = adapter.vision(batch)
-        adapter.image_means(batch, vision)
-        gathered = adapter.logprobs(batch, vision)[0]
-        full = _full_logprobs(adapter.model, batch)
-        _compare(model, gathered, full, tolerance, "log-probabilities of gathered rows differ from full logits")
-        probe = batch.inputs["input_ids"].clone()
-        last = int(batch.answer[0].nonzero()[-1])
-        first = int(batch.answer[0].nonzero()[0])
-        probe[0, last] = probe[0, first] if probe[0, first] != probe[0, last] else probe[0, first + 1]
-        changed = adapter.logprobs(Batch({**batch.inputs, "input_ids": probe}, batch.answer), vision)[0]
-        _compare(model, changed[:-1], gathered[:-1], tolerance, "an answer token sees the tokens behind it")
-        text = adapter.to_device(model._encoder.texts([model._encoder.chat.text(sample.question)]))
-        if not bool(adapter.text_means(text).isfinite().all()):
+        _check_span(model, encoded[0], rendered[0].answer)
+        alone = [_logprobs(model, [item], images) for item in encoded]
+        plain = _plain_logprobs(model, encoded[0], images)
+        what = "fused log-probabilities" if adapter.head is not None else "log-probabilities of gathered rows"
+        _compare(model, alone[0], plain, f"{what} differ from plain ones", _FUSED_FIX if adapter.head else _FIX)
+        _check_kernel(model, encoded[0], images, alone[0])
+        changed = _logprobs(model, [_other_end(encoded[0])], images)
+        _compare(model, changed[:-1], alone[0][:-1], "an answer token sees the tokens behind it", _FIX)
+        text = Row.pack([0], model._encoder.texts([model._encoder.chat.text(samples[0].question)]))
+        means = adapter.text_means(adapter.to_device(assemble([text], adapter.image_token_id, content=True)))
+        if not bool(means.isfinite().all()):
             raise ModelError("its text embedding is not finite", where=model.name, fix="use dtype float32 or bfloat16")
+        adapter.branches = adapter.branches and _shares_prefixes(model, encoded, images, torch.cat(alone))
 
 
-def _check_span(model: Model, batch: Batch, answer: str) -> None:
+def _shares_prefixes(model: Model, encoded: list[Encoded], images: ImageSet | None, alone: Any) -> bool:
+    try:
+        together = _logprobs(model, encoded, images)
+    except Exception:  # whatever a model raises that takes no mask but its own
+        return False
+    return bool((together - alone).abs().amax() <= _TOLERANCE.get(model.dtype, _HALF))  # False for NaN
+
+
+def _logprobs(model: Model, encoded: list[Encoded], images: ImageSet | None) -> Any:
+    """Of samples in one row, as they are scored."""
+    adapter = model._adapter
+    row = Row.pack(range(len(encoded)), encoded, images)
+    batch = adapter.to_device(assemble([row], adapter.image_token_id))
+    vision = adapter.vision(batch)
+    states = adapter.logits(batch, vision) if adapter.head is None else adapter.states(batch, vision)
+    return adapter.logprobs(states, batch.targets)
+
+
+def _plain_logprobs(model: Model, encoded: Encoded, images: ImageSet | None) -> Any:
+    """Of one sample, from the model's own forward pass over the pixels and its logits at every position."""
+    import torch
+
+    adapter = model._adapter
+    batch = adapter.to_device(assemble([Row.pack([0], [encoded], images)], adapter.image_token_id))
+    inputs = {"input_ids": batch.ids, "attention_mask": torch.ones_like(batch.ids), **batch.kinds, **batch.pixels}
+    logits = adapter.model(**inputs, use_cache=False, return_dict=True).logits[0, :-1].float()
+    values = logits.log_softmax(-1).gather(-1, batch.ids[0, 1:, None])[:, 0]
+    return values[batch.spots]
+
+
+def _check_kernel(model: Model, encoded: Encoded, images: ImageSet | None, found: Any) -> None:
+    """In half precision the model's own logits are too coarse to tell whether the kernel is right."""
+    from dataprophet import torch_ops
+
+    adapter = model._adapter
+    if adapter.head is None:
+        return
+    batch = adapter.to_device(assemble([Row.pack([0], [encoded], images)], adapter.image_token_id))
+    states = adapter.states(batch, adapter.vision(batch))
+    expected = adapter.head.logprobs(states, batch.targets, torch_ops.linear_logprobs)
+    _compare(
+        model,
+        found,
+        expected,
+        "fused log-probabilities differ from those of plain torch",
+        _FUSED_FIX,
+        tolerance=_KERNEL,
+    )
+
+
+def _other_end(encoded: Encoded) -> Encoded:
+    """The same tokens with another last answer token."""
+    ids, answer = encoded.ids.copy(), np.flatnonzero(encoded.mask)
+    first, last = answer[0], answer[-1]
+    ids[last] = ids[first] if ids[first] != ids[last] else ids[first + 1]
+    return Encoded(ids, encoded.mask, encoded.kinds, encoded.positions)
+
+
+def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
     tokenizer = model._encoder.tokenizer
-    ids = batch.inputs["input_ids"][batch.answer].tolist()
+    ids = encoded.ids[encoded.mask].tolist()
     spelled = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(spelled.split()) != "".join(answer.split()):
         raise ModelError(
@@ -71,13 +144,8 @@ def _check_span(model: Model, batch: Batch, answer: str) -> None:
         )
 
 
-def _full_logprobs(model: Any, batch: Batch) -> Any:
-    logits = model(**batch.inputs, use_cache=False, return_dict=True).logits[0, :-1].float()
-    values = logits.log_softmax(-1).gather(-1, batch.inputs["input_ids"][0, 1:, None])[:, 0]
-    return values[batch.answer[0, 1:]]
-
-
-def _compare(model: Model, found: Any, expected: Any, tolerance: float, what: str) -> None:
+def _compare(model: Model, found: Any, expected: Any, what: str, fix: str, *, tolerance: float | None = None) -> None:
+    tolerance = _TOLERANCE.get(model.dtype, _HALF) if tolerance is None else tolerance
     error = float((found - expected).abs().amax()) if len(found) else 0.0
     if not error <= tolerance:  # also true for NaN
-        raise ModelError(f"{what} by {error:.3g} nats in {model.dtype}", where=model.name, fix=_FIX)
+        raise ModelError(f"{what} by {error:.3g} nats in {model.dtype}", where=model.name, fix=fix)

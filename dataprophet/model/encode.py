@@ -1,99 +1,118 @@
-"""From rendered samples to a padded batch of tensors, with a mask over the answer tokens."""
+"""From rendered samples to token ids, with a mask over the answer tokens, and to the vision tower's inputs."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dataprophet.model.chat import Chat, Rendered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
+_TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "offset_mapping", "labels")
+_KINDS = ("token_type_ids", "mm_token_type_ids")
+
 
 @dataclass(slots=True)
-class Batch:
-    """A padded batch of B rows and T positions.
+class Encoded:
+    """T tokens of one sample or text.
 
     Attributes:
-        inputs: what the model's forward takes; ``input_ids`` and ``attention_mask`` are (B, T) int64.
-        answer: (B, T) bool, True at the tokens whose probability is asked for.
+        ids: (T,) int64.
+        mask: (T,) bool, True at the answer of a sample, at the content of a text.
+        kinds: (T,) int64 token types, by the name under which the model takes them.
+        positions: (A, T) int64 on A axes, None where they are 0, 1, 2 ...
+    """
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    kinds: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    positions: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True, eq=False)
+class ImageSet:
+    """The images of a sample, as the vision tower takes them, shared by all samples with the same images.
+
+    Attributes:
+        inputs: tensors, the first dimension over tiles, patches or images.
+        tokens: how many image tokens they fill.
     """
 
     inputs: dict[str, Any]
-    answer: Any
-
-    def lengths(self) -> list[int]:
-        """Tokens of each row, without padding."""
-        lengths: list[int] = self.inputs["attention_mask"].sum(1).tolist()
-        return lengths
+    tokens: int
 
 
 class Encoder:
-    """Turns rendered text and images into batches with a model's processor.
+    """Turns rendered text and images into tokens and vision inputs with a model's processor.
 
     Args:
         chat: the renderer, which holds the processor.
-        padding_side: ``right`` or ``left``. Results do not depend on it.
     """
 
-    def __init__(self, chat: Chat, *, padding_side: str = "right") -> None:
+    def __init__(self, chat: Chat) -> None:
         self.chat = chat
         self.processor = chat.processor
         self.tokenizer = chat.processor.tokenizer
-        self.padding_side = padding_side
         self._image_tokens: dict[tuple[int, int], int] = {}
 
-    def samples(self, rendered: Sequence[Rendered], images: Sequence[Sequence[Image]]) -> Batch:
-        """Encodes samples with their images; either every sample has images or none has.
+    def group(
+        self, rendered: Sequence[Rendered], images: Sequence[Image], image_token_id: int
+    ) -> tuple[list[Encoded | Exception], ImageSet | None]:
+        """Encodes samples with the same images. The pixels are processed once, for the first sample.
 
         Answer tokens are found by character offsets counted from the end of the text, so that the expansion of the
         image tokens does not matter. A token that holds any character of the answer is an answer token.
-        """
-        text = [item.prompt if self.chat.uses_suffix else item.prompt + item.answer + item.end for item in rendered]
-        extra: dict[str, Any] = self._special_tokens(text[0])
-        if self.chat.uses_suffix:
-            extra["suffix"] = [item.answer for item in rendered]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's processor makes NumPy warn of torch
-            encoded = self.processor(
-                text=text,
-                images=[list(group) for group in images] if images[0] else None,
-                return_tensors="pt",
-                padding=True,
-                padding_side=self.padding_side,
-                text_kwargs={"return_offsets_mapping": True, "verbose": False},
-                **extra,
-            )
-        inputs = dict(encoded)
-        offsets, labels = inputs.pop("offset_mapping"), inputs.pop("labels", None)
-        if self.chat.uses_suffix:
-            return Batch(inputs, self._suffix_mask(inputs, labels))
-        tails = [len(item.answer) + len(item.end) for item in rendered]
-        return Batch(inputs, _tail_mask(offsets, inputs["attention_mask"], tails))
 
-    def texts(self, rendered: Sequence[Rendered]) -> Batch:
+        Returns:
+            For each sample its tokens, or the error with which the processor refused it; and the images' inputs, None
+            without images or where every sample was refused.
+        """
+        processor = copy.copy(self.processor)
+        if images:
+            processor.image_processor = _Once(self.processor.image_processor)
+        found: list[Encoded | Exception] = []
+        shared = None
+        for item in rendered:
+            try:
+                inputs = self._process(processor, item, images)
+            except (ValueError, TypeError, IndexError, RuntimeError) as error:  # what processors refuse images with
+                found.append(error)
+                continue
+            encoded = self._encoded(item, inputs)
+            found.append(encoded)
+            if images and shared is None:
+                vision = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
+                shared = ImageSet(vision, int((encoded.ids == image_token_id).sum()))
+        return found, shared
+
+    def texts(self, rendered: Sequence[Rendered]) -> list[Encoded]:
         """Encodes texts without images; the mask covers the content tokens."""
         text = [item.prompt + item.answer for item in rendered]
         encoded = self.tokenizer(
-            text,
-            return_tensors="pt",
-            padding=True,
-            padding_side="right",
-            return_offsets_mapping=True,
-            **self._special_tokens(text[0]),
+            text, return_offsets_mapping=True, return_attention_mask=False, **self._special_tokens(text[0])
         )
-        inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-        mask = _tail_mask(encoded["offset_mapping"], inputs["attention_mask"], [len(item.answer) for item in rendered])
-        return Batch(inputs, mask)
+        return [
+            Encoded(np.array(ids, np.int64), _tail_mask(np.array(offsets).reshape(-1, 2), len(item.answer)))
+            for ids, offsets, item in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True)
+        ]
 
-    def text_lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text as it stands, special tokens left as they are: for planning batches."""
-        # not verbose: what is too long is reported by the scorer, and never runs into the indexing errors warned of
-        ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return [len(row) for row in ids]
+    def text_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Tokens of each text as it stands, image tokens not expanded: for planning batches."""
+        # not verbose: what is too long is reported by the reader, and never runs into the indexing errors warned of
+        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [np.array(row, np.int64) for row in ids["input_ids"]]
 
     def image_tokens(self, image: Image) -> int:
         """Positions that an image takes in the text, to within a few: for planning batches."""
@@ -115,27 +134,60 @@ class Encoder:
                 return 1
             return len(encoded["input_ids"][0])
 
+    def _process(self, processor: Any, item: Rendered, images: Sequence[Image]) -> dict[str, Any]:
+        text = item.prompt if self.chat.uses_suffix else item.prompt + item.answer + item.end
+        extra: dict[str, Any] = self._special_tokens(text)
+        if self.chat.uses_suffix:
+            extra["suffix"] = [item.answer]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's processor makes NumPy warn of torch
+            return dict(
+                processor(
+                    text=[text],
+                    images=[list(images)] if images else None,
+                    return_tensors="pt",
+                    text_kwargs={"return_offsets_mapping": True, "verbose": False},
+                    **extra,
+                )
+            )
+
+    def _encoded(self, item: Rendered, inputs: dict[str, Any]) -> Encoded:
+        ids = inputs["input_ids"][0].numpy()
+        if self.chat.uses_suffix:
+            mask = inputs["labels"][0].numpy() != -100
+            if not self.chat.score_terminator:  # the processor puts an end-of-sequence token behind the suffix
+                mask[np.flatnonzero(mask)[-1:]] = False
+        else:
+            mask = _tail_mask(inputs["offset_mapping"][0].numpy(), len(item.answer) + len(item.end))
+        kinds = {name: inputs[name][0].long().numpy() for name in _KINDS if name in inputs}
+        return Encoded(ids, mask, kinds)
+
     def _special_tokens(self, text: str) -> dict[str, Any]:
         """A template that writes the beginning-of-sequence token itself must not get a second one."""
         bos = self.tokenizer.bos_token
         return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
 
-    def _suffix_mask(self, inputs: dict[str, Any], labels: Any) -> Any:
-        """The suffix's tokens, without the end-of-sequence token that the processor puts behind it, unless scored."""
-        mask = (labels != -100) & (inputs["attention_mask"] == 1)
-        if not self.chat.score_terminator:
-            later = mask.flip(1).cumsum(1).flip(1)
-            mask &= later > 1
-        return mask
+
+class _Once:
+    """An image processor that processes the images of its first call only, and gives all further calls that result."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._result: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._result is None:
+            self._result = self._inner(*args, **kwargs)
+        return copy.copy(self._result)
 
 
-def _tail_mask(offsets: Any, attention_mask: Any, tails: Sequence[int]) -> Any:
-    """(B, T) bool: tokens that hold any of the last ``tails[i]`` characters of text i.
+def _tail_mask(offsets: NDArray[np.int64], tail: int) -> NDArray[np.bool_]:
+    """(T,) bool: tokens that hold any of a text's last ``tail`` characters.
 
-    ``offsets`` (B, T, 2) are the first character of each token and the one behind its last.
+    ``offsets`` (T, 2) are the first character of each token and the one behind its last.
     """
-    import torch
-
-    ends = offsets[..., 1].amax(1, keepdim=True)
-    starts = ends - torch.tensor(tails)[:, None]
-    return (offsets[..., 1] > starts) & (offsets[..., 1] > offsets[..., 0]) & (attention_mask == 1)
+    begins, ends = offsets.T
+    return np.asarray((ends > ends.max(initial=0) - tail) & (ends > begins))

@@ -31,6 +31,10 @@ def load_model(
     check: bool = True,
     template: str | None = None,
     score_terminator: bool = False,
+    fused: bool = True,
+    share: bool = True,
+    workers: int | None = None,
+    compile: bool = False,
 ) -> Model:
     """Loads a multimodal language model for scoring. Only safetensors are read.
 
@@ -41,9 +45,15 @@ def load_model(
         revision: branch, tag or commit of a hub model.
         trust_remote_code: run Python code that comes with the model.
         batch_tokens: bound on the padded tokens of a batch; 4096 on CPU and 32768 on CUDA unless given.
-        check: run the start-up checks (two forward passes over one small sample).
+        check: run the start-up checks (a few forward passes over two small samples).
         template: Jinja text, or a ``.jinja`` file, to use in the place of the model's chat template.
         score_terminator: count the end-of-turn token as part of each answer.
+        fused: take log-probabilities from hidden states and the output layer's weights, accumulated in float32, rather
+            than from the model's own logits, which are rounded to its dtype.
+        share: compute once what samples with the same images, or the turns of a conversation, have in common.
+        workers: threads that decode pictures and make the next batches while the device works; by default up to 8 on
+            CUDA and 0, everything in turn, on the CPU.
+        compile: compile the model's layers with torch.compile, which takes a minute or more and pays on large pools.
 
     Raises:
         ModelError: the model is missing, is not multimodal, or fails a check; the device or dtype does not exist.
@@ -80,6 +90,10 @@ def load_model(
         check=check,
         template=template,
         score_terminator=score_terminator,
+        fused=fused,
+        share=share,
+        workers=workers,
+        compile=compile,
     )
 
 

@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.data.decode import to_rgb
 from dataprophet.data.sample import Problem, Sample
-from dataprophet.errors import DataError, DataProphetError, ModelError
+from dataprophet.errors import DataError, ModelError
 from dataprophet.features import Features
 from dataprophet.model.adapter import Adapter
-from dataprophet.model.budget import WINDOW_PIXELS, WINDOW_SAMPLES, Cost, plan
-from dataprophet.model.chat import Rendered
-from dataprophet.model.encode import Batch, Encoder
-from dataprophet.model.processor import first_line
+from dataprophet.model.encode import Encoder
+from dataprophet.model.prefetch import ahead, pool
+from dataprophet.model.rows import Batch
+from dataprophet.model.windows import Packed, Reader, WindowEnd
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_LOGITS = 1 << 28  # elements of logits per batch: 1 GiB in float32
-
-
-@dataclass(slots=True)
-class _Item:
-    """A sample that passed every check, ready to be encoded."""
-
-    sample: Sample
-    images: list[Image]
-    rendered: Rendered
-    cost: Cost
-
-
-@dataclass(slots=True)
-class _Scored:
-    """What the forward passes say about one sample."""
-
-    logprobs: NDArray[np.float32]
-    image: NDArray[np.float32] | None
+_LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
+_STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
 
 
 class Model:
-    """A frozen multimodal language model. Made by `load_model`.
+    """A frozen multimodal language model. Made by `load_model` or `from_transformers`.
 
     Embeddings, not normalised, one row per sample:
 
@@ -60,7 +38,9 @@ class Model:
         fingerprint: hex digest of the configuration, weights, tokenizer, template and preprocessing files.
         settings: everything else that changes numbers.
         max_tokens: longest sample that the model takes, in tokens, images and answer included.
-        batch_tokens: bound on the padded tokens of a batch.
+        batch_tokens: bound on the padded tokens of a batch. Where a batch does not fit into memory it is halved, for
+            good.
+        workers: threads that decode pictures and make the next batches while the device works; 0 does all in turn.
     """
 
     def __init__(
@@ -73,21 +53,37 @@ class Model:
         settings: Mapping[str, str],
         max_tokens: int,
         batch_tokens: int,
+        share: bool,
+        workers: int,
     ) -> None:
         self.name = name
         self.device = str(adapter.device)
         self.dtype = str(adapter.dtype).removeprefix("torch.")
         self.fingerprint = fingerprint
         self.settings = dict(settings)
-        self.max_tokens = max_tokens
         self.batch_tokens = batch_tokens
+        self.workers = workers
         self._adapter, self._encoder = adapter, encoder
         text_config = adapter.model.config.get_text_config()
         self._width: int = text_config.hidden_size
-        self._max_answer_tokens = max(1, _LOGITS // int(text_config.vocab_size))
+        stored = None if adapter.head is not None else max(1, _LOGITS // int(text_config.vocab_size))
+        self._reader = Reader(adapter, encoder, share=share, max_tokens=max_tokens, max_answer_tokens=stored)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    @property
+    def max_tokens(self) -> int:
+        return self._reader.max_tokens
+
+    @property
+    def sharing(self) -> str:
+        """What samples with the same images share: ``prefix`` (all that they begin with), ``images``, or ``nothing``.
+
+        Only the time depends on it. Where attention sees the whole prompt at once (PaliGemma), where it takes no mask
+        (FlashAttention), or where the start-up checks found a difference, only the vision features are shared.
+        """
+        return "nothing" if not self._reader.share else "prefix" if self._adapter.branches else "images"
 
     def features(
         self,
@@ -96,14 +92,17 @@ class Model:
         on_problem: Callable[[Problem], None] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[Features]:
-        """Features of samples, in the order of the input, some hundreds at a time.
+        """Features of samples, in the order of the input, up to a thousand at a time.
 
         Every usable sample comes out exactly once. A sample that cannot be used is left out, never cut short, and
         reported with a code: ``empty_answer``, ``undecodable_image``, ``image_count``, ``no_image``, ``too_long`` or
         ``unprocessable``. Numbers differ between batches and orders by float rounding only (about 1e-6 in float32).
 
+        Samples with the same images, such as the turns of a conversation or rows that name the same file, are computed
+        together where they stand within a window of a thousand samples; see `sharing`.
+
         Args:
-            samples: read once, a bounded window at a time.
+            samples: read once, a bounded window at a time; with ``workers``, in a thread of their own.
             on_problem: called for each sample left out. Without it they raise.
             progress: called after each window with the number of samples read so far.
 
@@ -111,14 +110,11 @@ class Model:
             DataError: a sample cannot be used and there is no ``on_problem``.
             ModelError: the model gives a log-probability that is not finite, or one sample does not fit into memory.
         """
-        report = on_problem or _refuse
         done = 0
-        for items, taken in self._windows(samples, report):
-            scored = self._score(items, report, images=True)
-            kept = [(item, result) for item, result in zip(items, scored, strict=True) if result is not None]
-            if kept:
-                yield self._features([item for item, _ in kept], [result for _, result in kept])
-            done += taken
+        for window, end in self._windows(samples, on_problem or _refuse, texts=True):
+            if window.logprobs:
+                yield self._features(window, end)
+            done += end.taken
             if progress is not None:
                 progress(done)
 
@@ -129,202 +125,172 @@ class Model:
             DataError: a sample cannot be used.
         """
         values: list[NDArray[np.float32]] = []
-        for items, _ in self._windows(samples, _refuse):
-            scored = self._score(items, _refuse, images=False)
-            values.extend(result.logprobs for result in scored if result is not None)
+        for window, _ in self._windows(samples, _refuse, texts=False):
+            values.extend(window.logprobs[place] for place in sorted(window.logprobs))
         return values
 
     def _windows(
-        self, samples: Iterable[Sample], report: Callable[[Problem], None]
-    ) -> Iterator[tuple[list[_Item], int]]:
-        """Usable samples in windows, each with the number of samples it took from the input."""
-        items: list[_Item] = []
-        taken = pixels = 0
-        for sample in samples:
-            taken += 1
-            item = self._prepare(sample, report)
-            if item is not None:
-                items.append(item)
-                pixels += sum(image.width * image.height for image in item.images)
-            if taken == WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:
-                yield items, taken
-                items, taken, pixels = [], 0, 0
-        if taken:
-            yield items, taken
+        self, samples: Iterable[Sample], report: Callable[[Problem], None], *, texts: bool
+    ) -> Iterator[tuple[_Window, WindowEnd]]:
+        """Runs the batches of each window, and collects what they give."""
+        window = _Window(self._adapter)
+        with pool(self.workers) as workers:
+            work = self._reader.work(samples, lambda: self.batch_tokens, workers, texts=texts)
+            with ahead(work, 2 if self.workers else 0) as units:
+                for unit in units:
+                    if isinstance(unit, Problem):
+                        report(unit)
+                    elif isinstance(unit, Packed):
+                        self._run(unit, window)
+                    else:
+                        window.close(unit, self)
+                        yield window, unit
+                        window = _Window(self._adapter)
 
-    def _prepare(self, sample: Sample, report: Callable[[Problem], None]) -> _Item | None:
-        """Decodes and renders a sample, or reports why it cannot be used."""
-        if not sample.answer.strip():
-            report(_problem(sample, "empty_answer", "the answer is empty", "fill it in or remove the row"))
-            return None
-        expected = sum(len(turn.image_offsets) for turn in sample.turns())
-        if expected != len(sample.images):
-            what = f"{len(sample.images)} images for {expected} places in the text"
-            report(_problem(sample, "image_count", what, "give one image for each place"))
-            return None
-        try:
-            images = [_rgb(image) for image in sample.images]
-        except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what image decoders raise
-            report(_undecodable(sample, error))
-            return None
-        if not images and self._encoder.chat.uses_suffix:
-            report(_problem(sample, "no_image", "this model takes no text without an image", "use another model"))
-            return None
-        rendered = self._encoder.chat.render(sample)
-        places = rendered.prompt.count(self._encoder.chat.image_token)
-        if places != len(images):
-            what = f"the chat template renders {places} of {len(images)} images"
-            report(_problem(sample, "image_count", what, "pass a template= that takes several images per message"))
-            return None
-        if not rendered.answer:
-            report(
-                _problem(sample, "empty_answer", "the chat template leaves no answer", "fill it in or remove the row")
-            )
-            return None
-        prompt, answer = self._encoder.text_lengths([rendered.prompt, rendered.answer + rendered.end])
-        tokens = prompt + answer + sum(self._encoder.image_tokens(image) for image in images)
-        return _Item(sample, images, rendered, Cost(tokens, answer, bool(images)))
-
-    def _score(
-        self, items: Sequence[_Item], report: Callable[[Problem], None], *, images: bool
-    ) -> list[_Scored | None]:
-        """Log-probabilities and, if asked for, image embeddings; None for samples reported on the way."""
-        results: list[_Scored | None] = [None] * len(items)
-        batches = plan(
-            [item.cost for item in items], max_tokens=self.batch_tokens, max_answer_tokens=self._max_answer_tokens
-        )
-        for indices in batches:
-            for index, scored in self._score_batch(items, indices, report, images=images):
-                results[index] = scored
-        return results
-
-    def _score_batch(
-        self, items: Sequence[_Item], indices: list[int], report: Callable[[Problem], None], *, images: bool
-    ) -> list[tuple[int, _Scored]]:
-        import torch
-
-        def halves() -> list[tuple[int, _Scored]]:
-            middle = len(indices) // 2
-            parts = (indices[:middle], indices[middle:])
-            return [pair for part in parts for pair in self._score_batch(items, part, report, images=images)]
-
-        try:
-            batch = self._encode([items[index] for index in indices])
-        except (ValueError, TypeError, IndexError, RuntimeError) as error:  # a processor refuses one of the images
-            if len(indices) > 1:
-                return halves()
-            what = f"the model's processor refuses it ({first_line(error)})"
-            report(_problem(items[indices[0]].sample, "unprocessable", what, "replace the image or remove the row"))
-            return []
-        lengths = batch.lengths()
-        good = [index for index, length in zip(indices, lengths, strict=True) if length <= self.max_tokens]
-        if len(good) < len(indices):
-            for index, length in zip(indices, lengths, strict=True):
-                if length > self.max_tokens:
-                    what = f"it takes {length} tokens, the model at most {self.max_tokens}"
-                    report(
-                        _problem(items[index].sample, "too_long", what, "shorten it or use a model with more context")
+    def _run(self, unit: Packed, window: _Window) -> None:
+        """Runs a batch, in as many parts as memory asks for. What does not fit halves the budget from then on."""
+        waiting = [unit]
+        while waiting:
+            part = waiting.pop()
+            tokens, several = part.batch.ids.numel(), len(part.batch.members) > 1
+            if several and part.budget > self.batch_tokens and tokens > self.batch_tokens:
+                fits = False  # planned before the budget was halved
+            else:
+                fits = self._fits(part, window)
+                if not fits and not several:
+                    raise ModelError(
+                        f"one sample of {tokens} tokens does not fit into the memory of {self.device}",
+                        where=self.name,
+                        fix="use a smaller dtype, a smaller model or another device",
                     )
-            return self._score_batch(items, good, report, images=images) if good else []
-        try:
-            scored = self._forward(batch, images=images)
-        except torch.OutOfMemoryError as error:
-            if len(indices) == 1:
-                raise ModelError(
-                    f"one sample of {lengths[0]} tokens does not fit into the memory of {self.device}",
-                    where=self.name,
-                    fix="use a smaller dtype, a smaller model or another device",
-                ) from error
-            scored = None
-        if scored is None:  # outside the handler, whose traceback holds on to the memory
-            return halves()
-        for index, result in zip(indices, scored, strict=True):
-            if not np.isfinite(result.logprobs).all():
-                sample = items[index].sample
-                raise ModelError(
-                    f"{self.name} in {self.dtype} gives a log-probability that is not finite",
-                    where=sample.place or f"sample {sample.id}",
-                    fix="load the model with dtype bfloat16 or float32",
-                )
-        return list(zip(indices, scored, strict=True))
+            if not fits:
+                self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
+                waiting += reversed(part.halves(self._adapter.image_token_id, self.batch_tokens))
 
-    def _forward(self, batch: Batch, *, images: bool) -> list[_Scored]:
+    def _fits(self, part: Packed, window: _Window) -> bool:
+        """Runs a batch; False where memory runs out. The error is gone by then, and what it holds on to with it."""
         import torch
 
-        with torch.inference_mode():
-            on_device = self._adapter.to_device(batch)
-            vision = self._adapter.vision(on_device)
-            logprobs = self._adapter.logprobs(on_device, vision)
-            means = None if vision is None or not images else self._adapter.image_means(on_device, vision).cpu().numpy()
-            values = [value.cpu().numpy() for value in logprobs]
-        return [_Scored(value, None if means is None else means[row]) for row, value in enumerate(values)]
+        try:
+            with torch.inference_mode():
+                (window.embed if part.texts else window.score)(self._adapter.to_device(part.batch))
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            return False
+        return True
 
-    def _encode(self, items: Sequence[_Item]) -> Batch:
-        return self._encoder.samples([item.rendered for item in items], [item.images for item in items])
-
-    def _features(self, items: Sequence[_Item], scored: Sequence[_Scored]) -> Features:
-        embeddings: dict[str, NDArray[np.float32]] = {}
-        present: dict[str, NDArray[np.bool_]] = {}
-        texts = {
-            "question": [item.sample.question for item in items],
-            "answer": [item.sample.answer for item in items],
-        }
-        vectors = self._embed({text for field in texts.values() for text in field if text.strip()})
+    def _features(self, window: _Window, end: WindowEnd) -> Features:
+        places = sorted(window.logprobs)
+        items = [end.items[place] for place in places]
+        vectors = dict(zip(end.texts, window.texts, strict=True))
         rows: dict[str, list[NDArray[np.float32] | None]] = {
-            field: [vectors.get(text) for text in values] for field, values in texts.items()
+            "question": [vectors.get(item.sample.question) for item in items],
+            "answer": [vectors.get(item.sample.answer) for item in items],
+            "image": [window.images.get(place) for place in places],
         }
-        rows["image"] = [result.image for result in scored]
+        embeddings, present = {}, {}
         for field, values in rows.items():
             embeddings[field] = np.zeros((len(items), self._width), np.float32)
             present[field] = np.array([value is not None for value in values])
             for index, value in enumerate(values):
                 if value is not None:
                     embeddings[field][index] = value
+        logprobs = [window.logprobs[place] for place in places]
         return Features(
             ids=[item.sample.id for item in items],
-            nll=np.array([-result.logprobs.mean(dtype=np.float64) for result in scored]),
+            nll=np.array([-values.mean(dtype=np.float64) for values in logprobs]),
             embeddings=embeddings,
             present=present,
-            n_tokens=np.array([len(result.logprobs) for result in scored], np.int64),
+            n_tokens=np.array([len(values) for values in logprobs], np.int64),
         )
 
-    def _embed(self, texts: set[str]) -> dict[str, NDArray[np.float32]]:
-        """Embedding of each text; equal texts of a window are embedded once."""
+
+class _Window:
+    """Collects what the batches of a window give. Nothing waits for the device before `close`.
+
+    Attributes:
+        logprobs: place in the window -> (n,) float32 log-probabilities of the answer's tokens.
+        images: place in the window -> (D,) float32 mean of the vision features.
+        texts: place among the window's texts -> (D,) float32 embedding.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.logprobs: dict[int, NDArray[np.float32]] = {}
+        self.images: dict[int, NDArray[np.float32]] = {}
+        self.texts: list[NDArray[np.float32]] = []
+        self._adapter = adapter
+        self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
+        self._values: list[Any] = []
+        self._counts: list[tuple[int, int]] = []  # place and number of answer tokens, in the order of the states
+        self._image_means: list[tuple[Batch, Any]] = []
+        self._text_means: list[tuple[Batch, Any]] = []
+
+    def score(self, batch: Batch) -> None:
+        """One pass over rows: vision features, hidden states of the answers."""
+        adapter = self._adapter
+        vision = adapter.vision(batch)
+        means = None if vision is None else adapter.image_means(batch, vision)
+        if adapter.head is None:
+            self._values.append(adapter.logprobs(adapter.logits(batch, vision), batch.targets))
+        else:
+            self._states.append((adapter.states(batch, vision), batch.targets))
+        # From here on nothing fails, so that a batch that does not fit leaves nothing behind.
+        self._counts += zip(batch.members, batch.counts, strict=True)
+        if means is not None:
+            self._image_means.append((batch, means))
+        if sum(len(targets) for _, targets in self._states) >= _STATES:
+            self._head()
+
+    def embed(self, batch: Batch) -> None:
+        """One pass over rows of texts."""
+        self._text_means.append((batch, self._adapter.text_means(batch)))
+
+    def close(self, end: WindowEnd, model: Model) -> None:
+        """Brings everything to the CPU.
+
+        Raises:
+            ModelError: a log-probability is not finite.
+        """
         import torch
 
-        unique = sorted(texts)
-        if not unique:
-            return {}
-        rendered = [self._encoder.chat.text(text) for text in unique]
-        lengths = self._encoder.text_lengths([item.prompt + item.answer for item in rendered])
-        vectors: dict[str, NDArray[np.float32]] = {}
-        for indices in plan([Cost(length) for length in lengths], max_tokens=self.batch_tokens):
-            with torch.inference_mode():
-                batch = self._adapter.to_device(self._encoder.texts([rendered[index] for index in indices]))
-                means = self._adapter.text_means(batch).cpu().numpy()
-            vectors.update((unique[index], mean) for index, mean in zip(indices, means, strict=True))
-        return vectors
+        with torch.inference_mode():
+            self._head()
+            values = torch.cat(self._values).cpu().numpy() if self._values else np.empty(0, np.float32)
+        start = 0
+        for place, count in self._counts:
+            self.logprobs[place] = values[start : start + count]
+            start += count
+        for place, logprobs in sorted(self.logprobs.items()):
+            if not np.isfinite(logprobs).all():
+                sample = end.items[place].sample
+                raise ModelError(
+                    f"{model.name} in {model.dtype} gives a log-probability that is not finite",
+                    where=sample.place or f"sample {sample.id}",
+                    fix="load the model with dtype bfloat16 or float32",
+                )
+        for batch, means in self._image_means:
+            rows = means.cpu().numpy()
+            self.images.update((place, rows[number]) for place, number in zip(batch.members, batch.sets, strict=True))
+        embedded: dict[int, NDArray[np.float32]] = {}
+        for batch, means in self._text_means:
+            embedded.update(zip(batch.members, means.cpu().numpy(), strict=True))
+        self.texts = [embedded[place] for place in range(len(end.texts))]
+
+    def _head(self) -> None:
+        import torch
+
+        if self._states:
+            states, targets = (torch.cat(parts) for parts in zip(*self._states, strict=True))
+            self._values.append(self._adapter.logprobs(states, targets))
+            self._states = []
 
 
-def _rgb(image: Image) -> Image:
-    if not hasattr(image, "load"):
-        raise DataError(f"an image is a {type(image).__name__}", fix="give PIL images, such as Image.fromarray(pixels)")
-    image.load()
-    return image if image.mode == "RGB" else to_rgb(image)
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
 
-
-def _undecodable(sample: Sample, error: Exception) -> Problem:
-    if isinstance(error, DataProphetError):
-        what = f"{error.where}: {error.what}" if error.where else error.what
-        return _problem(sample, "undecodable_image", what, error.fix or "replace the file or remove the row")
-    what = f"an image does not decode ({first_line(error)})"
-    return _problem(sample, "undecodable_image", what, "replace the file or remove the row")
-
-
-def _problem(sample: Sample, code: str, message: str, fix: str) -> Problem:
-    file, _, row = sample.place.rpartition(" row ")
-    known = row.isdigit()
-    return Problem(code, message, fix, file=file if known else sample.place, row=int(row) if known else 0, id=sample.id)
+    allocation = "can't allocate memory" in str(error)  # the CPU's allocator raises a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or allocation
 
 
 def _refuse(problem: Problem) -> None:

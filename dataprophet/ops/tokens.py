@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dataprophet import checks, reference
 from dataprophet.intake import Operand, like, operand
 from dataprophet.ops import backend
 from dataprophet.reference import LogprobParts, TokenDetails
+from dataprophet.threads import thread_count
 
 
 def token_logprobs(
@@ -46,9 +50,13 @@ def token_logprobs(
     rows = operand(logits, "logits", 2)
     at = checks.targets_of(targets, rows, rows.shape[1])
     head = _head_options(bias, softcap, scale, rows.shape[1], rows)
-    if rows.is_torch:
-        return _in_torch("token_logprobs", rows, [rows.values, at.values], head, details=details)
-    found = reference.token_logprobs(rows.numpy(), at.numpy(), **_numpy(head), details=details)
+    if rows.on_cuda:
+        return _on_cuda("token_logprobs", rows, [rows.values, at.values], head, details=details)
+    if rows.dtype == "float64":
+        found = reference.token_logprobs(rows.numpy(), at.numpy(), **_for_reference(head), details=details)
+    else:
+        found, results = _results(rows, details)
+        backend.core().token_logprobs(rows.rows(), _places(at), *_for_core(head), *results, thread_count())
     return _given_back(found, rows.give_back)
 
 
@@ -84,9 +92,16 @@ def linear_logprobs(
     rows, weights = _linear(hidden, weight)
     at = checks.targets_of(targets, rows, weights.shape[0])
     head = _head_options(bias, softcap, scale, weights.shape[0], rows)
-    if rows.is_torch:
-        return _in_torch("linear_logprobs", rows, [rows.values, weights.values, at.values], head, details=details)
-    found = reference.linear_logprobs(rows.numpy(), weights.numpy(), at.numpy(), **_numpy(head), details=details)
+    if rows.on_cuda:
+        return _on_cuda("linear_logprobs", rows, [rows.values, weights.values, at.values], head, details=details)
+    if "float64" in (rows.dtype, weights.dtype):
+        given = rows.numpy(), weights.numpy(), at.numpy()
+        found = reference.linear_logprobs(*given, **_for_reference(head), details=details)
+    else:
+        found, results = _results(rows, details)
+        backend.core().linear_logprobs(
+            rows.rows(), weights.rows(), _places(at), *_for_core(head), *results, thread_count()
+        )
     return _given_back(found, rows.give_back)
 
 
@@ -122,11 +137,19 @@ def logprob_parts(
     rows, weights = _linear(hidden, weight)
     at = checks.targets_of(targets, rows, None)
     head = _head_options(bias, softcap, scale, weights.shape[0], rows)
-    if rows.is_torch:
-        given = [rows.values, weights.values, at.values]
-        found: LogprobParts = _in_torch("logprob_parts", rows, given, head, first=first)
+    if rows.on_cuda:
+        found: LogprobParts = _on_cuda(
+            "logprob_parts", rows, [rows.values, weights.values, at.values], head, first=first
+        )
         return found
-    parts = reference.logprob_parts(rows.numpy(), weights.numpy(), at.numpy(), first=first, **_numpy(head))
+    if "float64" in (rows.dtype, weights.dtype):
+        given = rows.numpy(), weights.numpy(), at.numpy()
+        parts = reference.logprob_parts(*given, first=first, **_for_reference(head))
+    else:
+        parts = LogprobParts(*(np.empty(rows.shape[0], np.float32) for _ in LogprobParts._fields))
+        backend.core().logprob_parts(
+            rows.rows(), weights.rows(), _places(at) - first, *_for_core(head), *parts, thread_count()
+        )
     return LogprobParts(*(rows.give_back(each) for each in parts))
 
 
@@ -147,7 +170,7 @@ def merge_logprobs(parts: Sequence[LogprobParts]) -> Any:
     main = rows[0].maximum
     if main.on_cuda:
         given = [LogprobParts(*(each.values for each in part)) for part in rows]
-        return _in_torch("merge_logprobs", main, [given], {})
+        return _on_cuda("merge_logprobs", main, [given], {})
     return main.give_back(reference.merge_logprobs([LogprobParts(*(each.numpy() for each in part)) for part in rows]))
 
 
@@ -191,19 +214,40 @@ def _head_options(bias: Any, softcap: float | None, scale: float, size: int, row
     return {"bias": offset, "softcap": softcap, "scale": scale}
 
 
-def _numpy(head: dict[str, Any]) -> dict[str, Any]:
+def _for_reference(head: dict[str, Any]) -> dict[str, Any]:
     return head | {"bias": None if head["bias"] is None else head["bias"].numpy()}
 
 
-def _in_torch(name: str, rows: Operand, given: list[Any], head: dict[str, Any], **options: Any) -> Any:
-    """An operation on torch tensors: the Triton kernel of that name on CUDA, else its like in plain torch.
+def _for_core(head: dict[str, Any]) -> tuple[npt.NDArray[np.float32] | None, float, float]:
+    """Bias, softcap (0 for none) and scale as the core takes them: it reads an aligned bias of float32."""
+    bias = None if head["bias"] is None else np.require(head["bias"].numpy(), np.float32, ["C", "A"])
+    softcap = 0.0 if head["softcap"] is None else max(head["softcap"], float(np.finfo(np.float32).tiny))
+    return bias, softcap, head["scale"]
+
+
+def _places(targets: Operand) -> npt.NDArray[np.int64]:
+    return np.require(targets.numpy(), np.int64, ["C", "A"])
+
+
+def _results(rows: Operand, details: bool) -> tuple[Any, list[Any]]:
+    """What an operation returns, to be filled, and the arrays that the core fills it by: None where none is wanted."""
+    n = rows.shape[0]
+    logprobs = np.empty(n, np.float32)
+    if not details:
+        return logprobs, [logprobs, None, None, None]
+    found = TokenDetails(logprobs, np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n, np.int64))
+    return found, list(found)
+
+
+def _on_cuda(name: str, rows: Operand, given: list[Any], head: dict[str, Any], **options: Any) -> Any:
+    """An operation on CUDA tensors: the Triton kernel of that name, else its like in plain torch.
 
     A kernel takes the arguments of the function of its name in ``torch_ops``, and returns the same.
     """
     if "bias" in head:
         head = head | {"bias": None if head["bias"] is None else head["bias"].values}
     plain = name == "token_logprobs" and head == _PLAIN and not options["details"]
-    kernel = backend.kernel(name) if rows.on_cuda and plain and rows.dtype != "float64" else None
+    kernel = backend.kernel(name) if plain and rows.dtype != "float64" else None
     if kernel is not None:
         return rows.give_back_tensor(kernel(*given))
     return _given_back(getattr(backend.torch_ops(), name)(*given, **head, **options), rows.give_back_tensor)

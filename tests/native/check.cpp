@@ -131,6 +131,7 @@ int main(int count, char** arguments) {
         check::check_kmeans(kernels, x, &report);
         check::check_silhouettes(kernels, x, &report);
         check::check_nearest(kernels, x, &report);
+        check::check_tokens(kernels, x, &report);
       }
     }
     failures += report.failures();

@@ -61,6 +61,7 @@ void check_directions(const cpu::Kernels& kernels, const Drawn& x, Report* repor
 void check_kmeans(const cpu::Kernels& kernels, const Drawn& x, Report* report);
 void check_silhouettes(const cpu::Kernels& kernels, const Drawn& x, Report* report);
 void check_nearest(const cpu::Kernels& kernels, const Drawn& x, Report* report);
+void check_tokens(const cpu::Kernels& kernels, const Drawn& x, Report* report);
 void check_parallel_for(Report* report);
 
 }  // namespace dataprophet::check

@@ -1,0 +1,58 @@
+// What each instruction set provides for logits: the sums of a softmax, online, each logit seen once.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/tile_kernels.hpp"
+
+namespace dataprophet::cpu {
+
+// What a head does to its products x with tokens: z = scale * (x + bias), then softcap * tanh(z / softcap).
+struct Head {
+  const float* bias = nullptr;  // of each token, or null
+  float scale = 1.0f;
+  float softcap = 0.0f;  // 0 for none
+
+  bool plain() const { return !bias && scale == 1.0f && softcap == 0.0f; }
+};
+
+// Sums over logits z around their maximum m, for several rows or for several lanes of one. The last three are null
+// unless details are wanted.
+struct LogitSums {
+  float* maximum;          // minus infinity before the first logit
+  float* total;            // of exp(z - m); NaN where a logit is NaN or plus infinity
+  float* weighted;         // of (z - m) exp(z - m)
+  std::int32_t* argmax;    // the first token of the maximum
+  std::int32_t* exceeded;  // how many logits are greater than the target's
+};
+
+// Products of some tokens and a panel of rows.
+struct LogitTile {
+  float* values;     // [tokens][width], overwritten by the logits
+  int tokens, rows;  // that are there
+  int width;         // a multiple of the lanes; what lies beyond the rows is worked on or not
+  Head head;         // of these tokens
+};
+using FinishLogits = void (*)(const LogitTile& tile);
+// Finishes the logits and adds them to `sums`, [width] each. `first` is the first token, `targets` the logits of the
+// rows' targets.
+using AddLogits = void (*)(const LogitTile& tile, std::int32_t first, const float* targets, const LogitSums& sums);
+
+// Sums of a row of logits, one for each lane: every kLanes-th token.
+constexpr int kMostLanes = 16;
+struct LaneSums {
+  alignas(64) float maximum[kMostLanes], total[kMostLanes], weighted[kMostLanes];
+  alignas(64) std::int32_t argmax[kMostLanes], exceeded[kMostLanes];
+  float target;
+};
+// The logits of `size` tokens of a row, and the target's, a token among them. Details are summed if they are wanted.
+using SumLogits = void (*)(const void* row, std::int64_t size, const Head& head, std::int64_t target, bool details,
+                           LaneSums* sums);
+
+// Products of tokens (left) and rows (right), which may be of different elements.
+struct HeadTiles {
+  Tiles tokens, rows;  // the former's left side, the latter's right side
+  void (*multiply)(const void* token_panel, const void* row_panel, std::int64_t d, float* products);
+};
+
+}  // namespace dataprophet::cpu

@@ -1,0 +1,38 @@
+// From sums over logits to what is told of a target.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "cpu/logit_kernels.hpp"
+
+namespace dataprophet::cpu {
+
+// Results for each row; null where they are not wanted. A row with NaN or plus infinity, or of minus infinities alone,
+// has no softmax: it gets NaN, and -1 for argmax and rank.
+struct TokenResults {
+  float* logprobs = nullptr;
+  float* entropy = nullptr;  // in nats; these three are wanted together
+  std::int64_t* argmax = nullptr;
+  std::int64_t* rank = nullptr;
+
+  float* maximum = nullptr;  // for a shard of a vocabulary; these three are wanted together
+  float* total = nullptr;
+  float* target = nullptr;
+
+  bool details() const { return entropy != nullptr; }
+};
+
+// Sums of one row.
+struct TokenSums {
+  double maximum = -std::numeric_limits<double>::infinity(), total = 0.0, weighted = 0.0;
+  std::int64_t argmax = 0, exceeded = 0;
+};
+
+// Merges `count` sums, `stride` apart, in their order.
+TokenSums merged(const LogitSums& parts, std::int64_t count, std::int64_t stride);
+
+// Writes what is wanted of a row. `target` is the target's logit, minus infinity where it is not among the tokens.
+void write_results(const TokenSums& sums, float target, std::int64_t row, const TokenResults& results);
+
+}  // namespace dataprophet::cpu

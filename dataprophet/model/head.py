@@ -1,0 +1,45 @@
+"""The output layer: log-probabilities straight from hidden states, without a row of logits for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dataprophet import ops
+from dataprophet.errors import ModelError
+
+
+class Head:
+    """A linear output layer and what the model does to its logits, read from the model's configuration.
+
+    The start-up checks compare what comes out with the model's own logits.
+
+    Args:
+        model: the transformers model.
+        where: the model's name, for messages.
+
+    Attributes:
+        scale: factor of the logits.
+        softcap: bound of the logits after the factor, None without.
+    """
+
+    def __init__(self, model: Any, *, where: str) -> None:
+        import torch
+
+        layer = model.get_output_embeddings()
+        if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
+            raise ModelError(
+                f"its output layer is a {type(layer).__name__}, not a plain linear layer",
+                where=where,
+                fix="load it with fused=False (--plain-head), which uses the model's own logits",
+            )
+        config = model.config.get_text_config()
+        self._layer = layer
+        self.scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
+        self.scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
+        softcap = getattr(config, "final_logit_softcapping", None)  # Gemma
+        self.softcap = None if softcap is None else float(softcap)
+
+    def logprobs(self, states: Any, targets: Any, run: Callable[..., Any] = ops.linear_logprobs) -> Any:
+        """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32."""
+        return run(states, self._layer.weight, targets, bias=self._layer.bias, softcap=self.softcap, scale=self.scale)

@@ -1,0 +1,84 @@
+"""Sequences that begin alike, laid out once: what questions about one image, or the turns of one chat, share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """The prefix tree of K token sequences, its N nodes in depth-first order.
+
+    A token of a causal model sees itself and the tokens before it, so that equal prefixes have equal states and need to
+    be computed once. Node k is seen by the nodes q of its own subtree, and these stand in one piece: k <= q < ends[k].
+
+    Attributes:
+        paths: K arrays, the node of each token of a sequence.
+        ends: (N,) int64, one behind the last node of each node's subtree.
+        sequence: (N,) int64, a sequence that a node lies on.
+        depth: (N,) int64, the node's place in that sequence.
+    """
+
+    paths: list[NDArray[np.int64]]
+    ends: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    depth: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether no two sequences part: every node then sees all that stand before it."""
+        return bool((self.ends == len(self.ends)).all())
+
+
+def token_tree(sequences: Sequence[NDArray[np.int64]]) -> TokenTree:
+    """Merges the common beginnings of sequences of token ids, each (T_i,) int64 and not empty."""
+    keys = [sort_key(ids) for ids in sequences]
+    paths: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sequences)
+    owners, depths = [], []
+    size, before = 0, -1
+    # In sorted order a sequence shares with those before it just what it shares with the last one of them.
+    for index in sorted(range(len(sequences)), key=keys.__getitem__):
+        ids = sequences[index]
+        shared = 0 if before < 0 else common_prefix(sequences[before], ids)
+        fresh = np.arange(size, size + len(ids) - shared)
+        paths[index] = np.concatenate([paths[before][:shared], fresh]) if shared else fresh
+        owners.append(np.full(len(fresh), index))
+        depths.append(np.arange(shared, len(ids)))
+        size, before = size + len(fresh), index
+    depth = np.concatenate(depths)
+    return TokenTree(paths, _subtree_ends(depth), np.concatenate(owners), depth)
+
+
+def sort_key(ids: NDArray[np.int64]) -> bytes:
+    """Sorts sequences of ids (0 or more, below 2**32) as lists of them would sort."""
+    return ids.astype(">u4").tobytes()
+
+
+def common_prefix(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """How many elements two sequences have in common at their beginnings."""
+    length = min(len(a), len(b))
+    differs = np.flatnonzero(a[:length] != b[:length])
+    return int(differs[0]) if len(differs) else length
+
+
+def _subtree_ends(depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A subtree ends before the next node that is not deeper than its root; only branches need to be walked."""
+    size = len(depth)
+    ends = np.full(size, size, np.int64)
+    path = np.empty(int(depth.max(initial=-1)) + 1, np.int64)  # the nodes from the root to the current one
+    starts = [0, *(np.flatnonzero(np.diff(depth) != 1) + 1).tolist(), size]
+    for start, stop in itertools.pairwise(starts):
+        top = int(depth[start])
+        if start:
+            left = path[top : int(depth[start - 1]) + 1]  # what the branch leaves behind
+            ends[left] = start
+        path[top : top + stop - start] = np.arange(start, stop)
+    return ends

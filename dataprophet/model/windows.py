@@ -1,0 +1,359 @@
+"""From samples to batches: bounded windows over the input, samples that share images grouped, pictures decoded once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprophet.data.decode import to_rgb
+from dataprophet.data.images import LazyImages, MemoryImage
+from dataprophet.data.sample import Problem, Sample
+from dataprophet.errors import DataError, DataProphetError
+from dataprophet.model.adapter import Adapter
+from dataprophet.model.budget import Cost, plan
+from dataprophet.model.chat import Rendered
+from dataprophet.model.encode import Encoded, Encoder
+from dataprophet.model.processor import first_line
+from dataprophet.model.rows import Batch, Row, assemble
+from dataprophet.model.tree import common_prefix, sort_key
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WINDOW_SAMPLES = 1024
+WINDOW_PIXELS = 1 << 27  # decoded RGB: 384 MiB
+ROW_TOKENS = 1024  # a row takes no further sample beyond this, or twice its first: attention grows with the square
+TEXT_ROW_TOKENS = 256
+
+Key = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Item:
+    """A sample that passed every check, ready to be encoded.
+
+    Attributes:
+        sample: the sample.
+        images: its pictures in RGB, the same objects for samples with the same images.
+        rendered: its text.
+        ids: (T,) tokens of the text, image tokens not expanded.
+        answer_tokens: how many of them are the answer's.
+        group: equal for samples that begin alike.
+    """
+
+    sample: Sample
+    images: list[Image]
+    rendered: Rendered
+    ids: NDArray[np.int64]
+    answer_tokens: int
+    group: Key
+
+
+@dataclass(slots=True)
+class Packed:
+    """Rows to be computed together.
+
+    Attributes:
+        rows: the rows. Members are places in the window: of samples, or of texts.
+        batch: the same as tensors.
+        texts: whether they are texts to embed, rather than samples to score.
+        budget: the bound on tokens that they were planned under.
+    """
+
+    rows: list[Row]
+    batch: Batch
+    texts: bool
+    budget: int
+
+    @classmethod
+    def of(cls, rows: list[Row], image_token_id: int, *, texts: bool, budget: int) -> Packed:
+        return cls(rows, assemble(rows, image_token_id, content=texts), texts, budget)
+
+    def halves(self, image_token_id: int, budget: int) -> list[Packed]:
+        """The same in two parts, each with half of the rows or, of a single row, half of its members."""
+        middle = len(self.rows) // 2
+        parts = [self.rows[:middle], self.rows[middle:]] if middle else [[half] for half in self.rows[0].halves()]
+        return [Packed.of(part, image_token_id, texts=self.texts, budget=budget) for part in parts]
+
+
+@dataclass(slots=True)
+class WindowEnd:
+    """All batches of a window have gone out.
+
+    Attributes:
+        items: its usable samples, in order of the input; those reported since then were never in a batch.
+        texts: the texts of its text batches.
+        taken: how many samples it took from the input.
+    """
+
+    items: list[Item]
+    texts: list[str]
+    taken: int
+
+
+Work = Problem | Packed | WindowEnd
+
+
+class Reader:
+    """Reads samples a window at a time and makes the batches of each window. All of it happens on the CPU.
+
+    Args:
+        adapter: what the batches are for.
+        encoder: the model's encoder.
+        share: put samples that begin alike into one row where the model allows it, and each image through the vision
+            tower once.
+        max_tokens: longest sample that the model takes.
+        max_answer_tokens: bound on the answer tokens of a batch; None without.
+    """
+
+    def __init__(
+        self, adapter: Adapter, encoder: Encoder, *, share: bool, max_tokens: int, max_answer_tokens: int | None
+    ) -> None:
+        self._adapter, self._encoder = adapter, encoder
+        self.share = share
+        self.max_tokens, self.max_answer_tokens = max_tokens, max_answer_tokens
+
+    def work(
+        self, samples: Iterable[Sample], batch_tokens: Callable[[], int], pool: Executor, *, texts: bool
+    ) -> Iterator[Work]:
+        """Everything to be done for samples, in order: problems and batches, and behind each window its end.
+
+        Args:
+            samples: read once.
+            batch_tokens: bound on the padded tokens of a batch, asked before each window.
+            pool: decodes pictures.
+            texts: whether questions and answers are embedded.
+        """
+        for items, taken in self._windows(samples, pool):
+            usable: list[Item] = []
+            for item in items:
+                if isinstance(item, Problem):
+                    yield item
+                else:
+                    usable.append(item)
+            yield from self._score_batches(usable, batch_tokens())
+            unique: list[str] = []
+            if texts:
+                unique = sorted({text for item in usable for text in _texts(item.sample) if text.strip()})
+                yield from self._text_batches(unique, batch_tokens())
+            yield WindowEnd(usable, unique, taken)
+
+    def _windows(self, samples: Iterable[Sample], pool: Executor) -> Iterator[tuple[list[Item | Problem], int]]:
+        """Samples prepared or found wanting, in windows, each with the number of samples it took from the input."""
+        items: list[Item | Problem] = []
+        pixels, pictures = 0, set[int]()
+        for sample, decoded in self._decoded(samples, pool):
+            items.append(self._prepare(sample, decoded))
+            if isinstance(items[-1], Item):
+                for image in items[-1].images:
+                    if id(image) not in pictures:
+                        pictures.add(id(image))
+                        pixels += image.width * image.height
+            if len(items) >= WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:
+                yield items, len(items)
+                items, pixels, pictures = [], 0, set()
+        if items:
+            yield items, len(items)
+
+    def _decoded(self, samples: Iterable[Sample], pool: Executor) -> Iterator[tuple[Sample, Future[list[Image]]]]:
+        """Samples with their pictures, decoded a few ahead; the same pictures close to each other are decoded once."""
+        depth = 4 * getattr(pool, "_max_workers", 0)
+        waiting: deque[tuple[Sample, Future[list[Image]]]] = deque()
+        # With the samples, so that no picture is freed and its identity used again.
+        recent: dict[Key, tuple[Sample, Future[list[Image]]]] = {}
+        for sample in samples:
+            key = _identity(sample)
+            first, future = recent.pop(key) if key in recent else (sample, pool.submit(_rgb_images, sample))
+            recent[key] = (first, future)  # the last one used stands last
+            if len(recent) > max(8, depth):
+                recent.pop(next(iter(recent)))
+            waiting.append((sample, future))
+            if len(waiting) > depth:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _prepare(self, sample: Sample, decoded: Future[list[Image]]) -> Item | Problem:
+        """A sample rendered, or why it cannot be used."""
+        if not sample.answer.strip():
+            return _problem(sample, "empty_answer", "the answer is empty", "fill it in or remove the row")
+        turns = sample.turns()
+        expected = sum(len(turn.image_offsets) for turn in turns)
+        if expected != len(sample.images):
+            what = f"{len(sample.images)} images for {expected} places in the text"
+            return _problem(sample, "image_count", what, "give one image for each place")
+        try:
+            images = decoded.result()
+        except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what image decoders raise
+            return _undecodable(sample, error)
+        chat = self._encoder.chat
+        if not images and chat.uses_suffix:
+            return _problem(sample, "no_image", "this model takes no text without an image", "use another model")
+        rendered = chat.render(sample)
+        places = rendered.prompt.count(chat.image_token)
+        if places != len(images):
+            what = f"the chat template renders {places} of {len(images)} images"
+            return _problem(sample, "image_count", what, "pass a template= that takes several images per message")
+        if not rendered.answer:
+            return _problem(
+                sample, "empty_answer", "the chat template leaves no answer", "fill it in or remove the row"
+            )
+        prompt, answer = self._encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
+        group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (id(sample),)
+        return Item(sample, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
+
+    def _score_batches(self, items: Sequence[Item], batch_tokens: int) -> Iterator[Problem | Packed]:
+        bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
+        costs = [cost for _, cost in bundles]
+        for chosen in plan(costs, max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens):
+            rows: list[Row] = []
+            for number in chosen:
+                found, problems = self._rows(items, bundles[number][0])
+                yield from problems
+                rows += found
+            if rows:
+                yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens))
+
+    def _bundles(
+        self, items: Sequence[Item], group: list[int], batch_tokens: int
+    ) -> Iterator[tuple[list[list[int]], Cost]]:
+        """The samples of a group as rows, those with the same pictures together as long as the budget allows it."""
+        images = sum(self._encoder.image_tokens(image) for image in items[group[0]].images)
+        has_images = bool(items[group[0]].images)
+        rows = []
+        if self._adapter.branches:
+            rows = _packed([items[index].ids for index in group], images, ROW_TOKENS, batch_tokens)
+        else:
+            rows = [([place], len(items[index].ids) + images) for place, index in enumerate(group)]
+        answers = [sum(items[group[place]].answer_tokens for place in places) for places, _ in rows]
+        bundle: list[list[int]] = []
+        cost = Cost(0, 0, 0, has_images)
+        for (places, tokens), count in zip(rows, answers, strict=True):
+            larger = Cost(max(cost.tokens, tokens), cost.rows + 1, cost.answer_tokens + count, has_images)
+            full = larger.tokens * larger.rows > batch_tokens or (
+                self.max_answer_tokens is not None and larger.answer_tokens > self.max_answer_tokens
+            )
+            if bundle and full:
+                yield bundle, cost
+                bundle, larger = [], Cost(tokens, 1, count, has_images)
+            bundle.append([group[place] for place in places])
+            cost = larger
+        yield bundle, cost
+
+    def _rows(self, items: Sequence[Item], bundle: list[list[int]]) -> tuple[list[Row], list[Problem]]:
+        """Encodes rows with the same pictures; samples that are refused or too long are left out."""
+        members = [index for row in bundle for index in row]
+        encoded, images = self._encoder.group(
+            [items[index].rendered for index in members], items[members[0]].images, self._adapter.image_token_id
+        )
+        kept: dict[int, Encoded] = {}
+        problems = []
+        for index, result in zip(members, encoded, strict=True):
+            sample = items[index].sample
+            if isinstance(result, Exception):
+                what = f"the model's processor refuses it ({first_line(result)})"
+                problems.append(_problem(sample, "unprocessable", what, "replace the image or remove the row"))
+            elif len(result) > self.max_tokens:
+                what = f"it takes {len(result)} tokens, the model at most {self.max_tokens}"
+                problems.append(_problem(sample, "too_long", what, "shorten it or use a model with more context"))
+            else:
+                self._adapter.place(result, images)
+                kept[index] = result
+        left = [[index for index in row if index in kept] for row in bundle]
+        return [Row.pack(row, [kept[index] for index in row], images) for row in left if row], problems
+
+    def _text_batches(self, texts: Sequence[str], batch_tokens: int) -> Iterator[Packed]:
+        if not texts:
+            return
+        encoded = self._encoder.texts([self._encoder.chat.text(text) for text in texts])
+        if self.share and self._adapter.branches:
+            rows = _packed([item.ids for item in encoded], 0, TEXT_ROW_TOKENS, batch_tokens)
+        else:
+            rows = [([place], len(item)) for place, item in enumerate(encoded)]
+        for chosen in plan([Cost(tokens) for _, tokens in rows], max_tokens=batch_tokens):
+            packed = [Row.pack(rows[number][0], [encoded[place] for place in rows[number][0]]) for number in chosen]
+            yield self._ready(Packed.of(packed, self._adapter.image_token_id, texts=True, budget=batch_tokens))
+
+    def _ready(self, packed: Packed) -> Packed:
+        """In pinned memory where it goes to a CUDA device, which then copies it while it computes."""
+        if self._adapter.device.type == "cuda":
+            packed.batch = packed.batch.tensors(lambda value: value.pin_memory())
+        return packed
+
+
+def _packed(
+    ids: Sequence[NDArray[np.int64]], images: int, row_tokens: int, batch_tokens: int
+) -> list[tuple[list[int], int]]:
+    """Splits sequences into rows of a limited number of tree nodes.
+
+    Args:
+        ids: token ids.
+        images: further tokens that each row holds once.
+        row_tokens: most nodes of a row, where twice its first sequence is not more.
+        batch_tokens: most nodes of a row of several sequences.
+
+    Returns:
+        For each row its sequences, by place, and its number of nodes.
+    """
+    rows: list[tuple[list[int], int]] = []
+    bound = 0
+    for place in sorted(range(len(ids)), key=lambda place: sort_key(ids[place])):
+        whole = len(ids[place]) + images
+        if rows:
+            row, tokens = rows[-1]
+            fresh = len(ids[place]) - common_prefix(ids[row[-1]], ids[place])
+            if tokens + fresh <= bound:
+                rows[-1] = ([*row, place], tokens + fresh)
+                continue
+        rows.append(([place], whole))
+        bound = min(max(row_tokens, 2 * whole), batch_tokens)
+    return rows
+
+
+def _groups(items: Sequence[Item]) -> list[list[int]]:
+    """Places of items of the same group, groups in order of their first item."""
+    groups: dict[Key, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(item.group, []).append(index)
+    return list(groups.values())
+
+
+def _texts(sample: Sample) -> tuple[str, str]:
+    return sample.question, sample.answer
+
+
+def _identity(sample: Sample) -> Key:
+    """Equal for samples whose pictures come from the same places."""
+    if isinstance(sample.images, LazyImages):
+        return tuple(id(s.image) if isinstance(s, MemoryImage) else s for s in sample.images.sources)
+    return tuple(id(image) for image in sample.images) if isinstance(sample.images, list | tuple) else (id(sample),)
+
+
+def _rgb_images(sample: Sample) -> list[Image]:
+    return [_rgb(image) for image in sample.images]
+
+
+def _rgb(image: Image) -> Image:
+    if not hasattr(image, "load"):
+        raise DataError(f"an image is a {type(image).__name__}", fix="give PIL images, such as Image.fromarray(pixels)")
+    image.load()
+    return image if image.mode == "RGB" else to_rgb(image)
+
+
+def _undecodable(sample: Sample, error: Exception) -> Problem:
+    if isinstance(error, DataProphetError):
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        return _problem(sample, "undecodable_image", what, error.fix or "replace the file or remove the row")
+    what = f"an image does not decode ({first_line(error)})"
+    return _problem(sample, "undecodable_image", what, "replace the file or remove the row")
+
+
+def _problem(sample: Sample, code: str, message: str, fix: str) -> Problem:
+    file, _, row = sample.place.rpartition(" row ")
+    known = row.isdigit()
+    return Problem(code, message, fix, file=file if known else sample.place, row=int(row) if known else 0, id=sample.id)

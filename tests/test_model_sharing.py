@@ -1,0 +1,191 @@
+# ruff: noqa: E402 (torch and transformers are optional)
+"""Samples that begin alike are computed once, and give what each gives alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import tiny_models
+from PIL import Image
+
+from dataprophet.data.images import BytesImage, LazyImages
+from dataprophet.data.sample import Conversation, Sample, Turn
+from dataprophet.model import windows
+
+family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
+QUESTIONS = ["what color is it?", "what color was it?", "how many circles are there?", "and?", "is it left of the cat?"]
+ANSWERS = ["the red square", "blue", "one two three", "no", "yes it is"]
+
+
+def pictures(count: int) -> list[Image.Image]:
+    generator = np.random.default_rng(5)
+    sizes = [(28, 28), (30, 60), (56, 28)]
+    shapes = [(*sizes[index % 3], 3) for index in range(count)]
+    return [Image.fromarray(generator.integers(0, 255, shape, dtype=np.uint8)) for shape in shapes]
+
+
+def five_questions(count: int) -> list[Sample]:
+    """Five questions on each of some images, those of an image not next to each other."""
+    images = pictures(count)
+    return [
+        Sample(f"{number}-{place}", [image], question, answer)
+        for place, (question, answer) in enumerate(zip(QUESTIONS, ANSWERS, strict=True))
+        for number, image in enumerate(images)
+    ]
+
+
+class Recorder:
+    """What goes into a model: tokens of the rows, and images of the vision tower."""
+
+    def __init__(self, model, monkeypatch) -> None:
+        self.tokens = self.images = 0
+        adapter = model._adapter
+        states, means, vision = adapter.states, adapter.text_means, adapter.vision
+
+        def count(run):
+            def counted(batch, *rest):
+                self.tokens += int(batch.lengths.sum())
+                return run(batch, *rest)
+
+            return counted
+
+        def see(batch):
+            self.images += len(batch.image_tokens)
+            return vision(batch)
+
+        monkeypatch.setattr(adapter, "states", count(states))
+        monkeypatch.setattr(adapter, "text_means", count(means))
+        monkeypatch.setattr(adapter, "vision", see)
+
+
+def by_id(parts):
+    return {name: (part, index) for part in parts for index, name in enumerate(part.ids)}
+
+
+def assert_equal(found, expected, tolerance):
+    found, expected = by_id(found), by_id(expected)
+    assert list(found) == list(expected)
+    for name, (part, index) in found.items():
+        other, place = expected[name]
+        assert part.n_tokens[index] == other.n_tokens[place]
+        assert abs(part.nll[index] - other.nll[place]) <= tolerance, name
+        for field, rows in part.embeddings.items():
+            np.testing.assert_allclose(
+                rows[index], other.embeddings[field][place], rtol=0, atol=tolerance, err_msg=f"{name} {field}"
+            )
+
+
+@family
+def test_five_questions_on_an_image(family, tiny_model, monkeypatch):
+    shared, alone = tiny_model(family), tiny_model(family, share=False)
+    assert (shared.sharing, alone.sharing) == ("images" if family == "paligemma" else "prefix", "nothing")
+    samples = five_questions(6)
+    little, much = Recorder(shared, monkeypatch), Recorder(alone, monkeypatch)
+    assert_equal(shared.features(samples), alone.features(samples), 2e-6)
+    assert (little.images, much.images) == (6, 30)
+    assert little.tokens < (1.01 if family == "paligemma" else 0.7) * much.tokens
+
+
+@family
+def test_turns_of_a_conversation(family, tiny_model, monkeypatch):
+    shared, alone = tiny_model(family), tiny_model(family, share=False)
+    first, second = pictures(2)
+    turns = [
+        Turn(question, answer, (0,) if place == 0 else ())
+        for place, (question, answer) in enumerate(zip(QUESTIONS, ANSWERS, strict=True))
+    ]
+    turns.append(Turn("and this one?", "a dog", (4,)))  # a further image: another set of images
+    sources = tuple(BytesImage(png(image)) for image in (first, second))
+    samples = list(Conversation("c", sources, tuple(turns)).samples())
+    little, much = Recorder(shared, monkeypatch), Recorder(alone, monkeypatch)
+    assert_equal(shared.features(samples), alone.features(samples), 2e-6)
+    assert (little.images, much.images) == (2, 6)
+    if family != "paligemma":
+        assert little.tokens < 0.55 * much.tokens
+
+
+def png(image: Image.Image) -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@family
+def test_where_prefixes_part_before_the_image(family, tiny_model):
+    """Its features then stand in a row several times."""
+    [image] = pictures(1)
+    samples = [
+        Sample(str(place), [image], f"{word} look: ?", "red", image_offsets=(len(word) + 6,))
+        for place, word in enumerate(["now", "then", "now and then"])
+    ]
+    assert_equal(tiny_model(family).features(samples), tiny_model(family, share=False).features(samples), 2e-6)
+
+
+@family
+def test_rows_split_where_they_grow_long(family, tiny_model, monkeypatch):
+    samples = five_questions(2)
+    expected = list(tiny_model(family, share=False).features(samples))
+    for limit in (1, 60, 120):
+        monkeypatch.setattr(windows, "ROW_TOKENS", limit)
+        monkeypatch.setattr(windows, "TEXT_ROW_TOKENS", limit)
+        assert_equal(tiny_model(family).features(samples), expected, 2e-6)
+
+
+@pytest.mark.parametrize("family", ["internvl", "qwen2_5_vl", "gemma3"])
+def test_eager_attention(family, tiny_folder, tiny_model):
+    from transformers import AutoModelForImageTextToText
+
+    from dataprophet.model import from_transformers
+    from dataprophet.model.processor import load_processor
+
+    folder = tiny_folder(family)
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32", attn_implementation="eager")
+    model = from_transformers(network, load_processor(str(folder), network.config))
+    assert model.sharing == "prefix"
+    samples = five_questions(3)
+    assert_equal(model.features(samples), tiny_model(family, share=False).features(samples), 3e-6)
+
+
+def test_a_model_that_leaks_between_branches_shares_images_alone(tiny_folder, monkeypatch):
+    from dataprophet import load_model
+    from dataprophet.model.adapter import Adapter
+
+    original = Adapter._tree_mask
+    monkeypatch.setattr(Adapter, "_tree_mask", lambda self, batch, ends: original(self, batch, ends + 5))
+    assert load_model(str(tiny_folder("llava")), device="cpu").sharing == "images"
+
+
+@pytest.mark.parametrize("family", ["internvl", "qwen3_vl", "llava"])
+def test_half_precision(family, tiny_folder):
+    from dataprophet import load_model
+
+    samples = five_questions(6)
+    shared, alone = (
+        load_model(str(tiny_folder(family)), device="cpu", dtype="bfloat16", share=share) for share in (True, False)
+    )
+    for found, expected in zip(shared.logprobs(samples), alone.logprobs(samples), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.05)
+
+
+def test_lazy_images_are_decoded_once_and_grouped_by_their_source(tiny_model, monkeypatch):
+    loads = []
+    original = BytesImage.load
+    monkeypatch.setattr(BytesImage, "load", lambda self: loads.append(self.name) or original(self))
+    data = png(pictures(1)[0])
+    samples = [
+        Sample(str(place), LazyImages([BytesImage(data, name=f"copy {place}")]), question, "red")
+        for place, question in enumerate(QUESTIONS)
+    ]
+    model = tiny_model("llava")
+    recorder = Recorder(model, monkeypatch)
+    [features] = model.features(samples)
+    assert features.ids == list("01234")
+    assert loads == ["copy 0"]
+    assert recorder.images == 1

@@ -14,21 +14,29 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from harness import Bench, Target, Way, at_most, faster, of_floor, optional, options, thread_counts, utilisation
 
 from dataprophet import load_model, open_dataset, ops
+from dataprophet.data.sample import Sample
 from dataprophet.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from architectures import Architecture
+
+    from dataprophet.model import Model
 
 DATASETS = ("counting", "colours", "charts", "captions")  # one picture in each row: what the peers handle
 ALL = ("InternVL3-2B", "Qwen2.5-VL-3B", "SmolVLM-256M", "LLaVA-1.5-7B")
 SCALED = ALL[:2]
 QUESTIONS = 5  # about each image, in the tasks that share images
 BATCH_SIZES = {"cpu": (1, 2, 4, 8), "cuda": (4, 8, 16, 32, 64)}
-AGREE = {"float32": (1e-4, 1e-3), "bfloat16": (0.1, 0.1)}  # largest differences of an NLL, of an embedding's element
+AGREE = {"float32": (1e-4, 1e-3), "bfloat16": (0.1, 0.3)}  # largest differences of an NLL, of an embedding's element
+HEAD = "head and loss at most 5% of the pass, as a share of 1"
 SHARED = {"float32": 1e-5, "bfloat16": 1e-3}  # nats
 
 
@@ -45,6 +53,7 @@ def main() -> None:
     demo(bench, ["cpu", *(["cuda"] if cuda else [])])
     for name in SCALED[:1] if bench.quick else SCALED:
         sized(bench, name, "cpu")
+    head_at_real_size(bench)
     for name in ALL:
         if cuda and not bench.quick:
             sized(bench, name, "cuda")
@@ -106,7 +115,28 @@ def sized(bench: Bench, name: str, device: str) -> None:
         compare(bench, name, built, network, ours, questions)
 
 
-def compare(bench: Bench, name: str, built, network, ours, questions: int) -> None:
+def head_at_real_size(bench: Bench) -> None:
+    """A scaled-down twin keeps the whole head and little of the rest; this is its true share, if the CPU can do it."""
+    from architectures import architecture
+
+    from dataprophet.model import from_transformers
+
+    title = "InternVL3-2B size on the CPU, one question about each image, bfloat16"
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    found = None
+    if not bench.quick and ops.core_info()["isa"] == "amx" and free > 10e9:
+        import model_data
+
+        built = architecture("InternVL3-2B")
+        network = built.network("cpu", "bfloat16")
+        model = from_transformers(network, built.processor, fingerprint="random weights", check=False)
+        found = head_share(model, model_data.samples(built.image_sizes, 2))
+    bench.judge(title, [at_most(HEAD, 0.05, found)])
+
+
+def compare(
+    bench: Bench, name: str, built: Architecture, network: Any, ours: dict[bool, Model], questions: int
+) -> None:
     """All ways over samples with so many questions about each image."""
     import model_data
     from baselines import ObviousLoop
@@ -125,7 +155,7 @@ def compare(bench: Bench, name: str, built, network, ours, questions: int) -> No
     size = built.name if device == "cpu" else f"{built.name} size"
     title = f"{size}, {about(questions)}, {len(samples)} samples of {work.tokens / len(samples):.0f} tokens, {dtype}"
     found = {
-        "head": head_share(ours[True], samples, device),
+        "head": head_share(ours[True], samples) if device == "cuda" else None,
         "difference": difference(ours, samples) if questions > 1 else None,
     }
     bench.task(
@@ -140,7 +170,7 @@ def compare(bench: Bench, name: str, built, network, ours, questions: int) -> No
     )
 
 
-def images(bench: Bench, built, device: str, questions: int) -> int:
+def images(bench: Bench, built: Architecture, device: str, questions: int) -> int:
     """How many images: each size of the architecture in equal parts, where there is time for that."""
     if bench.quick:
         return 2 if questions == 1 else 1
@@ -153,7 +183,7 @@ def about(questions: int) -> str:
     return "one question about each image" if questions == 1 else f"{questions} questions about each image"
 
 
-def batches(bench: Bench, network, processor, samples, *, compiled: bool) -> list[Way]:
+def batches(bench: Bench, network: Any, processor: Any, samples: Sequence[Sample], *, compiled: bool) -> list[Way]:
     """The padded batch at its best size: all logits, then those of the answers alone, then under torch.compile."""
     from baselines import PaddedBatch, tuned
 
@@ -192,12 +222,7 @@ def targets(name: str, device: str, questions: int, found: dict[str, float | Non
     elif device == "cpu":
         listed = [
             faster("at least 5x the samples/s of the obvious loop", 5, "obvious loop", kind="wall"),
-            Target(
-                "peak memory above the model at most 1/8 of the obvious loop's",
-                1 / 8,
-                lambda rows: rows["ours"]["extra_mb"] / rows["obvious loop"]["extra_mb"],
-                least=False,
-            ),
+            Target("peak memory above the model at most 1/8 of the obvious loop's", 1 / 8, memory_share, least=False),
         ]
     elif name == "InternVL3-2B":
         listed = [
@@ -207,14 +232,20 @@ def targets(name: str, device: str, questions: int, found: dict[str, float | Non
         ]
     else:
         listed = []
-    listed.append(at_most("head and loss at most 5% of the pass", 0.05, found and found["head"]))
+    if device == "cuda":
+        listed.append(at_most(HEAD, 0.05, found and found["head"]))
     if found is None:
         for target in listed:
             target.value = None
     return listed
 
 
-def features(model, samples) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def memory_share(rows: dict[str, dict[str, Any]]) -> float | None:
+    mine, loop = (rows[name].get("extra_mb") for name in ("ours", "obvious loop"))
+    return mine / loop if mine is not None and loop else None
+
+
+def features(model: Model, samples: Sequence[Sample]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Negative log-likelihoods and the embeddings by field, of ours."""
     parts = list(model.features(samples))
     rows = {name: np.concatenate([part.embeddings[name] for part in parts]) for name in ("question", "answer", "image")}
@@ -234,38 +265,39 @@ def agree(ways: Sequence[Way], dtype: str) -> None:
                 raise AssertionError(f"{way.name}: {name} differs by {error:.3g} from the obvious loop")
 
 
-def difference(ours, samples) -> float:
+def difference(ours: dict[bool, Model], samples: Sequence[Sample]) -> float:
     """Largest difference of a token's log-probability between shared and not."""
     pairs = zip(ours[True].logprobs(samples), ours[False].logprobs(samples), strict=True)
     return max(float(np.abs(shared - alone).max()) for shared, alone in pairs)
 
 
-def head_share(model, samples: Iterable, device: str) -> float | None:
-    """Part of a pass's time that head and loss take together; None if the pass does not use ours."""
+def head_share(model: Model, samples: Sequence[Sample]) -> float:
+    """Part of a pass's time that head and loss take together."""
     import torch
 
-    seconds: list[float] = []
-    plain = ops.linear_logprobs
+    from dataprophet.model.head import Head
 
-    def timed(*args, **kwargs):
-        if device == "cuda":
-            torch.cuda.synchronize()
+    seconds: list[float] = []
+    plain = Head.logprobs
+    wait = torch.cuda.synchronize if model.device.startswith("cuda") else lambda: None
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        wait()
         start = time.perf_counter()
         values = plain(*args, **kwargs)
-        if device == "cuda":
-            torch.cuda.synchronize()
+        wait()
         seconds.append(time.perf_counter() - start)
         return values
 
     features(model, samples)
-    ops.linear_logprobs = timed
+    Head.logprobs = timed
     try:
         start = time.perf_counter()
         features(model, samples)
         total = time.perf_counter() - start
     finally:
-        ops.linear_logprobs = plain
-    return sum(seconds) / total if seconds else None
+        Head.logprobs = plain
+    return sum(seconds) / total
 
 
 if __name__ == "__main__":

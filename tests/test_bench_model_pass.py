@@ -132,11 +132,11 @@ def test_share_of_the_head_is_measured():
     import bench_model_pass
     from PIL import Image
 
-    from dataprophet import load_model, ops
+    from dataprophet import load_model
     from dataprophet.data.sample import Sample
+    from dataprophet.model.head import Head
 
-    plain = ops.linear_logprobs
+    plain = Head.logprobs
     samples = [Sample("a", [Image.new("RGB", (32, 32))], "what?", "red")]
-    share = bench_model_pass.head_share(load_model("demo", device="cpu"), samples, "cpu")
-    assert share is None or 0 < share < 1
-    assert ops.linear_logprobs is plain
+    assert 0 < bench_model_pass.head_share(load_model("demo", device="cpu"), samples) < 1
+    assert Head.logprobs is plain

@@ -29,7 +29,7 @@ _SCALED_TEXT = {
     "vocab_size": SCALED_VOCABULARY,
     "hidden_size": 256,
     "intermediate_size": 1024,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }

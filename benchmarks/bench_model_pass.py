@@ -166,7 +166,7 @@ def compare(
         items=len(samples),
         tokens=work.tokens,
         device=device,
-        counts=thread_counts()[-1:],
+        counts=[1] if bench.quick else thread_counts()[-1:],
     )
 
 

@@ -122,7 +122,7 @@ def test_peers_find_what_ours_finds():
         ways.append(Way(f"answer_rows={rows}", batch))
     bench_model_pass.agree(ways, "float32")
     assert all(way.error < 1e-5 for way in ways)
-    assert np.std(ways[1].run()[0]) > 0.1  # a model that says the same of every answer would prove nothing
+    assert np.std(ways[1].run()[0]) > 0.01  # a model that says the same of every answer would prove nothing
     ways[0].run = lambda: (np.zeros(2), ways[1].run()[1])
     with pytest.raises(AssertionError, match=re.escape("ours: nll differs by")):
         bench_model_pass.agree(ways, "float32")

@@ -36,6 +36,10 @@ _PACKAGES = (
     "cuml-cu13",
     "flash-kmeans",
     "fastkmeans",
+    "triton",
+    "cut-cross-entropy",
+    "liger-kernel",
+    "quack-kernels",
 )
 
 

@@ -112,4 +112,7 @@ def test_a_benchmark_runs(tmp_path):
 
 def test_every_operation_has_a_benchmark():
     named = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
-    assert named >= {"mean_direction", "cosine_to", "nearest", "kmeans", "silhouette", "diversity"}
+    assert named >= {
+        *("mean_direction", "cosine_to", "nearest", "kmeans", "silhouette", "diversity"),
+        *("token_logprobs", "linear_logprobs"),
+    }

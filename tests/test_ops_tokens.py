@@ -113,11 +113,12 @@ def test_details_of_ties_and_infinities(library):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("edges", [[0, 9001], [0, 1, 4096, 4096, 9001]])
-def test_parts_of_a_vocabulary(library, edges):
+def test_parts_of_a_vocabulary(library, dtype, edges):
     as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
     hidden, weight, targets = problem(300, 9001)
-    bias = np.linspace(-2, 2, 9001).astype(np.float32)
+    hidden, weight, bias = hidden.astype(dtype), weight.astype(dtype), np.linspace(-2, 2, 9001).astype(dtype)
     targets[0], bias[targets[1]], bias[0] = 9000, -np.inf, -np.inf
     options = {"softcap": None, "scale": 1.5}
     shards = [
@@ -145,6 +146,43 @@ def test_parts_of_a_vocabulary(library, edges):
         np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-6, atol=LINEAR)
     missing = ops.merge_logprobs([ops.logprob_parts(as_array(hidden), as_array(weight), as_array(targets + 9001))])
     assert np.isneginf(np.asarray(missing)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_plain_torch(dtype):
+    """What serves CUDA without Triton, here on the CPU: the definitions, and NaN for targets out of range."""
+    torch = pytest.importorskip("torch")
+    from dataprophet import reference, torch_ops
+
+    hidden, weight, targets = (torch.as_tensor(each) for each in problem(70, 9001))
+    hidden, weight = hidden.to(getattr(torch, dtype)), weight.to(getattr(torch, dtype))
+    wide = [each.double().numpy() for each in (hidden, weight)]
+    bias = torch.linspace(-2, 2, 9001, dtype=torch.float64)
+    bias[:7] = -torch.inf
+    logits = (hidden.double() @ weight.double().T).to(hidden.dtype)
+    logits[3, 5], logits[4, 6], logits[5] = torch.nan, torch.inf, -torch.inf
+    for options in ({}, {"bias": bias, "scale": 0.5}, {"softcap": 9.0}):
+        plain = options | ({"bias": bias.numpy()} if "bias" in options else {})
+        found = torch_ops.linear_logprobs(hidden, weight, targets, **options, details=True)
+        check_details(found, reference.linear_logprobs(*wide, targets.numpy(), **plain, details=True), 2e-5)
+        alone = torch_ops.linear_logprobs(hidden, weight, targets, **options)
+        np.testing.assert_array_equal(alone, found.logprobs)
+        found = torch_ops.token_logprobs(logits, targets, **options, details=True)
+        given = reference.token_logprobs(logits.double().numpy(), targets.numpy(), **plain, details=True)
+        check_details(found, given, TOKEN)
+        shards = []
+        for first, last in ((0, 4096), (4096, 4096), (4096, 9001)):
+            part = {"bias": bias[first:last]} if "bias" in options else {}
+            shards.append(torch_ops.logprob_parts(hidden, weight[first:last], targets, first=first, **(options | part)))
+        np.testing.assert_allclose(torch_ops.merge_logprobs(shards), alone, atol=1e-5)
+    targets[0], targets[1] = -1, 9001
+    for found in (
+        torch_ops.linear_logprobs(hidden, weight, targets, details=True),
+        torch_ops.token_logprobs(logits, targets, details=True),
+    ):
+        assert found.logprobs[:2].isnan().all()
+        assert found.entropy[:2].isfinite().all()
+        assert found.rank[:2].tolist() == [-1, -1]
 
 
 def test_no_rows():

@@ -57,7 +57,7 @@ using PartTiles = std::conditional_t<std::is_same_v<T, BFloat>, CopiedTiles, Mat
 
 template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
-  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3>};
+  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3, true>};
 }
 #else
 template <class Row, class Token>

@@ -84,7 +84,8 @@ def linear_logprobs(
         details: whether to return the entropy, the argmax and the target's rank too, from the same pass.
 
     Returns:
-        (n,) float32, in nats, or TokenDetails, as ``token_logprobs`` says, accumulated in fp32 or better.
+        (n,) float32, in nats, or TokenDetails, as ``token_logprobs`` says, accumulated in fp32 or better. A bias may
+        hold minus infinity, which rules a token out; a head that holds infinity may give NaN.
 
     Raises:
         DataProphetError: shapes that do not fit, a softcap that is not positive, or a target out of range.

@@ -149,17 +149,19 @@ def _products(
     scale: float,
 ) -> Blocks:
     def block(rows: slice, tokens: slice) -> Array:
-        dots = product(hidden[rows], weight[tokens].astype(np.float64).T)
+        with np.errstate(invalid="ignore", over="ignore"):
+            dots = product(hidden[rows], weight[tokens].astype(np.float64).T)
         return _finished(dots, tokens, bias, softcap, scale)
 
     return block
 
 
 def _finished(z: Array, tokens: slice, bias: npt.NDArray[Any] | None, softcap: float | None, scale: float) -> Array:
-    if bias is not None:
-        z += bias[tokens].astype(np.float64)
-    z *= scale
-    return z if softcap is None else np.asarray(softcap * np.tanh(z / softcap))
+    with np.errstate(invalid="ignore", over="ignore"):
+        if bias is not None:
+            z += bias[tokens].astype(np.float64)
+        z *= scale
+        return z if softcap is None else np.asarray(softcap * np.tanh(z / softcap))
 
 
 def _sums(block: Blocks, targets: Integers, size: int, details: bool) -> _Sums:

@@ -34,6 +34,7 @@ __all__ = [
     "reading",
     "thread_counts",
     "threads",
+    "utilisation",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,11 +58,13 @@ class Floor:
         unit: "GB" or "GFLOP".
         work: how many of them.
         probes: the best of them counts.
+        label: what the table calls the share of the floor in a way's time.
     """
 
     unit: str
     work: float
     probes: list[Probe]
+    label: str = "% of floor"
 
     def seconds(self, found: dict[str, Any], kind: str) -> float:
         rates = [
@@ -96,7 +99,7 @@ def arithmetic(work: float, dtype: str, device: str = "cpu") -> Floor:
     of a large matrix product.
     """
     if device == "cuda":
-        return Floor("GFLOP", work / 1e9, [_matrix_product(dtype)])
+        return Floor("GFLOP", work / 1e9, [_matrix_product(dtype, device)])
     narrow = dtype == "bfloat16"
     rounds = SPIN_ROUNDS["bfloat16" if narrow else "float32"]
     once = _core.spin(narrow, 1, 1) * rounds / 1e9
@@ -104,9 +107,15 @@ def arithmetic(work: float, dtype: str, device: str = "cpu") -> Floor:
     return Floor("GFLOP", work / 1e9, [Probe(way, lambda count: once * count)])
 
 
-def _matrix_product(dtype: str, size: int = 8192) -> Probe:
+def utilisation(work: float, dtype: str, device: str) -> Floor:
+    """Model FLOP utilisation: the share of a way's time that so many operations take in a large matrix product."""
+    return Floor("GFLOP", work / 1e9, [_matrix_product(dtype, device)], "MFU %")
+
+
+def _matrix_product(dtype: str, device: str) -> Probe:
     torch = optional("torch")
-    a = torch.ones((size, size), dtype=getattr(torch, dtype), device="cuda")
+    size = 8192 if device == "cuda" else 2048
+    a = torch.ones((size, size), dtype=getattr(torch, dtype), device=device)
     return Probe(Way("matrix product", lambda: a @ a), lambda _: 2 * size**3 / 1e9)
 
 
@@ -203,6 +212,7 @@ class Bench:
         floor: Floor | None = None,
         targets: Sequence[Target] = (),
         items: int | None = None,
+        tokens: int | None = None,
         device: str = "cpu",
         counts: Sequence[int] | None = None,
         memory: bool = False,
@@ -215,6 +225,7 @@ class Bench:
             floor: the least time that it could take.
             targets: what it should reach.
             items: how many samples, rows or cells one run handles, for items per second.
+            tokens: how many tokens one run handles, for tokens per second.
             device: "cpu" or "cuda".
             counts: numbers of threads to measure at: one and all, unless said.
             memory: whether to run each way once more for its memory, rather than ours and the quick ones.
@@ -239,6 +250,8 @@ class Bench:
                 }
             if items:
                 row["items_per_second"] = items / times.median("wall")
+            if tokens:
+                row["tokens_per_second"] = tokens / times.median("wall")
             if floor:
                 row["percent_of_floor"] = 100 * least[clock] / times.median(clock)
                 row["percent_of_wall_floor"] = 100 * least["wall"] / times.median("wall")
@@ -251,6 +264,7 @@ class Bench:
         entry["threads"] = list(counts)
         if floor:
             entry["floor_ms"] = least[clock] * 1e3
+            entry["floor_label"] = floor.label
             entry["floor_rate"] = f"{number(floor.work / least[clock])} {floor.unit}/s"
         self.tasks.append(entry)
         print(table(entry), flush=True)
@@ -289,6 +303,7 @@ def verdict(target: dict[str, Any]) -> str:
 _OPTIONAL = {
     "percent_of_floor": "% of floor",
     "items_per_second": "per second",
+    "tokens_per_second": "tokens/s",
     "extra_mb": "extra MB",
     "error": "error",
 }
@@ -302,14 +317,15 @@ def table(entry: dict[str, Any]) -> str:
     head = [""]
     for kind in kinds:
         head += [{"cpu": "CPU ms", "wall": "wall ms"}[kind], *(["threads"] if several else []), "ratio"]
-    head += [label for key, label in _OPTIONAL.items() if any(row.get(key) is not None for row in entry["ways"])]
+    optional_columns = {**_OPTIONAL, "percent_of_floor": entry.get("floor_label", _OPTIONAL["percent_of_floor"])}
+    head += [label for key, label in optional_columns.items() if any(row.get(key) is not None for row in entry["ways"])]
     lines = []
     for row in entry["ways"]:
         cells = [row["name"]]
         for kind in kinds:
             count = [str(row[f"{kind}_threads"])] if several else []
             cells += [number(row[f"{kind}_ms"]), *count, f"{row[f'{kind}_ratio']:.2f}"]
-        cells += [number(row.get(key)) for key, label in _OPTIONAL.items() if label in head]
+        cells += [number(row.get(key)) for key, label in optional_columns.items() if label in head]
         lines.append(cells)
     title = f"**{entry['title']}**" + (", CUDA" if cuda else "" if several else f", {entry['threads'][0]} thread")
     if "floor_ms" in entry:

@@ -17,7 +17,6 @@ from dataprophet.data.sample import Sample, Turn
 
 family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
 TOLERANCE = 5e-6
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
 
 
 def picture(height: int, width: int, seed: int) -> Image.Image:

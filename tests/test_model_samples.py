@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -283,3 +284,19 @@ def test_batches_hold_every_row_once_within_the_budget(costs, limit, answers):
         if len(together) > 1:
             assert sum(cost.rows for cost in together) * max(cost.tokens for cost in together) <= limit
             assert answers is None or sum(cost.answer_tokens for cost in together) <= answers
+
+
+def test_pixels_are_let_go_batch_by_batch(tiny_folder, monkeypatch):
+    model = load_model(str(tiny_folder("llava")), device="cpu", batch_tokens=64, workers=0)
+    vision, pixels, alive = model._adapter.vision, [], []
+
+    def counted(batch):
+        pixels.extend(weakref.ref(value) for value in batch.pixels.values())
+        alive.append(sum(value() is not None for value in pixels))
+        return vision(batch)
+
+    monkeypatch.setattr(model._adapter, "vision", counted)
+    samples = [Sample(f"s{i}", [Image.new("RGB", (28, 28), (i, i, i))], "what?", "red") for i in range(8)]
+    assert run(model, samples)[0] == [sample.id for sample in samples]
+    assert len(alive) > 3
+    assert max(alive) == 1  # of a batch, not of the window

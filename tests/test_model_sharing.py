@@ -17,7 +17,6 @@ from dataprophet.data.sample import Conversation, Sample, Turn
 from dataprophet.model import windows
 
 family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
 QUESTIONS = ["what color is it?", "what color was it?", "how many circles are there?", "and?", "is it left of the cat?"]
 ANSWERS = ["the red square", "blue", "one two three", "no", "yes it is"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,6 +65,8 @@ class Encoder:
         self.processor = chat.processor
         self.tokenizer = chat.processor.tokenizer
         self._image_tokens: dict[tuple[int, int], int] = {}
+        # A tokenizer forgets the padding that it was saved with at its first use, and must not while threads use it.
+        self.tokenizer("")
 
     def group(
         self, rendered: Sequence[Rendered], images: Sequence[Image], image_token_id: int
@@ -139,27 +140,26 @@ class Encoder:
         extra: dict[str, Any] = self._special_tokens(text)
         if self.chat.uses_suffix:
             extra["suffix"] = [item.answer]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's processor makes NumPy warn of torch
-            return dict(
-                processor(
-                    text=[text],
-                    images=[list(images)] if images else None,
-                    return_tensors="pt",
-                    text_kwargs={"return_offsets_mapping": True, "verbose": False},
-                    **extra,
-                )
+        # Text as lists: turning these into tensors takes processors longer than all the rest.
+        return dict(
+            processor(
+                text=[text],
+                images=[list(images)] if images else None,
+                text_kwargs={"return_offsets_mapping": True, "verbose": False},
+                images_kwargs={"return_tensors": "pt"},
+                **extra,
             )
+        )
 
     def _encoded(self, item: Rendered, inputs: dict[str, Any]) -> Encoded:
-        ids = inputs["input_ids"][0].numpy()
+        ids = np.array(inputs["input_ids"][0], np.int64)
         if self.chat.uses_suffix:
-            mask = inputs["labels"][0].numpy() != -100
+            mask = np.array(inputs["labels"][0]) != -100
             if not self.chat.score_terminator:  # the processor puts an end-of-sequence token behind the suffix
                 mask[np.flatnonzero(mask)[-1:]] = False
         else:
-            mask = _tail_mask(inputs["offset_mapping"][0].numpy(), len(item.answer) + len(item.end))
-        kinds = {name: inputs[name][0].long().numpy() for name in _KINDS if name in inputs}
+            mask = _tail_mask(np.array(inputs["offset_mapping"][0]), len(item.answer) + len(item.end))
+        kinds = {name: np.array(inputs[name][0], np.int64) for name in _KINDS if name in inputs}
         return Encoded(ids, mask, kinds)
 
     def _special_tokens(self, text: str) -> dict[str, Any]:

@@ -223,8 +223,9 @@ class _Window:
         self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
         self._values: list[Any] = []
         self._counts: list[tuple[int, int]] = []  # place and number of answer tokens, in the order of the states
-        self._image_means: list[tuple[Batch, Any]] = []
-        self._text_means: list[tuple[Batch, Any]] = []
+        # Not the batches themselves: each would hold on to its pixels until the window ends.
+        self._image_means: list[tuple[list[int], list[int], Any]] = []  # members, their image sets, the means
+        self._text_means: list[tuple[list[int], Any]] = []
 
     def score(self, batch: Batch) -> None:
         """One pass over rows: vision features, hidden states of the answers."""
@@ -238,13 +239,13 @@ class _Window:
         # From here on nothing fails, so that a batch that does not fit leaves nothing behind.
         self._counts += zip(batch.members, batch.counts, strict=True)
         if means is not None:
-            self._image_means.append((batch, means))
+            self._image_means.append((batch.members, batch.sets, means))
         if sum(len(targets) for _, targets in self._states) >= _STATES:
             self._head()
 
     def embed(self, batch: Batch) -> None:
         """One pass over rows of texts."""
-        self._text_means.append((batch, self._adapter.text_means(batch)))
+        self._text_means.append((batch.members, self._adapter.text_means(batch)))
 
     def close(self, end: WindowEnd, model: Model) -> None:
         """Brings everything to the CPU.
@@ -269,12 +270,12 @@ class _Window:
                     where=sample.place or f"sample {sample.id}",
                     fix="load the model with dtype bfloat16 or float32",
                 )
-        for batch, means in self._image_means:
+        for members, sets, means in self._image_means:
             rows = means.cpu().numpy()
-            self.images.update((place, rows[number]) for place, number in zip(batch.members, batch.sets, strict=True))
+            self.images.update((place, rows[number]) for place, number in zip(members, sets, strict=True))
         embedded: dict[int, NDArray[np.float32]] = {}
-        for batch, means in self._text_means:
-            embedded.update(zip(batch.members, means.cpu().numpy(), strict=True))
+        for members, means in self._text_means:
+            embedded.update(zip(members, means.cpu().numpy(), strict=True))
         self.texts = [embedded[place] for place in range(len(end.texts))]
 
     def _head(self) -> None:

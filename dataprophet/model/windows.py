@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ ROW_TOKENS = 1024  # a row takes no further sample beyond this, or twice its fir
 TEXT_ROW_TOKENS = 256
 
 Key = tuple[object, ...]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -127,7 +129,7 @@ class Reader:
         Args:
             samples: read once.
             batch_tokens: bound on the padded tokens of a batch, asked before each window.
-            pool: decodes pictures.
+            pool: decodes pictures and encodes samples.
             texts: whether questions and answers are embedded.
         """
         for items, taken in self._windows(samples, pool):
@@ -137,7 +139,7 @@ class Reader:
                     yield item
                 else:
                     usable.append(item)
-            yield from self._score_batches(usable, batch_tokens())
+            yield from self._score_batches(usable, batch_tokens(), pool)
             unique: list[str] = []
             if texts:
                 unique = sorted({text for item in usable for text in _texts(item.sample) if text.strip()})
@@ -207,13 +209,18 @@ class Reader:
         group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (id(sample),)
         return Item(sample, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
 
-    def _score_batches(self, items: Sequence[Item], batch_tokens: int) -> Iterator[Problem | Packed]:
+    def _score_batches(self, items: Sequence[Item], batch_tokens: int, pool: Executor) -> Iterator[Problem | Packed]:
         bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
-        costs = [cost for _, cost in bundles]
-        for chosen in plan(costs, max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens):
+        batches = plan([cost for _, cost in bundles], max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens)
+
+        def started() -> Iterator[list[Future[tuple[list[Row], list[Problem]]]]]:
+            for chosen in batches:
+                yield [pool.submit(self._rows, items, bundles[number][0]) for number in chosen]
+
+        for futures in _one_ahead(started(), isinstance(pool, ThreadPoolExecutor)):
             rows: list[Row] = []
-            for number in chosen:
-                found, problems = self._rows(items, bundles[number][0])
+            for future in futures:
+                found, problems = future.result()
                 yield from problems
                 rows += found
             if rows:
@@ -313,6 +320,15 @@ def _packed(
         rows.append(([place], whole))
         bound = min(max(row_tokens, 2 * whole), batch_tokens)
     return rows
+
+
+def _one_ahead(source: Iterator[T], ahead: bool) -> Iterator[T]:
+    """The same, with the next one taken before this one is given out."""
+    waiting = deque(itertools.islice(source, int(ahead)))
+    for item in source:
+        waiting.append(item)
+        yield waiting.popleft()
+    yield from waiting
 
 
 def _groups(items: Sequence[Item]) -> list[list[int]]:

@@ -249,14 +249,23 @@ def test_doctor_reports(run: Run) -> None:
 def test_bench_times_every_operation(run: Run) -> None:
     status, out, _ = run("bench", "--rows", "200", "--columns", "16", "--rounds", "1")
     assert status == 0
-    for word in ("mean_direction", "cosine_to", "nearest", "kmeans", "silhouette_samples", "numpy", "torch"):
+    for word in (
+        "mean_direction",
+        "cosine_to",
+        "nearest",
+        "kmeans",
+        "silhouette_samples",
+        "token_logprobs",
+        "numpy",
+        "torch",
+    ):
         assert word in out, word
     status, out, _ = run("bench", "--rows", "200", "--columns", "16", "--rounds", "1", "--json")
     found = json.loads(out)
     assert found["machine"]["isa"]
     assert all(line["cpu_ms"] > 0 and line["wall_ms"] > 0 for line in found["results"])
     ours = [line for line in found["results"] if line["way"] == "dataprophet"]
-    assert len(ours) == 5
+    assert len(ours) == 7
     assert all(line["cpu_ratio"] == line["wall_ratio"] == 1 for line in ours)
 
 

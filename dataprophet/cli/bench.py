@@ -16,7 +16,7 @@ from dataprophet.errors import DataProphetError
 from dataprophet.progress import Progress
 from dataprophet.timing import Way, interleaved, machine, optional, thread_counts
 
-CLUSTERS, TARGETS, ITERATIONS = 10, 14, 10
+CLUSTERS, TARGETS, ITERATIONS, TOKENS = 10, 14, 10, 512
 PEERS = {"torch": "torch", "scikit-learn": "sklearn"}
 Rows = NDArray[np.float32]
 
@@ -114,6 +114,23 @@ def _tasks(x: Rows) -> Iterator[tuple[str, list[Way]]]:
         _ways(
             lambda: ops.silhouette_samples(x, labels),
             ("scikit-learn", metrics and (lambda: metrics.silhouette_samples(x, labels))),
+        ),
+    )
+    hidden, tokens = x[:TOKENS], np.arange(len(x[:TOKENS]))
+    logits = hidden @ x.T
+    chosen: Any = torch and torch.from_numpy(tokens)[:, None]
+    yield (
+        f"token_logprobs, {len(tokens)} x {len(x):,} logits",
+        _ways(
+            lambda: ops.token_logprobs(logits, tokens),
+            ("torch", torch and (lambda: torch.from_numpy(logits).log_softmax(1).gather(1, chosen))),
+        ),
+    )
+    yield (
+        f"linear_logprobs, {len(tokens)} tokens of {len(x):,}",
+        _ways(
+            lambda: ops.linear_logprobs(hidden, x, tokens),
+            ("torch", torch and (lambda: (t[:TOKENS] @ t.T).log_softmax(1).gather(1, chosen))),
         ),
     )
 

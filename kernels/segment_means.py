@@ -39,5 +39,7 @@ def segment_means(values: Any, offsets: Any) -> Any:
     if segments == 0:
         return out
     with torch.cuda.device_of(values):
-        _segment_means_kernel[(segments,)](values.contiguous(), offsets.contiguous(), out, BLOCK=BLOCK, num_warps=WARPS)
+        _segment_means_kernel[(segments,)](
+            values.contiguous(), offsets.contiguous(), out, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=True
+        )
     return out

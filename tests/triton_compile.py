@@ -1,27 +1,58 @@
-"""Compiles the Triton kernels for GPUs that need not be there: run as a program by test_kernels.py."""
+"""Compiles the Triton kernels for GPUs that need not be there: run as a program by test_kernels.py.
+
+Every kernel, in every configuration of the tables, with everything optional and with nothing; none may spill registers.
+"""
 
 import re
 import subprocess
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import triton
-from dataprophet.kernels import segment_means, token_logprobs
+from dataprophet.kernels import configurations, linear_sweep, merge_logprobs, segment_means, token_logprobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-KERNELS = [
-    (
-        token_logprobs._token_logprobs_kernel,
-        {"logits": "*bf16", "targets": "*i64", "out": "*fp32", "stride": "i64", "V": "i32"},
-        token_logprobs,
-    ),
-    (
-        segment_means._segment_means_kernel,
-        {"values": "*fp32", "offsets": "*i64", "out": "*fp32"},
-        segment_means,
-    ),
-]
+ARCHITECTURES = (80, 90, 100)
+# Of arguments that are not of the kernel's own; "D" and the strides are multiples of 16 where the data is aligned.
+POINTERS = {
+    "targets": "*i64",
+    "bias": "*bf16",
+    **dict.fromkeys(("out", "target_logits", "maximums", "totals", "weighteds", "second"), "*fp32"),
+    **dict.fromkeys(("argmaxes", "ranks"), "*i32"),
+}
+NUMBERS = {
+    **dict.fromkeys(("n", "V", "D", "stride", "hidden_row", "weight_row", "splits", "first"), "i32"),
+    **dict.fromkeys(("scale", "softcap"), "fp32"),
+}
+ALIGNED = ("V", "D", "stride", "hidden_row", "weight_row")
+
+
+@dataclass(frozen=True)
+class Build:
+    kernel: Any
+    constants: dict[str, Any]
+    warps: int
+    stages: int = 3
+    types: dict[str, str] = field(default_factory=dict)
+    architectures: tuple[int, ...] = ARCHITECTURES
+    aligned: bool = True
+
+    def compile(self, architecture: int) -> Any:
+        types = {**POINTERS, **NUMBERS, **self.types}
+        signature = {name: types.get(name, "constexpr") for name in self.kernel.arg_names}
+        signature |= dict.fromkeys(self.constants, "constexpr")
+        divisible = ALIGNED if self.aligned else ()
+        hints = {
+            (i,): [["tt.divisibility", 16]]
+            for i, (name, kind) in enumerate(signature.items())
+            if kind != "constexpr" and (kind.startswith("*") or name in divisible)
+        }
+        source = ASTSource(self.kernel, signature, constexprs=self.constants, attrs=hints)
+        options = {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+        return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def stack_bytes(cubin: bytes) -> int:
@@ -34,14 +65,108 @@ def stack_bytes(cubin: bytes) -> int:
     return int(re.search(r"STACK:(\d+)", usage)[1])
 
 
+def head(wanted: bool) -> dict[str, bool]:
+    return {"HAS_BIAS": wanted, "HAS_SOFTCAP": wanted}
+
+
+def token_builds() -> list[Build]:
+    sizes = {"LANES": token_logprobs.LANES, "NEIGHBOURS": token_logprobs.NEIGHBOURS}
+    kernel, details = token_logprobs._token_logprobs_kernel, {"third": "*i64", "fourth": "*i64"}
+    flags = [("*bf16", True, False), ("*fp32", True, False), ("*bf16", False, False), ("*fp32", False, True)]
+    return [
+        Build(
+            kernel,
+            {**sizes, **head(more), "DETAILS": more, "PARTS": parts},
+            token_logprobs.WARPS,
+            types={"logits": dtype, **(details if more else {"third": "*fp32", "fourth": "*fp32"})},
+        )
+        for dtype, more, parts in flags
+    ]
+
+
+def merge_builds() -> list[Build]:
+    return [
+        Build(
+            merge_logprobs._merge_kernel,
+            {"DETAILS": details, "PARTS": parts, "BLOCK": merge_logprobs.BLOCK},
+            merge_logprobs.WARPS,
+            types=dict.fromkeys(("third", "fourth"), "*i64" if details else "*fp32") | {"targets": "*fp32"},
+        )
+        for details, parts in ((False, False), (True, False), (False, True))
+    ]
+
+
+def linear_builds(
+    configuration: configurations.Configuration, architectures: tuple[int, ...], left: str, right: str, aligned: bool
+) -> list[Build]:
+    shared = {"WIDE": left != right or left == "fp32", "DEPTH": configuration.depth}
+    shared |= {"hidden_column": 1, "weight_column": 1}
+    swept = {
+        **shared,
+        "DESCRIPTORS": configuration.descriptors,
+        "FLAT": configuration.flat,
+        "GROUP": linear_sweep.GROUP,
+        "ROWS": configuration.rows,
+        "COLUMNS": configuration.columns,
+    }
+    pointers = tiles = {"hidden": f"*{left}", "weight": f"*{right}"}
+    if configuration.descriptors:
+        tiles = {
+            "hidden": f"tensordesc<{left}[{configuration.rows},{configuration.depth}]>",
+            "weight": f"tensordesc<{right}[{configuration.columns},{configuration.depth}]>",
+        }
+    rest = {"architectures": architectures, "aligned": aligned}
+    target = Build(
+        linear_sweep._target_kernel,
+        {**shared, **head(True), "PARTS": False, "ROWS": linear_sweep.TARGET_ROWS},
+        linear_sweep.TARGET_WARPS,
+        linear_sweep.TARGET_STAGES,
+        pointers,
+        **rest,
+    )
+    sweeps = [
+        Build(
+            linear_sweep._sweep_kernel,
+            {**swept, **head(more), "DETAILS": more},
+            configuration.warps,
+            configuration.stages,
+            tiles,
+            **rest,
+        )
+        for more in (True, False)
+    ]
+    return [target, *sweeps]
+
+
+def builds() -> list[Build]:
+    """Every build that is to compile without spills."""
+    found = [
+        Build(
+            segment_means._segment_means_kernel,
+            {"BLOCK": segment_means.BLOCK},
+            segment_means.WARPS,
+            types={"values": "*fp32", "offsets": "*i64"},
+        ),
+        *token_builds(),
+        *merge_builds(),
+        *linear_builds(configurations.POINTERS, ARCHITECTURES, "bf16", "bf16", True),
+        *linear_builds(configurations.POINTERS, (80,), "fp16", "fp16", True),
+        *linear_builds(configurations.SCATTERED, ARCHITECTURES, "bf16", "bf16", False),
+    ]
+    for major, configuration in configurations.DESCRIPTORS.items():
+        found += linear_builds(configuration, (10 * major,), "bf16", "bf16", True)
+        found += linear_builds(configuration, (10 * major,), "fp16", "fp16", True)
+    for major, configuration in configurations.WIDE.items():
+        for left, right, aligned in (("fp32", "fp32", True), ("fp32", "bf16", True), ("fp32", "fp32", False)):
+            found += linear_builds(configuration, (10 * major,), left, right, aligned)
+    return found
+
+
 if __name__ == "__main__":
-    for architecture in (80, 90):
-        for kernel, types, module in KERNELS:
-            signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
-            aligned = {(i,): [["tt.divisibility", 16]] for i, t in enumerate(signature.values()) if t.startswith("*")}
-            source = ASTSource(kernel, signature, constexprs={"BLOCK": module.BLOCK}, attrs=aligned)
-            target = GPUTarget("cuda", architecture, 32)
-            made = triton.compile(source, target=target, options={"num_warps": module.WARPS})
-            assert f".target sm_{architecture}" in made.asm["ptx"]
-            assert stack_bytes(made.asm["cubin"]) == 0, (kernel, architecture)
+    for build in builds():
+        for architecture in build.architectures:
+            made = build.compile(architecture)
+            assert f".target sm_{architecture}" in made.asm["ptx"], architecture
+            spilled = stack_bytes(made.asm["cubin"])
+            assert spilled == 0, (build, architecture, spilled)
     print("fine")

@@ -247,14 +247,10 @@ def _on_cuda(name: str, rows: Operand, given: list[Any], head: dict[str, Any], *
     """
     if "bias" in head:
         head = head | {"bias": None if head["bias"] is None else head["bias"].values}
-    plain = name == "token_logprobs" and head == _PLAIN and not options["details"]
-    kernel = backend.kernel(name) if plain and rows.dtype != "float64" else None
-    if kernel is not None:
-        return rows.give_back_tensor(kernel(*given))
-    return _given_back(getattr(backend.torch_ops(), name)(*given, **head, **options), rows.give_back_tensor)
-
-
-_PLAIN = {"bias": None, "softcap": None, "scale": 1.0}  # the kernel knows no more yet
+    wide = rows.dtype == "float64" or any(str(getattr(each, "dtype", "")) == "torch.float64" for each in given)
+    kernel = None if wide else backend.kernel(name)
+    way = getattr(backend.torch_ops(), name) if kernel is None else kernel
+    return _given_back(way(*given, **head, **options), rows.give_back_tensor)
 
 
 def _given_back(found: Any, give_back: Callable[[Any], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Two ways to share the image and the text before several questions: one row with a tree mask, or a cache of the prefix.
+"""Two ways to share what several questions begin with: one row with a tree mask, or a cache of the prefix.
 
 The cache: one pass over the beginning that all questions of an image have in common keeps keys and values, these are
 repeated for each question, and a second pass takes the rest of each. Scaled-down models on the CPU; vision features are

@@ -241,64 +241,77 @@ def sweep(
         scale: factor of the logits.
         configuration: another than that of the table, to measure it.
     """
-    n, details = hidden.shape[0], len(found) == 4
     hidden, weight = _near(hidden), _near(weight)
     chosen = configuration_of(hidden, weight) if configuration is None else configuration
     if _regular(weight) and not _regular(hidden):  # or the rows' place in memory would choose the instructions
         hidden = hidden.clone(memory_format=torch.contiguous_format)
-    targets = targets.contiguous()
-    head = (targets if bias is None else bias.contiguous(),)
-    numbers = scale_and_cap(scale, softcap)
+    bias = None if bias is None else bias.contiguous()
+    numbers, targets = scale_and_cap(scale, softcap), targets.contiguous()
+    step = Partials.rows_within(WORKSPACE_BYTES, chosen.splits(len(weight)), details=len(found) == 4)
+    # The kernels run on the current device, which need not be the tensor's.
+    with torch.cuda.device_of(hidden):
+        for begin in range(0, len(hidden), step):
+            rows = slice(begin, begin + step)
+            part = tuple(field[rows] for field in found)
+            _sweep_rows(hidden[rows], weight, targets[rows], part, first, bias, numbers, softcap is not None, chosen)
+
+
+def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
+    hidden: Any,
+    weight: Any,
+    targets: Any,
+    found: tuple[Any, ...],
+    first: int,
+    bias: Any,
+    numbers: tuple[float, float],
+    capped: bool,
+    chosen: Configuration,
+) -> None:
+    """``sweep`` of so few rows that the partial sums fit into the workspace, which is given back at the end."""
+    n, details, splits = len(hidden), len(found) == 4, chosen.splits(len(weight))
+    partials = Partials.empty(splits, n, hidden.device, details=details)
+    given = (targets if bias is None else bias, targets, partials.target)
+    shape = (n, *weight.shape, *hidden.stride(), *weight.stride())
     flags = {
         "HAS_BIAS": bias is not None,
-        "HAS_SOFTCAP": softcap is not None,
+        "HAS_SOFTCAP": capped,
         "WIDE": not _sixteen_bit(hidden, weight),
         "DEPTH": chosen.depth,
     }
-    splits = chosen.splits(weight.shape[0])
-    step = Partials.rows_within(WORKSPACE_BYTES, splits, details=details)
-    # The kernels run on the current device, which need not be the tensor's.
-    with torch.cuda.device_of(hidden):
-        for begin in range(0, n, step):
-            rows = slice(begin, begin + step)
-            part, wanted = hidden[rows], targets[rows]
-            partials = Partials.empty(splits, len(part), part.device, details=details)
-            given = (*head, wanted, partials.target)
-            shape = (len(part), *weight.shape, *part.stride(), *weight.stride())
-            _target_kernel[(triton.cdiv(len(part), TARGET_ROWS),)](
-                part,
-                weight,
-                *given,
-                *shape,
-                first,
-                *numbers,
-                **flags,
-                PARTS=len(found) == 3,
-                ROWS=TARGET_ROWS,
-                num_warps=TARGET_WARPS,
-                num_stages=TARGET_STAGES,
-                enable_fp_fusion=True,
-            )
-            sums = partials.sums + partials.sums[:1] * (5 - len(partials.sums))  # unused without details
-            _sweep_kernel[(triton.cdiv(len(part), chosen.rows) * splits,)](
-                *_tiles(part, weight, chosen),
-                *given,
-                *sums,
-                *shape,
-                splits,
-                *numbers,
-                **flags,
-                DETAILS=details,
-                DESCRIPTORS=chosen.descriptors,
-                FLAT=chosen.flat,
-                GROUP=GROUP,
-                ROWS=chosen.rows,
-                COLUMNS=chosen.columns,
-                num_warps=chosen.warps,
-                num_stages=chosen.stages,
-                enable_fp_fusion=True,
-            )
-            merge(partials, tuple(field[rows] for field in found))
+    _target_kernel[(triton.cdiv(n, TARGET_ROWS),)](
+        hidden,
+        weight,
+        *given,
+        *shape,
+        first,
+        *numbers,
+        **flags,
+        PARTS=len(found) == 3,
+        ROWS=TARGET_ROWS,
+        num_warps=TARGET_WARPS,
+        num_stages=TARGET_STAGES,
+        enable_fp_fusion=True,
+    )
+    _sweep_kernel[(triton.cdiv(n, chosen.rows) * splits,)](
+        *_tiles(hidden, weight, chosen),
+        *given,
+        *partials.sums,
+        *partials.sums[:1] * (5 - len(partials.sums)),  # unused without details
+        *shape,
+        splits,
+        *numbers,
+        **flags,
+        DETAILS=details,
+        DESCRIPTORS=chosen.descriptors,
+        FLAT=chosen.flat,
+        GROUP=GROUP,
+        ROWS=chosen.rows,
+        COLUMNS=chosen.columns,
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+        enable_fp_fusion=True,
+    )
+    merge(partials, found)
 
 
 def configuration_of(hidden: Any, weight: Any) -> Configuration:

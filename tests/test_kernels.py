@@ -1,6 +1,7 @@
 """Triton kernels: in the interpreter against float64, compiled ahead of time, and on a GPU where there is one."""
 
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from dataprophet import ops
+
+NATS = 2e-5  # for logits of some tens, summed in fp32
 
 # Each in a process of its own: TRITON_INTERPRET is read when triton is imported, and rules out compiling.
 PROGRAMS = {"triton_cases.py": {"TRITON_INTERPRET": "1"}, "triton_compile.py": {}}
@@ -34,11 +38,149 @@ def test_kernels(program, tmp_path):
     assert done.stdout.strip() == "fine", done.stderr
 
 
-@pytest.mark.gpu
-def test_operations_on_cuda():
+@pytest.fixture
+def torch():
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    return torch
+
+
+def head_of(torch, n, vocabulary, depth, dtypes, seed=0):
+    """hidden, weight and targets on CUDA, of logits with a standard deviation of 3."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, depth, generator=generator)
+    weight = torch.randn(vocabulary, depth, generator=generator) * 3 * depth**-0.5
+    targets = torch.randint(0, vocabulary, (n,), generator=generator)
+    first, second = (getattr(torch, dtype) for dtype in dtypes)
+    return hidden.to(first).cuda(), weight.to(second).cuda(), targets.cuda()
+
+
+def check_details(found, z, targets):
+    """TokenDetails against float64 logits z (n, V); argmax and rank may differ where logits are all but equal."""
+    z, targets = z.double().cpu().numpy(), targets.cpu().numpy()
+    logp, rows = log_softmax(z, axis=1), np.arange(len(z))
+    np.testing.assert_allclose(found.logprobs.cpu(), logp[rows, targets], atol=NATS)
+    np.testing.assert_allclose(found.entropy.cpu(), -(np.exp(logp) * logp).sum(axis=1), atol=NATS)
+    np.testing.assert_allclose(z[rows, found.argmax.cpu()], z.max(axis=1), atol=NATS)
+    own, rank = z[rows, targets][:, None], found.rank.cpu().numpy()
+    assert ((z > own + NATS).sum(axis=1) <= rank).all()
+    assert (rank <= (z > own - NATS).sum(axis=1)).all()
+
+
+HEADS = [{}, {"bias": True, "softcap": 30.0, "scale": 0.5}]
+PAIRS = [("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "float32"), ("float32", "bfloat16")]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("dtypes", PAIRS)
+@pytest.mark.parametrize(
+    ("n", "vocabulary", "depth"), [(1, 1, 16), (3, 1000, 17), (129, 5003, 72), (300, 40_000, 1536), (70, 257, 3584)]
+)
+def test_linear_logprobs_on_cuda(torch, n, vocabulary, depth, dtypes, head):
+    """Aligned heads and others, through tensor descriptors where the device has them."""
+    hidden, weight, targets = head_of(torch, n, vocabulary, depth, dtypes)
+    given = head | ({"bias": torch.linspace(-2, 2, vocabulary).cuda()} if head else {})
+    z = hidden.double() @ weight.double().T
+    if head:
+        z = 30 * torch.tanh((z + given["bias"].double()) * 0.5 / 30)
+    check_details(ops.linear_logprobs(hidden, weight, targets, **given, details=True), z, targets)
+    check_details(ops.token_logprobs(z.float(), targets, details=True), z.float(), targets)
+    plain = ops.linear_logprobs(hidden, weight, targets, **given)
+    np.testing.assert_allclose(plain.cpu(), torch.log_softmax(z, 1).gather(1, targets[:, None])[:, 0].cpu(), atol=NATS)
+    half = vocabulary // 2
+    cuts = itertools.pairwise((0, half, vocabulary))
+    shards = [
+        ops.logprob_parts(
+            hidden,
+            weight[a:b],
+            targets,
+            first=a,
+            **(given | ({"bias": given["bias"][a:b]} if head else {})),
+        )
+        for a, b in cuts
+    ]
+    np.testing.assert_allclose(ops.merge_logprobs(shards).cpu(), plain.cpu(), atol=NATS)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtypes", PAIRS)
+@pytest.mark.parametrize("depth", [72, 1536])
+def test_bits_on_cuda(torch, dtypes, depth):
+    """A row's result is the same bits in any batch, at any place, at any address."""
+    hidden, weight, targets = head_of(torch, 700, 20_000, depth, dtypes)
+    logits = hidden.float() @ weight.float().T
+    order = torch.randperm(700, generator=torch.Generator().manual_seed(0)).cuda()
+    odd = torch.empty(700, depth + 1, dtype=hidden.dtype, device="cuda")[:, 1:]
+    odd.copy_(hidden)
+    for run in (
+        lambda rows, given: ops.linear_logprobs(given[rows], weight, targets[rows], details=True),
+        lambda rows, _: ops.token_logprobs(logits[rows], targets[rows], details=True),
+    ):
+        whole = run(slice(None), hidden)
+        for rows, given in [(order, hidden), (slice(5, 6), hidden), (slice(131, 650), hidden), (slice(None), odd)]:
+            for field, again in zip(whole, run(rows, given), strict=True):
+                assert torch.equal(field[rows], again)
+    plain = ops.linear_logprobs(hidden, weight, targets)
+    assert torch.equal(plain[order], ops.linear_logprobs(hidden[order], weight, targets[order]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("details", [False, True])
+def test_memory_and_waiting_on_cuda(torch, details):
+    """65,536 rows, of which one call takes at most 8 MB beyond its result, and does not wait for the device."""
+    hidden, weight, targets = head_of(torch, 65_536, 30_000, 64, ("bfloat16", "bfloat16"))
+
+    def run():
+        return ops.linear_logprobs(hidden, weight, targets, details=details)
+
+    run()  # compiles, which does wait
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = run()
+        ops.token_logprobs(hidden, targets % 64, details=details)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    taken = torch.cuda.max_memory_allocated() - before
+    result = sum(field.nbytes for field in (found if details else [found]))
+    assert taken - result <= 8_000_000
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_chunked_products_on_cuda(torch, dtype):
+    chunked_products = pytest.importorskip("dataprophet.kernels.chunked_products")
+    hidden, weight, targets = head_of(torch, 1_500, 20_000, 256, (dtype, dtype))
+    targets[3], targets[4] = -1, 20_000
+    found = torch.empty(1_500, device="cuda")
+    chunked_products.chunked(hidden, weight, targets, (found,), softcap=20.0)
+    expected = ops.linear_logprobs(hidden, weight, targets, softcap=20.0)
+    assert bool(found[3:5].isnan().all())
+    np.testing.assert_allclose(found.cpu(), expected.cpu(), atol=NATS)
+    few = torch.empty(7, device="cuda")
+    chunked_products.chunked(hidden[1_200:1_207], weight, targets[1_200:1_207], (few,), softcap=20.0)
+    assert torch.equal(few, found[1_200:1_207])
+
+
+@pytest.mark.gpu
+def test_many_logits_on_cuda(torch):
+    """More than 2^31 logits: offsets of rows are of 64 bits."""
+    n, vocabulary = 20_000, 151_936
+    if torch.cuda.mem_get_info()[0] < 2.5 * n * vocabulary:
+        pytest.skip("needs 8 GB of device memory")
+    logits = torch.zeros(n, vocabulary, dtype=torch.float16, device="cuda")
+    logits[-1, 77] = 10.0
+    found = ops.token_logprobs(logits, torch.full((n,), 77, device="cuda"))
+    np.testing.assert_allclose(found[:-1].cpu(), -np.log(vocabulary), atol=NATS)
+    assert found[-1].item() == pytest.approx(10 - np.log(np.exp(10) + vocabulary - 1), abs=NATS)
+
+
+@pytest.mark.gpu
+def test_operations_on_cuda(torch):
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(n, 48, generator=generator) for n in (700, 300))
     logits, weight = torch.randn(700, 5003, generator=generator) * 4, torch.randn(5003, 48, generator=generator)

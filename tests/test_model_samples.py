@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import weakref
@@ -261,6 +262,40 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(kind, workers, tiny_m
     assert model.batch_tokens <= 200
     assert max(sizes) > 200
     assert max(sizes[len(sizes) // 2 :]) <= 200  # the later windows are planned for what fits
+
+
+NO_ROOM = """
+import resource, sys
+import numpy as np
+from PIL import Image
+from dataprophet import Sample, load_model
+
+model = load_model(sys.argv[1], device="cpu", batch_tokens=1024)
+pictures = [Image.new("RGB", (28, 28), (index, 130, 30)) for index in range(250)]
+samples = [Sample(str(i), [pictures[i % 250]], f"what is {i}?" * 8, "red" * (1 + i % 3)) for i in range(1000)]
+expected = list(model.features(samples))
+model.batch_tokens = 1_000_000
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 80 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+found = list(model.features(samples))
+for part, other in zip(found, expected, strict=True):
+    assert part.ids == other.ids
+    np.testing.assert_allclose(part.nll, other.nll, atol=2e-6)
+print("halved" if model.batch_tokens < 1_000_000 else "all of it fits")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a process as Linux does")
+def test_memory_that_really_runs_out(tiny_folder):
+    run = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(tiny_folder("llava"))],
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "halved\n", run.stderr
 
 
 def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(tiny_model, monkeypatch):

@@ -17,6 +17,10 @@ from dataprophet.kernels.segment_means import segment_means
 from dataprophet.kernels.token_logprobs import token_logprobs
 from scipy.special import log_softmax
 
+from dataprophet import torch_ops
+from dataprophet.intake import operand
+from dataprophet.ops import backend, tokens
+
 INF, NAN = float("inf"), float("nan")
 HEADS = [
     {},
@@ -125,7 +129,7 @@ def head_of(n, vocabulary, depth, dtype, generator):
 
 def check_linear_logprobs() -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(1, 1, 8), (1, 300, 1), (5, 1003, 24), (130, 1500, 72)]
+    shapes = [(1, 1, 8), (1, 300, 1), (5, 1003, 24), (130, 600, 40)]
     cases = list(itertools.product(shapes, (torch.float32, torch.float16)))
     cases.append(((3, 33_500, 17), torch.float16))  # of more tiles than the most splits can share out evenly
     for (n, vocabulary, depth), dtype in cases:
@@ -159,7 +163,7 @@ def check_dtypes_that_differ() -> None:
 def check_configurations() -> None:
     """Every configuration of the tables gives the same, from hidden that is not aligned too."""
     generator = torch.Generator().manual_seed(0)
-    hidden, weight, targets = head_of(150, 3000, 80, torch.float16, generator)
+    hidden, weight, targets = head_of(150, 1500, 80, torch.float16, generator)
     odd = torch.zeros(150, 83, dtype=torch.float16)[:, 1:81]
     odd.copy_(hidden)
     expected = exact(hidden.double().numpy() @ weight.double().numpy().T, targets.numpy())
@@ -188,7 +192,7 @@ def check_bits() -> None:
     """A row's result is the same bits in any batch, at any place, and however the rows are cut into chunks."""
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.float32, torch.float16):
-        hidden, weight, targets = head_of(140, 1500, 40, dtype, generator)
+        hidden, weight, targets = head_of(140, 700, 40, dtype, generator)
         whole = linear_logprobs(hidden, weight, targets, details=True)
         order = torch.randperm(140, generator=generator)
         shuffled = linear_logprobs(hidden[order], weight, targets[order], details=True)
@@ -246,6 +250,32 @@ def check_chunked_products() -> None:
     chunked_products.ROWS, chunked_products.COLUMNS = sizes
 
 
+def check_dispatch() -> None:
+    """The operations on CUDA call the kernels as they call plain torch, and get the same."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, targets = head_of(9, 700, 24, torch.float32, generator)
+    rows = operand(hidden, "hidden", 2)
+    given, head = [hidden, weight, targets], {"bias": operand(weight[:, 0], "bias", 1), "softcap": 7.0, "scale": 0.5}
+    plain = {**head, "bias": weight[:, 0]}
+    for name, arguments, options in (
+        ("token_logprobs", [hidden @ weight.T, targets], {"details": True}),
+        ("token_logprobs", [hidden @ weight.T, targets], {"details": False}),
+        ("linear_logprobs", given, {"details": True}),
+        ("linear_logprobs", given, {"details": False}),
+        ("logprob_parts", given, {"first": 3}),
+    ):
+        assert backend.kernel(name).__module__ == f"dataprophet.kernels.{name}"
+        found = tokens._on_cuda(name, rows, arguments, head, **options)
+        expected = getattr(torch_ops, name)(*arguments, **plain, **options)
+        assert type(found) is type(expected)
+        several = isinstance(found, tuple)
+        for mine, other in zip(found if several else [found], expected if several else [expected], strict=True):
+            assert mine.dtype == other.dtype
+            torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-6)
+    merged = tokens._on_cuda("merge_logprobs", operand(found.maximum, "maximum", 1), [[found, found]], {})
+    torch.testing.assert_close(merged, torch_ops.merge_logprobs([found, found]), atol=1e-6, rtol=1e-6)
+
+
 def check_segment_means() -> None:
     values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
     offsets = torch.tensor([3, 4, 260, 600, 600, 2000])
@@ -271,5 +301,6 @@ if __name__ == "__main__":
     check_bits()
     check_parts()
     check_chunked_products()
+    check_dispatch()
     check_segment_means()
     print("fine")

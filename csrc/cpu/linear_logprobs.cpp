@@ -77,6 +77,11 @@ class LinearLogprobs {
 
   char* panel_at(std::int64_t panel) const { return static_cast<char*>(rows_.get()) + panel * right_ * row_bytes_; }
 
+  void multiply(const void* tokens, std::int64_t panel, int rows, float* products) const {
+    const auto run = 2 * rows <= right_ ? tiles_.multiply_half : tiles_.multiply;
+    run(tokens, panel_at(panel), d_, products);
+  }
+
   // Sums of a split, of the rows from `row` of the pass on.
   LogitSums sums_of(std::int64_t split, std::int64_t row) const {
     auto* floats = static_cast<float*>(sums_.get()) + split * stride_ + row;
@@ -116,7 +121,7 @@ class LinearLogprobs {
       }
       tiles_.tokens.pack_left(scratch->pointers.data(), some, ones_.data(), origin_.data(), d_, tokens);
       tiles_.tokens.begin();
-      tiles_.multiply(tokens, panel_at(panel), d_, products);
+      multiply(tokens, panel, rows, products);
       tiles_.tokens.end();
       Head head = task_.head;
       if (head.bias) head.bias = bias.data();
@@ -151,12 +156,13 @@ class LinearLogprobs {
       tiles_.tokens.begin();
       for (std::int64_t panel = first; panel < last; ++panel) {
         const LogitSums sums = sums_of(split, panel * right_);
+        const int rows = rows_of(panel, count);
         for (std::int64_t at = 0; at < tokens; at += left_) {
-          tiles_.multiply(packed + at * token_bytes_, panel_at(panel), d_, products);
+          multiply(packed + at * token_bytes_, panel, rows, products);
           Head head = task_.head;
           if (head.bias) head.bias += token + at;
-          const LogitTile tile{products, static_cast<int>(std::min(left_, tokens - at)), rows_of(panel, count),
-                               static_cast<int>(right_), head};
+          const LogitTile tile{products, static_cast<int>(std::min(left_, tokens - at)), rows, static_cast<int>(right_),
+                               head};
           kernels_.add_logits(tile, static_cast<std::int32_t>(token + at), targets_.data() + panel * right_, sums);
         }
       }

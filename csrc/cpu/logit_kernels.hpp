@@ -53,6 +53,8 @@ using SumLogits = void (*)(const void* row, std::int64_t size, const Head& head,
 struct HeadTiles {
   Tiles tokens, rows;  // the former's left side, the latter's right side
   void (*multiply)(const void* token_panel, const void* row_panel, std::int64_t d, float* products);
+  // The same where there are no rows in the second half.
+  void (*multiply_half)(const void* token_panel, const void* row_panel, std::int64_t d, float* products);
 };
 
 }  // namespace dataprophet::cpu

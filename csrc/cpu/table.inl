@@ -57,17 +57,20 @@ using PartTiles = std::conditional_t<std::is_same_v<T, BFloat>, CopiedTiles, Mat
 
 template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
-  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3, true>};
+  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3, true>,
+          multiply_parts<kParts<Token>, kParts<Row>, 3, true>};  // half would save little: loading tiles takes as long
 }
 #else
 template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
 #if defined(__AVX512BF16__)
   if (std::is_same_v<Row, BFloat> && std::is_same_v<Token, BFloat>) {
-    return {tiles<PairTiles<BFloat>>(), tiles<PairTiles<BFloat>>(), PairTiles<BFloat>::multiply};
+    return {tiles<PairTiles<BFloat>>(), tiles<PairTiles<BFloat>>(), PairTiles<BFloat>::multiply,
+            PairTiles<BFloat>::multiply};
   }
 #endif
-  return {tiles<FloatTiles<Token>>(), tiles<FloatTiles<Row>>(), FloatTiles<float>::multiply};
+  return {tiles<LineTiles<Token>>(), tiles<FloatTiles<Row>>(), LineTiles<float>::template multiply_some<kRightVectors>,
+          LineTiles<float>::template multiply_some<kRightVectors / 2>};
 }
 #endif
 

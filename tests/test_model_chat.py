@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from dataprophet import load_model
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError
 from dataprophet.model.chat import Chat
+from dataprophet.model.splice import Beginning
 
 IMAGE = Image.new("RGB", (28, 28), (200, 30, 30))
 HOSTILE = {
@@ -129,3 +132,53 @@ def test_the_terminator_of_a_prefix_model_and_of_a_template_without_one(tiny_fol
     chat = Chat(processor, template=bare, score_terminator=True, where="test")
     chat.uses_suffix, chat.template = False, bare
     assert chat.render(Sample("a", [], "what?", "red")).end == processor.tokenizer.eos_token
+
+
+TEXTS = [
+    *(
+        "",
+        "what?",
+        "what? ",
+        " what",
+        "\nwhat",
+        "\n\nred",
+        "how many circles are there?",
+        "où est le 猫?",
+        "🐈",
+        "  two  ",
+    ),
+    *("<image>", "</s>", "<|im_end|>", "<end_of_image>", "USER:", "\u2581what", "\u00a0", "e\u0301t\u00e9", "\r\n"),
+]
+
+
+@pytest.mark.parametrize("family", [name for name in tiny_models.FAMILIES if name != "paligemma"])
+def test_tokens_taken_over_are_those_of_a_sample_encoded_whole(family, tiny_model, monkeypatch):
+    model = tiny_model(family)
+    encoder, images = model._encoder, [IMAGE]
+    assert encoder.splices  # found to be right when the model was loaded
+    asked = [ask(question, answer) for question, answer in itertools.product(TEXTS, ["red", " a\nb ", "é"])]
+    turn = Turn("what is it?", "a cat", (0,))
+    asked += [Sample("a", images, text, "red", (turn,), ()) for text in TEXTS]
+    asked += [Sample("a", images, f"before {text}", "red", image_offsets=(7,)) for text in TEXTS]
+    rendered = [encoder.chat.render(sample) for sample in asked]
+    cuts = []
+    original = Beginning.joined
+    monkeypatch.setattr(Beginning, "joined", lambda *args: cuts.append(1) or original(*args))
+    together, _ = encoder.group(rendered, images, model._adapter.image_token_id)
+    assert len(cuts) > 0.7 * len(asked)
+    for item, spliced in zip(rendered, together, strict=True):
+        [whole], _ = encoder.group([item], images, model._adapter.image_token_id)
+        assert spliced.ids.tolist() == whole.ids.tolist(), item.text
+        assert spliced.mask.tolist() == whole.mask.tolist(), item.text
+        for name, kinds in whole.kinds.items():
+            assert spliced.kinds[name].tolist() == kinds.tolist()
+
+
+def test_a_tokenizer_that_depends_on_what_stands_before_takes_nothing_over(tiny_folder, monkeypatch):
+    original = Beginning.joined
+
+    def otherwise(self, token, ids, offsets, tail):
+        return original(self, token, [*ids[:-1], ids[-1] + 1], offsets, tail)
+
+    monkeypatch.setattr(Beginning, "joined", otherwise)
+    assert not load_model(str(tiny_folder("llava")), device="cpu")._encoder.splices

@@ -13,7 +13,7 @@ import numpy as np
 
 from dataprophet import ops
 from dataprophet.errors import ModelError
-from dataprophet.model.encode import Encoded, ImageSet
+from dataprophet.model.encoded import Encoded, ImageSet
 from dataprophet.model.head import Head
 from dataprophet.model.rows import Batch
 

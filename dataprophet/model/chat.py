@@ -28,6 +28,15 @@ class Rendered:
     answer: str
     end: str = ""
 
+    @property
+    def text(self) -> str:
+        return self.prompt + self.answer + self.end
+
+    @property
+    def tail(self) -> int:
+        """How many of the last characters are scored."""
+        return len(self.answer) + len(self.end)
+
 
 class Chat:
     """Renders samples with a model's chat template.

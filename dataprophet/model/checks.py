@@ -8,10 +8,15 @@ import numpy as np
 
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
-from dataprophet.model.encode import Encoded, ImageSet
+from dataprophet.model.encoded import Encoded, ImageSet
 from dataprophet.model.rows import Row, assemble
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from dataprophet.model.chat import Rendered
     from dataprophet.model.scorer import Model
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision rounds logits, so more there
@@ -40,11 +45,12 @@ def self_check(model: Model) -> None:
        within 1e-3 those of plain torch on the same hidden states in float32.
     4. Causality: another last answer token leaves the log-probabilities before it as they were.
     5. The text embedding is finite.
-    6. Two questions on one image in one row give what each gives alone. Where they do not, samples will share no more
+    6. A sample that takes over another's tokens has those that it has when it is encoded whole. Where not, none does.
+    7. Two questions on one image in one row give what each gives alone. Where they do not, samples will share no more
        than the vision features, and the model is not refused.
 
     Raises:
-        ModelError: one of the first five fails.
+        ModelError: one of the first five fails; the others only cost time.
     """
     import torch
 
@@ -71,7 +77,27 @@ def self_check(model: Model) -> None:
         means = adapter.text_means(adapter.to_device(assemble([text], adapter.image_token_id, content=True)))
         if not bool(means.isfinite().all()):
             raise ModelError("its text embedding is not finite", where=model.name, fix="use dtype float32 or bfloat16")
+        _try_splicing(model, rendered, samples[0].images, encoded)
         adapter.branches = adapter.branches and _shares_prefixes(model, encoded, images, torch.cat(alone))
+
+
+def _try_splicing(model: Model, rendered: list[Rendered], images: Sequence[Image], whole: list[Encoded]) -> None:
+    encoder = model._encoder
+    if encoder.chat.uses_suffix:
+        return
+    encoder.splices = True
+    try:
+        found, _ = encoder.group(rendered, images, model._adapter.image_token_id)
+    except Exception:  # a processor or tokenizer that takes none of the options
+        encoder.splices = False
+        return
+    encoder.splices = all(
+        isinstance(item, Encoded)
+        and np.array_equal(item.ids, other.ids)
+        and np.array_equal(item.mask, other.mask)
+        and all(np.array_equal(kinds, other.kinds[name]) for name, kinds in item.kinds.items())
+        for item, other in zip(found, whole, strict=True)
+    )
 
 
 def _shares_prefixes(model: Model, encoded: list[Encoded], images: ImageSet | None, alone: Any) -> bool:

@@ -4,53 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.model.chat import Chat, Rendered
+from dataprophet.model.encoded import Encoded, ImageSet, tail_mask
+from dataprophet.model.splice import Beginning
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
-_TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "offset_mapping", "labels")
+_TEXT_INPUTS = (
+    *("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels"),
+    *("offset_mapping", "text_replacement_offsets"),
+)
 _KINDS = ("token_type_ids", "mm_token_type_ids")
-
-
-@dataclass(slots=True)
-class Encoded:
-    """T tokens of one sample or text.
-
-    Attributes:
-        ids: (T,) int64.
-        mask: (T,) bool, True at the answer of a sample, at the content of a text.
-        kinds: (T,) int64 token types, by the name under which the model takes them.
-        positions: (A, T) int64 on A axes, None where they are 0, 1, 2 ...
-    """
-
-    ids: NDArray[np.int64]
-    mask: NDArray[np.bool_]
-    kinds: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    positions: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(slots=True, eq=False)
-class ImageSet:
-    """The images of a sample, as the vision tower takes them, shared by all samples with the same images.
-
-    Attributes:
-        inputs: tensors, the first dimension over tiles, patches or images.
-        tokens: how many image tokens they fill.
-    """
-
-    inputs: dict[str, Any]
-    tokens: int
 
 
 class Encoder:
@@ -58,6 +29,10 @@ class Encoder:
 
     Args:
         chat: the renderer, which holds the processor.
+
+    Attributes:
+        splices: take over the tokens of another sample with the same images where the texts begin alike. Off until the
+            start-up checks have found that the tokens are the same.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -65,6 +40,9 @@ class Encoder:
         self.processor = chat.processor
         self.tokenizer = chat.processor.tokenizer
         self._image_tokens: dict[tuple[int, int], int] = {}
+        self.splices = False
+        special = [index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        self._special_ids = np.array(special, np.int64)
         # A tokenizer forgets the padding that it was saved with at its first use, and must not while threads use it.
         self.tokenizer("")
 
@@ -80,23 +58,63 @@ class Encoder:
             For each sample its tokens, or the error with which the processor refused it; and the images' inputs, None
             without images or where every sample was refused.
         """
+        if not images:
+            return [self._whole(self.processor, item, images)[0] for item in rendered], None
         processor = copy.copy(self.processor)
-        if images:
-            processor.image_processor = _Once(self.processor.image_processor)
-        found: list[Encoded | Exception] = []
-        shared = None
-        for item in rendered:
-            try:
-                inputs = self._process(processor, item, images)
-            except (ValueError, TypeError, IndexError, RuntimeError) as error:  # what processors refuse images with
-                found.append(error)
-                continue
-            encoded = self._encoded(item, inputs)
-            found.append(encoded)
-            if images and shared is None:
+        processor.image_processor = _Once(self.processor.image_processor)
+        found: list[Encoded | Exception | None] = [None] * len(rendered)
+        shared, beginning = None, None
+        for place, item in enumerate(rendered):
+            if beginning is not None:
+                break
+            encoded, inputs = self._whole(processor, item, images)
+            found[place] = encoded
+            if isinstance(encoded, Encoded) and shared is None:
                 vision = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
                 shared = ImageSet(vision, int((encoded.ids == image_token_id).sum()))
-        return found, shared
+                replacements = inputs.get("text_replacement_offsets")
+                if self.splices and replacements:
+                    offsets = np.array(inputs["offset_mapping"][0], np.int64)
+                    beginning = Beginning(item.text, encoded, offsets, replacements[0], self._special_ids)
+        if beginning is not None:
+            self._splice(beginning, rendered, found)
+        for place, item in enumerate(rendered):
+            if found[place] is None:
+                found[place] = self._whole(processor, item, images)[0]
+        return [result for result in found if result is not None], shared
+
+    def _splice(
+        self, beginning: Beginning, rendered: Sequence[Rendered], found: list[Encoded | Exception | None]
+    ) -> None:
+        """Fills in the samples that are still missing, as far as they repeat the beginning."""
+        cuts = {
+            place: cut
+            for place, item in enumerate(rendered)
+            if found[place] is None and (cut := beginning.cut(item.text, item.tail)) is not None
+        }
+        if not cuts:
+            return
+        rests = self.tokenizer(
+            [rest for _, rest in cuts.values()],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        for (place, (token, _)), ids, offsets in zip(
+            cuts.items(), rests["input_ids"], rests["offset_mapping"], strict=True
+        ):
+            found[place] = beginning.joined(token, ids, offsets, rendered[place].tail)
+
+    def _whole(
+        self, processor: Any, item: Rendered, images: Sequence[Image]
+    ) -> tuple[Encoded | Exception, dict[str, Any]]:
+        """A sample encoded by the processor, and all that this gives; or the error with which it refuses the sample."""
+        try:
+            inputs = self._process(processor, item, images)
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:  # what processors refuse images with
+            return error, {}
+        return self._encoded(item, inputs), inputs
 
     def texts(self, rendered: Sequence[Rendered]) -> list[Encoded]:
         """Encodes texts without images; the mask covers the content tokens."""
@@ -105,7 +123,7 @@ class Encoder:
             text, return_offsets_mapping=True, return_attention_mask=False, **self._special_tokens(text[0])
         )
         return [
-            Encoded(np.array(ids, np.int64), _tail_mask(np.array(offsets).reshape(-1, 2), len(item.answer)))
+            Encoded(np.array(ids, np.int64), tail_mask(np.array(offsets).reshape(-1, 2), len(item.answer)))
             for ids, offsets, item in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True)
         ]
 
@@ -136,10 +154,12 @@ class Encoder:
             return len(encoded["input_ids"][0])
 
     def _process(self, processor: Any, item: Rendered, images: Sequence[Image]) -> dict[str, Any]:
-        text = item.prompt if self.chat.uses_suffix else item.prompt + item.answer + item.end
+        text = item.prompt if self.chat.uses_suffix else item.text
         extra: dict[str, Any] = self._special_tokens(text)
         if self.chat.uses_suffix:
             extra["suffix"] = [item.answer]
+        elif self.splices and images:
+            extra["return_text_replacement_offsets"] = True
         # Text as lists: turning these into tensors takes processors longer than all the rest.
         return dict(
             processor(
@@ -158,7 +178,7 @@ class Encoder:
             if not self.chat.score_terminator:  # the processor puts an end-of-sequence token behind the suffix
                 mask[np.flatnonzero(mask)[-1:]] = False
         else:
-            mask = _tail_mask(np.array(inputs["offset_mapping"][0]), len(item.answer) + len(item.end))
+            mask = tail_mask(np.array(inputs["offset_mapping"][0]), item.tail)
         kinds = {name: np.array(inputs[name][0], np.int64) for name in _KINDS if name in inputs}
         return Encoded(ids, mask, kinds)
 
@@ -182,12 +202,3 @@ class _Once:
         if self._result is None:
             self._result = self._inner(*args, **kwargs)
         return copy.copy(self._result)
-
-
-def _tail_mask(offsets: NDArray[np.int64], tail: int) -> NDArray[np.bool_]:
-    """(T,) bool: tokens that hold any of a text's last ``tail`` characters.
-
-    ``offsets`` (T, 2) are the first character of each token and the one behind its last.
-    """
-    begins, ends = offsets.T
-    return np.asarray((ends > ends.max(initial=0) - tail) & (ends > begins))

@@ -44,7 +44,7 @@ def load_model(
         dtype: ``auto`` (bfloat16 on CUDA, float32 on CPU), ``float32``, ``bfloat16``, ``float16`` or ``float64``.
         revision: branch, tag or commit of a hub model.
         trust_remote_code: run Python code that comes with the model.
-        batch_tokens: bound on the padded tokens of a batch; 2048 on CPU and 32768 on CUDA unless given.
+        batch_tokens: bound on the padded tokens of a batch; 1024 on CPU and 32768 on CUDA unless given.
         check: run the start-up checks (a few forward passes over two small samples).
         template: Jinja text, or a ``.jinja`` file, to use in the place of the model's chat template.
         score_terminator: count the end-of-turn token as part of each answer.

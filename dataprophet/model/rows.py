@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.model.encode import Encoded, ImageSet
+from dataprophet.model.encoded import Encoded, ImageSet
 from dataprophet.model.tree import TokenTree, token_tree
 
 

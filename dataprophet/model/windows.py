@@ -19,7 +19,8 @@ from dataprophet.errors import DataError, DataProphetError
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.budget import Cost, plan
 from dataprophet.model.chat import Rendered
-from dataprophet.model.encode import Encoded, Encoder
+from dataprophet.model.encode import Encoder
+from dataprophet.model.encoded import Encoded
 from dataprophet.model.processor import first_line
 from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tree import common_prefix, sort_key
@@ -302,7 +303,8 @@ def _packed(
         ids: token ids.
         images: further tokens that each row holds once.
         row_tokens: most nodes of a row, where twice its first sequence is not more.
-        batch_tokens: most nodes of a row of several sequences.
+        batch_tokens: half of the most nodes of a row of several sequences: better one row beyond the budget than a
+            large image twice.
 
     Returns:
         For each row its sequences, by place, and its number of nodes.
@@ -318,7 +320,7 @@ def _packed(
                 rows[-1] = ([*row, place], tokens + fresh)
                 continue
         rows.append(([place], whole))
-        bound = min(max(row_tokens, 2 * whole), batch_tokens)
+        bound = min(max(row_tokens, 2 * whole), 2 * batch_tokens)
     return rows
 
 

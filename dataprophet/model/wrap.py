@@ -18,9 +18,8 @@ from dataprophet.model.fingerprint import network_fingerprint, text_fingerprint
 from dataprophet.model.processor import image_backend
 from dataprophet.model.scorer import Model
 
-# On a CPU a larger batch is no faster: it pads more, and its activations leave the caches. A smaller one splits rows
-# that share an image of a thousand tokens.
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
+# On a CPU a larger batch is no faster: it pads more, and its activations leave the caches.
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 
 
 def from_transformers(
@@ -93,7 +92,7 @@ def from_transformers(
             "transformers": importlib.metadata.version("transformers"),
         },
         max_tokens=_max_tokens(config, processor),
-        batch_tokens=batch_tokens or _BATCH_TOKENS.get(adapter.device.type, 2048),
+        batch_tokens=batch_tokens or _BATCH_TOKENS.get(adapter.device.type, 1024),
         share=share,
         workers=_workers(adapter.device.type) if workers is None else workers,
     )

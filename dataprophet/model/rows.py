@@ -178,10 +178,13 @@ def _positions(rows: Sequence[Row], width: int) -> Any | None:
 def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Vision inputs one behind the other; where their other dimensions differ they are padded with zeros at the end.
 
-    That is how processors lay out a batch: fewer tiles, or a smaller picture, are filled up with zeros.
+    That is how processors lay out a batch: fewer tiles, or a smaller picture, are filled up with zeros. Parts that need
+    no padding become views of the result, so that pixels are held once.
     """
     import torch
 
+    if len(parts) == 1:
+        return dict(parts[0])
     found: dict[str, Any] = {}
     for name in parts[0] if parts else ():
         values = [part[name] for part in parts]
@@ -189,15 +192,12 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             found[name] = [entry for value in values for entry in value]
             continue
         sizes = [max(extents) for extents in zip(*(value.shape[1:] for value in values), strict=True)]
-        found[name] = torch.cat([_padded(value, sizes) for value in values])
+        found[name] = values[0].new_zeros((sum(map(len, values)), *sizes))
+        start = 0
+        for part, value in zip(parts, values, strict=True):
+            place = (slice(start, start + len(value)), *(slice(0, size) for size in value.shape[1:]))
+            found[name][place] = value
+            if list(value.shape[1:]) == sizes:
+                part[name] = found[name][place]
+            start += len(value)
     return found
-
-
-def _padded(value: Any, sizes: Sequence[int]) -> Any:
-    import torch
-
-    if list(value.shape[1:]) == list(sizes):
-        return value
-    out = torch.zeros((len(value), *sizes), dtype=value.dtype)
-    out[(slice(None), *(slice(0, size) for size in value.shape[1:]))] = value
-    return out

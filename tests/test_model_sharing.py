@@ -188,3 +188,20 @@ def test_lazy_images_are_decoded_once_and_grouped_by_their_source(tiny_model, mo
     assert features.ids == list("01234")
     assert loads == ["copy 0"]
     assert recorder.images == 1
+
+
+@pytest.mark.gpu
+@family
+def test_on_cuda(family, tiny_folder, tiny_model):
+    """The same numbers as on the CPU, with threads that work ahead and batches in pinned memory."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    from dataprophet import load_model
+
+    samples, folder = five_questions(6), str(tiny_folder(family))
+    model = load_model(folder, device="cuda", dtype="float32")
+    assert (model.sharing, model.workers > 0) == (tiny_model(family).sharing, True)
+    assert_equal(model.features(samples), tiny_model(family, share=False).features(samples), 2e-4)
+    half = load_model(folder, device="cuda", dtype="bfloat16").logprobs(samples)
+    for found, expected in zip(half, tiny_model(family).logprobs(samples), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.1)

@@ -1,10 +1,11 @@
-"""Two ways to share what several questions begin with: one row with a tree mask, or a cache of the prefix.
+"""What rows that share their beginning cost and change; prints what docs/model.md says of it.
 
-The cache: one pass over the beginning that all questions of an image have in common keeps keys and values, these are
-repeated for each question, and a second pass takes the rest of each. Scaled-down models on the CPU; vision features are
-computed before. Prints what docs/model.md says of it.
+The time, beside another way to share the image and the text before several questions, a cache of the prefix: one pass
+over the beginning that all questions of an image have in common keeps keys and values, these are repeated for each
+question, and a second pass takes the rest of each. And the rounding in bfloat16, beside that of other batches where
+nothing is shared. Scaled-down models on the CPU; the time is that of the decoder, vision features are computed before.
 
-python benchmarks/measure_prefix_cache.py [--images 4] [--questions 5] [--rounds 5]
+python benchmarks/measure_sharing.py [--images 4] [--questions 5] [--rounds 5]
 """
 
 import argparse
@@ -34,6 +35,7 @@ def main() -> None:
         samples = model_data.samples(built.image_sizes[:1], args.images, questions=args.questions)
         with torch.inference_mode():
             compare(name, model, samples, args)
+        rounding(name, built, samples)
 
 
 def compare(name, model, samples, args) -> None:
@@ -55,6 +57,20 @@ def compare(name, model, samples, args) -> None:
     times = interleaved(ways, args.rounds, counts=[thread_counts()[-1]])
     figures = ", ".join(f"{run.name} {times[run.name].median('cpu') * 1e3:.0f}" for run in ways)
     print(f"{name}: {figures}; states differ by at most {error:.0e}")
+
+
+def rounding(name, built, samples) -> None:
+    network = built.network("cpu", "bfloat16")
+    found = [
+        from_transformers(
+            network, built.processor, fingerprint="random weights", share=share, batch_tokens=tokens
+        ).logprobs(samples)
+        for share, tokens in ((False, 1024), (True, 1024), (False, 4096))
+    ]
+    shared, batched = (
+        max(float(np.abs(a - b).max()) for a, b in zip(found[0], other, strict=True)) for other in found[1:]
+    )
+    print(f"{name}, bfloat16: sharing changes a token by at most {shared:.0e} nat, larger batches by {batched:.0e}")
 
 
 def way(title, adapter, rows) -> Way:

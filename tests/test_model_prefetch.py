@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dataprophet.model.prefetch import ahead, pool
+from dataprophet.model.prefetch import Workers, ahead
 
 
 class Source:
@@ -75,7 +75,7 @@ def test_a_pool_gives_results_and_errors(workers):
     def halved(value):
         return value // 0 if value == 2 else value / 2
 
-    with pool(workers) as threads:
+    with Workers(workers) as threads:
         futures = [threads.submit(halved, value) for value in range(4)]
         assert [futures[index].result() for index in (0, 1, 3)] == [0, 0.5, 1.5]
         with pytest.raises(ZeroDivisionError):

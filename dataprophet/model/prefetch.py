@@ -6,27 +6,40 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-class Inline(Executor):
-    """Runs each call at once, in the caller's thread."""
+class Workers:
+    """A pool of threads; with none, each call runs at once, in the caller's thread.
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    Args:
+        count: how many threads.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="dataprophet") if count else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What has not begun is dropped, what has is waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, run: Callable[..., T], *args: Any) -> Future[T]:
+        if self._pool is not None:
+            return self._pool.submit(run, *args)
         future: Future[T] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            future.set_result(run(*args))
         except Exception as error:
             future.set_exception(error)
         return future
-
-
-def pool(workers: int) -> Executor:
-    """That many threads; with 0 everything runs in the caller's."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="dataprophet") if workers else Inline()
 
 
 @contextlib.contextmanager

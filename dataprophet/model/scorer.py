@@ -13,7 +13,7 @@ from dataprophet.errors import DataError, ModelError
 from dataprophet.features import Features
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.encode import Encoder
-from dataprophet.model.prefetch import ahead, pool
+from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.rows import Batch
 from dataprophet.model.windows import Packed, Reader, WindowEnd
 
@@ -134,7 +134,7 @@ class Model:
     ) -> Iterator[tuple[_Window, WindowEnd]]:
         """Runs the batches of each window, and collects what they give."""
         window = _Window(self._adapter)
-        with pool(self.workers) as workers:
+        with Workers(self.workers) as workers:
             work = self._reader.work(samples, lambda: self.batch_tokens, workers, texts=texts)
             with ahead(work, 2 if self.workers else 0) as units:
                 for unit in units:

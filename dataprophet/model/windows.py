@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +21,7 @@ from dataprophet.model.budget import Cost, plan
 from dataprophet.model.chat import Rendered
 from dataprophet.model.encode import Encoder
 from dataprophet.model.encoded import Encoded
+from dataprophet.model.prefetch import Workers
 from dataprophet.model.processor import first_line
 from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tree import common_prefix, sort_key
@@ -123,35 +124,35 @@ class Reader:
         self.max_tokens, self.max_answer_tokens = max_tokens, max_answer_tokens
 
     def work(
-        self, samples: Iterable[Sample], batch_tokens: Callable[[], int], pool: Executor, *, texts: bool
+        self, samples: Iterable[Sample], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
     ) -> Iterator[Work]:
         """Everything to be done for samples, in order: problems and batches, and behind each window its end.
 
         Args:
             samples: read once.
             batch_tokens: bound on the padded tokens of a batch, asked before each window.
-            pool: decodes pictures and encodes samples.
+            workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        for items, taken in self._windows(samples, pool):
+        for items, taken in self._windows(samples, workers):
             usable: list[Item] = []
             for item in items:
                 if isinstance(item, Problem):
                     yield item
                 else:
                     usable.append(item)
-            yield from self._score_batches(usable, batch_tokens(), pool)
+            yield from self._score_batches(usable, batch_tokens(), workers)
             unique: list[str] = []
             if texts:
                 unique = sorted({text for item in usable for text in _texts(item.sample) if text.strip()})
                 yield from self._text_batches(unique, batch_tokens())
             yield WindowEnd(usable, unique, taken)
 
-    def _windows(self, samples: Iterable[Sample], pool: Executor) -> Iterator[tuple[list[Item | Problem], int]]:
+    def _windows(self, samples: Iterable[Sample], workers: Workers) -> Iterator[tuple[list[Item | Problem], int]]:
         """Samples prepared or found wanting, in windows, each with the number of samples it took from the input."""
         items: list[Item | Problem] = []
         pixels, pictures = 0, set[int]()
-        for sample, decoded in self._decoded(samples, pool):
+        for sample, decoded in self._decoded(samples, workers):
             items.append(self._prepare(sample, decoded))
             if isinstance(items[-1], Item):
                 for image in items[-1].images:
@@ -164,15 +165,15 @@ class Reader:
         if items:
             yield items, len(items)
 
-    def _decoded(self, samples: Iterable[Sample], pool: Executor) -> Iterator[tuple[Sample, Future[list[Image]]]]:
+    def _decoded(self, samples: Iterable[Sample], workers: Workers) -> Iterator[tuple[Sample, Future[list[Image]]]]:
         """Samples with their pictures, decoded a few ahead; the same pictures close to each other are decoded once."""
-        depth = 4 * getattr(pool, "_max_workers", 0)
+        depth = 4 * workers.count
         waiting: deque[tuple[Sample, Future[list[Image]]]] = deque()
         # With the samples, so that no picture is freed and its identity used again.
         recent: dict[Key, tuple[Sample, Future[list[Image]]]] = {}
         for sample in samples:
             key = _identity(sample)
-            first, future = recent.pop(key) if key in recent else (sample, pool.submit(_rgb_images, sample))
+            first, future = recent.pop(key) if key in recent else (sample, workers.submit(_rgb_images, sample))
             recent[key] = (first, future)  # the last one used stands last
             if len(recent) > max(8, depth):
                 recent.pop(next(iter(recent)))
@@ -210,15 +211,15 @@ class Reader:
         group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (id(sample),)
         return Item(sample, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
 
-    def _score_batches(self, items: Sequence[Item], batch_tokens: int, pool: Executor) -> Iterator[Problem | Packed]:
+    def _score_batches(self, items: Sequence[Item], batch_tokens: int, workers: Workers) -> Iterator[Problem | Packed]:
         bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
         batches = plan([cost for _, cost in bundles], max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens)
 
         def started() -> Iterator[list[Future[tuple[list[Row], list[Problem]]]]]:
             for chosen in batches:
-                yield [pool.submit(self._rows, items, bundles[number][0]) for number in chosen]
+                yield [workers.submit(self._rows, items, bundles[number][0]) for number in chosen]
 
-        for futures in _one_ahead(started(), isinstance(pool, ThreadPoolExecutor)):
+        for futures in _one_ahead(started(), workers.count > 0):
             rows: list[Row] = []
             for future in futures:
                 found, problems = future.result()

@@ -22,9 +22,10 @@ LONG = {
 }
 
 START = """
-import sys, threading, time, traceback
+import signal, sys, threading, time, traceback
 import numpy as np
 from dataprophet import ops
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
 x = np.random.default_rng(0).standard_normal((4000, 32)).astype(np.float32)
 many = np.random.default_rng(1).random((400_000, 64), np.float32)
 before = ops.mean_direction(x).tobytes()

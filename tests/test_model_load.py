@@ -365,6 +365,9 @@ def test_a_model_in_memory_scores_as_the_folder_does(tiny_folder, tiny_model):
         network.get_output_embeddings().weight[0, 0] += 1
     assert from_transformers(network, processor, check=False).fingerprint != model.fingerprint
     assert from_transformers(network, processor, check=False, fingerprint="v1").fingerprint == "v1"
+    changed = from_transformers(network, processor, check=False).fingerprint
+    processor.image_processor.image_mean = [0.4] * 3
+    assert from_transformers(network, processor, check=False).fingerprint != changed
     with pytest.raises(ModelError, match="batch_tokens is 0"):
         from_transformers(network, processor, batch_tokens=0)
     with pytest.raises(ModelError, match="workers is -1"):

@@ -298,6 +298,57 @@ def test_memory_that_really_runs_out(tiny_folder):
     assert run.stdout == "halved\n", run.stderr
 
 
+def test_the_budget_is_halved_by_what_was_tried_alone(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    samples = [Sample(str(i), [IMAGE.copy()], "what? " * (1 + i % 9), "red") for i in range(60)]
+    monkeypatch.setattr(model, "batch_tokens", 400)
+    tries, states = [], model._adapter.states
+
+    def once(batch, *rest):
+        tries.append(batch.ids.numel())
+        if len(tries) == 1:
+            raise NO_MEMORY["cpu"]
+        return states(batch, *rest)
+
+    monkeypatch.setattr(model._adapter, "states", once)
+    model.logprobs(samples)
+    assert model.batch_tokens == tries[0] // 2
+
+
+def test_an_output_layer_that_does_not_fit_takes_fewer_tokens(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    samples = [Sample(str(i), [IMAGE], f"what is {i}?", "red one two") for i in range(9)]
+    expected, original = model.logprobs(samples), model._adapter.logprobs
+
+    def small(states, targets):
+        if len(targets) > 5:
+            raise NO_MEMORY["cuda"]
+        return original(states, targets)
+
+    monkeypatch.setattr(model._adapter, "logprobs", small)
+    budget = model.batch_tokens
+    for found, values in zip(model.logprobs(samples), expected, strict=True):
+        np.testing.assert_array_equal(found, values)
+    assert model.batch_tokens == budget
+
+
+def test_the_texts_of_a_sample_that_is_left_out_are_not_embedded(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    widths, means = [], model._adapter.text_means
+    monkeypatch.setattr(model._adapter, "text_means", lambda batch: widths.append(batch.ids.shape[1]) or means(batch))
+    names, [problem], _ = run(model, [Sample("a", [IMAGE], "what?", "red"), BAD["too_long"]])
+    assert (names, problem.code) == (["a"], "too_long")
+    assert max(widths) < 100
+
+
+def test_an_answer_with_nothing_before_it_is_left_out(tiny_folder):
+    template = "{% for m in messages %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}{% endfor %}"
+    model = load_model(str(tiny_folder("internvl")), device="cpu", template=template, check=False)
+    names, [problem], _ = run(model, [Sample("a", [], "", "red square"), Sample("b", [], "what?", "red square")])
+    assert names == ["b"]
+    assert "no token stands before its answer" in problem.message
+
+
 def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(tiny_model, monkeypatch):
     model = tiny_model("llava")
     few_tokens(model, monkeypatch, 10, RuntimeError("shapes do not match"))

@@ -190,6 +190,67 @@ def test_lazy_images_are_decoded_once_and_grouped_by_their_source(tiny_model, mo
     assert recorder.images == 1
 
 
+@family
+def test_another_picture_gives_another_score(family, tiny_model):
+    """Else none of these tests would show where features stand."""
+    model = tiny_model(family)
+    first, second = model.logprobs(
+        [Sample(str(i), [image], "what?", "red") for i, image in enumerate(pictures(4)[::3])]
+    )
+    assert abs(first - second).max() > 1e-3
+
+
+def test_a_sliding_window_of_all_layers(tiny_folder, tmp_path):
+    """Mistral has one, and no kinds of layers."""
+    import json
+    import shutil
+
+    from dataprophet import load_model
+
+    folder = shutil.copytree(tiny_folder("llava"), tmp_path / "mistral")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"model_type": "mistral", "sliding_window": 24, "head_dim": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    shared, alone = (load_model(str(folder), device="cpu", share=share) for share in (True, False))
+    assert shared.sharing == "prefix"
+    samples = [
+        Sample(f"{number}-{place}", [image], f"{question} " * 6, answer)
+        for number, image in enumerate(pictures(3))
+        for place, (question, answer) in enumerate(zip(QUESTIONS, ANSWERS, strict=True))
+    ]
+    assert_equal(shared.features(samples), alone.features(samples), 2e-6)
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_lazily_opened_picture_in_several_samples(kind, workers, tiny_model):
+    from io import BytesIO
+
+    def opened(image):
+        buffer = BytesIO()
+        image.resize((500, 400)).save(buffer, format=kind)
+        return Image.open(buffer)
+
+    model, expected = tiny_model("llava", workers=workers), None
+    for _ in range(3):
+        a, b = (opened(image) for image in pictures(2))
+        sets = ([a], [a, b], [b], [b, a], [a, a])
+        found = model.logprobs([Sample(str(i), images, "what?", "red") for i, images in enumerate(sets)])
+        expected = expected or found
+        for values, others in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(values, others)
+
+
+def test_images_behind_the_question_count_in_each_branch(tiny_model, monkeypatch):
+    model, [image] = tiny_model("llava"), pictures(1)
+    sizes, states = [], model._adapter.states
+    monkeypatch.setattr(
+        model._adapter, "states", lambda b, *rest: sizes.append(int(b.lengths.max())) or states(b, *rest)
+    )
+    model.logprobs([Sample(str(i), [image], f"what {i}?", "red", image_offsets=(6,)) for i in range(150)])
+    assert max(sizes) <= 1100
+
+
 @pytest.mark.gpu
 @family
 def test_on_cuda(family, tiny_folder, tiny_model):

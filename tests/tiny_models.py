@@ -313,7 +313,9 @@ def write(family: str, folder: Path, *, seed: int = 0) -> Path:
             model = transformers.AutoModelForImageTextToText.from_config(parts["config"])
             with torch.no_grad():  # random initial weights are so small that every token is equally likely
                 for name, weight in model.named_parameters():
-                    if weight.ndim > 1 and "embed" not in name:
+                    if name.endswith("mm_input_projection_weight"):  # which starts at zero: the model would be blind
+                        weight.normal_(0, 0.2)
+                    elif weight.ndim > 1 and "embed" not in name:
                         weight.mul_(4)
         model.save_pretrained(folder)
     finally:

@@ -53,6 +53,7 @@ class Adapter:
         self.head = Head(model, where=where) if fused else None
         config = model.config.get_text_config()
         self._attention = str(getattr(config, "_attn_implementation", None) or "")
+        self._windowed_layers = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         self._window = _sliding_window(config)
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._vision_parameters = frozenset(inspect.signature(self.base.get_image_features).parameters)
@@ -172,6 +173,8 @@ class Adapter:
         if self._window is None:
             return self._mask(seen)
         near = batch.depth[:, :, None] - batch.depth[:, None, :] < self._window
+        if not self._windowed_layers:  # all of them, as in Mistral
+            return self._mask(seen & near)
         return {"full_attention": self._mask(seen), "sliding_attention": self._mask(seen & near)}
 
     def _mask(self, seen: Any) -> Any:
@@ -209,8 +212,12 @@ class Adapter:
 
 
 def _sliding_window(config: Any) -> int | None:
-    layers = getattr(config, "layer_types", None) or ()
-    return int(config.sliding_window) if "sliding_attention" in layers else None
+    """How far layers see, those of the kind ``sliding_attention`` or, where layers have no kinds, all of them."""
+    layers = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if window is None or (layers and "sliding_attention" not in layers):
+        return None
+    return int(window) if layers or getattr(config, "use_sliding_window", True) else None
 
 
 def _places(batch: Batch) -> Any:

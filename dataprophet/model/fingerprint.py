@@ -26,11 +26,13 @@ def hub_fingerprint(name: str, commit: str) -> str:
     return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
 
 
-def network_fingerprint(network: Any) -> str:
-    """Hex SHA-256 over the configuration and every weight of a transformers model in memory."""
+def network_fingerprint(network: Any, processor: Any) -> str:
+    """Hex SHA-256 over the configuration and every weight of a transformers model in memory, and over its processor."""
     import torch
 
     total = hashlib.sha256(network.config.to_json_string(use_diff=False).encode())
+    total.update(processor.image_processor.to_json_string().encode())
+    total.update(processor.tokenizer.backend_tokenizer.to_str().encode())
     for name, weight in sorted(network.state_dict().items()):
         total.update(f"\0{name} {weight.dtype} {tuple(weight.shape)}\0".encode())
         total.update(weight.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())

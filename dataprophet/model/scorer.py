@@ -142,6 +142,7 @@ class Model:
                         report(unit)
                     elif isinstance(unit, Packed):
                         self._run(unit, window)
+                        window.score_states(_STATES)
                     else:
                         window.close(unit, self)
                         yield window, unit
@@ -163,8 +164,9 @@ class Model:
                         where=self.name,
                         fix="use a smaller dtype, a smaller model or another device",
                     )
+                if not fits:
+                    self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
             if not fits:
-                self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
                 waiting += reversed(part.halves(self._adapter.image_token_id, self.batch_tokens))
 
     def _fits(self, part: Packed, window: _Window) -> bool:
@@ -236,12 +238,10 @@ class _Window:
             self._values.append(adapter.logprobs(adapter.logits(batch, vision), batch.targets))
         else:
             self._states.append((adapter.states(batch, vision), batch.targets))
-        # From here on nothing fails, so that a batch that does not fit leaves nothing behind.
+        # From here on nothing fails: a batch that does not fit leaves nothing behind.
         self._counts += zip(batch.members, batch.counts, strict=True)
         if means is not None:
             self._image_means.append((batch.members, batch.sets, means))
-        if sum(len(targets) for _, targets in self._states) >= _STATES:
-            self._head()
 
     def embed(self, batch: Batch) -> None:
         """One pass over rows of texts."""
@@ -256,7 +256,7 @@ class _Window:
         import torch
 
         with torch.inference_mode():
-            self._head()
+            self.score_states()
             values = torch.cat(self._values).cpu().numpy() if self._values else np.empty(0, np.float32)
         start = 0
         for place, count in self._counts:
@@ -278,13 +278,25 @@ class _Window:
             embedded.update(zip(members, means.cpu().numpy(), strict=True))
         self.texts = [embedded[place] for place in range(len(end.texts))]
 
-    def _head(self) -> None:
+    def score_states(self, least: int = 1) -> None:
+        """Multiplies the states that wait by the output layer, if they are so many."""
         import torch
 
-        if self._states:
-            states, targets = (torch.cat(parts) for parts in zip(*self._states, strict=True))
-            self._values.append(self._adapter.logprobs(states, targets))
+        if sum(len(targets) for _, targets in self._states) >= least:
+            with torch.inference_mode():
+                states, targets = (torch.cat(parts) for parts in zip(*self._states, strict=True))
+                self._values += self._logprobs(states, targets)
             self._states = []
+
+    def _logprobs(self, states: Any, targets: Any) -> list[Any]:
+        """Log-probabilities, in as many parts as memory asks for."""
+        try:
+            return [self._adapter.logprobs(states, targets)]
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error) or len(targets) < 2:
+                raise
+        middle = len(targets) // 2
+        return [*self._logprobs(states[:middle], targets[:middle]), *self._logprobs(states[middle:], targets[middle:])]
 
 
 def _out_of_memory(error: BaseException) -> bool:

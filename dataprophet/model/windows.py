@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.data.decode import to_rgb
-from dataprophet.data.images import LazyImages, MemoryImage
+from dataprophet.data.images import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.model.adapter import Adapter
@@ -33,6 +33,7 @@ WINDOW_SAMPLES = 1024
 WINDOW_PIXELS = 1 << 27  # decoded RGB: 384 MiB
 ROW_TOKENS = 1024  # a row takes no further sample beyond this, or twice its first: attention grows with the square
 TEXT_ROW_TOKENS = 256
+RECENT_PICTURES = 8
 
 Key = tuple[object, ...]
 T = TypeVar("T")
@@ -121,6 +122,7 @@ class Reader:
     ) -> None:
         self._adapter, self._encoder = adapter, encoder
         self.share = share
+        self._place_id = int(encoder.tokenizer.convert_tokens_to_ids(encoder.chat.image_token))
         self.max_tokens, self.max_answer_tokens = max_tokens, max_answer_tokens
 
     def work(
@@ -141,10 +143,12 @@ class Reader:
                     yield item
                 else:
                     usable.append(item)
-            yield from self._score_batches(usable, batch_tokens(), workers)
+            refused: set[int] = set()
+            yield from self._score_batches(usable, batch_tokens(), workers, refused)
             unique: list[str] = []
             if texts:
-                unique = sorted({text for item in usable for text in _texts(item.sample) if text.strip()})
+                kept = [item.sample for place, item in enumerate(usable) if place not in refused]
+                unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
                 yield from self._text_batches(unique, batch_tokens())
             yield WindowEnd(usable, unique, taken)
 
@@ -165,24 +169,32 @@ class Reader:
         if items:
             yield items, len(items)
 
-    def _decoded(self, samples: Iterable[Sample], workers: Workers) -> Iterator[tuple[Sample, Future[list[Image]]]]:
-        """Samples with their pictures, decoded a few ahead; the same pictures close to each other are decoded once."""
+    def _decoded(
+        self, samples: Iterable[Sample], workers: Workers
+    ) -> Iterator[tuple[Sample, list[Future[list[Image]]]]]:
+        """Samples with their pictures, decoded a few ahead; a picture that comes again soon is decoded once."""
         depth = 4 * workers.count
-        waiting: deque[tuple[Sample, Future[list[Image]]]] = deque()
-        # With the samples, so that no picture is freed and its identity used again.
-        recent: dict[Key, tuple[Sample, Future[list[Image]]]] = {}
+        waiting: deque[tuple[Sample, list[Future[list[Image]]]]] = deque()
+        # With the samples, so that no picture is freed and its identity used again. Of one size for any number of
+        # workers, since the pixels of a window are counted by picture.
+        recent: dict[object, tuple[Sample, Future[list[Image]]]] = {}
         for sample in samples:
-            key = _identity(sample)
-            first, future = recent.pop(key) if key in recent else (sample, workers.submit(_rgb_images, sample))
-            recent[key] = (first, future)  # the last one used stands last
-            if len(recent) > max(8, depth):
-                recent.pop(next(iter(recent)))
-            waiting.append((sample, future))
+            futures = []
+            for key, load, picture, alone in _pictures(sample):
+                if key in recent:
+                    first, future = recent.pop(key)
+                else:
+                    first, future = sample, (Workers(0) if alone else workers).submit(load, picture)
+                recent[key] = (first, future)  # the last one used stands last
+                if len(recent) > RECENT_PICTURES:
+                    recent.pop(next(iter(recent)))
+                futures.append(future)
+            waiting.append((sample, futures))
             if len(waiting) > depth:
                 yield waiting.popleft()
         yield from waiting
 
-    def _prepare(self, sample: Sample, decoded: Future[list[Image]]) -> Item | Problem:
+    def _prepare(self, sample: Sample, decoded: Sequence[Future[list[Image]]]) -> Item | Problem:
         """A sample rendered, or why it cannot be used."""
         if not sample.answer.strip():
             return _problem(sample, "empty_answer", "the answer is empty", "fill it in or remove the row")
@@ -192,7 +204,7 @@ class Reader:
             what = f"{len(sample.images)} images for {expected} places in the text"
             return _problem(sample, "image_count", what, "give one image for each place")
         try:
-            images = decoded.result()
+            images = [image for future in decoded for image in future.result()]
         except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what image decoders raise
             return _undecodable(sample, error)
         chat = self._encoder.chat
@@ -208,14 +220,16 @@ class Reader:
                 sample, "empty_answer", "the chat template leaves no answer", "fill it in or remove the row"
             )
         prompt, answer = self._encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
-        group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (id(sample),)
+        group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (object(),)
         return Item(sample, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
 
-    def _score_batches(self, items: Sequence[Item], batch_tokens: int, workers: Workers) -> Iterator[Problem | Packed]:
+    def _score_batches(
+        self, items: Sequence[Item], batch_tokens: int, workers: Workers, refused: set[int]
+    ) -> Iterator[Problem | Packed]:
         bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
         batches = plan([cost for _, cost in bundles], max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens)
 
-        def started() -> Iterator[list[Future[tuple[list[Row], list[Problem]]]]]:
+        def started() -> Iterator[list[Future[tuple[list[Row], dict[int, Problem]]]]]:
             for chosen in batches:
                 yield [workers.submit(self._rows, items, bundles[number][0]) for number in chosen]
 
@@ -223,7 +237,9 @@ class Reader:
             rows: list[Row] = []
             for future in futures:
                 found, problems = future.result()
-                yield from problems
+                for place, problem in problems.items():
+                    refused.add(place)
+                    yield problem
                 rows += found
             if rows:
                 yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens))
@@ -236,7 +252,7 @@ class Reader:
         has_images = bool(items[group[0]].images)
         rows = []
         if self._adapter.branches:
-            rows = _packed([items[index].ids for index in group], images, ROW_TOKENS, batch_tokens)
+            rows = _packed([items[index].ids for index in group], images, ROW_TOKENS, batch_tokens, self._place_id)
         else:
             rows = [([place], len(items[index].ids) + images) for place, index in enumerate(group)]
         answers = [sum(items[group[place]].answer_tokens for place in places) for places, _ in rows]
@@ -254,22 +270,25 @@ class Reader:
             cost = larger
         yield bundle, cost
 
-    def _rows(self, items: Sequence[Item], bundle: list[list[int]]) -> tuple[list[Row], list[Problem]]:
+    def _rows(self, items: Sequence[Item], bundle: list[list[int]]) -> tuple[list[Row], dict[int, Problem]]:
         """Encodes rows with the same pictures; samples that are refused or too long are left out."""
         members = [index for row in bundle for index in row]
         encoded, images = self._encoder.group(
             [items[index].rendered for index in members], items[members[0]].images, self._adapter.image_token_id
         )
         kept: dict[int, Encoded] = {}
-        problems = []
+        problems: dict[int, Problem] = {}
         for index, result in zip(members, encoded, strict=True):
             sample = items[index].sample
             if isinstance(result, Exception):
                 what = f"the model's processor refuses it ({first_line(result)})"
-                problems.append(_problem(sample, "unprocessable", what, "replace the image or remove the row"))
+                problems[index] = _problem(sample, "unprocessable", what, "replace the image or remove the row")
             elif len(result) > self.max_tokens:
                 what = f"it takes {len(result)} tokens, the model at most {self.max_tokens}"
-                problems.append(_problem(sample, "too_long", what, "shorten it or use a model with more context"))
+                problems[index] = _problem(sample, "too_long", what, "shorten it or use a model with more context")
+            elif result.mask[0]:
+                what = "no token stands before its answer, to predict its first one"
+                problems[index] = _problem(sample, "unprocessable", what, "give a question, or a template with a start")
             else:
                 self._adapter.place(result, images)
                 kept[index] = result
@@ -296,16 +315,17 @@ class Reader:
 
 
 def _packed(
-    ids: Sequence[NDArray[np.int64]], images: int, row_tokens: int, batch_tokens: int
+    ids: Sequence[NDArray[np.int64]], images: int, row_tokens: int, batch_tokens: int, place_id: int = -1
 ) -> list[tuple[list[int], int]]:
     """Splits sequences into rows of a limited number of tree nodes.
 
     Args:
         ids: token ids.
-        images: further tokens that each row holds once.
+        images: further tokens that each sequence has at its image places.
         row_tokens: most nodes of a row, where twice its first sequence is not more.
         batch_tokens: half of the most nodes of a row of several sequences: better one row beyond the budget than a
             large image twice.
+        place_id: the token that stands for an image.
 
     Returns:
         For each row its sequences, by place, and its number of nodes.
@@ -316,7 +336,10 @@ def _packed(
         whole = len(ids[place]) + images
         if rows:
             row, tokens = rows[-1]
-            fresh = len(ids[place]) - common_prefix(ids[row[-1]], ids[place])
+            common = common_prefix(ids[row[-1]], ids[place])
+            places = ids[place] == place_id
+            behind = int(places[common:].sum())  # images that the row must hold once more
+            fresh = len(ids[place]) - common + images * behind // max(1, int(places.sum()))
             if tokens + fresh <= bound:
                 rows[-1] = ([*row, place], tokens + fresh)
                 continue
@@ -353,7 +376,33 @@ def _identity(sample: Sample) -> Key:
     return tuple(id(image) for image in sample.images) if isinstance(sample.images, list | tuple) else (id(sample),)
 
 
-def _rgb_images(sample: Sample) -> list[Image]:
+def _pictures(sample: Sample) -> Iterator[tuple[object, Callable[[Any], list[Image]], Any, bool]]:
+    """For each picture its identity, how it is loaded and from what, and whether only by the reading thread.
+
+    A PIL image that a caller holds may stand in several samples, and must not be decoded by two threads at once.
+    """
+    if isinstance(sample.images, LazyImages):
+        for source in sample.images.sources:
+            if isinstance(source, MemoryImage):
+                yield id(source.image), _loaded, source, True
+            else:
+                yield source, _loaded, source, False
+    elif isinstance(sample.images, list | tuple):
+        for image in sample.images:
+            yield id(image), _decoded_image, image, True
+    else:
+        yield id(sample), _all_images, sample, True
+
+
+def _loaded(source: ImageSource) -> list[Image]:
+    return [source.load()]
+
+
+def _decoded_image(image: Image) -> list[Image]:
+    return [_rgb(image)]
+
+
+def _all_images(sample: Sample) -> list[Image]:
     return [_rgb(image) for image in sample.images]
 
 

@@ -43,7 +43,8 @@ def from_transformers(
         network: a transformers image-text-to-text model. It is put in evaluation mode.
         processor: its processor.
         name: the model's name, in messages and profiles.
-        fingerprint: what tells it from other models; by default a digest of its configuration and all its weights.
+        fingerprint: what tells it from other models; by default a digest of its configuration, all its weights,
+            tokenizer and image processor.
         batch_tokens: as in `load_model`.
         check: as in `load_model`.
         template: as in `load_model`.
@@ -79,7 +80,7 @@ def from_transformers(
         adapter,
         Encoder(chat),
         name=name,
-        fingerprint=fingerprint or network_fingerprint(network),
+        fingerprint=fingerprint or network_fingerprint(network, processor),
         settings={
             "dtype": str(adapter.dtype).removeprefix("torch."),
             "attention": str(getattr(config, "_attn_implementation", "unknown")),

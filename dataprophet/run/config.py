@@ -1,0 +1,115 @@
+"""What a scored folder was made with: everything that changes a number, or the division into shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+from dataprophet.data.index import CELL_ROWS
+from dataprophet.errors import DataProphetError
+
+RUN = "run.json"
+FORMAT = "dataprophet-scores-1"
+SHARD_CELLS = 8
+"""Cells of a shard, unless another number is asked for: 8,192 rows, half a minute of a device at 4 ms a sample."""
+
+_PLACES = ("pool", "model")  # where things lie, which may change; what they are is in the other entries
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The configuration of a run, the same for every process and every resume.
+
+    Attributes:
+        name: the pool's name.
+        kind: ``samples`` (a model scores them) or ``features`` (computed before, or kept by an earlier run).
+        pool: arguments that open the pool.
+        model: arguments of ``load_model``; empty for features.
+        fingerprint: of the model, as in profiles.
+        settings: of the model, as in profiles: everything else that changes its numbers.
+        numbers: what changes the rounding: device, threads, batch size, versions.
+        reading: how the pool's files are read, as text.
+        targets: name, and fingerprint of the profile, of each target; the profiles lie in ``targets/``.
+        fields: similarities in the product.
+        sketch: settings of the profile's diversity, those of the targets.
+        embeddings: whether embeddings are kept.
+        nearest: whether the largest cosine to a sample of each target is computed.
+        shard_cells: cells of a shard.
+        cell_rows: rows of a cell.
+    """
+
+    name: str
+    kind: str
+    pool: dict[str, Any]
+    model: dict[str, Any]
+    fingerprint: str
+    settings: dict[str, str]
+    numbers: dict[str, str]
+    reading: str
+    targets: list[dict[str, str]]
+    fields: list[str]
+    sketch: dict[str, str]
+    embeddings: bool = False
+    nearest: bool = False
+    shard_cells: int = SHARD_CELLS
+    cell_rows: int = CELL_ROWS
+    format: str = FORMAT
+    version: str = field(default_factory=lambda: metadata.version("dataprophet"))
+
+    @property
+    def hash(self) -> str:
+        """Hex hash of everything but where the pool and the model lie."""
+        content = {key: value for key, value in asdict(self).items() if key not in _PLACES}
+        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], where: str) -> RunConfig:
+        """Read a configuration.
+
+        Raises:
+            DataProphetError: the document is of another format, or damaged.
+        """
+        if document.get("format") != FORMAT:
+            raise DataProphetError(f"not a scored folder of format {FORMAT}", where=where, fix="score the pool again")
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise DataProphetError(f"damaged {RUN} ({error})", where=where, fix="score the pool again") from error
+
+    def require_same(self, earlier: RunConfig, where: str) -> None:
+        """Refuse to go on in a folder that was made with another configuration.
+
+        Raises:
+            DataProphetError: naming what differs.
+        """
+        if self.hash == earlier.hash:
+            return
+        mine, its = _flat(asdict(self)), _flat(asdict(earlier))
+        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key) and not _is_place(key))
+        raise DataProphetError(
+            f"the folder was scored with another {key} ({_short(its.get(key))}, now {_short(mine.get(key))})",
+            where=where,
+            fix="repeat the earlier options, or choose another --out",
+        )
+
+
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
+    return {name: json.dumps(value, sort_keys=True)}
+
+
+def _is_place(key: str) -> bool:
+    return key.partition(".")[0] in _PLACES
+
+
+def _short(text: str | None) -> str:
+    shown = text or "unset"
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

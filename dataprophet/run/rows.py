@@ -1,0 +1,193 @@
+"""The rows that scoring writes: one for each sample, and one for each input row that gives none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dataprophet.data.sample import Conversation, Problem, Sample
+from dataprophet.features import FIELDS, Features
+from dataprophet.scoring import SampleScores
+
+OK, CRASHED = "ok", "crashed"
+SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
+"""Field -> the name of its similarity in column names, such as ``QSim:chartqa``."""
+
+_STATUS = {"undecodable_image": "decode_error"}  # the other statuses are the codes of problems
+
+
+def schema(targets: Sequence[str], *, nearest: bool) -> pa.Schema:
+    """Columns of a rows file."""
+    words = pa.dictionary(pa.int32(), pa.string())
+    columns = [
+        ("id", pa.string()),
+        ("file", words),
+        ("position", pa.int64()),
+        ("row", pa.int64()),
+        ("turn", pa.int32()),
+        ("status", words),
+        ("detail", pa.string()),
+        ("answer_tokens", pa.int32()),
+        ("mean_nll", pa.float32()),
+    ]
+    for target in targets:
+        columns += [(f"{name}:{target}", pa.float32()) for name in (*SIMILARITIES.values(), "M")]
+        if nearest:
+            columns.append((f"Nearest:{target}", pa.float32()))
+    return pa.schema(columns)
+
+
+@dataclass(slots=True)
+class Line:
+    """One output row before it has numbers."""
+
+    id: str
+    position: int
+    row: int
+    turn: int
+    status: str = OK
+    detail: str | None = None
+
+
+@dataclass
+class Lines:
+    """The output rows of a cell, in the order of the input, and the samples among them.
+
+    Attributes:
+        lines: the rows.
+        samples: the cell's samples.
+        place: for each sample, its row.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    place: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, entries: Sequence[Conversation | Problem], first: int) -> Lines:
+        """Lines of raw rows, the first of which stands at position ``first`` of its file."""
+        made = cls()
+        for position, entry in enumerate(entries, first):
+            if isinstance(entry, Problem):
+                made.lines.append(Line(entry.id, position, entry.row, 0, status_of(entry), entry.message))
+                continue
+            for turn, sample in enumerate(entry.samples(), 1):
+                made.place.append(len(made.lines))
+                made.samples.append(sample)
+                made.lines.append(Line(sample.id, position, entry.row, turn))
+        return made
+
+    def refuse(self, sample: int, status: str, detail: str) -> None:
+        """Give a sample a status other than ok."""
+        line = self.lines[self.place[sample]]
+        line.status, line.detail = status, detail
+
+    def columns(self, file: str) -> Columns:
+        """The lines as columns of a rows file."""
+        lines = self.lines
+        return Columns(
+            pa.array([_text(line.id) for line in lines], pa.string()),
+            file,
+            np.array([line.position for line in lines], np.int64),
+            np.array([line.row for line in lines], np.int64),
+            np.array([line.turn for line in lines], np.int32),
+            pa.array([line.status for line in lines], pa.string()),
+            pa.array([None if line.detail is None else _text(line.detail) for line in lines], pa.string()),
+            np.array(self.place, np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of output rows that do not depend on scores.
+
+    Attributes:
+        id: (n,) ids.
+        file: name of the data file.
+        position: (n,) int64 raw row of the file, from 0.
+        row: (n,) int64 number of the row as messages give it.
+        turn: (n,) int32 turn of the conversation, from 1; 0 for a row that gives no sample.
+        status: (n,) statuses.
+        detail: (n,) what is wrong, null where nothing is.
+        place: (m,) int64 output row of each sample.
+    """
+
+    id: pa.Array
+    file: str
+    position: NDArray[np.int64]
+    row: NDArray[np.int64]
+    turn: NDArray[np.int32]
+    status: pa.Array
+    detail: pa.Array
+    place: NDArray[np.int64]
+
+
+def status_of(problem: Problem) -> str:
+    """Status of a row with a problem: its code, by the name that rows files use."""
+    return _STATUS.get(problem.code, problem.code)
+
+
+def table_of(
+    columns: Columns,
+    places: NDArray[np.int64],
+    features: Features,
+    scores: SampleScores | None,
+    nearest: NDArray[np.float32] | None,
+    targets: Sequence[str],
+    columns_of: pa.Schema,
+) -> pa.Table:
+    """Output rows.
+
+    Args:
+        columns: what is known without scores.
+        places: (n,) which of the samples have features.
+        features: their features.
+        scores: their scores; None when there are none.
+        nearest: (n, T) largest cosine to a sample of each target, or None.
+        targets: names of the T targets.
+        columns_of: what ``schema`` gave.
+    """
+    count = len(columns.id)
+    where = columns.place[places]
+
+    def spread(values: NDArray[Any], dtype: Any) -> pa.Array:
+        """Values of the scored samples among all lines, null elsewhere and where they are NaN."""
+        full = np.zeros(count, dtype)
+        missing = np.ones(count, np.bool_)
+        full[where], missing[where] = values, np.isnan(values)
+        return pa.array(full, mask=missing)
+
+    tokens = np.zeros(len(places), np.int64) if features.n_tokens is None else features.n_tokens
+    made: list[Any] = [
+        columns.id,
+        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [_text(columns.file)]),
+        pa.array(columns.position),
+        pa.array(columns.row),
+        pa.array(columns.turn),
+        columns.status.dictionary_encode(),
+        columns.detail,
+        spread(tokens, np.int32),
+        spread(np.asarray(features.nll), np.float32),
+    ]
+    for number in range(len(targets)):
+        for name in FIELDS:
+            given = None if scores is None else scores.similarities.get(name)
+            made.append(spread(_none(len(places)) if given is None else given[:, number], np.float32))
+        made.append(spread(_none(len(places)) if scores is None else scores.values[:, number], np.float32))
+        if nearest is not None:
+            made.append(spread(nearest[:, number], np.float32))
+    return pa.Table.from_arrays(made, schema=columns_of)
+
+
+def _none(count: int) -> NDArray[np.float32]:
+    return np.full(count, np.nan, np.float32)
+
+
+def _text(text: str) -> str:
+    """Text that Arrow takes: half of a surrogate pair, which JSON may hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,309 @@
+"""The one function that every engine runs: a shard in, rows and a partial profile out, committed once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dataprophet.data.sample import Sample
+from dataprophet.errors import DataError, ProfileError
+from dataprophet.features import FIELDS, Features
+from dataprophet.run.embeddings import unit_embeddings, write_embeddings
+from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of
+from dataprophet.run.shards import Shard
+
+if TYPE_CHECKING:
+    from dataprophet.model.scorer import CellFeatures
+    from dataprophet.run.journal import Journal
+    from dataprophet.run.store import Store
+    from dataprophet.run.worker import Worker
+
+ROWS, PROFILE, EMBEDDINGS = "rows.parquet", "profile", "embeddings.safetensors"
+"""Suffixes of the files of a shard."""
+
+_CRASHES = 2  # so often a cell, then a sample in it, may be under way when the process dies before it is held to blame
+
+
+@dataclass
+class ShardResult:
+    """What became of a shard.
+
+    Attributes:
+        key: the shard's key.
+        outcome: ``done``, ``skipped`` (committed before), ``lost`` (another process was first) or ``unreadable``.
+        rows: input rows accounted for.
+        samples: samples scored.
+        seconds: wall time.
+        detail: why it is unreadable.
+    """
+
+    key: str
+    outcome: str
+    rows: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    detail: str = ""
+
+
+def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
+    """Score a shard and commit it.
+
+    Reading and decoding begin at once; the worker's lock is held from the first batch on the device to the commit, so
+    that of two shards in one process only one has work on the device to lose.
+
+    Args:
+        shard: the cells to score.
+        worker: the pool, the model and the targets.
+        store: where results go.
+
+    Returns:
+        What became of it. A file that is damaged makes it ``unreadable``, and nothing is committed.
+
+    Raises:
+        DataProphetError: what is wrong with more than this shard: the model, or the output folder.
+    """
+    started = time.monotonic()
+    if store.done(shard.key):
+        return ShardResult(shard.key, "skipped", shard.rows)
+    turn = _Turn(worker.gate)
+    parts = _Parts(worker)
+    try:
+        splits = worker.splits
+        isolated = _score(shard, worker, store, turn, parts)
+        marker = {
+            "file": shard.name,
+            "first": shard.first,
+            "last": shard.last,
+            "rows": shard.rows,
+            "samples": parts.samples,
+            "tokens": parts.tokens,
+            "statuses": dict(sorted(parts.statuses.items())),
+            "unscored": dict(parts.unscored),
+            "isolated": isolated,
+            "splits": worker.splits - splits,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        won = store.commit(shard.key, parts.writers(), marker)
+    except DataError as error:
+        return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
+    finally:
+        turn.end()
+    seconds = time.monotonic() - started
+    return ShardResult(shard.key, "done" if won else "lost", shard.rows, parts.samples, seconds)
+
+
+class _Turn:
+    """The worker's lock, taken when the first batch is ready and kept until ``end``."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._held = False
+
+    def __enter__(self) -> None:
+        if not self._held:
+            self._lock.acquire()
+            self._held = True
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def end(self) -> None:
+        if self._held:
+            self._lock.release()
+            self._held = False
+
+
+@dataclass
+class _Parts:
+    """What a shard has given so far."""
+
+    worker: Worker
+    tables: list[pa.Table] = field(default_factory=list)
+    kept: list[dict[str, NDArray[Any]]] = field(default_factory=list)  # embeddings, where they are wanted
+    statuses: Counter[str] = field(default_factory=Counter)
+    unscored: Counter[str] = field(default_factory=Counter)  # target -> samples without M
+    lines: int = 0
+    samples: int = 0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.profile = self.worker.empty_profile()
+        self.schema = schema(self.worker.targets.names, nearest=self.worker.config.nearest)
+
+    def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
+        """Score features, and add the rows, the features and the embeddings."""
+        targets = self.worker.targets
+        scores = targets.add(features, self.profile) if len(places) else None
+        nearest = targets.nearest(features) if self.worker.config.nearest else None
+        table = table_of(columns, places, features, scores, nearest, targets.names, self.schema)
+        if self.worker.config.embeddings:
+            self.kept.append(unit_embeddings(features, columns.place[places] + self.lines))
+        if scores is not None:
+            for name, missing in zip(targets.names, np.isnan(scores.values).sum(0), strict=True):
+                self.unscored[name] += int(missing)
+        self.tables.append(table)
+        for pair in table.column("status").combine_chunks().value_counts():
+            self.statuses[pair["values"].as_py()] += pair["counts"].as_py()
+        self.lines += table.num_rows
+        self.samples += len(places)
+        self.tokens += 0 if features.n_tokens is None else int(features.n_tokens.sum())
+
+    def writers(self) -> dict[str, Callable[[str], None]]:
+        """Suffix -> what writes that file."""
+
+        def rows(path: str) -> None:
+            table = pa.concat_tables(self.tables) if self.tables else self.schema.empty_table()
+            pq.write_table(table.unify_dictionaries().combine_chunks(), path, compression="zstd")
+
+        made: dict[str, Callable[[str], None]] = {ROWS: rows, PROFILE: self.profile.save}
+        if self.worker.config.embeddings:
+            made[EMBEDDINGS] = lambda path: write_embeddings(path, self.kept)
+        return made
+
+
+def _score(shard: Shard, worker: Worker, store: Store, turn: _Turn, parts: _Parts) -> list[str]:
+    """All cells of a shard in order. Returns the ids of samples that were found to kill the process."""
+    if worker.config.kind == "features":
+        index = worker.index(shard)
+        with turn:
+            for columns, places, features in worker.pool.read_features(index, shard.first, shard.last):
+                _add(parts, columns, places, features)
+        return []
+    with store.journal(shard.key) as journal:
+        return _score_samples(shard, worker, turn, parts, journal)
+
+
+def _score_samples(shard: Shard, worker: Worker, turn: _Turn, parts: _Parts, journal: Journal) -> list[str]:
+    index = worker.index(shard)
+    cells = enumerate(worker.pool.read_cells(index, shard.first, shard.last), shard.first)
+    isolated: list[str] = []
+    if not journal.crashes:
+        for number, lines, result in _stream(worker, cells, turn, journal):
+            journal.end(f"cell {number}")
+            _add_cell(parts, lines, result, shard.name)
+        return isolated
+    # A process died here before: a cell at a time, so that the next death names the cell for certain.
+    with turn:
+        for number, entries in cells:
+            lines = Lines.of(entries, number * worker.config.cell_rows)
+            poisoned = _poisoned(worker, number, lines, journal)
+            isolated += [lines.samples[place].id for place in poisoned]
+            result = _whole(worker, number, lines, poisoned, journal)
+            _add_cell(parts, lines, result, shard.name)
+    return isolated
+
+
+def _stream(
+    worker: Worker, cells: Iterator[tuple[int, Any]], turn: _Turn, journal: Journal
+) -> Iterator[tuple[int, Lines, CellFeatures]]:
+    """Cells through the model, the next ones being read and decoded meanwhile."""
+    waiting: deque[tuple[int, Lines]] = deque()
+
+    def feed() -> Iterator[list[Sample]]:
+        for number, entries in cells:
+            lines = Lines.of(entries, number * worker.config.cell_rows)
+            journal.begin(f"cell {number}")
+            waiting.append((number, lines))
+            yield lines.samples
+
+    for result in worker.model.cells(feed(), gate=turn):
+        number, lines = waiting.popleft()
+        yield number, lines, result
+
+
+def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
+    """Samples of a cell that kill the process: each is tried alone where the cell as a whole has done so."""
+    if journal.crashes[f"cell {number}"] < _CRASHES:
+        return []
+    found = []
+    for place, sample in enumerate(lines.samples):
+        unit = f"sample {number} {place}"
+        if journal.crashes[unit] >= _CRASHES:
+            found.append(place)
+            lines.refuse(place, CRASHED, f"the process died {journal.crashes[unit]} times while it was scored")
+            continue
+        journal.begin(unit)
+        for _ in worker.model.cells([[sample]]):
+            pass
+        journal.end(unit)
+    return found
+
+
+def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journal: Journal) -> CellFeatures:
+    """A cell without its poisoned samples, in the batches that it would have had without them."""
+    left = np.array([place for place in range(len(lines.samples)) if place not in set(poisoned)], np.int64)
+    journal.begin(f"cell {number}")
+    (result,) = worker.model.cells([[lines.samples[place] for place in left]])
+    journal.end(f"cell {number}")
+    result.places = left[result.places]
+    result.problems = [(int(left[place]), problem) for place, problem in result.problems]
+    return result
+
+
+def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:
+    for place, problem in result.problems:
+        lines.refuse(place, status_of(problem), problem.message)
+    _add(parts, lines.columns(file), result.places, result.features)
+
+
+def _add(parts: _Parts, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
+    """Add features; those that a profile refuses are left out one by one, each with its reason."""
+    try:
+        parts.add(columns, places, features)
+    except ProfileError:
+        good, why = _usable(features)
+        if good.all():
+            raise
+        status, detail = columns.status.to_pylist(), columns.detail.to_pylist()
+        for place, reason in zip(columns.place[places[~good]], why, strict=True):
+            status[place], detail[place] = "bad_features", reason
+        changed = Columns(
+            columns.id,
+            columns.file,
+            columns.position,
+            columns.row,
+            columns.turn,
+            pa.array(status, pa.string()),
+            pa.array(detail, pa.string()),
+            columns.place,
+        )
+        parts.add(changed, places[good], _subset(features, good))
+
+
+def _usable(features: Features) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which samples have finite numbers and embeddings other than zero, and what is wrong with the others."""
+    reasons: list[str] = [""] * len(features.ids)
+    for place in np.flatnonzero(~np.isfinite(features.nll)):
+        reasons[place] = "nll is not finite"
+    for name in FIELDS:
+        if name in features.embeddings:
+            rows = np.asarray(features.embeddings[name])
+            here = np.asarray(features.present.get(name, np.ones(len(rows), np.bool_)))
+            for place in np.flatnonzero(here & ~np.isfinite(rows).all(1)):
+                reasons[place] = reasons[place] or f"{name} embedding is not finite"
+            for place in np.flatnonzero(here & ~rows.any(1)):
+                reasons[place] = reasons[place] or f"{name} embedding is zero"
+    good = np.array([not reason for reason in reasons], np.bool_)
+    return good, [reason for reason in reasons if reason]
+
+
+def _subset(features: Features, good: NDArray[np.bool_]) -> Features:
+    return Features(
+        ids=[name for name, kept in zip(features.ids, good, strict=True) if kept],
+        nll=np.asarray(features.nll)[good],
+        embeddings={name: np.asarray(rows)[good] for name, rows in features.embeddings.items()},
+        present={name: np.asarray(flags)[good] for name, flags in features.present.items()},
+        n_tokens=None if features.n_tokens is None else np.asarray(features.n_tokens)[good],
+    )
+
+
+__all__ = ["EMBEDDINGS", "OK", "PROFILE", "ROWS", "ShardResult", "score_shard"]

@@ -1,0 +1,58 @@
+"""The division of a pool into shards: consecutive cells of one file, named by what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dataprophet.data.index import FileIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A unit of work.
+
+    Attributes:
+        key: hash of the file's name and content, of the cells and of the configuration.
+        file: number of the file in the pool.
+        name: its name, relative to the pool's folder.
+        first: first cell.
+        last: the cell behind the last one.
+        rows: rows of the file that it covers, good and bad.
+    """
+
+    key: str
+    file: int
+    name: str
+    first: int
+    last: int
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def shards_of(number: int, index: FileIndex, *, cells: int, cell_rows: int, config: str) -> Iterator[Shard]:
+    """Shards of one file.
+
+    Args:
+        number: the file's number in the pool.
+        index: its index.
+        cells: cells of a shard; the last one may have fewer.
+        cell_rows: rows of a cell.
+        config: hash of the configuration.
+    """
+    total = -(-index.rows // cell_rows)
+    for first in range(0, total, cells):
+        last = min(first + cells, total)
+        identity = json.dumps([index.name, index.digest, first, last, config])
+        key = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        yield Shard(key, number, index.name, first, last, min(last * cell_rows, index.rows) - first * cell_rows)
+
+
+def total_rows(shards: Iterable[Shard]) -> int:
+    """Input rows of shards."""
+    return sum(shard.rows for shard in shards)

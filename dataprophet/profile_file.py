@@ -23,6 +23,13 @@ _FIX = "profile the dataset again"
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a profile atomically."""
+    data = profile_bytes(profile)
+    with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
+        temporary.write_bytes(data)
+
+
+def profile_bytes(profile: Profile) -> bytes:
+    """The content of a profile's file."""
     from safetensors.numpy import save as serialise
 
     tensors: dict[str, NDArray[Any]] = {
@@ -41,12 +48,12 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
         tensors["diversity.cluster_counts"] = profile._diversity.cluster_counts
         tensors["diversity.halves"] = profile._diversity.halves
     head = {"format": _FORMAT, "name": profile.name, "model": profile.model, "settings": profile.settings}
-    data = serialise(
-        {key: np.ascontiguousarray(value) for key, value in tensors.items()},
-        {"dataprophet": json.dumps(head, sort_keys=True)},
+    return bytes(
+        serialise(
+            {key: np.ascontiguousarray(value) for key, value in tensors.items()},
+            {"dataprophet": json.dumps(head, sort_keys=True)},
+        )
     )
-    with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
-        temporary.write_bytes(data)
 
 
 def load(path: str | os.PathLike[str]) -> Profile:

@@ -136,10 +136,10 @@ def table_of(
     columns: Columns,
     places: NDArray[np.int64],
     features: Features,
+    *,
     scores: SampleScores | None,
     nearest: NDArray[np.float32] | None,
     targets: Sequence[str],
-    columns_of: pa.Schema,
 ) -> pa.Table:
     """Output rows.
 
@@ -150,7 +150,6 @@ def table_of(
         scores: their scores; None when there are none.
         nearest: (n, T) largest cosine to a sample of each target, or None.
         targets: names of the T targets.
-        columns_of: what ``schema`` gave.
     """
     count = len(columns.id)
     where = columns.place[places]
@@ -181,7 +180,7 @@ def table_of(
         made.append(spread(_none(len(places)) if scores is None else scores.values[:, number], np.float32))
         if nearest is not None:
             made.append(spread(nearest[:, number], np.float32))
-    return pa.Table.from_arrays(made, schema=columns_of)
+    return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None))
 
 
 def _none(count: int) -> NDArray[np.float32]:

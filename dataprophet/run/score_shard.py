@@ -144,7 +144,7 @@ class _Parts:
         targets = self.worker.targets
         scores = targets.add(features, self.profile) if len(places) else None
         nearest = targets.nearest(features) if self.worker.config.nearest else None
-        table = table_of(columns, places, features, scores, nearest, targets.names, self.schema)
+        table = table_of(columns, places, features, scores=scores, nearest=nearest, targets=targets.names)
         if self.worker.config.embeddings:
             self.kept.append(unit_embeddings(features, columns.place[places] + self.lines))
         if scores is not None:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dataprophet.data.index import FileIndex
-
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -35,22 +33,26 @@ class Shard:
         return asdict(self)
 
 
-def shards_of(number: int, index: FileIndex, *, cells: int, cell_rows: int, config: str) -> Iterator[Shard]:
+def shards_of(
+    number: int, name: str, digest: str, rows: int, *, cells: int, cell_rows: int, config: str
+) -> Iterator[Shard]:
     """Shards of one file.
 
     Args:
         number: the file's number in the pool.
-        index: its index.
+        name: its name, relative to the pool's folder.
+        digest: of its content.
+        rows: its raw rows.
         cells: cells of a shard; the last one may have fewer.
         cell_rows: rows of a cell.
         config: hash of the configuration.
     """
-    total = -(-index.rows // cell_rows)
+    total = -(-rows // cell_rows)
     for first in range(0, total, cells):
         last = min(first + cells, total)
-        identity = json.dumps([index.name, index.digest, first, last, config])
+        identity = json.dumps([name, digest, first, last, config])
         key = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        yield Shard(key, number, index.name, first, last, min(last * cell_rows, index.rows) - first * cell_rows)
+        yield Shard(key, number, name, first, last, min(last * cell_rows, rows) - first * cell_rows)
 
 
 def total_rows(shards: Iterable[Shard]) -> int:

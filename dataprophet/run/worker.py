@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.dataset import open_dataset
 from dataprophet.data.index import FileIndex
-from dataprophet.errors import DataProphetError, ProfileError
+from dataprophet.errors import DataProphetError
 from dataprophet.features import FIELDS
-from dataprophet.origin import require_same_origin
 from dataprophet.profiles import ALL, Profile
 from dataprophet.run.config import RunConfig
 from dataprophet.run.score_shard import ShardResult, score_shard
@@ -177,14 +176,3 @@ def _require_origin(config: RunConfig, model: Model) -> None:
             where=model.name,
             fix="resume on the same kind of machine, or score into another folder",
         )
-
-
-def require_comparable(profile: Profile, targets: list[Profile]) -> None:
-    """Refuse targets that were profiled with another model or other settings than the pool will be.
-
-    Raises:
-        ProfileError: naming what differs.
-    """
-    if not targets:
-        raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")
-    require_same_origin([*targets, profile])

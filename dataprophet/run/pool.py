@@ -1,0 +1,216 @@
+"""A scored folder: its rows in the order of the pool, its profile, and what became of every input row."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprophet.data.index import FileIndex
+from dataprophet.errors import DataProphetError
+from dataprophet.profiles import Profile
+from dataprophet.run.config import RUN, RunConfig
+from dataprophet.run.digest import RowsDigest
+from dataprophet.run.merge import merged
+from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
+from dataprophet.run.shards import Shard, shards_of
+from dataprophet.run.store import Store
+from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_index
+from dataprophet.scoring import Targets
+
+FILES, SUMMARY, POOL_PROFILE = "files.json", "summary.json", "pool.profile"
+
+
+@dataclass(frozen=True)
+class ScoredShard:
+    """A committed shard.
+
+    Attributes:
+        shard: what it covers.
+        marker: what its marker says.
+        rows: local path of its rows.
+        embeddings: local path of its embeddings, or None.
+    """
+
+    shard: Shard
+    marker: Mapping[str, Any]
+    rows: str
+    embeddings: str | None
+
+
+class ScoredPool:
+    """What `dataprophet score` wrote.
+
+    Attributes:
+        folder: the folder, or its URL.
+        config: what it was made with.
+        files: name, digest and rows of each data file in the pool's order; ``error`` where it could not be read.
+        missing: shards that are not committed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a scored folder, finished or not. Nothing but its markers is read.
+
+        Raises:
+            DataProphetError: it is no scored folder, or is damaged.
+        """
+        self.folder = os.fspath(folder)
+        self.store = Store.open(self.folder)
+        self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
+        self.files: list[dict[str, Any]] = _json(self.store, FILES)["files"]
+        self._markers = self.store.markers()
+        plan = list(plan_of(self.files, self.config))
+        self._shards = [shard for shard in plan if shard.key in self._markers]
+        self.missing = [shard for shard in plan if shard.key not in self._markers]
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def targets(self) -> list[str]:
+        return [target["name"] for target in self.config.targets]
+
+    @property
+    def fields(self) -> list[str]:
+        """Similarities in the product."""
+        return list(self.config.fields)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file could be read and every shard is committed."""
+        return not self.missing and not any("error" in file for file in self.files)
+
+    @property
+    def shards(self) -> list[ScoredShard]:
+        """Committed shards in the order of the pool."""
+        return [self._scored(shard) for shard in self._shards]
+
+    @property
+    def n_rows(self) -> int:
+        """Input rows that are accounted for."""
+        return sum(int(self._markers[shard.key]["rows"]) for shard in self._shards)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples that were scored."""
+        return sum(int(self._markers[shard.key]["samples"]) for shard in self._shards)
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """Lines of the rows files by status."""
+        return self._counted("statuses")
+
+    @property
+    def unscored(self) -> Counter[str]:
+        """Target -> samples with status ok whose M is not defined: no image, or a factor that is not positive."""
+        return +self._counted("unscored")
+
+    def batches(self, columns: Sequence[str] | None = None, *, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the pool.
+
+        Args:
+            columns: which columns; all by default.
+            rows: most rows of a batch.
+        """
+        for shard in self._shards:
+            with pq.ParquetFile(self._local(shard, ROWS)) as file:
+                yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows as one table; for pools that fit into memory."""
+        batches = list(self.batches(columns))
+        return pa.Table.from_batches(batches).unify_dictionaries() if batches else pa.table({})
+
+    def merged_profile(self) -> Profile:
+        """The profile of the committed shards, the same to the bit whatever the shards are and their order."""
+        partials = (Profile.load(self._local(shard, PROFILE)) for shard in self._shards)
+        profile = merged(pool_profile(self.config), partials)
+        for status, count in sorted(self.statuses.items()):
+            if status != "ok":
+                profile.problems.counts[status] += count
+        return profile
+
+    @property
+    def profile(self) -> Profile:
+        """The pool's profile: the stored one of a finished run, else that of the committed shards."""
+        if self.store.exists(POOL_PROFILE):
+            return Profile.load(self.store.local(POOL_PROFILE))
+        return self.merged_profile()
+
+    def target_profiles(self) -> Targets:
+        """The targets, as they were when the run began."""
+        return load_targets(self.config, self.store)
+
+    def dataset(self, path: str | None = None) -> Any:
+        """The pool, opened again; ``path`` where it lies elsewhere now."""
+        return open_pool(self.config.kind, {**self.config.pool, **({"path": path} if path else {})})
+
+    def index(self, name: str) -> FileIndex:
+        """Index of one of the pool's files."""
+        return read_index(self.store, name)
+
+    def digest(self) -> str:
+        """Hex digest of all rows, the same for any shard size."""
+        digest = RowsDigest()
+        for batch in self.batches():
+            digest.update(batch)
+        return digest.hexdigest()
+
+    def _scored(self, shard: Shard) -> ScoredShard:
+        marker = self._markers[shard.key]
+        embeddings = self._local(shard, EMBEDDINGS) if EMBEDDINGS in marker["files"] else None
+        return ScoredShard(shard, marker, self._local(shard, ROWS), embeddings)
+
+    def _local(self, shard: Shard, suffix: str) -> str:
+        return self.store.local(self._markers[shard.key]["files"][suffix])
+
+    def _counted(self, entry: str) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for shard in self._shards:
+            total.update(self._markers[shard.key][entry])
+        return total
+
+
+def open_scores(folder: str | os.PathLike[str]) -> ScoredPool:
+    """Open what `dataprophet score` wrote. Raises DataProphetError where it is no such folder."""
+    return ScoredPool(folder)
+
+
+def plan_of(files: Sequence[Mapping[str, Any]], config: RunConfig) -> Iterator[Shard]:
+    """All shards of a pool, in order.
+
+    Args:
+        files: the entries of ``files.json``.
+        config: the run's configuration.
+    """
+    identity = config.hash
+    for number, file in enumerate(files):
+        if "error" not in file:
+            yield from shards_of(
+                number,
+                str(file["name"]),
+                str(file["digest"]),
+                int(file["rows"]),
+                cells=config.shard_cells,
+                cell_rows=config.cell_rows,
+                config=identity,
+            )
+
+
+def _json(store: Store, name: str) -> dict[str, Any]:
+    if not store.exists(name):
+        raise DataProphetError(
+            f"not a scored folder (it has no {name})", where=store.root, fix="run `dataprophet score` first"
+        )
+    try:
+        document: dict[str, Any] = json.loads(store.read(name))
+    except ValueError as error:
+        raise DataProphetError(f"damaged {name} ({error})", where=store.root, fix="score the pool again") from error
+    return document

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix):
+    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix, _score):
         add(commands)
     return parser
 
@@ -134,16 +134,7 @@ def _profile(commands: Any) -> None:
         "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
     )
     parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the k-means")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    parser.add_argument("--revision", help="revision of a model from the hub")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    parser.add_argument("--batch-tokens", type=int, metavar="N", help="padded tokens of a batch (default: by device)")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that prepare batches (default: by device)")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the layers: for large pools")
-    parser.add_argument(
-        "--plain-head", action="store_true", help="score by the model's own logits, rounded to its dtype"
-    )
+    _model_arguments(parser)
 
 
 def _matrix(commands: Any) -> None:
@@ -240,9 +231,64 @@ def _mix(commands: Any) -> None:
     _mixed_arguments(parser)
 
 
+def _score(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "score",
+        "score",
+        "score every sample of a pool for one or more targets; run it again to resume",
+        "dataprophet score pool/ --target ChartQA.profile --model OpenGVLab/InternVL3-2B-hf --out scores",
+    )
+    parser.add_argument("pool", metavar="POOL", help="file or folder of a dataset; with --features, of features")
+    parser.add_argument(
+        "--target", nargs="+", action="extend", required=True, metavar="P", help="profiles of the targets"
+    )
+    parser.add_argument("--model", required=True, help="name, local folder or 'demo'; with --features, a label")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, or to go on with; or a URL")
+    parser.add_argument("--name", help="the pool's name (default: from its path)")
+    parser.add_argument(
+        "--features", action="store_true", help="POOL holds precomputed features, or was scored with --embeddings"
+    )
+    parser.add_argument("--embeddings", action="store_true", help="keep embeddings, for further targets and select")
+    parser.add_argument(
+        "--nearest",
+        action=argparse.BooleanOptionalAction,
+        help="tell the largest cosine to a sample of each target (default: with a model)",
+    )
+    parser.add_argument(
+        "--fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="similarities in the product"
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what runs the shards")
+    parser.add_argument("--processes", type=_count, metavar="N", help="worker processes; 0 works in this one")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of each worker")
+    parser.add_argument(
+        "--shard-rows", type=_count, default=8192, metavar="N", help="rows that are committed at a time"
+    )
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="of a running Ray cluster (default: start one here)")
+    _reading_arguments(parser)
+    _model_arguments(parser)
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--revision", help="revision of a model from the hub")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="padded tokens of a batch (default: by device)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that prepare batches (default: by device)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the layers: for large pools")
+    parser.add_argument(
+        "--plain-head", action="store_true", help="score by the model's own logits, rounded to its dtype"
+    )
+
+
 def _dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="file, folder or hf:NAME")
     parser.add_argument("--limit", type=_count, metavar="N", help="rows to read")
+    _reading_arguments(parser)
+
+
+def _reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subset", help="dataset of a dataset_info.json, or configuration of a hub dataset")
     parser.add_argument("--split", help="split of a Hugging Face dataset")
     parser.add_argument("--format", dest="input_format", default="auto", metavar="FORMAT", help=f"auto or {_FORMATS}")

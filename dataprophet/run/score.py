@@ -97,7 +97,7 @@ def score(
     if not profiles:
         raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")
     model_arguments = {} if features or loaded is not None else {"name": str(model), **(loading or {})}
-    origin = _origin(store, kind, loaded, model_arguments, str(model), threads)
+    origin = _origin(store, loaded, model_arguments, label=str(model) if features else None, threads=threads)
     config = RunConfig(
         name=name or opened.name,
         kind=kind,
@@ -239,10 +239,10 @@ def _check(config: RunConfig, profiles: list[Profile]) -> None:
 
 
 def _origin(
-    store: Store, kind: str, loaded: Model | None, arguments: dict[str, Any], label: str, threads: int
+    store: Store, loaded: Model | None, arguments: dict[str, Any], *, label: str | None, threads: int
 ) -> dict[str, Any]:
     """What the model is: asked of itself, or of an earlier start in the same folder, or of a child process."""
-    if kind == "features":
+    if label is not None:
         return {"fingerprint": label, "settings": {}, "numbers": {}}
     if loaded is not None:
         return origin_of(loaded)

@@ -1,0 +1,109 @@
+"""``dataprophet score``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from dataprophet.cli.common import print_json
+from dataprophet.progress import Progress
+from dataprophet.run.pool import ScoredPool
+from dataprophet.run.score import score, summary_of
+
+_SHOWN = 5
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score a pool; 1 when a file could not be read or a shard is missing."""
+    with Progress("rows") as progress:
+
+        def tell(done: int, total: int) -> None:
+            progress.total = total
+            progress(done)
+
+        scored = score(
+            args.pool,
+            args.target,
+            args.model,
+            out=args.out,
+            name=args.name,
+            features=args.features,
+            fields=args.fields,
+            embeddings=args.embeddings,
+            nearest=args.nearest,
+            shard_rows=args.shard_rows,
+            engine=args.engine,
+            processes=args.processes,
+            threads=args.threads,
+            reading=_reading(args),
+            loading=_loading(args),
+            ray_address=args.ray_address,
+            progress=tell,
+        )
+    summary = summary_of(scored)
+    for entry in summary["unreadable"]:
+        print(f"dataprophet: not read: {entry['error']}", file=sys.stderr)
+    for entry in summary["missing"][:_SHOWN]:
+        first, behind = entry["rows"]
+        print(f"dataprophet: not scored: {entry['file']} rows {first + 1} to {behind}", file=sys.stderr)
+    if len(summary["missing"]) > _SHOWN:
+        print(f"dataprophet: not scored: {len(summary['missing']) - _SHOWN} more shards", file=sys.stderr)
+    if args.json:
+        print_json({**summary, "out": args.out})
+    else:
+        print(describe(scored, summary))
+    return 0 if scored.complete else 1
+
+
+def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
+    """What a run came to, in a few lines."""
+    bad = {name: count for name, count in summary["statuses"].items() if name != "ok"}
+    lines = [f"{scored.name}: {summary['rows']:,} rows, {summary['samples']:,} samples scored -> {scored.folder}"]
+    if bad:
+        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in bad.items()))
+    for target, count in summary["unscored"].items():
+        lines.append(
+            f"no score for {target}: {count:,} samples without an image, or with a factor that is not positive"
+        )
+    if summary["isolated"]:
+        lines.append(f"isolated: {len(summary['isolated']):,} samples that killed the process")
+    if summary["splits"]:
+        lines.append(
+            f"memory ran out {summary['splits']:,} times: the last digits may differ from those of another run"
+        )
+    if not scored.complete:
+        lines.append("incomplete: run the same command again to go on")
+    return "\n".join(lines)
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``open_dataset`` other than the path, as far as they were given."""
+    if args.features:
+        return {}
+    columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
+    given = {
+        "format": args.input_format,
+        "columns": columns or None,
+        "subset": args.subset,
+        "split": args.split,
+        "image_root": args.image_root,
+        "allow_outside": args.allow_outside,
+        "allow_urls": args.allow_urls,
+    }
+    return {key: value for key, value in given.items() if value not in (None, False, "auto")}
+
+
+def _loading(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``load_model`` other than the name, as far as they were given."""
+    given = {
+        "device": args.device,
+        "dtype": args.dtype,
+        "revision": args.revision,
+        "trust_remote_code": args.trust_remote_code,
+        "batch_tokens": args.batch_tokens,
+        "workers": args.workers,
+        "compile": args.compile,
+    }
+    chosen = {key: value for key, value in given.items() if value not in (None, False, "auto")}
+    return {**chosen, "fused": False} if args.plain_head else chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import numpy as np
@@ -33,7 +34,7 @@ def table(n=40):
 def digest(rows, cuts):
     made = RowsDigest()
     edges = [0, *sorted(cuts), rows.num_rows]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         for batch in rows.slice(start, stop - start).to_batches():
             made.update(batch)
     return made.hexdigest()

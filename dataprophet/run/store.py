@@ -198,7 +198,7 @@ class Store(ABC):
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+            reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
             where = self.root
             if error.errno in _FULL or "No space left" in str(error):
                 raise StoreError(

@@ -1,0 +1,130 @@
+"""Kills, bad data and poison: every row of a pool is accounted for once, and the result is the same to the bit."""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import fault_pools as faults
+import pytest
+
+from dataprophet.run.pool import open_scores
+from dataprophet.run.score import score
+
+FILES, SAMPLES = 10, 130
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    pytest.importorskip("transformers")
+    return faults.demo_model()
+
+
+@pytest.fixture(scope="module")
+def target(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return faults.make_target(tmp_path_factory.mktemp("target") / "target.profile", model)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = faults.make_pool(tmp_path_factory.mktemp("pool") / "pool", FILES, SAMPLES, corrupt=3)
+    faults.truncate(folder / "part-00004.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(pool: Path, target: Path, model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pool scored in one process without a fault."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    score(pool, [target], model, out=out)
+    return out
+
+
+def _no_workers(run: faults.Run, workers: list[int]) -> bool:
+    return not set(workers) & {pid for pid, _, _ in faults.processes()}
+
+
+def test_kills_of_workers_and_drivers(pool: Path, target: Path, whole: Path, tmp_path: Path) -> None:
+    out, log, chosen = tmp_path / "out", tmp_path / "forward", random.Random(1)
+    kills, statuses = 0, []
+    for ended_by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None):
+        run = faults.Run(pool, target, out, "--processes", "2", FORWARD_LOG=str(log))
+        before = faults.commits(out)
+        faults.wait_for(lambda run=run, before=before: faults.commits(out) > before or not run.running())
+        workers = run.workers()
+        if ended_by is not signal.SIGINT and faults.kill_worker(run, chosen):
+            kills += 1
+        if ended_by is not None:
+            run.kill(ended_by)
+            kills += 2 * (ended_by is signal.SIGKILL)
+        statuses.append(run.end())
+        faults.wait_for(lambda run=run, workers=workers: _no_workers(run, workers), 10)
+    assert [status for status, _ in statuses] == [-signal.SIGKILL, 143, 130, 1]  # 1: a file could not be read
+    assert "part-00004.parquet" in statuses[-1][1]
+
+    found, expected = faults.account(out), faults.account(whole)
+    assert faults.all_well(found), found
+    assert found == expected
+    assert found["statuses"]["decode_error"] >= 3
+    assert open_scores(out).profile == open_scores(whole).profile
+    # SIGTERM and Ctrl-C drop at most a shard of each worker, as a kill does
+    scored = open_scores(out)
+    lost = faults.forwarded(log) - scored.n_samples
+    assert 0 <= lost <= (kills + 2 * 2) * faults.largest_shard(scored)
+
+
+def test_poison_is_isolated(target: Path, model: Any, tmp_path: Path) -> None:
+    pool = faults.make_pool(tmp_path / "pool", 2, 60)
+    faults.change_row(pool / "part-00001.parquet", 7, faults.poison)
+    score(pool, [target], model, out=tmp_path / "whole")
+    tokens = faults.poison_tokens(model)
+    run = faults.Run(pool, target, tmp_path / "out", "--processes", "1", POISON=tokens)
+    assert run.end()[0] == 0
+    found = faults.account(tmp_path / "out")
+    assert faults.all_well(found)
+    assert found["statuses"]["crashed"] == 1
+    scored, expected = open_scores(tmp_path / "out"), open_scores(tmp_path / "whole")
+    assert faults.summary(tmp_path / "out")["isolated"] == [
+        row["id"] for row in scored.read().to_pylist() if row["status"] == "crashed"
+    ]
+    compared = 0
+    for row, plain in zip(scored.read().to_pylist(), expected.read().to_pylist(), strict=True):
+        if row["status"] == "crashed":
+            assert (row["file"], row["position"]) == ("part-00001.parquet", 7)
+            assert row["M:target"] is None
+            continue
+        for name in ("mean_nll", "QSim:target", "ASim:target", "ISim:target"):
+            assert row[name] == pytest.approx(plain[name], rel=1e-5, abs=1e-6), name
+        compared += 1
+    assert compared == expected.n_samples - 1
+
+
+def test_truncated_tar(target: Path, model: Any, tmp_path: Path) -> None:
+    tars = tmp_path / "tars"
+    faults.make_tars(tars, 3, 20)
+    faults.truncate(tars / "part-00001.tar")
+    scored = score(tars, [target], model, out=tmp_path / "out")
+    assert not scored.complete
+    (bad,) = [file for file in scored.files if "error" in file]
+    assert bad["name"] == "part-00001.tar"
+    assert faults.all_well(faults.account(tmp_path / "out"))
+
+
+def test_full_disk(pool: Path, target: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = faults.Run(pool, target, out, "--processes", "1")
+    (worker,) = faults.wait_for(run.workers)
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond, as on a full disk
+    status, said = run.end()
+    assert status == 1
+    assert said.count("no space is left") == 1
+    assert said.startswith(f"dataprophet: error: {out}")
+    assert len(said.splitlines()) == 1
+    assert not (out / "summary.json").exists()
+    assert faults.commits(out) == 0
+    assert list((out / "data").iterdir()) == list((out / "tmp").iterdir()) == []
+    assert faults.Run(pool, target, out, "--processes", "0").end()[0] == 1  # the file that could not be read
+    assert faults.account(out) == faults.account(whole)

@@ -13,6 +13,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+import dying_store
 import pytest
 
 from dataprophet.errors import StoreError
@@ -20,7 +21,6 @@ from dataprophet.run.owner import is_alive, new_attempt
 from dataprophet.run.store import Store
 
 KEY = "0123456789abcdef"
-STEPS = 10  # of a commit of two parts: each written, forced to the disk, renamed; the marker forced, linked; the end
 
 
 def _commit(store: Store, text: str = "rows", key: str = KEY) -> bool:
@@ -122,65 +122,38 @@ def test_damaged_marker_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
-DIES = """
-    import os, sys
-    from dataprophet.run.folder_store import FolderStore
-
-    class Dying(FolderStore):
-        left = int(sys.argv[2])
-        def _at(self):
-            if type(self).left == 0:
-                os._exit(9)
-            type(self).left -= 1
-        def _force(self, path):
-            self._at(); super()._force(path); self._at()
-        def _rename(self, temporary, final):
-            super()._rename(temporary, final); self._at()
-        def _link(self, temporary, final):
-            super()._link(temporary, final); self._at()
-        def _forget_journal(self, key):
-            self._at(); super()._forget_journal(key)
-
-    store = Dying(sys.argv[1])
-    def part(name):
-        def write(path):
-            with open(path, "w") as stream:
-                stream.write("dead " + name)
-        return write
-    store.commit(sys.argv[3], {"rows.parquet": part("rows"), "profile": part("profile")}, {"rows": 3})
-"""
+def _die(root: Path, step: int, key: str) -> int:
+    command = [sys.executable, "-P", dying_store.__file__, str(root), str(step), key]
+    return subprocess.run(command, check=False).returncode
 
 
 def test_death_at_each_step_of_a_commit(tmp_path: Path) -> None:
     codes, committed = [], []
-    for step in range(STEPS + 1):
+    for step in range(dying_store.STEPS + 1):
         root = tmp_path / str(step)
-        codes.append(_run(DIES, root, step, KEY).returncode)
+        codes.append(_die(root, step, KEY))
         store = Store.open(root)
         committed.append(store.done(KEY))
         assert _commit(store, "alive") is not committed[-1]
         store.collect()
         marker = store.markers()[KEY]
         who = "dead" if committed[-1] else "alive"
-        assert [Path(store.local(name)).read_text() for name in marker["files"].values()] == [
-            f"{who} rows",
-            f"{who} profile",
-        ]
+        texts = [Path(store.local(name)).read_text() for name in marker["files"].values()]
+        assert texts == [f"{who} rows", f"{who} profile"]
         assert _files(root) == sorted([f"commits/{KEY}.json", *marker["files"].values()])
         assert store.collect() == []
-    assert codes == [9] * STEPS + [0]  # each step was there to die at, and there is no further one
+    assert codes == [dying_store.DIED] * dying_store.STEPS + [0]  # each step was there, and there is no further one
     assert committed == [False] * 8 + [True] * 3
 
 
 def test_death_before_the_run_is_created(tmp_path: Path) -> None:
-    code = DIES.replace("store.commit", "store.create_run({'a': 1}) if True else store.commit")
     for step in range(2):
         root = tmp_path / str(step)
-        assert _run(code, root, step, KEY).returncode == 9
+        assert _die(root, step, "run") == dying_store.DIED
         assert not (root / "run.json").exists()
         store = Store.open(root)
         assert len(store.collect()) == 1
-        assert store.create_run({"a": 2}) == {"a": 2}
+        assert store.create_run({"who": "alive"}) == {"who": "alive"}
         assert _files(root) == ["run.json"]
 
 

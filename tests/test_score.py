@@ -115,7 +115,7 @@ def test_the_profile_is_that_of_the_dataset(scored, folder, model):
     assert np.array_equal(mine.sketch.hashes, whole.sketch.hashes)
     for field in FIELDS:
         assert np.allclose(mine.directions[field], whole.directions[field], atol=1e-6)
-    assert mine.problems.counts["decode_error"] == 4
+    assert scored.merged_profile().problems.counts["decode_error"] == 4
 
 
 def test_a_sample_of_the_target_is_nearest_to_itself(scored):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
+import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError
+from dataprophet.files import absolute
 from dataprophet.run.config import RunConfig
-from dataprophet.run.lanes import LANES
+from dataprophet.run.lanes import BROKEN, LANES
 from dataprophet.run.retries import Retries
 from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
@@ -67,14 +72,14 @@ def run_ray(
         )
     on_cpu = config.numbers.get("device", "cpu") == "cpu"
     cores = int(config.numbers.get("threads") or 1)
-    with terminable(), _cluster(ray, address):
-        found = ray.cluster_resources()
+    with _cluster(ray, address), terminable(at_once=False) as leave:
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         every = int(found.get("CPU", 1)) // cores if on_cpu else int(found.get("GPU", 0))
         if not on_cpu and not every:
             raise DataProphetError("the cluster has no GPU", where="engine ray", fix="start it on machines with one")
         count = min(actors or max(1, every), len(shards))
         options = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
-        _Actors(ray, config, store, options, count).run(shards, report)
+        _Actors(ray, config, store, options, count).run(shards, report, leave)
 
 
 @contextmanager
@@ -84,17 +89,34 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
         yield
         return
     where = address or os.environ.get("RAY_ADDRESS")
-    try:
-        ray.init(address=where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=False if not where else None)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataProphetError(
-            f"Ray cannot be started or reached ({reason})", where=where or "engine ray", fix="check --ray-address"
-        ) from error
+    # Ray puts the current folder before all others in the actors' path of modules. In a checkout that would find the
+    # sources of this package, without the compiled core, so actors work in an empty one.
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            with chdir(empty), _own_sigterm():
+                dashboard = None if where else False
+                ray.init(where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=dashboard)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise DataProphetError(
+                f"Ray cannot be started or reached ({reason})", where=where or "engine ray", fix="check --ray-address"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM that Ray replaces, with one that aborts."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        ray.shutdown()
+        if in_main and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Scorer:
@@ -123,6 +145,11 @@ class _Scorer:
             return {"dropped": shard["key"]}
         except DataProphetError as error:
             return {"error": told(error)}
+        except Exception:
+            # No fault of the input, such as a device that cannot be used any more: another process, another chance.
+            self._store.log(shard["key"], traceback.format_exc())
+            self._store.abandon()  # of the other shard; this one's journal has it
+            os._exit(BROKEN)
 
     def stop(self) -> None:
         """Have the shards under way dropped at the end of their cells."""
@@ -136,15 +163,17 @@ class _Actors:
         self._ray, self._store = ray, store
         kind = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=LANES + 1, **options)(_Scorer)
         environment = {"OPENBLAS_NUM_THREADS": "1"}
-        self._actors = [kind.remote(config.to_json(), store.root, environment) for _ in range(count)]
+        self._actors = [kind.remote(config.to_json(), absolute(store.root), environment) for _ in range(count)]
         self._retries = Retries(store)
         self._waiting: deque[Shard] = deque()
         self._under_way: dict[Any, tuple[int, Shard]] = {}  # call -> number of its actor, and the shard
 
-    def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
+    def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None], leave: Callable[[], None]) -> None:
+        """Score shards; ``leave`` is called now and then, and raises where the program shall end."""
         self._waiting.extend(shards)
         try:
             while self._waiting or self._under_way:
+                leave()
                 self._assign()
                 done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=_WAIT)
                 for call in done:
@@ -178,8 +207,6 @@ class _Actors:
             else:
                 report(given_up)
             return
-        except self._ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
         if "error" in answer:
             raise error_of(answer["error"])
         if "dropped" in answer:

@@ -38,5 +38,9 @@ class BudgetError(DataProphetError):
     """A budget, capacity or minimum that no allocation can meet."""
 
 
+class StoreError(DataProphetError):
+    """The output folder of a run cannot be read or written, or holds something else."""
+
+
 class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""

@@ -34,8 +34,28 @@ def arrow_columns(path: str) -> list[str]:
         raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
 
 
-def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, Row | BadRow]]:
+def arrow_rows(path: str) -> int:
+    """Rows of a Parquet file or an Arrow stream. Raises DataError when it cannot be read."""
+    try:
+        if path.lower().endswith(".parquet"):
+            with pq.ParquetFile(path) as file:
+                return int(file.metadata.num_rows)
+        with pa.memory_map(path) as source:
+            return sum(batch.num_rows for batch in pa.ipc.open_stream(source))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
+
+
+def read_arrow(
+    path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS, start: int = 0
+) -> Iterator[tuple[int, Row | BadRow]]:
     """Rows, counted from 1, of a Parquet file or an Arrow stream, with the columns named in ``wanted``.
+
+    Args:
+        path: the file.
+        wanted: names of columns; those that it lacks are passed over.
+        max_pixels: limit of its images.
+        start: rows to pass over.
 
     Binary cells (images) become ``CellImage``; a struct of bytes and path keeps its path where the bytes are null.
 
@@ -43,8 +63,10 @@ def read_arrow(path: str, wanted: Collection[str], max_pixels: int = MAX_PIXELS)
         DataError: the file is cut short or damaged; the row is where reading stopped.
     """
     columns = [name for name in arrow_columns(path) if name in wanted]
-    row = 0
-    for batch in _checked(path, _batches(path, columns, 0)):
+    row = _group_start(path, start)
+    for whole in _checked(path, _batches(path, columns, row), row):
+        batch = whole.slice(max(0, start - row))
+        row += whole.num_rows - batch.num_rows
         values = [_column(batch.column(name), path, name, row, max_pixels) for name in batch.schema.names]
         for index in range(batch.num_rows):
             row += 1
@@ -139,8 +161,7 @@ def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
         yield from file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns)
 
 
-def _checked(path: str, batches: Iterator[Any]) -> Iterator[Any]:
-    row = 0
+def _checked(path: str, batches: Iterator[Any], row: int) -> Iterator[Any]:
     try:
         for batch in batches:
             row += batch.num_rows

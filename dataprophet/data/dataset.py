@@ -7,24 +7,36 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.images import image_sources
+from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name
 from dataprophet.data.readers.base import COLUMNS, Options, RowParser, parse_row, parse_rows
 from dataprophet.data.readers.finevision import parse_finevision
 from dataprophet.data.readers.huggingface import PREFIX, named_rows, saved_files
 from dataprophet.data.readers.llamafactory import INFO, read_info
 from dataprophet.data.readers.llava import parse_llava
 from dataprophet.data.readers.swift import parse_swift
-from dataprophet.data.readers.vlmeval import parse_vlmeval, read_vlmeval
+from dataprophet.data.readers.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
 from dataprophet.data.readers.vqa import parse_vqa
-from dataprophet.data.readers.webdataset import read_webdataset
+from dataprophet.data.readers.webdataset import parse_webdataset, read_webdataset
 from dataprophet.data.rows import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError
 
 Rows = Callable[[], Iterator[Conversation | Problem]]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """How any part of a data file is read: row parser and options, and the folder that names are relative to."""
+
+    parse: RowParser
+    options: Options
+    folder: str
+
 
 _PARSERS: dict[str, RowParser] = {
     "llava": parse_llava,
@@ -32,6 +44,7 @@ _PARSERS: dict[str, RowParser] = {
     "finevision": parse_finevision,
     "vqa": parse_vqa,
     "vlmeval": parse_vlmeval,
+    "webdataset": parse_webdataset,
 }
 
 
@@ -47,6 +60,7 @@ class Dataset:
         limit: stop after this many good rows.
         strict: raise DataError at the first bad row.
         problems: what was left out in the last (or the running) iteration.
+        arguments: of ``open_dataset``, to open it once more in another process; empty for a dataset in memory.
     """
 
     name: str
@@ -58,7 +72,9 @@ class Dataset:
     strict: bool = False
     problems: ProblemLog = field(default_factory=ProblemLog, repr=False)
     settings: str = field(default="", repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _samples: tuple[Sample, ...] | None = field(default=None, repr=False)
+    _parts: _Parts | None = field(default=None, repr=False)
 
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
@@ -104,6 +120,40 @@ class Dataset:
                 raise DataError(row.message, where=f"{place} (id {row.id})" if row.id else place, fix=row.fix)
             else:
                 log.add(row)
+
+    def index(self, number: int) -> FileIndex:
+        """Read one of the files once, for its digest and where its rows begin. ``limit`` does not count here.
+
+        Raises:
+            DataError: the file cannot be read, or the dataset has no files of its own.
+        """
+        parts = self._require_parts()
+        path = self.files[number]
+        return index_file(path, relative_name(path, parts.folder))
+
+    def read_cells(self, index: FileIndex, first: int, last: int) -> Iterator[list[Conversation | Problem]]:
+        """Rows of the cells [first, last) of a file, a list for each cell: 1,024 rows, fewer in the file's last cell.
+
+        Every row of the file gives one entry. Ids that occur before are not noticed.
+
+        Raises:
+            DataError: the file is damaged, or has changed since it was indexed.
+        """
+        parts = self._require_parts()
+        options = parts.options
+        rows = read_range(index, first, last, options.wanted(), options.policy.max_pixels)
+        if self.format == "vlmeval":
+            rows = with_shared_images(rows, index.path, options)
+        return in_cells(parse_row(row, index.path, number, parts.parse, options) for number, row in rows)
+
+    def _require_parts(self) -> _Parts:
+        if self._parts is None:
+            raise DataError(
+                "it has no files that are read in parts",
+                where=self.path or self.name,
+                fix="save it to disk first",
+            )
+        return self._parts
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the data files and the reading options; image files count by their path only.
@@ -162,6 +212,21 @@ def open_dataset(
     """
     given = os.fspath(path)
     columns = dict(columns or {})
+    root = image_root if image_root is None or isinstance(image_root, str | os.PathLike) else list(image_root)
+    arguments = {
+        "path": given,
+        "format": format,
+        "columns": columns,
+        "limit": limit,
+        "name": name,
+        "subset": subset,
+        "split": split,
+        "image_root": [os.fspath(item) for item in root] if isinstance(root, list) else root and os.fspath(root),
+        "allow_outside": allow_outside,
+        "allow_urls": allow_urls,
+        "max_pixels": max_pixels,
+        "strict": strict,
+    }
     _check_arguments(given, format, columns, limit, max_pixels)
     if given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given)):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, split)
@@ -198,16 +263,20 @@ def open_dataset(
                 where=entry.path,
                 fix="move it, or pass allow_outside (--allow-outside)",
             )
-        read = _reader(files, entry.parse, options)
+        parse = entry.parse
+        read = _reader(files, parse, options)
     elif kind == "huggingface":
         files = saved_files(base, split)
-        read = _reader(files, _PARSERS[detect_rows(files, options)], options) if files else lambda: iter(())
+        parse = _PARSERS[detect_rows(files, options) if files else "vqa"]
+        read = _reader(files, parse, options)
     else:
         files = list_files(base)
         kind = detect_rows(files, options) if kind == "auto" else kind
-        read = _reader_of(kind, files, options)
+        parse, read = _PARSERS[kind], _reader_of(kind, files, options)
     settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
-    return Dataset(name or stem, given, kind, tuple(files), read, limit, strict, settings=settings)
+    dataset = Dataset(name or stem, given, kind, tuple(files), read, limit, strict, settings=settings)
+    dataset.arguments, dataset._parts = arguments, _Parts(parse, options, folder)
+    return dataset
 
 
 def _reader_of(kind: str, files: list[str], options: Options) -> Rows:

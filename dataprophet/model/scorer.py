@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,30 @@ from numpy.typing import NDArray
 
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, ModelError
-from dataprophet.features import Features
+from dataprophet.features import FIELDS, Features
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.rows import Batch
-from dataprophet.model.windows import Packed, Reader, WindowEnd
+from dataprophet.model.windows import CellEnd, Packed, Reader, Refused, WindowEnd
 
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 _STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
+
+
+@dataclass
+class CellFeatures:
+    """What came of the samples of a cell.
+
+    Attributes:
+        features: of its usable samples, in order.
+        places: (n,) int64 place of each of them among the cell's samples.
+        problems: place and problem of each of the others.
+    """
+
+    features: Features
+    places: NDArray[np.int64]
+    problems: list[tuple[int, Problem]]
 
 
 class Model:
@@ -41,6 +58,7 @@ class Model:
         batch_tokens: bound on the padded tokens of a batch. Where a batch does not fit into memory it is halved, for
             good.
         workers: threads that decode pictures and make the next batches while the device works; 0 does all in turn.
+        splits: how often a batch has been halved because memory ran out.
     """
 
     def __init__(
@@ -63,6 +81,7 @@ class Model:
         self.settings = dict(settings)
         self.batch_tokens = batch_tokens
         self.workers = workers
+        self.splits = 0
         self._adapter, self._encoder = adapter, encoder
         text_config = adapter.model.config.get_text_config()
         self._width: int = text_config.hidden_size
@@ -111,12 +130,47 @@ class Model:
             ModelError: the model gives a log-probability that is not finite, or one sample does not fit into memory.
         """
         done = 0
-        for window, end in self._windows(samples, on_problem or _refuse, texts=True):
+        report = on_problem or _refuse
+        for window, end in self._windows(samples, lambda refused: report(refused.problem), texts=True):
             if window.logprobs:
-                yield self._features(window, end)
+                yield self._features(window, end)[0]
             done += end.taken
             if progress is not None:
                 progress(done)
+
+    def cells(
+        self, cells: Iterable[Iterable[Sample]], *, gate: AbstractContextManager[Any] | None = None
+    ) -> Iterator[CellFeatures]:
+        """Features of cells of samples, such as the rows of a part of a file.
+
+        Batches do not go beyond a cell, so what comes of it depends on no other: the same bits for a cell alone, in a
+        stream of cells, or with more threads. With ``workers``, the next cells are read and decoded meanwhile.
+
+        Args:
+            cells: read once, in a thread of their own with ``workers``.
+            gate: entered before the first batch goes to the device, when reading ahead has begun, and left at the end.
+
+        Raises:
+            ModelError: as ``features``.
+        """
+
+        def stream() -> Iterator[Sample | CellEnd]:
+            for cell in cells:
+                yield from cell
+                yield CellEnd()
+
+        parts: list[tuple[Features, NDArray[np.int64]]] = []
+        problems: list[tuple[int, Problem]] = []
+
+        def note(refused: Refused) -> None:
+            problems.append((refused.place, refused.problem))
+
+        for window, end in self._windows(stream(), note, texts=True, gate=gate):
+            if window.logprobs or (end.ends_cell and not parts):
+                parts.append(self._features(window, end))
+            if end.ends_cell:
+                yield CellFeatures(*_joined(parts), sorted(problems, key=lambda pair: pair[0]))
+                parts, problems = [], []
 
     def logprobs(self, samples: Iterable[Sample]) -> list[NDArray[np.float32]]:
         """For each sample, the natural-log probability of each of its answer tokens, (n_tokens,) float32.
@@ -125,20 +179,25 @@ class Model:
             DataError: a sample cannot be used.
         """
         values: list[NDArray[np.float32]] = []
-        for window, _ in self._windows(samples, _refuse, texts=False):
+        for window, _ in self._windows(samples, lambda refused: _refuse(refused.problem), texts=False):
             values.extend(window.logprobs[place] for place in sorted(window.logprobs))
         return values
 
     def _windows(
-        self, samples: Iterable[Sample], report: Callable[[Problem], None], *, texts: bool
+        self,
+        samples: Iterable[Sample | CellEnd],
+        report: Callable[[Refused], None],
+        *,
+        texts: bool,
+        gate: AbstractContextManager[Any] | None = None,
     ) -> Iterator[tuple[_Window, WindowEnd]]:
         """Runs the batches of each window, and collects what they give."""
         window = _Window(self._adapter)
         with Workers(self.workers) as workers:
             work = self._reader.work(samples, lambda: self.batch_tokens, workers, texts=texts)
-            with ahead(work, 2 if self.workers else 0) as units:
+            with ahead(work, 2 if self.workers else 0) as units, gate or nullcontext():
                 for unit in units:
-                    if isinstance(unit, Problem):
+                    if isinstance(unit, Refused):
                         report(unit)
                     elif isinstance(unit, Packed):
                         self._run(unit, window)
@@ -166,6 +225,7 @@ class Model:
                     )
                 if not fits:
                     self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
+                    self.splits += 1
             if not fits:
                 waiting += reversed(part.halves(self._adapter.image_token_id, self.batch_tokens))
 
@@ -182,7 +242,8 @@ class Model:
             return False
         return True
 
-    def _features(self, window: _Window, end: WindowEnd) -> Features:
+    def _features(self, window: _Window, end: WindowEnd) -> tuple[Features, NDArray[np.int64]]:
+        """Features of a window's samples, and the place of each in its cell."""
         places = sorted(window.logprobs)
         items = [end.items[place] for place in places]
         vectors = dict(zip(end.texts, window.texts, strict=True))
@@ -199,13 +260,14 @@ class Model:
                 if value is not None:
                     embeddings[field][index] = value
         logprobs = [window.logprobs[place] for place in places]
-        return Features(
+        made = Features(
             ids=[item.sample.id for item in items],
             nll=np.array([-values.mean(dtype=np.float64) for values in logprobs]),
             embeddings=embeddings,
             present=present,
             n_tokens=np.array([len(values) for values in logprobs], np.int64),
         )
+        return made, np.array([item.place for item in items], np.int64)
 
 
 class _Window:
@@ -299,11 +361,27 @@ class _Window:
         return [*self._logprobs(states[:middle], targets[:middle]), *self._logprobs(states[middle:], targets[middle:])]
 
 
+def _joined(parts: list[tuple[Features, NDArray[np.int64]]]) -> tuple[Features, NDArray[np.int64]]:
+    """The windows of a cell as one."""
+    if len(parts) == 1:
+        return parts[0]
+    every = [features for features, _ in parts]
+    whole = Features(
+        ids=[name for features in every for name in features.ids],
+        nll=np.concatenate([features.nll for features in every]),
+        embeddings={name: np.concatenate([features.embeddings[name] for features in every]) for name in FIELDS},
+        present={name: np.concatenate([features.present[name] for features in every]) for name in FIELDS},
+        n_tokens=np.concatenate([features.n_tokens for features in every if features.n_tokens is not None]),
+    )
+    return whole, np.concatenate([places for _, places in parts])
+
+
 def _out_of_memory(error: BaseException) -> bool:
     import torch
 
     allocation = "can't allocate memory" in str(error)  # the CPU's allocator raises a plain RuntimeError
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or allocation
+    workspace = "CUBLAS_STATUS_ALLOC_FAILED" in str(error)  # and so does cuBLAS
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or allocation or workspace
 
 
 def _refuse(problem: Problem) -> None:

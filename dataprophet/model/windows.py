@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,17 @@ Key = tuple[object, ...]
 T = TypeVar("T")
 
 
+class CellEnd:
+    """Stands among samples where a cell ends: no window goes beyond it."""
+
+
 @dataclass(slots=True)
 class Item:
     """A sample that passed every check, ready to be encoded.
 
     Attributes:
         sample: the sample.
+        place: its place in the cell.
         images: its pictures in RGB, the same objects for samples with the same images.
         rendered: its text.
         ids: (T,) tokens of the text, image tokens not expanded.
@@ -53,6 +58,7 @@ class Item:
     """
 
     sample: Sample
+    place: int
     images: list[Image]
     rendered: Rendered
     ids: NDArray[np.int64]
@@ -88,21 +94,31 @@ class Packed:
 
 
 @dataclass(slots=True)
+class Refused:
+    """A sample that cannot be used: its place in the cell, and why."""
+
+    place: int
+    problem: Problem
+
+
+@dataclass(slots=True)
 class WindowEnd:
     """All batches of a window have gone out.
 
     Attributes:
-        items: its usable samples, in order of the input; those reported since then were never in a batch.
+        items: its usable samples, in order of the input; those refused since then were never in a batch.
         texts: the texts of its text batches.
         taken: how many samples it took from the input.
+        ends_cell: whether a cell ends with it.
     """
 
     items: list[Item]
     texts: list[str]
     taken: int
+    ends_cell: bool
 
 
-Work = Problem | Packed | WindowEnd
+Work = Refused | Packed | WindowEnd
 
 
 class Reader:
@@ -126,20 +142,20 @@ class Reader:
         self.max_tokens, self.max_answer_tokens = max_tokens, max_answer_tokens
 
     def work(
-        self, samples: Iterable[Sample], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
+        self, samples: Iterable[Sample | CellEnd], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
     ) -> Iterator[Work]:
-        """Everything to be done for samples, in order: problems and batches, and behind each window its end.
+        """Everything to be done for samples, in order: refusals and batches, and behind each window its end.
 
         Args:
-            samples: read once.
+            samples: read once. What stands between two cell ends depends on nothing outside of them.
             batch_tokens: bound on the padded tokens of a batch, asked before each window.
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        for items, taken in self._windows(samples, workers):
+        for items, ends_cell in self._windows(samples, workers):
             usable: list[Item] = []
             for item in items:
-                if isinstance(item, Problem):
+                if isinstance(item, Refused):
                     yield item
                 else:
                     usable.append(item)
@@ -150,41 +166,49 @@ class Reader:
                 kept = [item.sample for place, item in enumerate(usable) if place not in refused]
                 unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
                 yield from self._text_batches(unique, batch_tokens())
-            yield WindowEnd(usable, unique, taken)
+            yield WindowEnd(usable, unique, len(items), ends_cell)
 
-    def _windows(self, samples: Iterable[Sample], workers: Workers) -> Iterator[tuple[list[Item | Problem], int]]:
-        """Samples prepared or found wanting, in windows, each with the number of samples it took from the input."""
-        items: list[Item | Problem] = []
-        pixels, pictures = 0, set[int]()
+    def _windows(
+        self, samples: Iterable[Sample | CellEnd], workers: Workers
+    ) -> Iterator[tuple[list[Item | Refused], bool]]:
+        """Samples prepared or found wanting, in windows, each with whether a cell ends there."""
+        items: list[Item | Refused] = []
+        place, pixels, pictures = 0, 0, set[int]()
         for sample, decoded in self._decoded(samples, workers):
-            items.append(self._prepare(sample, decoded))
-            if isinstance(items[-1], Item):
-                for image in items[-1].images:
+            if isinstance(sample, CellEnd):
+                yield items, True
+                items, place, pixels, pictures = [], 0, 0, set()
+                continue
+            found = self._prepare(sample, place, decoded)
+            items.append(found if isinstance(found, Item) else Refused(place, found))
+            place += 1
+            if isinstance(found, Item):
+                for image in found.images:
                     if id(image) not in pictures:
                         pictures.add(id(image))
                         pixels += image.width * image.height
             if len(items) >= WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:
-                yield items, len(items)
+                yield items, False
                 items, pixels, pictures = [], 0, set()
         if items:
-            yield items, len(items)
+            yield items, False
 
     def _decoded(
-        self, samples: Iterable[Sample], workers: Workers
-    ) -> Iterator[tuple[Sample, list[Future[list[Image]]]]]:
+        self, samples: Iterable[Sample | CellEnd], workers: Workers
+    ) -> Iterator[tuple[Sample | CellEnd, list[Future[list[Image]]]]]:
         """Samples with their pictures, decoded a few ahead; a picture that comes again soon is decoded once."""
         depth = 4 * workers.count
-        waiting: deque[tuple[Sample, list[Future[list[Image]]]]] = deque()
+        waiting: deque[tuple[Sample | CellEnd, list[Future[list[Image]]]]] = deque()
         # With the samples, so that no picture is freed and its identity used again. Of one size for any number of
         # workers, since the pixels of a window are counted by picture.
         recent: dict[object, tuple[Sample, Future[list[Image]]]] = {}
         for sample in samples:
             futures = []
-            for key, load, picture, alone in _pictures(sample):
+            for key, load, picture, alone in () if isinstance(sample, CellEnd) else _pictures(sample):
                 if key in recent:
                     first, future = recent.pop(key)
                 else:
-                    first, future = sample, (Workers(0) if alone else workers).submit(load, picture)
+                    first, future = cast(Sample, sample), (Workers(0) if alone else workers).submit(load, picture)
                 recent[key] = (first, future)  # the last one used stands last
                 if len(recent) > RECENT_PICTURES:
                     recent.pop(next(iter(recent)))
@@ -194,7 +218,7 @@ class Reader:
                 yield waiting.popleft()
         yield from waiting
 
-    def _prepare(self, sample: Sample, decoded: Sequence[Future[list[Image]]]) -> Item | Problem:
+    def _prepare(self, sample: Sample, place: int, decoded: Sequence[Future[list[Image]]]) -> Item | Problem:
         """A sample rendered, or why it cannot be used."""
         if not sample.answer.strip():
             return _problem(sample, "empty_answer", "the answer is empty", "fill it in or remove the row")
@@ -221,11 +245,11 @@ class Reader:
             )
         prompt, answer = self._encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
         group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (object(),)
-        return Item(sample, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
+        return Item(sample, place, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
 
     def _score_batches(
         self, items: Sequence[Item], batch_tokens: int, workers: Workers, refused: set[int]
-    ) -> Iterator[Problem | Packed]:
+    ) -> Iterator[Refused | Packed]:
         bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
         batches = plan([cost for _, cost in bundles], max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens)
 
@@ -239,7 +263,7 @@ class Reader:
                 found, problems = future.result()
                 for place, problem in problems.items():
                     refused.add(place)
-                    yield problem
+                    yield Refused(items[place].place, problem)
                 rows += found
             if rows:
                 yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens))

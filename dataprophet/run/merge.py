@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
+
+import numpy as np
 
 from dataprophet.profiles import Profile
+from dataprophet.sketch import Run, Sketch
+
+_PENDING = 1 << 17  # vectors that wait to be merged into the sketch: merging copies all of it
 
 
 def merged(empty: Profile, partials: Iterable[Profile]) -> Profile:
     """The sum of partial profiles.
 
-    The sums are exact, so neither their order nor their number changes a bit. At any time one partial is in memory
-    beside the result.
+    The sums are exact, so neither the order of the partials nor their number changes a bit. Beside the result there are
+    in memory one partial and some hundred megabytes of vectors for the sketch, whatever the number of partials.
 
     Args:
         empty: a profile of no samples, with the name that the result shall have.
         partials: profiles of the same origin, none sealed.
     """
     total = empty
+    waiting: list[Run] = []
     for partial in partials:
-        name = total.name
-        total = total + partial
-        total.name = name
+        assert partial.sketch is not None  # partials are never sealed
+        bare = copy(partial)
+        bare.sketch = Sketch.empty(partial.sketch.size)
+        total = total + bare
+        assert total.sketch is not None
+        low = total.sketch.takes(partial.sketch.hashes)
+        waiting.append((partial.sketch.hashes[low], partial.sketch.z[low]))
+        if sum(len(hashes) for hashes, _ in waiting) >= _PENDING:
+            total.sketch, waiting = _with(total.sketch, waiting), []
+    assert total.sketch is not None
+    total.sketch = _with(total.sketch, waiting)
+    total.name = empty.name
     return total
+
+
+def _with(sketch: Sketch, runs: list[Run]) -> Sketch:
+    some = [(hashes, z) for hashes, z in runs if len(hashes)]
+    if not some:
+        return sketch
+    return sketch.merge(np.concatenate([hashes for hashes, _ in some]), np.concatenate([z for _, z in some]))

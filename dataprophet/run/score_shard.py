@@ -18,6 +18,7 @@ from dataprophet.data.sample import Sample
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.features import FIELDS, Features
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
+from dataprophet.run.journal import Stopped
 from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of
 from dataprophet.run.shards import Shard
 
@@ -74,7 +75,7 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
     started = time.monotonic()
     if store.done(shard.key):
         return ShardResult(shard.key, "skipped", shard.rows)
-    turn = _Turn(worker.gate)
+    turn = _Turn(worker.gate, store.stopping)
     parts = _Parts(worker)
     try:
         splits = worker.splits
@@ -104,14 +105,16 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
 class _Turn:
     """The worker's lock, taken when the first batch is ready and kept until ``end``."""
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
+    def __init__(self, lock: threading.Lock, stopping: threading.Event) -> None:
+        self._lock, self._stopping = lock, stopping
         self._held = False
 
     def __enter__(self) -> None:
         if not self._held:
             self._lock.acquire()
             self._held = True
+            if self._stopping.is_set():
+                raise Stopped("the shard is dropped")
 
     def __exit__(self, *_: object) -> None:
         pass

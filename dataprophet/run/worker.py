@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from dataprophet.errors import DataProphetError
 from dataprophet.features import FIELDS
 from dataprophet.profiles import ALL, Profile
 from dataprophet.run.config import RunConfig
+from dataprophet.run.journal import Stopped
 from dataprophet.run.score_shard import ShardResult, score_shard
 from dataprophet.run.shards import Shard
 from dataprophet.run.store import Store
@@ -71,8 +75,19 @@ class Worker:
         return 0 if self._model is None else self._model.splits
 
     def run(self, shard: Shard) -> ShardResult:
-        """Score and commit a shard; see ``score_shard``."""
-        return score_shard(shard, self, self.store)
+        """Score and commit a shard, and log it; see ``score_shard``."""
+        self.store.log(shard.key, f"{shard.name} cells {shard.first} to {shard.last - 1}: begun by {_process()}")
+        try:
+            result = score_shard(shard, self, self.store)
+        except Stopped:
+            self.store.log(shard.key, "dropped: the process was asked to stop")
+            raise
+        except BaseException as error:
+            self.store.log(shard.key, "".join(traceback.format_exception(error)))
+            raise
+        told = f"{result.outcome}: {result.rows} rows, {result.samples} samples in {result.seconds:.1f} s"
+        self.store.log(shard.key, f"{told}\n{result.detail}")
+        return result
 
     def index(self, shard: Shard) -> FileIndex:
         """Index of a shard's file, as the driver stored it."""
@@ -85,6 +100,10 @@ class Worker:
     def empty_profile(self) -> Profile:
         """A profile of no samples, with the settings of the targets."""
         return pool_profile(self.config)
+
+
+def _process() -> str:
+    return f"process {os.getpid()} of {platform.node()}"
 
 
 def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from dataprophet.data.readers.base import Options, first_of, parse_row, read_row
 from dataprophet.data.readers.vqa import chosen, listed, pick_answer, string_list, with_options
 from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation, Problem
+from dataprophet.data.tables import Rows
 
 _LETTERS = "ABCDEFGHIJ"
 _LONGEST_REFERENCE = 64
@@ -17,11 +18,17 @@ _LONGEST_REFERENCE = 64
 def read_vlmeval(files: Collection[str], options: Options) -> Iterator[Conversation | Problem]:
     """Rows of all files. An image of at most 64 characters names the row whose image is meant."""
     for path in files:
-        shared = _shared_images(path, options)
-        for number, row in read_rows(path, options):
-            if isinstance(row, dict) and (index := _reference(row)) in shared:
-                row["image"] = shared[index]
+        for number, row in with_shared_images(read_rows(path, options), path, options):
             yield parse_row(row, path, number, parse_vlmeval, options)
+
+
+def with_shared_images(rows: Rows, path: str, options: Options) -> Rows:
+    """Rows with the image itself where they name another row of the file for it."""
+    shared = _shared_images(path, options)
+    for number, row in rows:
+        if isinstance(row, dict) and (index := _reference(row)) in shared:
+            row["image"] = shared[index]
+        yield number, row
 
 
 def parse_vlmeval(row: Row, file: str, number: int, options: Options) -> Conversation:

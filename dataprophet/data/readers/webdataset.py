@@ -17,7 +17,7 @@ from dataprophet.data.readers.swift import parse_swift
 from dataprophet.data.readers.vqa import parse_vqa
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.data.tables import opened
+from dataprophet.data.tables import START, Mark, Rows, opened
 from dataprophet.errors import DataError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
@@ -42,15 +42,36 @@ def read_webdataset(files: Collection[str], options: Options) -> Iterator[Conver
     images are the key's own members, in the order of the tar. A row without an id is called ``<shard>:<key>``.
     """
     for path in files:
-        stem = os.path.splitext(os.path.basename(path))[0]  # shards often count their keys from 0 each
-        for number, group in enumerate(_groups(path, options.policy.max_pixels), 1):
-            row: Row | BadRow = group.error or {
-                "id": f"{stem}:{group.key}",
-                **group.row,
-                "images": group.images,
-                "image": None,
-            }
+        for number, row in read_tar(path, options.policy.max_pixels):
             yield parse_row(row, path, number, parse_webdataset, options)
+
+
+def read_tar(path: str, max_pixels: int, mark: Mark = START) -> Rows:
+    """Rows of one shard as ``parse_webdataset`` takes them.
+
+    Args:
+        path: the shard.
+        max_pixels: limit of its images.
+        mark: where to begin.
+    """
+    stem = os.path.splitext(os.path.basename(path))[0]  # shards often count their keys from 0 each
+    for number, group in enumerate(_groups(path, max_pixels, mark[0]), mark[1] + 1):
+        yield (
+            number,
+            group.error or {"id": f"{stem}:{group.key}", **group.row, "images": group.images, "image": None},
+        )
+
+
+def mark_tar(path: str) -> Iterator[Mark]:
+    """Marks of the keys of a shard."""
+    key: str | None = None
+    number = 0
+    with opened(path) as file:
+        for member in _members(file, path, 0):
+            if _key(member) != key:
+                key = _key(member)
+                yield member.offset, number
+                number += 1
 
 
 def parse_webdataset(row: Row, file: str, number: int, options: Options) -> Conversation:
@@ -64,13 +85,17 @@ def parse_webdataset(row: Row, file: str, number: int, options: Options) -> Conv
     return parse_vqa(row, file, number, options)
 
 
-def _groups(path: str, max_pixels: int) -> Iterator[_Group]:
+def _key(member: tarfile.TarInfo) -> str:
+    folder, name = os.path.split(member.name)
+    stem = name.partition(".")[0]
+    return f"{folder}/{stem}" if folder else stem
+
+
+def _groups(path: str, max_pixels: int, offset: int) -> Iterator[_Group]:
     group: _Group | None = None
     with opened(path) as file:
-        for member in _members(file, path):
-            folder, name = os.path.split(member.name)
-            stem, _, extension = name.partition(".")
-            key = f"{folder}/{stem}" if folder else stem
+        for member in _members(file, path, offset):
+            key, extension = _key(member), os.path.basename(member.name).partition(".")[2]
             if group is None or key != group.key:
                 if group:
                     yield group
@@ -115,10 +140,14 @@ def _add(group: _Group, extension: str, member: tarfile.TarInfo, file: BinaryIO)
             )
 
 
-def _members(file: BinaryIO, path: str) -> Iterator[tarfile.TarInfo]:
-    """Members in order, without folders. tarfile stops silently at damage, so the end-of-archive block is checked."""
-    end = 0
+def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo]:
+    """Members from a byte on, in order, without folders.
+
+    tarfile stops silently at damage, so the end-of-archive block is checked.
+    """
+    end = offset
     try:
+        file.seek(offset)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 vars(tar)["members"].clear()  # tarfile keeps every header otherwise

@@ -1,0 +1,64 @@
+"""Two shards at a time in one process: while one has the device, the other reads and decodes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dataprophet.run.journal import Stopped
+from dataprophet.run.shards import Shard
+
+if TYPE_CHECKING:
+    from dataprophet.run.score_shard import ShardResult
+    from dataprophet.run.worker import Worker
+
+LANES = 2
+
+
+class Lanes:
+    """Threads that score shards until there are no more, or the store is stopped.
+
+    Args:
+        worker: scores them.
+        take: the next shard, or None at the end; called by several threads.
+        done: called with each result, by the threads.
+        dropped: called with a shard that was dropped, since the store was stopped.
+        failed: called with any other exception, after which the thread ends.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        take: Callable[[], Shard | None],
+        done: Callable[[ShardResult], None],
+        dropped: Callable[[Shard], None],
+        failed: Callable[[Shard, BaseException], None],
+    ) -> None:
+        self._worker = worker
+        self._take, self._done, self._dropped, self._failed = take, done, dropped, failed
+        # daemons: a lane that is inside a long call must not keep the process
+        self._threads = [
+            threading.Thread(target=self._run, name=f"dataprophet-lane-{number}", daemon=True)
+            for number in range(LANES)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the threads, each at most so long; whether all have ended."""
+        for thread in self._threads:
+            thread.join(seconds)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (shard := self._take()) is not None:
+            try:
+                result = self._worker.run(shard)
+            except Stopped:
+                self._dropped(shard)
+                return
+            except BaseException as error:
+                self._failed(shard, error)
+                return
+            self._done(result)

@@ -1,0 +1,128 @@
+"""The local engine: shards in this process, or in worker processes that are watched over."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from dataprophet.errors import DataProphetError
+from dataprophet.run.config import RunConfig
+from dataprophet.run.lanes import LANES, Lanes
+from dataprophet.run.shards import Shard
+from dataprophet.run.signals import terminable
+from dataprophet.run.store import Store
+from dataprophet.run.supervisor import Supervisor
+from dataprophet.threads import thread_count
+
+if TYPE_CHECKING:
+    from dataprophet.run.score_shard import ShardResult
+    from dataprophet.run.worker import Worker
+
+_GRACE = 20.0  # seconds for a shard to be dropped at the end of its cell, before it is left as it is
+
+
+def run_local(
+    config: RunConfig,
+    store: Store,
+    shards: Sequence[Shard],
+    report: Callable[[ShardResult], None],
+    *,
+    processes: int | None = None,
+    worker: Worker | None = None,
+) -> None:
+    """Score shards on this machine.
+
+    A worker process that dies is started anew and its shards are scored again; a shard that ends worker after worker
+    without the journal coming closer to the cause is given up. SIGTERM and Ctrl-C drop the shards under way at the
+    end of their cell and then go on as SystemExit (status 143) and KeyboardInterrupt; what is committed stays.
+
+    Args:
+        config: the run's configuration.
+        store: its output folder.
+        shards: what to score.
+        report: called with each result, in this thread.
+        processes: worker processes; 0 works in this one. By default one for each CUDA device or, where the model runs
+            on the CPU, as many as its threads go into the cores.
+        worker: of this process; needed where ``processes`` is 0.
+
+    Raises:
+        DataProphetError: what ended the run: the model, the output folder, or workers that cannot start.
+    """
+    if not shards:
+        return
+    with terminable():
+        if processes == 0:
+            assert worker is not None  # see Args
+            _run_embedded(worker, store, shards, report)
+            return
+        if config.kind == "samples" and not config.model:
+            raise DataProphetError(
+                "a loaded model cannot be handed to other processes",
+                where="processes",
+                fix="give its name or folder, or use processes=0",
+            )
+        devices = cuda_devices(config)
+        count = min(processes or len(devices) or _cpu_processes(config), len(shards))
+        Supervisor(config, store, environments(config, devices, count)).run(shards, report)
+
+
+def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
+    waiting = iter(shards)
+    lock = threading.Lock()
+    results: queue.SimpleQueue[ShardResult | BaseException | None] = queue.SimpleQueue()
+
+    def take() -> Shard | None:
+        with lock:
+            shard = None if store.stopping.is_set() else next(waiting, None)
+        if shard is None:
+            results.put(None)
+        return shard
+
+    lanes = Lanes(worker, take, results.put, lambda _: results.put(None), lambda _, error: results.put(error))
+    running = LANES
+    try:
+        while running:
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                running -= 1
+            else:
+                report(result)
+    except BaseException:
+        store.stop()
+        if not lanes.join(_GRACE):
+            store.abandon()
+        raise
+    lanes.join()
+
+
+def cuda_devices(config: RunConfig) -> list[str]:
+    """Names of the CUDA devices that a run is spread over; none where it runs on the CPU, or on one that was named."""
+    if config.numbers.get("device", "cpu") == "cpu" or ":" in str(config.model.get("device", "")):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def environments(config: RunConfig, devices: Sequence[str], count: int) -> list[dict[str, str]]:
+    """Environment of each worker process, beside that of this one: its device, and its share of the cores."""
+    share = str(max(1, thread_count() // count))
+    threads = config.numbers.get("threads") or share
+    common = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": threads, "DATAPROPHET_THREADS": share}
+    if not devices:
+        return [common] * count
+    return [{**common, "CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(count)]
+
+
+def _cpu_processes(config: RunConfig) -> int:
+    if ":" in str(config.model.get("device", "")):
+        return 1  # a device that was named
+    return max(1, thread_count() // int(config.numbers.get("threads") or 1))

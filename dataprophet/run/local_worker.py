@@ -1,0 +1,103 @@
+"""A worker process of the local engine: shards come in as lines of JSON, results go out as such."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+from dataprophet.errors import DataProphetError
+from dataprophet.run.config import RunConfig
+from dataprophet.run.lanes import LANES, Lanes
+from dataprophet.run.shards import Shard
+from dataprophet.run.store import Store
+from dataprophet.run.worker import Worker
+
+ORPHANED, BROKEN = 3, 70
+"""Exit statuses: the driver is gone; an error that is no fault of the input, as after which CUDA cannot be used."""
+
+
+class _Process:
+    """The worker's side of the talk with its driver. Anything else that prints does so to standard error."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+        self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
+        head = json.loads(sys.stdin.readline())
+        self.store = Store.open(head["root"])
+        self.config = RunConfig.from_json(head["config"], self.store.root)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which says what to do
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        threading.Thread(target=self._listen, name="dataprophet-driver", daemon=True).start()
+
+    def stop(self) -> None:
+        self.store.stop()
+        for _ in range(LANES):
+            self._shards.put(None)
+
+    def run(self) -> int:
+        try:
+            worker = Worker(self.config, self.store)
+        except DataProphetError as error:
+            self._tell(error=_told(error))
+            return 1
+        self._tell(ready=os.getpid())
+        lanes = Lanes(
+            worker,
+            self._shards.get,
+            lambda result: self._tell(result=asdict(result)),
+            lambda shard: self._tell(dropped=shard.key),
+            self._failed,
+        )
+        while not lanes.join(0.2):  # in short waits: a signal is handled between them
+            pass
+        return 0
+
+    def _failed(self, shard: Shard, error: BaseException) -> None:
+        if isinstance(error, DataProphetError):
+            self._tell(error=_told(error))
+            self.stop()
+            return
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        self.store.abandon()  # of the other shard; this one's journal has it
+        os._exit(BROKEN)
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if "shard" in message:
+                self._shards.put(Shard(**message["shard"]))
+            else:
+                self.stop()
+        # The driver closes its end when it gives up waiting, and the system does when it dies.
+        self.store.abandon()
+        os._exit(ORPHANED)
+
+    def _tell(self, **message: Any) -> None:
+        with self._lock:
+            self._answers.write(json.dumps(message) + "\n")
+            self._answers.flush()
+
+
+def _told(error: DataProphetError) -> dict[str, str]:
+    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+
+
+def main() -> None:
+    """Work for the driver at the other end of standard input and output."""
+    status = _Process().run()
+    sys.stderr.flush()
+    os._exit(status)  # at once: nothing is left to write, and a device library may take its time
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""A store in an object store, through fsspec."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from dataprophet.errors import MissingDependencyError, StoreError
+from dataprophet.run.owner import new_attempt
+from dataprophet.run.store import JOURNALS, Store
+
+_EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
+"""Schemes whose file systems create an object only where there is none in one request (`If-None-Match: *` or the like).
+Others look first and write then, and two processes may both find nothing."""
+
+_TRIES = 3  # of a conditional write that meets another one under way, which S3 answers by asking to try again
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")  # how file systems call it
+
+
+class ObjectStore(Store):
+    """A prefix of an object store. Objects appear whole, so parts are uploaded under their final names.
+
+    Parts are written to a local temporary folder first, and those that are read are copied there; it is removed with
+    this object.
+
+    Raises:
+        MissingDependencyError: fsspec, or the package for the scheme, is missing.
+        StoreError: the file system of the scheme cannot create an object only where there is none.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        try:
+            import fsspec
+            from fsspec.core import url_to_fs
+        except ImportError as error:
+            raise MissingDependencyError(
+                "an output URL needs fsspec", where=root, fix="pip install 'dataprophet[remote]'"
+            ) from error
+        scheme = root.partition("://")[0]
+        if scheme not in _EXCLUSIVE:
+            raise StoreError(
+                f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none",
+                where=root,
+                fix=f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}",
+            )
+        try:
+            fsspec.get_filesystem_class(scheme)
+        except ImportError as error:
+            raise MissingDependencyError(str(error), where=root, fix="install the package that it names") from error
+        with self.explained(), self._remote():
+            self._fs, path = url_to_fs(root, use_listings_cache=False)
+        self._prefix = str(path).rstrip("/")
+        self._cache = tempfile.mkdtemp(prefix="dataprophet-")
+        self._removal = weakref.finalize(self, shutil.rmtree, self._cache, ignore_errors=True)
+        self._copying = threading.Lock()
+
+    def create_run(self, config: Any) -> dict[str, Any]:
+        name = f"tmp/file.{new_attempt()}.probe"
+        with self.explained():
+            created = self._create(name, b"1") and not self._create(name, b"2")
+            self._remove([name])
+        if not created:
+            raise StoreError(
+                "the object store does not honour conditional writes (If-None-Match)",
+                where=self.root,
+                fix="use a folder, or an object store that does",
+            )
+        return super().create_run(config)
+
+    def exists(self, name: str) -> bool:
+        with self.explained(), self._remote():
+            return bool(self._fs.exists(self._path(name)))
+
+    def local(self, name: str) -> str:
+        path = os.path.join(self._cache, name)
+        with self._copying, self.explained():
+            if not os.path.exists(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                part = f"{path}.part"
+                with self._remote():
+                    self._fs.get_file(self._path(name), part)
+                os.replace(part, path)
+        return path
+
+    def _put(self, name: str, write: Callable[[str], None]) -> None:
+        temporary = os.path.join(self._cache, os.path.basename(name))
+        try:
+            write(temporary)
+            with self._remote():
+                self._fs.put_file(temporary, self._path(name))
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def _create(self, name: str, data: bytes) -> bool:
+        for attempt in range(_TRIES):
+            try:
+                with self._remote():
+                    self._fs.pipe_file(self._path(name), data, mode="create")
+            except FileExistsError:
+                return self._read(name) == data  # a client may have written it, lost the answer, and tried again
+            except OSError as error:
+                if attempt == _TRIES - 1 or "Conflict" not in str(error):
+                    raise
+            else:
+                return True
+        raise AssertionError("unreachable")
+
+    def _replace(self, name: str, data: bytes) -> None:
+        with self._remote():
+            self._fs.pipe_file(self._path(name), data)
+
+    def _read(self, name: str) -> bytes:
+        with self._remote():
+            return bytes(self._fs.cat_file(self._path(name)))
+
+    def _read_all(self, folder: str) -> dict[str, bytes]:
+        paths = [entry["name"] for entry in self._list(folder)]
+        with self._remote():
+            found = self._fs.cat(paths) if paths else {}
+        return {_base(path): bytes(found[path]) for path in paths}
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError), self._remote():
+                self._fs.rm_file(self._path(name))
+
+    def _ages(self, folder: str) -> dict[str, float]:
+        now = datetime.now(UTC)
+        return {_base(entry["name"]): (now - _written(entry, now)).total_seconds() for entry in self._list(folder)}
+
+    def _append_log(self, name: str, text: str) -> None:
+        # objects cannot be appended to: one for each time
+        stem, dot, suffix = name.rpartition(".")
+        self._replace(f"{stem}.{new_attempt()}{dot}{suffix}", text.encode())
+
+    def _journal_records(self, key: str) -> list[str]:
+        return [line for data in self._read_all(f"{JOURNALS}/{key}").values() for line in data.decode().splitlines()]
+
+    def _open_journal(self, key: str, attempt: str) -> tuple[list[str], Callable[[str], None]]:
+        records: list[str] = []
+
+        def append(text: str) -> None:
+            records.append(text)
+            self._replace(f"{JOURNALS}/{key}/{attempt}", "".join(records).encode())
+
+        return self._journal_records(key), append
+
+    def _forget_journal(self, key: str) -> None:
+        self._remove([f"{JOURNALS}/{key}/{_base(entry['name'])}" for entry in self._list(f"{JOURNALS}/{key}")])
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        with self._remote():
+            try:
+                entries = self._fs.ls(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return []
+        return [entry for entry in entries if entry["type"] == "file"]
+
+    @contextmanager
+    def _remote(self) -> Iterator[None]:
+        """Errors of a client library as errors of the system, which ``explained`` puts on one line."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._prefix}/{name}"
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _written(entry: dict[str, Any], otherwise: datetime) -> datetime:
+    """When an object was written, as its listing tells."""
+    value = next((entry[key] for key in _TIMES if entry.get(key) is not None), otherwise)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

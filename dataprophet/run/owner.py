@@ -1,0 +1,53 @@
+"""Names for attempts at a piece of work, which tell what process made them and whether that still runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import uuid
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+
+def new_attempt() -> str:
+    """A name that no other attempt has: machine, process, time of its start, and a random part, without dots."""
+    pid = os.getpid()
+    return f"{_machine()}-{pid}-{_started(pid) or 0}-{secrets.token_hex(4)}"
+
+
+def is_alive(attempt: str) -> bool | None:
+    """Whether the process that made an attempt still runs; None where that cannot be seen from here."""
+    machine, _, rest = attempt.partition("-")
+    pid, _, rest = rest.partition("-")
+    started = rest.partition("-")[0]
+    if machine != _machine() or not pid.isdecimal():
+        return None
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it runs, under another user
+    now = _started(int(pid))
+    return now is None or str(now) == started  # another start: the number was given to another process
+
+
+@cache
+def _machine() -> str:
+    """Hash of what process numbers are unique within: the start of the machine and the namespace of the numbers."""
+    known = [platform.node(), str(uuid.getnode())]
+    with suppress(OSError):
+        known = [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.blake2b("\0".join(known).encode(), digest_size=6).hexdigest()
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19])  # field 22 of proc(5); the first two are cut off

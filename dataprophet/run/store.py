@@ -1,0 +1,289 @@
+"""The output folder of a run: parts of shards written under names of their own, and markers that say which count."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dataprophet.errors import StoreError
+from dataprophet.run.config import RUN
+from dataprophet.run.journal import Journal, crashes_of
+from dataprophet.run.owner import is_alive, new_attempt
+
+DATA, COMMITS, JOURNALS, LOGS, TEMPORARY = "data", "commits", "journal", "logs", "tmp"
+"""Folders within the output folder, beside those that callers of ``write`` name."""
+
+ORPHAN_AGE = 24 * 3600.0
+"""Seconds after which an uncommitted file of a process on another machine is taken for left behind."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Store(ABC):
+    """An output folder. Readers trust its markers only: what no marker names does not exist for them.
+
+    Parts of a shard get names that no other attempt uses and are complete before the marker is made, by an operation
+    that fails where the marker exists. So of any number of processes on a shard exactly one commits it, and a process
+    that dies at any moment leaves either a whole shard or files that ``collect`` removes.
+
+    Attributes:
+        root: the folder or its URL, as given.
+        stopping: set by ``stop``; open journals then raise ``Stopped``.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.stopping = threading.Event()
+        self._journals: list[Journal] = []
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def open(root: str | os.PathLike[str]) -> Store:
+        """The store at a folder, or at a URL that fsspec knows; nothing is written yet.
+
+        Raises:
+            MissingDependencyError: a URL without fsspec, or without the package for its scheme.
+            StoreError: a URL whose file system cannot create a file only where there is none.
+        """
+        place = os.fspath(root)
+        if "://" in place and not place.startswith("file://"):
+            from dataprophet.run.object_store import ObjectStore
+
+            return ObjectStore(place)
+        from dataprophet.run.folder_store import FolderStore
+
+        return FolderStore(place)
+
+    def create_run(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Store the configuration of a run, unless there is one.
+
+        Returns:
+            The configuration that is there now: the given one, or that of the process that came first.
+        """
+        self.write(RUN, json.dumps(config, indent=1).encode() + b"\n")
+        return self._document(RUN)
+
+    def markers(self) -> dict[str, dict[str, Any]]:
+        """Marker of every committed shard by its key. ``files`` in it gives the name of each part by its suffix."""
+        with self.explained():
+            found = self._read_all(COMMITS)
+        return {name.removesuffix(".json"): self._parsed(f"{COMMITS}/{name}", data) for name, data in found.items()}
+
+    def done(self, key: str) -> bool:
+        """Whether a shard is committed."""
+        return self.exists(_marker(key))
+
+    def commit(self, key: str, parts: Mapping[str, Callable[[str], None]], marker: Mapping[str, Any]) -> bool:
+        """Commit a shard, unless another process has.
+
+        Args:
+            key: the shard's key, without dots.
+            parts: for each part its suffix, and a function that writes it to a local path.
+            marker: what the marker says; ``files`` and ``attempt`` are added.
+
+        Returns:
+            Whether this call committed it. If not, what it wrote is removed.
+
+        Raises:
+            StoreError: the disk is full, or the folder cannot be written. Nothing is committed then.
+        """
+        attempt = new_attempt()
+        names = {suffix: f"{DATA}/{key}.{attempt}.{suffix}" for suffix in parts}
+        document = json.dumps({**marker, "attempt": attempt, "files": names}, indent=1).encode() + b"\n"
+        try:
+            with self.explained():
+                for suffix, write in parts.items():
+                    self._put(names[suffix], write)
+            self.write(_marker(key), document)
+        finally:
+            # also after an error, which may have come once the marker was there: then its files stay
+            won = self._committed_by(key) == attempt
+            if not won:
+                with suppress(OSError):
+                    self._remove(names.values())
+        with suppress(OSError):
+            self._forget_journal(key)
+        return won
+
+    def write(self, name: str, data: bytes, *, replace: bool = False) -> bool:
+        """Write a file that appears whole or not at all.
+
+        Args:
+            name: its name within the folder.
+            data: its content.
+            replace: replace what is there; otherwise that stays.
+
+        Returns:
+            Whether it was written.
+        """
+        with self.explained():
+            if replace:
+                self._replace(name, data)
+                return True
+            return self._create(name, data)
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        with self.explained():
+            return self._read(name)
+
+    def log(self, key: str, text: str) -> None:
+        """Add lines, with the time, to the log of a shard. A log that cannot be written is no reason to stop."""
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        lines = "".join(f"{now} {line}\n" for line in text.splitlines())
+        with suppress(OSError):
+            self._append_log(f"{LOGS}/{key}.log", lines)
+
+    def journal(self, key: str) -> Journal:
+        """A journal for an attempt at a shard."""
+        attempt = new_attempt()
+        with self.explained():
+            earlier, append = self._open_journal(key, attempt)
+
+        def record(text: str) -> None:
+            with self.explained():
+                append(text)
+
+        made = Journal(attempt, earlier, record, self.stopping)
+        with self._lock:
+            self._journals = [*(item for item in self._journals if not item.closed), made]
+        return made
+
+    def crashes(self, key: str) -> dict[str, int]:
+        """What earlier attempts at a shard died of, as ``Journal.crashes``."""
+        with self.explained():
+            return dict(crashes_of(self._journal_records(key)))
+
+    def stop(self) -> None:
+        """Have all shards that this object's journals are open for be dropped at their next cell."""
+        self.stopping.set()
+
+    def abandon(self) -> None:
+        """Close all journals, before the process is ended with work under way that is not to blame."""
+        for journal in self._journals:
+            with suppress(StoreError):
+                journal.close()
+
+    def collect(self) -> list[str]:
+        """Remove what dead processes left behind; returns the names.
+
+        That is parts that no marker names, and temporary files, whose process has ended; of processes on other
+        machines, those older than ``ORPHAN_AGE``. What running processes are writing stays.
+        """
+        with self.explained():
+            # In this order. A file's process is seen dead before markers are read: it can make no marker after that.
+            dead = [
+                f"{folder}/{name}"
+                for folder in (DATA, TEMPORARY)
+                for name, age in self._ages(folder).items()
+                if _left_behind(name, age)
+            ]
+            markers = self.markers() if dead else {}
+            named = {name for marker in markers.values() for name in marker["files"].values()}
+            orphans = [name for name in dead if name not in named]
+            self._remove(orphans)
+        return orphans
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the errors of a file system into one line that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            where = self.root
+            if error.errno in _FULL or "No space left" in str(error):
+                raise StoreError(
+                    f"no space is left ({reason})", where=where, fix="make room, then run the same command again"
+                ) from error
+            if error.errno in _REFUSED:
+                raise StoreError(
+                    f"cannot be written ({reason})", where=where, fix="choose a place that you can write to"
+                ) from error
+            name = f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
+            raise StoreError(
+                f"cannot be used ({reason}{name})", where=where, fix="check the folder, its rights and free space"
+            ) from error
+
+    def _committed_by(self, key: str) -> str | None:
+        """The attempt that a shard's marker names; None where there is no marker."""
+        return self._document(_marker(key))["attempt"] if self.done(key) else None
+
+    def _document(self, name: str) -> dict[str, Any]:
+        return self._parsed(name, self.read(name))
+
+    def _parsed(self, name: str, data: bytes) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads(data)
+        except ValueError as error:
+            raise StoreError(
+                f"damaged {name} ({error})", where=self.root, fix="remove that file and run the same command again"
+            ) from error
+        return document
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether there is a file."""
+
+    @abstractmethod
+    def local(self, name: str) -> str:
+        """Local path of a file that is never changed: a part that a marker names, or a target's profile."""
+
+    @abstractmethod
+    def _put(self, name: str, write: Callable[[str], None]) -> None:
+        """Have a part written, and on the disk, under its name."""
+
+    @abstractmethod
+    def _create(self, name: str, data: bytes) -> bool:
+        """Write a file, whole and on the disk, only if there is none; whether it was written."""
+
+    @abstractmethod
+    def _replace(self, name: str, data: bytes) -> None:
+        """Write a file, whole and on the disk."""
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes: ...
+
+    @abstractmethod
+    def _read_all(self, folder: str) -> dict[str, bytes]:
+        """Content of every file of a folder by its name there; nothing where there is no folder."""
+
+    @abstractmethod
+    def _remove(self, names: Iterable[str]) -> None:
+        """Remove files, those that are there."""
+
+    @abstractmethod
+    def _ages(self, folder: str) -> dict[str, float]:
+        """Seconds since each file of a folder was written, by its name there."""
+
+    @abstractmethod
+    def _append_log(self, name: str, text: str) -> None: ...
+
+    @abstractmethod
+    def _journal_records(self, key: str) -> list[str]: ...
+
+    @abstractmethod
+    def _open_journal(self, key: str, attempt: str) -> tuple[list[str], Callable[[str], None]]:
+        """Records of earlier attempts, and what adds one for this attempt."""
+
+    @abstractmethod
+    def _forget_journal(self, key: str) -> None: ...
+
+
+def _marker(key: str) -> str:
+    return f"{COMMITS}/{key}.json"
+
+
+def _left_behind(name: str, age: float) -> bool:
+    """Whether the process that wrote ``<key>.<attempt>.<suffix>`` will do nothing more with it."""
+    parts = name.split(".")
+    alive = is_alive(parts[1]) if len(parts) > 2 else None
+    return age > ORPHAN_AGE if alive is None else not alive

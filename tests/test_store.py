@@ -1,0 +1,386 @@
+"""The output folder: one commit for each shard whatever dies when, nothing half-written, and errors on one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from dataprophet.errors import StoreError
+from dataprophet.run.owner import is_alive, new_attempt
+from dataprophet.run.store import Store
+
+KEY = "0123456789abcdef"
+STEPS = 10  # of a commit of two parts: each written, forced to the disk, renamed; the marker forced, linked; the end
+
+
+def _commit(store: Store, text: str = "rows", key: str = KEY) -> bool:
+    parts = {"rows.parquet": f"{text} rows", "profile": f"{text} profile"}
+    return store.commit(
+        key, {suffix: lambda path, data=data: _write(path, data) for suffix, data in parts.items()}, {"rows": 3}
+    )
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def _run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(params=["folder", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    pytest.importorskip("fsspec")
+    return f"memory://{uuid.uuid4().hex}/out"
+
+
+def test_commit_and_read_back(root: str) -> None:
+    store = Store.open(root)
+    assert store.markers() == {}
+    assert not store.done(KEY)
+    assert _commit(store)
+    other = Store.open(root)
+    assert other.done(KEY)
+    marker = other.markers()[KEY]
+    assert marker["rows"] == 3
+    assert Path(other.local(marker["files"]["profile"])).read_text() == "rows profile"
+    assert Path(other.local(marker["files"]["rows.parquet"])).read_text() == "rows rows"
+    assert other.collect() == []
+
+
+def test_second_commit_loses_and_leaves_nothing(root: str) -> None:
+    first, second = Store.open(root), Store.open(root)
+    assert _commit(first, "first")
+    before = first.markers()
+    assert not _commit(second, "second")
+    assert second.markers() == before
+    assert Path(second.local(before[KEY]["files"]["profile"])).read_text() == "first profile"
+    assert len(second._ages("data")) == 2
+
+
+def test_run_is_created_once(root: str) -> None:
+    assert Store.open(root).create_run({"a": 1}) == {"a": 1}
+    assert Store.open(root).create_run({"a": 2}) == {"a": 1}
+
+
+def test_write_and_replace(root: str) -> None:
+    store = Store.open(root)
+    assert store.write("index/a.json", b"1")
+    assert not store.write("index/a.json", b"2")
+    assert store.read("index/a.json") == b"1"
+    assert store.write("index/a.json", b"3", replace=True)
+    assert store.exists("index/a.json")
+    assert not store.exists("index/b.json")
+    assert store.read("index/a.json") == b"3"
+
+
+def test_log(root: str) -> None:
+    store = Store.open(root)
+    store.log(KEY, "one\ntwo")
+    store.log(KEY, "three")
+    text = b"".join(store._read_all("logs").values()).decode()
+    assert [line.split(" ", 2)[2] for line in text.splitlines()] == ["one", "two", "three"]
+
+
+def test_error_of_a_part_leaves_nothing(root: str) -> None:
+    store = Store.open(root)
+
+    def fails(path: str) -> None:
+        Path(path).write_text("half")
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        store.commit(KEY, {"profile": lambda path: _write(path, "whole"), "rows.parquet": fails}, {})
+    assert store._ages("data") == {}
+    assert store._ages("tmp") == {}
+    assert store.markers() == {}
+
+
+def test_damaged_marker_is_named(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    _commit(store)
+    (tmp_path / "commits" / f"{KEY}.json").write_text('{"rows": ')
+    with pytest.raises(StoreError, match=f"damaged commits/{KEY}.json") as caught:
+        store.markers()
+    assert str(tmp_path) in str(caught.value)
+
+
+DIES = """
+    import os, sys
+    from dataprophet.run.folder_store import FolderStore
+
+    class Dying(FolderStore):
+        left = int(sys.argv[2])
+        def _at(self):
+            if type(self).left == 0:
+                os._exit(9)
+            type(self).left -= 1
+        def _force(self, path):
+            self._at(); super()._force(path); self._at()
+        def _rename(self, temporary, final):
+            super()._rename(temporary, final); self._at()
+        def _link(self, temporary, final):
+            super()._link(temporary, final); self._at()
+        def _forget_journal(self, key):
+            self._at(); super()._forget_journal(key)
+
+    store = Dying(sys.argv[1])
+    def part(name):
+        def write(path):
+            with open(path, "w") as stream:
+                stream.write("dead " + name)
+        return write
+    store.commit(sys.argv[3], {"rows.parquet": part("rows"), "profile": part("profile")}, {"rows": 3})
+"""
+
+
+def test_death_at_each_step_of_a_commit(tmp_path: Path) -> None:
+    codes, committed = [], []
+    for step in range(STEPS + 1):
+        root = tmp_path / str(step)
+        codes.append(_run(DIES, root, step, KEY).returncode)
+        store = Store.open(root)
+        committed.append(store.done(KEY))
+        assert _commit(store, "alive") is not committed[-1]
+        store.collect()
+        marker = store.markers()[KEY]
+        who = "dead" if committed[-1] else "alive"
+        assert [Path(store.local(name)).read_text() for name in marker["files"].values()] == [
+            f"{who} rows",
+            f"{who} profile",
+        ]
+        assert _files(root) == sorted([f"commits/{KEY}.json", *marker["files"].values()])
+        assert store.collect() == []
+    assert codes == [9] * STEPS + [0]  # each step was there to die at, and there is no further one
+    assert committed == [False] * 8 + [True] * 3
+
+
+def test_death_before_the_run_is_created(tmp_path: Path) -> None:
+    code = DIES.replace("store.commit", "store.create_run({'a': 1}) if True else store.commit")
+    for step in range(2):
+        root = tmp_path / str(step)
+        assert _run(code, root, step, KEY).returncode == 9
+        assert not (root / "run.json").exists()
+        store = Store.open(root)
+        assert len(store.collect()) == 1
+        assert store.create_run({"a": 2}) == {"a": 2}
+        assert _files(root) == ["run.json"]
+
+
+RACES = """
+    import sys
+    from pathlib import Path
+    from dataprophet.run.store import Store
+    store = Store.open(sys.argv[1])
+    for shard in range(20):
+        sys.stdin.readline()
+        write = lambda path: Path(path).write_text(sys.argv[2])
+        print(int(store.commit(f"{shard:016x}", {"rows.parquet": write, "profile": write}, {})), flush=True)
+"""
+
+
+def test_processes_that_commit_the_same_shards(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-c", textwrap.dedent(RACES), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(3)]  # type: ignore[call-overload]
+    won = []
+    for _ in range(20):
+        for process in processes:
+            process.stdin.write("go\n")
+        won.append([int(process.stdout.readline()) for process in processes])
+    for process in processes:
+        process.communicate()
+    assert [sum(row) for row in won] == [1] * 20
+    store = Store.open(tmp_path)
+    for row, (key, marker) in zip(won, sorted(store.markers().items()), strict=True):
+        for name in marker["files"].values():
+            assert name.startswith(f"data/{key}.")
+            assert Path(store.local(name)).read_text() == str(row.index(1))
+    assert len(_files(tmp_path)) == 60
+
+
+def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    code = """
+        import sys
+        from pathlib import Path
+        from dataprophet.run.folder_store import FolderStore
+        def write(path):
+            Path(path).write_text("part")
+            print("writing", flush=True)
+            sys.stdin.readline()
+        FolderStore(sys.argv[1]).commit(sys.argv[2], {"profile": write}, {})
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(code), str(tmp_path), KEY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        (tmp_path / "data").mkdir(exist_ok=True)
+        other = tmp_path / "data" / f"{KEY}.ffffffffffff-1-1-00000000.profile"  # of another machine
+        other.write_text("x")
+        foreign = tmp_path / "data" / "notes.txt"
+        foreign.write_text("x")
+        assert store.collect() == []
+        old = other.stat().st_mtime - 2 * 24 * 3600
+        os.utime(other, (old, old))
+        assert store.collect() == [f"data/{other.name}"]
+        process.communicate("\n")
+        assert process.returncode == 0
+    assert store.done(KEY)
+    assert foreign.exists()
+
+
+def test_owner_is_alive() -> None:
+    assert is_alive(new_attempt()) is True
+    process = _run("from dataprophet.run.owner import new_attempt; print(new_attempt())")
+    assert is_alive(process.stdout.strip()) is False
+    machine, pid, started, token = new_attempt().split("-")
+    assert is_alive(f"{machine}-{pid}-{int(started) + 1}-{token}") is False  # the number was used again
+    assert is_alive(f"ffffffffffff-{pid}-{started}-{token}") is None
+
+
+@pytest.mark.parametrize("limit", [0, 5, 30, 200])
+def test_full_disk(tmp_path: Path, limit: int) -> None:
+    store = Store.open(tmp_path)
+    _commit(store, key="before")
+    before = _files(tmp_path)
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, kept[1]))  # a file may not grow beyond: the write fails
+    try:
+        with pytest.raises(StoreError, match="no space is left") as caught:
+            store.commit(KEY, {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)}, {})
+        with pytest.raises(StoreError, match="no space is left"):
+            store.create_run({"name": "x" * 300})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert _files(tmp_path) == before
+    assert _commit(store)
+
+
+def test_folder_without_rights(tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        from dataprophet.errors import StoreError
+        from dataprophet.run.store import Store
+        if os.geteuid() == 0:
+            os.setuid(65534)  # root writes anywhere
+        try:
+            Store.open(sys.argv[1] + "/out").create_run({})
+        except StoreError as error:
+            print(error)
+    """
+    tmp_path.chmod(0o555)
+    try:
+        said = _run(code, tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+    assert "cannot be written (Permission denied)" in said.stdout, said.stderr
+
+
+def test_folder_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(tmp_path / "out").create_run({})
+
+
+def test_folder_in_proc_is_refused() -> None:
+    with pytest.raises(StoreError, match="cannot be"):
+        Store.open("/proc/out").create_run({})
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcode-数", "a%20b", "a#b?c", "new\nline", "-x"])
+def test_odd_names_of_folders(tmp_path: Path, name: str) -> None:
+    store = Store.open(tmp_path / name)
+    assert _commit(store)
+    assert store.done(KEY)
+    assert len(_files(tmp_path / name)) == 3
+
+
+def test_file_url(tmp_path: Path) -> None:
+    assert _commit(Store.open(f"file://{tmp_path}/a%20b"))
+    assert len(_files(tmp_path / "a b")) == 3
+
+
+def test_reading_makes_no_folder(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "absent")
+    assert store.markers() == {}
+    assert store.collect() == []
+    with pytest.raises(StoreError, match=r"run\.json"):
+        store.read("run.json")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_file_systems_without_exclusive_creation_are_refused() -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(StoreError, match="only where there is none"):
+        Store.open("ftp://host/out")
+
+
+def test_killed_process_has_its_journal_read(root: str, tmp_path: Path) -> None:
+    if root.startswith("memory"):
+        pytest.skip("memory is not shared between processes")
+    code = """
+        import os, sys
+        from dataprophet.run.store import Store
+        journal = Store.open(sys.argv[1]).journal(sys.argv[2])
+        journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
+        os.kill(os.getpid(), 9)
+    """
+    store = Store.open(root)
+    for times in (1, 2):
+        assert _run(code, root, KEY).returncode == -signal.SIGKILL
+        with store.journal(KEY) as journal:
+            assert journal.crashes == {"cell 1": times, "cell 2": times}
+            journal.begin("cell 1")
+    assert store.crashes(KEY) == {"cell 1": 2, "cell 2": 2}
+    assert _commit(store)
+    assert store.crashes(KEY) == {}
+
+
+def test_closed_attempts_are_not_held_against_units(root: str) -> None:
+    store = Store.open(root)
+    running = store.journal(KEY)
+    running.begin("cell 0")
+    for unit, error in (("cell 1", KeyboardInterrupt()), ("cell 2", RuntimeError("CUDA error"))):
+        with suppress(KeyboardInterrupt, RuntimeError), store.journal(KEY) as journal:
+            journal.begin(unit)
+            raise error
+    assert store.journal(KEY).crashes == {"cell 2": 1}  # not those of this process, which runs
+    store.abandon()
+    assert running.closed
+
+
+def test_cut_record_of_a_journal(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    (tmp_path / "journal").mkdir()
+    dead = "ffffffffffff-1-1-00000000"
+    (tmp_path / "journal" / KEY).write_text(f"begin\t{dead}\tcell 0\nbegin\t{dead}\tcel")
+    with store.journal(KEY) as journal:
+        journal.begin("cell 0")
+    records = (tmp_path / "journal" / KEY).read_text().splitlines()
+    assert [record.split("\t")[0] for record in records] == ["begin", "begin", "begin", "close"]
+    assert store.crashes(KEY)["cell 0"] == 1
+
+
+def test_markers_are_json_for_people(tmp_path: Path) -> None:
+    _commit(Store.open(tmp_path))
+    marker = json.loads((tmp_path / "commits" / f"{KEY}.json").read_text())
+    assert set(marker) == {"rows", "attempt", "files"}

@@ -55,6 +55,7 @@ class Units:
         if unit not in UNITS:
             raise DataProphetError(f"unknown unit {unit!r}", where="unit", fix=f"use {' or '.join(UNITS)}")
         self.pools, self.targets, self.unit = list(pools), list(targets), unit
+        self._counts: dict[int, int] = {}
         for pool in self.pools:
             for target in self.targets:
                 if target not in pool.targets:
@@ -82,6 +83,11 @@ class Units:
 
         That of a row is the mean over its turns, in float64.
         """
+        values = self._values(part)
+        self._counts[part.number] = len(values)
+        return values
+
+    def _values(self, part: Part) -> NDArray[np.float64]:
         names = [f"M:{target}" for target in self.targets]
         table = self._read(part, ["position", *names] if self.unit == "row" else names)
         each = np.stack([_floats(table.column(name)) for name in names], axis=1)
@@ -95,6 +101,12 @@ class Units:
         # bincount adds in the order of the turns, whatever else is in the part
         sums = [np.bincount(owner, weights=each[:, place]) for place in range(each.shape[1])]
         return np.stack(sums, axis=1) / counts[:, None]
+
+    def count(self, part: Part) -> int:
+        """Units of a part."""
+        if part.number not in self._counts:
+            self.values(part)
+        return self._counts[part.number]
 
     def details(self, part: Part, chosen: NDArray[np.int64], *, nearest: bool = False) -> pa.Table:
         """What tells units apart, and where they are.

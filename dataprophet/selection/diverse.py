@@ -32,7 +32,7 @@ class Chosen:
         self.count += 1
 
     def nearest(self, z: NDArray[np.float16], first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Largest cosine of each vector to those from ``first`` on, and the unit that has it; -1 where there is none."""
+        """Largest cosine of each vector to those from ``first`` on, and the unit that has it; -1 where none is."""
         if first >= self.count or not len(z):
             return np.full(len(z), -np.inf, np.float32), np.full(len(z), -1, np.int64)
         cosine, index = ops.nearest(z, self._rows[first : self.count])
@@ -74,7 +74,7 @@ class Greedy:
     def next(self) -> tuple[int, float, int] | None:
         """The next candidate, its largest cosine to what is chosen, and the unit that has it; None at the end."""
         while self._heap:
-            stale = []
+            stale: list[int] = []
             while self._heap and len(stale) < _BATCH and self._is_stale(self._heap[0][1]):
                 stale.append(heapq.heappop(self._heap)[1])
             if not stale:

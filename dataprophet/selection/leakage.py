@@ -28,7 +28,8 @@ def nearest_to_targets(units: Units, table: pa.Table) -> NDArray[np.float32]:
     """
     names = [f"Nearest:{target}" for target in units.targets]
     if all(name in table.column_names for name in names):
-        return np.stack([table.column(name).to_numpy() for name in names]).max(0).astype(np.float32)
+        stored: NDArray[np.float32] = np.stack([table.column(name).to_numpy() for name in names]).max(0)
+        return stored.astype(np.float32)
     nearest = np.full(table.num_rows, -np.inf, np.float32)
     targets: dict[int, tuple[Targets, list[int]]] = {}
     for owner, features in kept_features(units, table):
@@ -40,5 +41,3 @@ def nearest_to_targets(units: Units, table: pa.Table) -> NDArray[np.float32]:
         found = profiles.nearest(features)[:, columns].max(1)
         np.maximum.at(nearest, owner, np.nan_to_num(found, nan=-np.inf))
     return nearest
-
-

@@ -21,6 +21,8 @@ SELECTED, DROPPED = "_selected.parquet", "_dropped.parquet"
 """Tables beside the rows: what was chosen, with its scores and factors, and what a rule left out. The underscore keeps
 readers of the folder from taking them for data."""
 
+_GROUP = 1 << 16
+
 
 class Unusable(Exception):
     """Chosen units that cannot be written: code -> why."""
@@ -151,19 +153,30 @@ def _unit_of(entry: Conversation | Problem, turn: int) -> Conversation | None:
 
 def write_selected(units: Units, table: pa.Table, file: IO[bytes]) -> None:
     """The table of chosen units, in the order of the rows, as Parquet: name, place, score, and the means of factors."""
-    names = Names(units)
     writer: pq.ParquetWriter | None = None
+    waiting: list[pa.Table] = []
+    for block in _selected(units, table):
+        writer = writer or pq.ParquetWriter(file, block.schema, compression="zstd")
+        waiting.append(block)
+        while sum(part.num_rows for part in waiting) >= _GROUP:  # groups of one size, whatever the shards are
+            whole = pa.concat_tables(waiting)
+            writer.write_table(whole.slice(0, _GROUP).combine_chunks())
+            waiting = [whole.slice(_GROUP)]
+    if writer is not None:
+        writer.write_table(pa.concat_tables(waiting).combine_chunks())
+        writer.close()
+
+
+def _selected(units: Units, table: pa.Table) -> Iterator[pa.Table]:
+    names = Names(units)
     for part, rows in by_part(units, table):
         made = _places(units, part, rows, names)
         made["score"] = rows.column("score")
         made["for"] = rows.column("lane")
-        for name, values in units.factors(part, rows.column("line").to_numpy(), rows.column("lines").to_numpy()).items():
+        line, lines = rows.column("line").to_numpy(), rows.column("lines").to_numpy()
+        for name, values in units.factors(part, line, lines).items():
             made[name] = pa.array(values.astype(np.int64 if name == "answer_tokens" else np.float64), from_pandas=True)
-        block = pa.table(made)
-        writer = writer or pq.ParquetWriter(file, block.schema, compression="zstd")
-        writer.write_table(block)
-    if writer is not None:
-        writer.close()
+        yield pa.table(made)
 
 
 def write_dropped(units: Units, picked: Picked, file: IO[bytes]) -> None:
@@ -184,7 +197,9 @@ def write_dropped(units: Units, picked: Picked, file: IO[bytes]) -> None:
         }
     )
     pq.write_table(
-        made.sort_by([("score", "descending"), ("id", "ascending"), ("position", "ascending")]), file, compression="zstd"
+        made.sort_by([("score", "descending"), ("id", "ascending"), ("position", "ascending")]),
+        file,
+        compression="zstd",
     )
 
 

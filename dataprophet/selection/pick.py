@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dataprophet import ops
 from dataprophet.errors import BudgetError
 from dataprophet.selection.diverse import Chosen, Greedy
-from dataprophet.selection.leakage import nearest_to_targets
 from dataprophet.selection.lanes import Lane, lanes_of
+from dataprophet.selection.leakage import nearest_to_targets
 from dataprophet.selection.ranking import Ranking
 from dataprophet.selection.settings import Settings
 from dataprophet.selection.units import Units
@@ -52,7 +52,8 @@ class Picked:
 
 def unit_codes(table: pa.Table) -> NDArray[np.int64]:
     """A number for each unit, by its part and line."""
-    found: NDArray[np.int64] = table.column("part").to_numpy().astype(np.int64) * _LINES + table.column("line").to_numpy()
+    parts, lines = table.column("part").to_numpy(), table.column("line").to_numpy()
+    found: NDArray[np.int64] = parts.astype(np.int64) * _LINES + lines
     return found
 
 
@@ -294,7 +295,7 @@ def _columns(units: Units, lane: Lane) -> Collection[str]:
 def _hashes(table: pa.Table) -> NDArray[np.uint64]:
     """A hash of the file and the id of each unit."""
     ranks, ids = table.column("rank").to_pylist(), table.column("id").to_pylist()
-    each = (xxhash.xxh3_64_intdigest(f"{rank}\0{name}") for rank, name in zip(ranks, ids, strict=True))
+    each = (xxhash.xxh3_64_intdigest(f"{rank}\0{name}".encode()) for rank, name in zip(ranks, ids, strict=True))
     return np.fromiter(each, np.uint64, len(ids))
 
 

@@ -108,6 +108,7 @@ def select_pool(
             datasets[number] = _dataset(units.pools[number], pools or {})
         return datasets[number]
 
+    asked = _asked(units, settings, out, pools or {}, {"decode": decode, "partial": partial})
     rejected: dict[int, str] = {}
     name = "selection-" + re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(settings.targets))
     while True:
@@ -125,7 +126,7 @@ def select_pool(
                 format,
                 name=name,
                 overwrite=overwrite,
-                manifest=_manifest(units, settings, picked, table, out, pools or {}, decode=decode, partial=partial),
+                manifest={**asked, **_chosen(units, picked, table)},
                 beside={
                     SELECTED: lambda file, table=table: write_selected(units, table, file),  # type: ignore[misc]
                     DROPPED: lambda file, picked=picked: write_dropped(units, picked, file),  # type: ignore[misc]
@@ -180,39 +181,39 @@ def _dataset(pool: ScoredPool, places: Mapping[str, str]) -> Dataset:
     return opened
 
 
-def _manifest(
-    units: Units,
-    settings: Settings,
-    picked: Picked,
-    table: pa.Table,
-    out: str | os.PathLike[str],
-    places: Mapping[str, str],
-    *,
-    decode: bool,
-    partial: bool,
+def _chosen(units: Units, picked: Picked, table: pa.Table) -> dict[str, Any]:
+    """What came of it, for the manifest."""
+    return {
+        "sources": _per_source(units, table),
+        "means": picked.means,
+        "dropped": dict(sorted(picked.counts.items())),
+    }
+
+
+def _asked(
+    units: Units, settings: Settings, out: str | os.PathLike[str], places: Mapping[str, str], options: dict[str, bool]
 ) -> dict[str, Any]:
-    """What ``verify`` needs, and who reads the folder wants to know."""
+    """What was asked of what, for the manifest: enough to do it again."""
     return {
         "selection": FORMAT,
         "version": metadata.version("dataprophet"),
         "settings": settings.to_json(),
-        "decode": decode,
-        "partial": partial,
-        "sources": _per_source(units, table),
-        "means": picked.means,
-        "dropped": dict(sorted(picked.counts.items())),
-        "pools": [_origin(pool, settings, out, places) for pool in units.pools],
+        **options,
+        "pools": [
+            {
+                "name": pool.name,
+                "scores": _seen_from(out, pool.folder),
+                "path": _seen_from(out, places[pool.name]) if pool.name in places else None,
+                **content_of(pool, settings),
+            }
+            for pool in units.pools
+        ],
     }
 
 
-def _origin(
-    pool: ScoredPool, settings: Settings, out: str | os.PathLike[str], places: Mapping[str, str]
-) -> dict[str, Any]:
-    place = places.get(pool.name)
+def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
+    """What a pool's scores are, so that a change shows: hashes of its configuration, its rows and its data files."""
     return {
-        "name": pool.name,
-        "scores": _seen_from(out, pool.folder),
-        "path": None if place is None else _seen_from(out, place),
         "configuration": _configuration(pool),
         "rows": pool.digest(),
         "files": {str(file["name"]): str(file.get("digest", "unreadable")) for file in pool.files},
@@ -238,5 +239,3 @@ def _per_source(units: Units, table: pa.Table) -> dict[str, int]:
     for part, count in zip(parts.tolist(), counts.tolist(), strict=True):
         found[units.parts[part].source] += count
     return dict(sorted(found.items()))
-
-

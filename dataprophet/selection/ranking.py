@@ -83,7 +83,7 @@ class Ranking:
 
     def _details(self, parts: list[Part], rows: NDArray[np.int64], scores: NDArray[np.float64]) -> pa.Table:
         """Details of chosen units, in order."""
-        found = []
+        found: list[pa.Table] = []
         start = taken = 0
         for part in parts:
             stop = start + self.units.count(part)

@@ -107,7 +107,9 @@ class Settings:
 
 def _whole(value: Any, where: str, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BudgetError(f"{value!r} is not a number of units", where=where, fix=f"use a whole number, {least} or more")
+        raise BudgetError(
+            f"{value!r} is not a number of units", where=where, fix=f"use a whole number, {least} or more"
+        )
 
 
 def _one_of(value: str, allowed: Sequence[str], where: str) -> None:

@@ -67,7 +67,8 @@ class Units:
             for number, pool in enumerate(self.pools)
             for scored in pool.shards
         ]
-        ranks = {name: rank for rank, name in enumerate(sorted({(source, part.shard.name) for _, source, part in found}))}
+        files = sorted({(source, scored.shard.name) for _, source, scored in found})
+        ranks = {file: rank for rank, file in enumerate(files)}
         self.parts = [
             Part(place, number, source, ranks[source, scored.shard.name], scored)
             for place, (number, source, scored) in enumerate(found)
@@ -145,7 +146,7 @@ class Units:
         return pa.table(made)
 
     def factors(self, part: Part, line: NDArray[np.int64], lines: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-        """Numbers of units: means over their samples of ``mean_nll`` and each target's factors, and answer tokens in all.
+        """Numbers of units: means over their samples of ``mean_nll`` and of factors, and answer tokens in all.
 
         Args:
             part: their part.
@@ -187,4 +188,3 @@ def _starts(table: pa.Table) -> NDArray[np.int64]:
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """A column as float64, NaN where it is null."""
     return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False) if len(column) else np.empty(0)
-

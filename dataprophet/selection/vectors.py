@@ -18,7 +18,7 @@ _DTYPES = {"F16": np.float16, "U8": np.uint8, "I64": np.int64}
 
 
 def unit_vectors(units: Units, table: pa.Table) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """z of units: the average of the normalised diversity fields of a sample, normalised; of a row, that of its turns.
+    """Vectors z of units: of a sample, the average of its normalised diversity fields, normalised; of a row, of its z.
 
     Args:
         units: where they come from.

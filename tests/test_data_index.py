@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sample_files as files
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataprophet.data import open_dataset
+from dataprophet.data import arrow, open_dataset
 from dataprophet.data.index import FileIndex
+from dataprophet.data.json_rows import mark_json, read_json
+from dataprophet.data.readers import vlmeval
 from dataprophet.errors import DataError
 
 ONE_ROW = "dataprophet.data.index.CELL_ROWS"
@@ -94,15 +97,45 @@ def test_json_lines(tmp_path, rows, blanks, size, mark, end):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(drawn, st.integers(1, 4), st.booleans(), st.sampled_from([None, 1, 2]))
-def test_json(tmp_path, rows, size, mark, indent):
+@given(drawn, st.integers(1, 4), st.booleans(), st.sampled_from([None, 1, 2]), st.sampled_from([1, 2, 5, 64, 1 << 20]))
+def test_json(tmp_path, rows, size, mark, indent, chunk):
     path = tmp_path / "drawn.json"
     made = [row_of(number, text) or ["]", {"[": ",]"}] for number, text in enumerate(rows)]
     body = " " * size + json.dumps(made, indent=indent, ensure_ascii=size % 2 == 0) + "\n" * size
     path.write_bytes(b"\xef\xbb\xbf" * mark + body.encode())
     with pytest.MonkeyPatch.context() as patch:
         small_cells(size, patch)
-        check(open_dataset(path, format="vqa"), size)
+        patch.setattr("dataprophet.data.json_rows._CHUNK", max(chunk, 3 * mark))
+        dataset = open_dataset(path, format="vqa")
+        check(dataset, size)
+        assert dataset.index(0).digest == xxhash.xxh3_128_hexdigest(path.read_bytes())
+        assert [number for number, _ in read_json(str(path))] == list(range(1, len(made) + 1))
+        assert [row for _, row in read_json(str(path)) if isinstance(row, dict)] == [r for r in made if type(r) is dict]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1}, {"a": 2},]', "bad JSON at line 1 column"),
+        ('[{"a": 1} {"a": 2}]', "bad JSON at line 1 column 11"),
+        ('[{"a": 1}]]', "Extra data"),
+        ('[{"a": 1}', "bad JSON at line 1 column 10"),
+        ('[{"a": "1', "Unterminated string"),
+        ("[1", "bad JSON at line 1 column 3"),
+        ('{"a": 1}', "the top level is a dict"),
+        ("", "bad JSON at line 1 column 1"),
+        ('[{"a": "\xe9"}]', "byte 8 is not UTF-8"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_json_that_is_no_list(text, message, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataprophet.data.json_rows._CHUNK", chunk)
+    path = tmp_path / "bad.json"
+    path.write_bytes(text.encode("latin-1"))
+    for read in (read_json, mark_json):
+        with pytest.raises(DataError, match=message):
+            list(read(str(path)))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
@@ -123,6 +156,71 @@ def test_csv(tmp_path, rows, size, blank):
     with pytest.MonkeyPatch.context() as patch:
         small_cells(size, patch)
         check(open_dataset(path, format="vqa"), size)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=8),
+    st.sampled_from([4, 9, 30, 200]),
+    st.sampled_from([".parquet", ".arrow"]),
+)
+def test_parts_in_any_order(tmp_path, asked, group, suffix):
+    """A reader that is left open and taken up again is where it should be."""
+    rows = 11 * 6 - 2
+    table = pa.table({"question": [f"q{i}" for i in range(rows)], "answer": ["a"] * rows, "image": [files.RED] * rows})
+    path = tmp_path / f"drawn{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=group)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=group)
+    with pytest.MonkeyPatch.context() as patch:
+        small_cells(6, patch)
+        patch.setattr("dataprophet.data.arrow._MOST_ROWS", 5)
+        dataset = open_dataset(path, format="vqa")
+        index, every = dataset.index(0), list(dataset.rows())
+        readers = [(first, last, dataset.read_cells(index, first, last)) for first, last in asked]
+        while readers:  # in turns, so that several are open at a time
+            first, last, reader = readers.pop(0)
+            cell = next(reader, None)
+            assert (cell or []) == every[first * 6 : min(last, first + 1) * 6]
+            if cell is not None:
+                readers.append((first + 1, last, reader))
+
+
+def test_a_row_group_is_read_once_for_parts_that_follow_one_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(ONE_ROW, 5)
+    monkeypatch.setattr("dataprophet.data.arrow._MOST_ROWS", 4)
+    pq.write_table(pa.table({"question": [f"q{i}" for i in range(100)], "answer": ["a"] * 100}), tmp_path / "a.parquet")
+    dataset = open_dataset(tmp_path / "a.parquet")
+    index, opened = dataset.index(0), []
+    batches = arrow._batches
+    monkeypatch.setattr(arrow, "_batches", lambda *args: opened.append(args) or batches(*args))
+    for first in range(0, 20, 2):
+        assert [row.row for cell in cells(dataset, index, first, first + 2) for row in cell] == list(
+            range(first * 5 + 1, first * 5 + 11)
+        )
+    assert len(opened) == 1
+
+
+def test_shared_images_are_looked_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(ONE_ROW, 1)
+    dataset = open_dataset(files.write_vlmeval(tmp_path))
+    index = dataset.index(0)
+    vlmeval._shared_images.cache_clear()
+    for first in range(3):
+        cells(dataset, index, first, first + 1)
+    assert vlmeval._shared_images.cache_info().misses == 1
+
+
+def test_what_no_file_of_a_pool_may_be(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match="unknown suffix"):
+        open_dataset(tmp_path / "a.txt", format="vqa").index(0)
+    for name, column in (("a", "q"), ("b", "question")):
+        pq.write_table(pa.table({column: ["q"], "answer": ["a"]}), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=r"no column 'q' .* choose from answer, question"):
+        open_dataset(tmp_path, columns={"question": "q"}).index(1)
 
 
 @pytest.mark.parametrize("group", [1, 3, 7, 100])

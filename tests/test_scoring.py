@@ -150,9 +150,7 @@ def test_nearest_of_samples_without_a_place_on_the_sphere() -> None:
         features.embeddings[name][2] = features.embeddings["question"][2]  # type: ignore[index]
     features.embeddings["answer"][2] *= -1  # type: ignore[index]
     features.present["image"][2] = False  # type: ignore[index]
-    assert np.isnan(Targets.of(targets_of(2)).nearest(features)).tolist() == [
-        [row == 2] * 2 for row in range(5)
-    ]
+    assert np.isnan(Targets.of(targets_of(2)).nearest(features)).tolist() == [[row == 2] * 2 for row in range(5)]
 
 
 def test_sealed_targets_score_but_know_no_nearest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -17,7 +18,8 @@ from dataprophet.data.images import CellImage
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
-_BATCH_ROWS = 32
+_BATCH_ROWS, _MOST_ROWS = 32, 1024  # of a batch: few where a row is large, since images are read with it
+_BATCH_BYTES = 1 << 20
 _OPEN_CURSORS = 4
 _COPY = "copy the file again; it is cut short or damaged"
 
@@ -63,15 +65,87 @@ def read_arrow(
         DataError: the file is cut short or damaged; the row is where reading stopped.
     """
     columns = [name for name in arrow_columns(path) if name in wanted]
-    row = _group_start(path, start)
-    for whole in _checked(path, _batches(path, columns, row), row):
-        batch = whole.slice(max(0, start - row))
-        row += whole.num_rows - batch.num_rows
-        values = [_column(batch.column(name), path, name, row, max_pixels) for name in batch.schema.names]
-        for index in range(batch.num_rows):
-            row += 1
-            cells = {name: value[index] for name, value in zip(batch.schema.names, values, strict=True)}
-            yield row, next((cell for cell in cells.values() if isinstance(cell, BadRow)), cells)
+    stream = _parked.take(path, columns, start)
+    row = start
+    try:
+        while (batch := stream.next()) is not None:
+            values = [_column(batch.column(name), path, name, row, max_pixels) for name in batch.schema.names]
+            for index in range(batch.num_rows):
+                row += 1
+                cells = {name: value[index] for name, value in zip(batch.schema.names, values, strict=True)}
+                yield row, next((cell for cell in cells.values() if isinstance(cell, BadRow)), cells)
+    except GeneratorExit:  # the caller has what it wants; it often comes back for what follows
+        stream.back(batch, row)
+        _parked.put(stream)
+        raise
+
+
+class _Stream:
+    """Batches of some columns from a row on.
+
+    Attributes:
+        path: the file.
+        columns: what is read of it.
+        identity: size and time of the file when it was opened.
+        row: the next row.
+    """
+
+    def __init__(self, path: str, columns: list[str], identity: tuple[int, int], start: int) -> None:
+        self.path, self.columns, self.identity = path, columns, identity
+        self.row = _group_start(path, start)
+        self._batches = _checked(path, _batches(path, columns, self.row), self.row)
+        self._rest: Any = None  # of a batch of which some rows were taken
+
+    def skip_to(self, row: int) -> None:
+        """Pass over the rows before ``row``, or all that there are."""
+        while self.row < row and (batch := self.next()) is not None:
+            self.back(batch, row)
+
+    def next(self) -> Any:
+        """The next batch, or None at the end."""
+        batch, self._rest = self._rest if self._rest is not None else next(self._batches, None), None
+        self.row += 0 if batch is None else batch.num_rows
+        return batch
+
+    def back(self, batch: Any, row: int) -> None:
+        """Give back the rows from ``row`` on of the batch that was taken last."""
+        first = self.row - batch.num_rows
+        if row < self.row:
+            self._rest, self.row = batch.slice(max(0, row - first)), max(row, first)
+
+
+class _Parked:
+    """Streams that were left before their end. A row group is then decoded once, and not for each of its parts."""
+
+    def __init__(self) -> None:
+        self._streams: list[_Stream] = []
+        self._lock = threading.Lock()
+
+    def take(self, path: str, columns: list[str], start: int) -> _Stream:
+        """A stream of these columns at row ``start``: the parked one that is nearest before it, or a new one."""
+        status = os.stat(path)
+        identity = (status.st_size, status.st_mtime_ns)
+        group = _group_start(path, start)
+        with self._lock:
+            fit = [
+                stream
+                for stream in self._streams
+                if (stream.path, stream.columns, stream.identity) == (path, columns, identity)
+                and group <= stream.row <= start
+            ]
+            stream = max(fit, key=lambda stream: stream.row, default=None)
+            if stream is not None:
+                self._streams.remove(stream)
+        stream = stream or _Stream(path, columns, identity, start)
+        stream.skip_to(start)
+        return stream
+
+    def put(self, stream: _Stream) -> None:
+        with self._lock:
+            self._streams = [*self._streams, stream][-_OPEN_CURSORS:]
+
+
+_parked = _Parked()
 
 
 def read_cell(path: str, row: int, column: str, index: int) -> bytes:
@@ -150,7 +224,8 @@ def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
     if not path.lower().endswith(".parquet"):
         with pa.memory_map(path) as source:
             for batch in pa.ipc.open_stream(source):
-                yield batch.select(columns)
+                for first in range(0, batch.num_rows, _MOST_ROWS):
+                    yield batch.slice(first, _MOST_ROWS).select(columns)
         return
     with pq.ParquetFile(path, memory_map=True) as file:
         groups, row = [], 0
@@ -158,7 +233,9 @@ def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
             if row >= start:
                 groups.append(group)
             row += file.metadata.row_group(group).num_rows
-        yield from file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns)
+        size = max(1, sum(file.metadata.row_group(group).total_byte_size for group in groups))
+        rows = min(max(_BATCH_ROWS, _BATCH_BYTES * (file.metadata.num_rows - start) // size), _MOST_ROWS)
+        yield from file.iter_batches(rows, row_groups=groups, columns=columns)
 
 
 def _checked(path: str, batches: Iterator[Any], row: int) -> Iterator[Any]:

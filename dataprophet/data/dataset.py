@@ -13,7 +13,7 @@ from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.images import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name
-from dataprophet.data.readers.base import COLUMNS, Options, RowParser, parse_row, parse_rows
+from dataprophet.data.readers.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
 from dataprophet.data.readers.finevision import parse_finevision
 from dataprophet.data.readers.huggingface import PREFIX, named_rows, saved_files
 from dataprophet.data.readers.llamafactory import INFO, read_info
@@ -129,6 +129,7 @@ class Dataset:
         """
         parts = self._require_parts()
         path = self.files[number]
+        check_columns(path, parts.options)
         return index_file(path, relative_name(path, parts.folder))
 
     def read_cells(self, index: FileIndex, first: int, last: int) -> Iterator[list[Conversation | Problem]]:

@@ -10,17 +10,18 @@ from typing import Any, TypeVar
 import xxhash
 
 from dataprophet.data.arrow import arrow_rows, read_arrow
+from dataprophet.data.json_rows import mark_json, read_json_part
+from dataprophet.data.readers.base import SUFFIXES
 from dataprophet.data.readers.webdataset import mark_tar, read_tar
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.tables import (
     START,
+    Digest,
     Mark,
     mark_delimited,
-    mark_json,
     mark_jsonl,
     opened,
     read_delimited,
-    read_json_part,
     read_jsonl,
 )
 from dataprophet.errors import DataError
@@ -66,31 +67,37 @@ class FileIndex:
 
 
 def index_file(path: str, name: str) -> FileIndex:
-    """Read a file once, for its digest and its marks.
+    """Read a file once, for its digest and its marks (a tar twice: its headers, which are few, are read first).
 
     Raises:
         DataError: it cannot be read, or is damaged in a way that hides where its rows are.
     """
     suffix = _suffix(path)
     size = _size(path)
+    digest = xxhash.xxh3_128()
     rows, marks = 0, list[Mark]()
     if suffix in {".parquet", ".arrow"}:
         rows = arrow_rows(path)
+    elif suffix == ".tar":
+        rows = _keep_some(mark_tar(path), marks)
+    elif suffix not in _MARKS:
+        raise DataError(f"unknown suffix {suffix!r}", where=path, fix=f"use {', '.join(SUFFIXES)} or .tar")
     else:
-        every = _MARKS[suffix](path) if suffix in _MARKS else iter(())
-        for rows, mark in enumerate(every, 1):
-            if (rows - 1) % CELL_ROWS == 0:
-                marks.append(mark)
-    return FileIndex(name, path, size, digest_file(path), rows, tuple(marks))
+        rows = _keep_some(_MARKS[suffix](path, digest), marks)
+        return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
+    with opened(path, digest) as file:
+        while file.read(_CHUNK):
+            pass
+    return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
 
 
-def digest_file(path: str) -> str:
-    """Hex XXH3 (128 bits) of a file's bytes."""
-    digest = xxhash.xxh3_128()
-    with opened(path) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _keep_some(every: Iterator[Mark], marks: list[Mark]) -> int:
+    """Keep the mark of each cell's first row; returns how many rows there are."""
+    count = 0
+    for count, mark in enumerate(every, 1):
+        if (count - 1) % CELL_ROWS == 0:
+            marks.append(mark)
+    return count
 
 
 def read_range(
@@ -164,10 +171,9 @@ def _size(path: str) -> int:
         raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
 
 
-_MARKS: dict[str, Callable[[str], Iterator[Mark]]] = {
+_MARKS: dict[str, Callable[[str, Digest], Iterator[Mark]]] = {
     ".jsonl": mark_jsonl,
     ".json": mark_json,
-    ".csv": lambda path: mark_delimited(path, ","),
-    ".tsv": lambda path: mark_delimited(path, "\t"),
-    ".tar": mark_tar,
+    ".csv": lambda path, digest: mark_delimited(path, ",", digest),
+    ".tsv": lambda path, digest: mark_delimited(path, "\t", digest),
 }

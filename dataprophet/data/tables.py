@@ -1,13 +1,13 @@
-"""Rows of JSON, JSONL, CSV and TSV files, as dictionaries with their row numbers."""
+"""Rows of JSON-lines, CSV and TSV files, as dictionaries with their row numbers."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
@@ -18,116 +18,35 @@ Mark = tuple[int, int]
 
 START: Mark = (0, 0)
 
-_WHITE = " \t\n\r"  # what JSON takes for white space
-_SPACE = re.compile(f"[{_WHITE}]*")
-_ENDS = re.compile(f"[{_WHITE}]*][{_WHITE}]*")
-_ENCODING_FIX = "save the file as UTF-8"
+ENCODING_FIX = "save the file as UTF-8"
+_CHUNK = 1 << 20
 # Base64 images are long fields. The limit is one for the process, so it is raised once and never lowered.
 csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
 
 
+class Digest(Protocol):
+    """A running hash."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Take more bytes."""
+
+
 @contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
-    """The file opened for reading. Raises DataError when it cannot be."""
+def opened(path: str, digest: Digest | None = None) -> Iterator[BinaryIO]:
+    """The file opened for reading; ``digest`` is given what is read. Raises DataError when it cannot be opened."""
     try:
         with open(path, "rb") as file:
-            yield file
+            yield file if digest is None else io.BufferedReader(_Watched(file, digest), _CHUNK)
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror or error})", where=path, fix="check the path and your rights to it"
         ) from error
 
 
-def read_json(path: str) -> Rows:
-    """Rows of a JSON array, counted from 1. The text is parsed whole; images stay where they are."""
-    with opened(path) as file:
-        data = file.read()
-    try:
-        document = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"byte {error.start} is not UTF-8", where=path, fix=_ENCODING_FIX) from error
-    except json.JSONDecodeError as error:
-        what = f"bad JSON at line {error.lineno} column {error.colno} ({error.msg})"
-        raise DataError(
-            what, where=path, fix="repair the file, or name it .jsonl if it has one object per line"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON ({_line(error)})", where=path, fix="repair the file") from error
-    if not isinstance(document, list):
-        raise DataError(
-            f"the top level is {_kind(document)}, not a list of rows", where=path, fix="make it a list of objects"
-        )
-    for number, row in enumerate(document, 1):
-        yield number, row if isinstance(row, dict) else _not_an_object(row)
-
-
-def mark_json(path: str) -> Iterator[Mark]:
-    """Marks of the rows of a JSON array. The text is parsed whole, a row at a time."""
-    with opened(path) as file:
-        data = file.read()
-    bom = len(data) - len(data.removeprefix(b"\xef\xbb\xbf"))
-    try:
-        text = data[bom:].decode("utf-8")
-    except UnicodeDecodeError:
-        text = ""
-    del data
-    place, offset = _next_element(text, 0, "["), bom
-    done = 0
-    if place < 0 or text[place : place + 1] == "]":  # empty, or something that the reader has a message for
-        for _ in read_json(path):
-            pass
-        return
-    decoder = json.JSONDecoder()
-    number = 0
-    while place >= 0:
-        offset += place - done if text.isascii() else len(text[done:place].encode("utf-8", "surrogatepass"))
-        done = place
-        yield offset, number
-        number += 1
-        try:
-            _, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            end = -1
-        place = _next_element(text, end, ",") if end >= 0 else -1
-        if place < 0 and (end < 0 or not _ENDS.fullmatch(text, end)):
-            for _ in read_json(path):  # it says what is wrong, and where
-                pass
-            raise DataError("bad JSON", where=path, fix="repair the file")
-
-
-def read_json_part(path: str, mark: Mark, end: int) -> Rows:
-    """Rows of a JSON array from ``mark`` to byte ``end``, where another row begins or the file ends."""
-    offset, number = mark
-    with opened(path) as file:
-        file.seek(offset)
-        data = file.read(end - offset)
-    text = data.decode("utf-8", "surrogatepass").rstrip(_WHITE)
-    try:
-        rows = json.loads(f"[{text[:-1]}]")  # the last letter is the comma behind the part, or the list's end
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"bad JSON from row {number + 1} on ({_line(error)})",
-            where=path,
-            fix="do not change a file while it is read",
-        ) from error
-    for count, row in enumerate(rows, number + 1):
-        yield count, row if isinstance(row, dict) else _not_an_object(row)
-
-
-def _next_element(text: str, start: int, mark: str) -> int:
-    """Place of what follows ``mark``, which is the next thing but white space; -1 where it is not."""
-    found = _SPACE.match(text, start)
-    place = found.end() if found else start
-    if text[place : place + 1] != mark:
-        return -1
-    found = _SPACE.match(text, place + 1)
-    return found.end() if found else place + 1
-
-
-def mark_jsonl(path: str) -> Iterator[Mark]:
-    """Marks of the lines that are not blank."""
+def mark_jsonl(path: str, digest: Digest | None = None) -> Iterator[Mark]:
+    """Marks of the lines that are not blank; ``digest`` is given all bytes of the file."""
     offset = 0
-    with opened(path) as file:
+    with opened(path, digest) as file:
         for number, line in enumerate(file):
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
             if text.strip():
@@ -151,16 +70,16 @@ def read_jsonl(path: str, mark: Mark = START) -> Rows:
             try:
                 row = json.loads(text.decode("utf-8"))
             except UnicodeDecodeError:
-                yield number, BadRow("bad_encoding", "the line is not UTF-8", _ENCODING_FIX)
+                yield number, BadRow("bad_encoding", "the line is not UTF-8", ENCODING_FIX)
             except (ValueError, RecursionError) as error:
-                yield number, BadRow("bad_json", f"bad JSON ({_line(error)})", "repair or remove the line")
+                yield number, BadRow("bad_json", f"bad JSON ({first_line(error)})", "repair or remove the line")
             else:
-                yield number, row if isinstance(row, dict) else _not_an_object(row)
+                yield number, row if isinstance(row, dict) else not_an_object(row)
 
 
-def mark_delimited(path: str, delimiter: str) -> Iterator[Mark]:
-    """Marks of the rows of a CSV or TSV file behind its header."""
-    with opened(path) as file:
+def mark_delimited(path: str, delimiter: str, digest: Digest | None = None) -> Iterator[Mark]:
+    """Marks of the rows of a CSV or TSV file behind its header; ``digest`` is given all bytes of the file."""
+    with opened(path, digest) as file:
         lines = _Lines(file, path)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         number, offset = -1, 0
@@ -218,6 +137,21 @@ def _quoting(path: str, number: Callable[[], int]) -> Iterator[None]:
         ) from error
 
 
+class _Watched(io.RawIOBase):
+    """A file that shows what is read of it to a hash."""
+
+    def __init__(self, file: BinaryIO, digest: Digest) -> None:
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        self._digest.update(memoryview(buffer)[:count])
+        return int(count)
+
+
 class _Lines:
     """Lines of a file as text, with the byte behind the last one that was taken."""
 
@@ -245,16 +179,16 @@ def _text(line: bytes, number: int, path: str) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise DataError("not UTF-8", where=f"{path} line {number}", fix=_ENCODING_FIX) from error
+        raise DataError("not UTF-8", where=f"{path} line {number}", fix=ENCODING_FIX) from error
 
 
-def _not_an_object(row: Any) -> BadRow:
-    return BadRow("bad_row", f"the row is {_kind(row)}, not an object", 'write it as {"id": ..., ...}')
+def not_an_object(row: Any) -> BadRow:
+    return BadRow("bad_row", f"the row is {kind_of(row)}, not an object", 'write it as {"id": ..., ...}')
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return "null" if value is None else f"a {type(value).__name__}"
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

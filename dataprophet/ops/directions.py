@@ -116,9 +116,7 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
     return RowMeasures(*(rows.give_back(part) for part in found))
 
 
-def measured(
-    rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int
-) -> RowMeasures:
+def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int) -> RowMeasures:
     """``measure_rows`` of checked arguments, in NumPy; lengths tell which rows have no direction."""
     return reference.measure_rows(rows.numpy(), directions, groups, count)
 

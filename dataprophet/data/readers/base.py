@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dataprophet.data.arrow import arrow_columns, read_arrow
+from dataprophet.data.json_rows import read_json
 from dataprophet.data.rows import BadRow, ImagePolicy, Row, bad_row, clean_text
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.data.tables import Rows, read_delimited, read_json, read_jsonl
+from dataprophet.data.tables import Rows, read_delimited, read_jsonl
 from dataprophet.errors import DataError
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow")
@@ -73,7 +74,7 @@ def read_rows(path: str, options: Options) -> Rows:
     """Rows of one file, by its suffix. Raises DataError for a suffix we do not read or a column that is not there."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix in {".parquet", ".arrow"}:
-        _check_columns(path, arrow_columns(path), options)
+        check_columns(path, options)
         return read_arrow(path, options.wanted(), options.policy.max_pixels)
     if suffix == ".json":
         return read_json(path)
@@ -116,7 +117,11 @@ def _known_id(row: Row, options: Options) -> str:
     return ""
 
 
-def _check_columns(path: str, present: Collection[str], options: Options) -> None:
+def check_columns(path: str, options: Options) -> None:
+    """Raise DataError for a mapped column that a Parquet or Arrow file lacks. Other files tell in each row."""
+    if os.path.splitext(path)[1].lower() not in {".parquet", ".arrow"}:
+        return
+    present = arrow_columns(path)
     for name, column in options.columns.items():
         if not column.startswith("=") and column not in present:
             raise DataError(

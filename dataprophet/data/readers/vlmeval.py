@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any
 
 from dataprophet.data.readers.base import Options, first_of, parse_row, read_rows
 from dataprophet.data.readers.vqa import chosen, listed, pick_answer, string_list, with_options
-from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
+from dataprophet.data.rows import BadRow, ImagePolicy, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.data.tables import Rows
 
@@ -24,7 +26,8 @@ def read_vlmeval(files: Collection[str], options: Options) -> Iterator[Conversat
 
 def with_shared_images(rows: Rows, path: str, options: Options) -> Rows:
     """Rows with the image itself where they name another row of the file for it."""
-    shared = _shared_images(path, options)
+    status = os.stat(path)
+    shared = _shared_images(path, status.st_size, status.st_mtime_ns, options.policy.max_pixels)
     for number, row in rows:
         if isinstance(row, dict) and (index := _reference(row)) in shared:
             row["image"] = shared[index]
@@ -64,8 +67,10 @@ def _reference(row: Row) -> str:
     return image.strip() if isinstance(image, str) and len(image) <= _LONGEST_REFERENCE else ""
 
 
-def _shared_images(path: str, options: Options) -> dict[str, Any]:
+@lru_cache(maxsize=2)  # asked for each part of a file
+def _shared_images(path: str, size: int, time: int, max_pixels: int) -> dict[str, Any]:
     """Images that other rows refer to, by index: found in a pass of their own, so that only these stay in memory."""
+    options = Options(ImagePolicy((), max_pixels=max_pixels))
     wanted = {name for _, row in read_rows(path, options) if isinstance(row, dict) and (name := _reference(row))}
     if not wanted:
         return {}

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dataprophet.model import load_model as load_model
     from dataprophet.profiles import Profile as Profile
     from dataprophet.profiles import profile as profile
+    from dataprophet.run.pool import ScoredPool as ScoredPool
+    from dataprophet.run.pool import open_scores as open_scores
+    from dataprophet.run.score import score as score
     from dataprophet.selection import select as select
 
 _HOME = {
@@ -40,6 +43,9 @@ _HOME = {
     "load_model": "model",
     "Profile": "profiles",
     "profile": "profiles",
+    "ScoredPool": "run.pool",
+    "open_scores": "run.pool",
+    "score": "run.score",
     "select": "selection",
 }
 

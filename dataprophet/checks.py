@@ -68,6 +68,23 @@ def no_bad_rows(rows: Operand, report: tuple[int, int, int]) -> None:
         raise bad_rows_error(rows.name, zero, nonfinite, first)
 
 
+def groups_of(groups: Any, rows: Operand, count: int) -> npt.NDArray[np.int64]:
+    """(n,) groups of rows in [0, count), or -1."""
+    given = operand(groups, "groups", 1, integers=True).numpy().astype(np.int64)
+    if given.shape[0] != rows.shape[0]:
+        raise DataProphetError(
+            f"expected {rows.shape[0]} elements, one for each row of {rows.name}, got shape {given.shape}",
+            where="groups",
+            fix="give a group, or -1, for each row",
+        )
+    outside = np.flatnonzero((given < -1) | (given >= count))
+    if len(outside):
+        raise DataProphetError(
+            f"element {outside[0]} is {given[outside[0]]}, outside [-1, {count})", where="groups", fix="check count"
+        )
+    return np.ascontiguousarray(given)
+
+
 def in_range(values: npt.NDArray[Any], stop: int, name: str) -> None:
     """Raise for integers outside [0, stop), naming the first."""
     outside = np.flatnonzero((values < 0) | (values >= stop))

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from dataprophet.errors import ProfileError
 from dataprophet.intake import Operand, load
+from dataprophet.ops.directions import measured
 
 FIELDS = ("question", "answer", "image")
 _ROWS = 512
@@ -37,17 +37,21 @@ class Features:
 
 
 class FieldRows(NamedTuple):
-    """Checked embeddings of one field.
+    """Checked embeddings of one field, and what one read of them gave.
 
     Attributes:
         rows: (n, d) floats as they were given; the rows of samples without the field mean nothing.
-        lengths: (n,) float64 l2 norms, 1 for samples without the field.
         present: (n,) bool.
+        lengths: (n,) float64 l2 norms, NaN for samples without the field.
+        cosines: (n, T) float32 cosines to the directions asked for, NaN for samples without the field.
+        sums: (count, d) float64 exact sums of the normalised rows of each group.
     """
 
     rows: NDArray[Any]
-    lengths: NDArray[np.float64]
     present: NDArray[np.bool_]
+    lengths: NDArray[np.float64]
+    cosines: NDArray[np.float32]
+    sums: NDArray[np.float64]
 
     def unit(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """(m, d) normalised rows, zero for samples without the field."""
@@ -56,26 +60,23 @@ class FieldRows(NamedTuple):
         block[~self.present[chosen]] = 0.0
         return block
 
-    def sums(self, groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-        """(count, d) sums of the normalised rows of each group, in the order of the rows."""
-        total = np.zeros((count, self.rows.shape[1]))
-        for part in chunks_of(len(self.rows)):
-            here = np.flatnonzero(self.present[part])
-            weights = csr_array(
-                (1.0 / self.lengths[part][here], (groups[part][here], here)), shape=(count, len(groups[part]))
-            )
-            block = self.rows[part].astype(np.float64)
-            block[~self.present[part]] = 0.0
-            total += weights @ block
-        return total
 
-
-def field_rows(features: Features, where: str) -> dict[str, FieldRows]:
-    """Embeddings of each field that some sample has, checked and measured.
+def field_rows(
+    features: Features,
+    where: str,
+    *,
+    groups: NDArray[np.int64] | None = None,
+    count: int = 0,
+    directions: Mapping[str, NDArray[Any]] | None = None,
+) -> dict[str, FieldRows]:
+    """Embeddings of each field that some sample has, checked and measured in one read.
 
     Args:
         features: n samples.
         where: the dataset's name, for messages.
+        groups: (n,) group of each sample in [0, count), for the sums; without it there are no sums.
+        count: number of groups.
+        directions: field -> (T, d) directions that cosines are wanted to.
 
     Raises:
         ProfileError: when shapes do not fit, or a value is not finite or an embedding is zero, naming the first sample.
@@ -95,15 +96,60 @@ def field_rows(features: Features, where: str) -> dict[str, FieldRows]:
             raise ProfileError(f"present[{name!r}] has shape {here.shape}", where=where, fix=f"give shape ({n},)")
         if not here.any():
             continue
-        if rows.dtype == np.float64:
-            rows = _in_range(rows)
-        lengths = _lengths(rows)
-        _check_rows(np.isfinite(lengths) | ~here, features.ids, f"{name} embedding is not finite", where)
-        _check_rows((lengths > 0) | ~here, features.ids, f"{name} embedding is zero", where)
-        found[name] = FieldRows(rows, np.where(here, lengths, 1.0), here)
+        wanted = (directions or {}).get(name, np.zeros((0, rows.shape[1]), np.float32))
+        if wanted.shape[1] != rows.shape[1]:
+            raise ProfileError(
+                f"{name} embeddings are {rows.shape[1]} wide, those of the targets {wanted.shape[1]}",
+                where=where,
+                fix="use features of one model",
+            )
+        own = np.where(here, np.zeros(n, np.int64) if groups is None else groups, -1)
+        measures = measured(Operand(rows, name, "numpy"), wanted, own, max(count, 1))
+        _check_rows(np.isfinite(measures.lengths) | ~here, features.ids, f"{name} embedding is not finite", where)
+        _check_rows((measures.lengths > 0) | ~here, features.ids, f"{name} embedding is zero", where)
+        found[name] = FieldRows(rows, here, measures.lengths, measures.cosines, measures.sums)
     if n and not found:
         raise ProfileError("features hold no embeddings", where=where, fix=f"give at least one of {', '.join(FIELDS)}")
     return found
+
+
+def sketch_vectors(
+    fields: Mapping[str, FieldRows], names: str, chosen: NDArray[np.int64], where: str
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Z of samples: the average of their normalised diversity fields, normalised again.
+
+    Args:
+        fields: what ``field_rows`` gave.
+        names: the diversity fields, separated by commas.
+        chosen: (m,) samples.
+        where: the dataset's name, for messages.
+
+    Returns:
+        (m, d) float16, and (m,) whether a sample has such a vector: fields that cancel, or none present, give it no
+        place on the sphere.
+
+    Raises:
+        ProfileError: no sample has a diversity field, or their widths differ.
+    """
+    wanted = [fields[name] for name in names.split(",") if name in fields]
+    if not wanted:
+        raise ProfileError("no sample has a diversity field", where=where, fix="choose other diversity_fields")
+    widths = {given.rows.shape[1] for given in wanted}
+    if len(widths) > 1:
+        raise ProfileError(
+            f"the diversity averages fields of one width, and they are {sorted(widths)} wide",
+            where=where,
+            fix="choose diversity_fields of one width",
+        )
+    z, usable = np.empty((len(chosen), widths.pop()), np.float16), np.empty(len(chosen), np.bool_)
+    for part in chunks_of(len(chosen)):
+        total = wanted[0].unit(chosen[part])
+        for given in wanted[1:]:
+            total += given.unit(chosen[part])
+        norms = np.sqrt(np.einsum("ij,ij->i", total, total))
+        usable[part] = norms > 1e-9
+        z[part] = total / np.where(usable[part], norms, 1.0)[:, None]
+    return z, usable
 
 
 def nll_of(features: Features, where: str) -> NDArray[np.float64]:
@@ -145,22 +191,6 @@ def _floats(values: Any, name: str, where: str) -> NDArray[Any]:
         return np.ascontiguousarray(array, None if array.dtype in (np.float16, np.float32) else np.float64)
     except (TypeError, ValueError) as error:
         raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
-
-
-def _in_range(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same directions where the squares of float64 would overflow or underflow; those of the others never do."""
-    largest = np.abs(rows).max(1, initial=0.0)
-    extreme = np.isfinite(largest) & (largest > 0) & ((largest > 1e100) | (largest < 1e-100))
-    return rows / np.where(extreme, largest, 1.0)[:, None] if extreme.any() else rows
-
-
-def _lengths(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """(n,) l2 norms, accumulated in float64."""
-    lengths = np.empty(len(rows))
-    for part in chunks_of(len(rows)):
-        block = rows[part].astype(np.float64)
-        lengths[part] = np.sqrt(np.einsum("ij,ij->i", block, block))
-    return lengths
 
 
 def chunks_of(n: int) -> list[slice]:

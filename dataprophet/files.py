@@ -154,6 +154,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def absolute(path: str) -> str:
+    """A path that another process may use: made absolute where something is there; names and URLs stay as they are."""
+    base = path.rpartition("::")[0] or path
+    return os.path.abspath(path) if os.path.exists(base) else path
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:

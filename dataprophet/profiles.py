@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import DiversitySums, diversity_of
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS, Features, FieldRows, chunks_of, field_rows, nll_of, tokens_of
+from dataprophet.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
 from dataprophet.origin import require_same_origin
+from dataprophet.reference import SUM_UNIT
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ _LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
 
-    ``a + b`` is the profile of both sets of samples: exact up to float64 rounding, whatever the split and order.
-    Numerators and denominators are kept apart. Profiles of different models or settings refuse to mix.
+    ``a + b`` is the profile of both sets of samples, the same bits for any order, batches and split: what a sample adds
+    to a sum is a multiple of 2^-30, and such numbers add up without rounding below 2^23. (A group whose sum grows
+    beyond that has more than 8 million samples, of 500 million in all; its sums are then as exact as float64, and their
+    last bits may depend on the order.) Numerators and denominators are kept apart. Profiles of different models or
+    settings refuse to mix.
 
     Attributes:
         name: the dataset's name.
@@ -185,13 +189,30 @@ class Profile:
             ProfileError: when an embedding or log-likelihood is not finite, an embedding is zero, or a width differs
                 from earlier samples; the profile is left as it was.
         """
+        self.measure(features)
+
+    def measure(self, features: Features, directions: Mapping[str, NDArray[Any]] | None = None) -> dict[str, FieldRows]:
+        """Add samples, and take their cosines in the same read of the embeddings.
+
+        Args:
+            features: n samples.
+            directions: field -> (T, d) directions.
+
+        Returns:
+            What was read of each field that some sample has.
+
+        Raises:
+            ProfileError: as :meth:`update`.
+        """
         n = len(features.ids)
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
         nll, tokens = nll_of(features, self.name), tokens_of(features, self.name)
-        fields = field_rows(features, self.name)
+        hashes = hash_ids(features.ids)
+        groups = groups_of(hashes)
+        fields = field_rows(features, self.name, groups=groups, count=N_GROUPS, directions=directions)
         if n == 0:
-            return
+            return fields
         for name, given in fields.items():
             width = given.rows.shape[1]
             if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != width:
@@ -200,11 +221,10 @@ class Profile:
                     where=self.name,
                     fix="use features of one model",
                 )
-        hashes = hash_ids(features.ids)
         self.sketch = self._sketched(self.sketch, hashes, fields)
-        groups = groups_of(hashes)
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
-        self.nll_sum = self.nll_sum + np.bincount(groups, weights=nll, minlength=N_GROUPS)
+        units = np.bincount(groups, weights=np.rint(nll / SUM_UNIT), minlength=N_GROUPS)
+        self.nll_sum = self.nll_sum + units * SUM_UNIT
         self.tokens = self.tokens.copy()
         np.add.at(self.tokens, groups, tokens)
         # new dictionaries: a copy, such as a sealed one, shares the old ones
@@ -212,30 +232,14 @@ class Profile:
         for name, given in fields.items():
             here = np.bincount(groups[given.present], minlength=N_GROUPS)
             self.field_count[name] = self.field_count[name] + here
-            self.field_sum[name] = _padded(self.field_sum[name], given.rows.shape[1]) + given.sums(groups, N_GROUPS)
+            self.field_sum[name] = _padded(self.field_sum[name], given.rows.shape[1]) + given.sums
         self._diversity = None
+        return fields
 
     def _sketched(self, sketch: Sketch, hashes: NDArray[np.uint64], fields: Mapping[str, FieldRows]) -> Sketch:
-        """The sketch with z of new samples: the average of the normalised diversity fields, normalised."""
-        wanted = [fields[name] for name in self.settings["diversity_fields"].split(",") if name in fields]
-        if not wanted:
-            raise ProfileError("no sample has a diversity field", where=self.name, fix="choose other diversity_fields")
-        widths = {given.rows.shape[1] for given in wanted}
-        if len(widths) > 1:
-            raise ProfileError(
-                f"the diversity averages fields of one width, and they are {sorted(widths)} wide",
-                where=self.name,
-                fix="choose diversity_fields of one width",
-            )
+        """The sketch with z of new samples."""
         low = np.flatnonzero(sketch.takes(hashes))
-        z, usable = np.empty((len(low), widths.pop()), np.float16), np.empty(len(low), np.bool_)
-        for part in chunks_of(len(low)):
-            total = wanted[0].unit(low[part])
-            for given in wanted[1:]:
-                total += given.unit(low[part])
-            norms = np.sqrt(np.einsum("ij,ij->i", total, total))
-            usable[part] = norms > 1e-9  # fields that cancel, or none present: such a sample has no place on the sphere
-            z[part] = total / np.where(usable[part], norms, 1.0)[:, None]
+        z, usable = sketch_vectors(fields, self.settings["diversity_fields"], low, self.name)
         return sketch.merge(hashes[low[usable]], z[usable])
 
     def __add__(self, other: Profile) -> Profile:

@@ -24,10 +24,10 @@ from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
 def same_sums(a: Profile, b: Profile) -> None:
     np.testing.assert_array_equal(a.count, b.count)
     np.testing.assert_array_equal(a.tokens, b.tokens)
-    np.testing.assert_allclose(a.nll_sum, b.nll_sum, rtol=1e-12)
+    np.testing.assert_array_equal(a.nll_sum, b.nll_sum)
     for name in dp_fields():
         np.testing.assert_array_equal(a.field_count[name], b.field_count[name])
-        np.testing.assert_allclose(a.field_sum[name], b.field_sum[name], rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(a.field_sum[name], b.field_sum[name])
     assert a.sketch == b.sketch
 
 
@@ -36,12 +36,12 @@ def test_statistics_are_those_of_the_definition() -> None:
     made = profile(features, "m", name="x")
     assert made.n_samples == 300
     assert made.n_tokens == int(features.n_tokens.sum())  # type: ignore[union-attr]
-    assert made.mean_nll == pytest.approx(features.nll.mean(), rel=1e-12)
-    assert made.perplexity == pytest.approx(math.exp(features.nll.mean()), rel=1e-12)
+    assert made.mean_nll == pytest.approx(features.nll.mean(), rel=1e-9)
+    assert made.perplexity == pytest.approx(math.exp(features.nll.mean()), rel=1e-9)
     for name, rows in features.embeddings.items():
         here = rows[features.present[name]].astype(np.float64)
         unit = here / np.linalg.norm(here, axis=1, keepdims=True)
-        np.testing.assert_allclose(made.directions[name], unit.mean(0), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(made.directions[name], unit.mean(0), rtol=1e-7, atol=1e-8)
     assert made.diversity == pytest.approx(made.silhouette + made.entropy)
 
 
@@ -265,7 +265,7 @@ def test_large_batches_are_those_of_small_ones() -> None:
     same_sums(whole, single)
     unit = features.embeddings["image"][features.present["image"]].astype(float)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    np.testing.assert_allclose(whole.directions["image"], unit.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(whole.directions["image"], unit.mean(0), rtol=1e-7)
 
 
 def test_a_failed_update_leaves_the_profile_as_it_was() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import Any
 
@@ -16,7 +17,8 @@ _SHOWN = 5
 
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing."""
-    with Progress("rows") as progress:
+    # Ray says on standard output what becomes of its processes; that is for the summary alone.
+    with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
 
         def tell(done: int, total: int) -> None:
             progress.total = total

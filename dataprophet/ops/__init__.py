@@ -7,15 +7,16 @@ NaN or infinity have no direction: the operations on directions raise, naming th
 
 from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
-from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, measure_rows, nearest
 from dataprophet.ops.diversity import diversity
 from dataprophet.ops.tokens import linear_logprobs, logprob_parts, merge_logprobs, segment_means, token_logprobs
-from dataprophet.reference import Diversity, KMeans, LogprobParts, Silhouette, TokenDetails
+from dataprophet.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette, TokenDetails
 
 __all__ = [
     "Diversity",
     "KMeans",
     "LogprobParts",
+    "RowMeasures",
     "Silhouette",
     "TokenDetails",
     "cluster_entropy",
@@ -28,6 +29,7 @@ __all__ = [
     "linear_logprobs",
     "logprob_parts",
     "mean_direction",
+    "measure_rows",
     "merge_logprobs",
     "nearest",
     "segment_means",

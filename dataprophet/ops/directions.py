@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataprophet import checks, reference
 from dataprophet.intake import Operand, like, operand
 from dataprophet.ops import backend, cuda
+from dataprophet.reference import RowMeasures, bad_rows_error
 from dataprophet.threads import thread_count
 
 
@@ -79,6 +81,44 @@ def cosine_to(x: Any, directions: Any) -> Any:
     out = np.empty((rows.shape[0], given.shape[0]), np.float32)
     checks.no_bad_rows(rows, backend.core().cosine_to(rows.rows(), given, out, thread_count()))
     return rows.give_back(out)
+
+
+def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasures:
+    """Cosines to directions, lengths, and exact sums by group, in one read of the rows.
+
+    Args:
+        x: (n, d) array. n may be 0.
+        directions: (T, d) array of finite numbers, used as given, not normalised. T may be 0.
+        groups: (n,) integers, the group of each row in [0, count), or -1 for a row that is left out.
+        count: number of groups.
+
+    Returns:
+        ``cosines`` (n, T) float32 and ``lengths`` (n,) float64, NaN for rows left out, and ``sums`` (count, d) float64.
+        Components of normalised rows are rounded to multiples of 2^-30, so that below 2^23 no addition rounds: the sums
+        are the same bits for any order of the rows, and add up over parts. No result depends on the number of threads,
+        and none of a row on the rows beside it.
+
+    Raises:
+        DataProphetError: different d or n, a group out of range, or a row without a direction that is not left out.
+    """
+    rows = operand(x, "x", 2)
+    others = like(directions, "directions", 2, rows)
+    checks.same_columns(rows, others)
+    places = checks.groups_of(groups, rows, count)
+    with np.errstate(over="ignore"):
+        given = np.require(others.numpy(), np.float32, ["C", "A"])
+    checks.finite_directions(given)
+    found = measured(rows, given if rows.dtype != "float64" else others.numpy(), places, count)
+    bad = (places >= 0) & ~((found.lengths > 0) & np.isfinite(found.lengths))
+    if bad.any():
+        zero = int((found.lengths[bad] == 0).sum())
+        raise bad_rows_error(rows.name, zero, int(bad.sum()) - zero, int(np.flatnonzero(bad)[0]))
+    return RowMeasures(*(rows.give_back(part) for part in found))
+
+
+def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int) -> RowMeasures:
+    """``measure_rows`` of checked arguments, in NumPy; lengths tell which rows have no direction."""
+    return reference.measure_rows(rows.numpy(), directions, groups, count)
 
 
 def nearest(x: Any, y: Any) -> tuple[Any, Any]:

@@ -11,7 +11,16 @@ from dataprophet.reference.clusters import (
     kmeans,
     kmeans_draws,
 )
-from dataprophet.reference.directions import bad_rows_error, cosine_to, expected_cosine, mean_direction, nearest
+from dataprophet.reference.directions import (
+    SUM_UNIT,
+    RowMeasures,
+    bad_rows_error,
+    cosine_to,
+    expected_cosine,
+    mean_direction,
+    measure_rows,
+    nearest,
+)
 from dataprophet.reference.diversity import Diversity, diversity
 from dataprophet.reference.estimate import estimated_mean
 from dataprophet.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
@@ -26,9 +35,11 @@ from dataprophet.reference.tokens import (
 )
 
 __all__ = [
+    "SUM_UNIT",
     "Diversity",
     "KMeans",
     "LogprobParts",
+    "RowMeasures",
     "Silhouette",
     "TokenDetails",
     "bad_rows_error",
@@ -43,6 +54,7 @@ __all__ = [
     "linear_logprobs",
     "logprob_parts",
     "mean_direction",
+    "measure_rows",
     "merge_logprobs",
     "nearest",
     "segment_means",

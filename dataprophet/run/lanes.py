@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LANES = 2
 
+BROKEN = 70
+"""Exit status of a worker after an error that is no fault of the input, as after which CUDA cannot be used."""
+
 
 class Lanes:
     """Threads that score shards until there are no more, or the store is stopped.

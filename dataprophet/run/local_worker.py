@@ -14,13 +14,14 @@ from typing import Any
 
 from dataprophet.errors import DataProphetError
 from dataprophet.run.config import RunConfig
-from dataprophet.run.lanes import LANES, Lanes
+from dataprophet.run.lanes import BROKEN, LANES, Lanes
 from dataprophet.run.shards import Shard
 from dataprophet.run.store import Store
+from dataprophet.run.told import told
 from dataprophet.run.worker import Worker
 
-ORPHANED, BROKEN = 3, 70
-"""Exit statuses: the driver is gone; an error that is no fault of the input, as after which CUDA cannot be used."""
+ORPHANED = 3
+"""Exit status of a worker whose driver is gone."""
 
 
 class _Process:
@@ -47,7 +48,7 @@ class _Process:
         try:
             worker = Worker(self.config, self.store)
         except DataProphetError as error:
-            self._tell(error=_told(error))
+            self._tell(error=told(error))
             return 1
         self._tell(ready=os.getpid())
         lanes = Lanes(
@@ -63,7 +64,7 @@ class _Process:
 
     def _failed(self, shard: Shard, error: BaseException) -> None:
         if isinstance(error, DataProphetError):
-            self._tell(error=_told(error))
+            self._tell(error=told(error))
             self.stop()
             return
         traceback.print_exception(error)
@@ -86,10 +87,6 @@ class _Process:
         with self._lock:
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
-
-
-def _told(error: DataProphetError) -> dict[str, str]:
-    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
 
 
 def main() -> None:

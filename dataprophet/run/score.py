@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.data.remote import is_url, version
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features import FIELDS
+from dataprophet.files import absolute
 from dataprophet.origin import require_same_origin
 from dataprophet.profile_file import profile_bytes
 from dataprophet.profiles import Profile
@@ -71,7 +73,8 @@ def score(
         fields: similarities in the product.
         embeddings: keep each sample's embeddings in float16, so that further targets need no pass of the model.
         nearest: also tell each sample's largest cosine to a sample of each target, which ``select`` uses against
-            leakage. By default yes with a model, and no with features, where it would cost more than all the rest.
+            leakage. By default yes with a model and targets that are not sealed, and no with features, where it would
+            cost more than all the rest.
         shard_rows: input rows of a shard, the unit that is committed; rounded up to a multiple of 1,024.
         engine: ``local`` or ``ray``.
         processes: worker processes; 0 works in this one. By default 0 for a loaded model and for features, otherwise
@@ -92,12 +95,14 @@ def score(
     store = Store.open(where)
     loaded = None if features or isinstance(model, str | os.PathLike) else model
     kind = "features" if features else "samples"
-    arguments = {"path": _absolute(os.fspath(pool)), **(reading or {})}
+    arguments = {"path": absolute(os.fspath(pool)), **(reading or {})}
+    if arguments.get("image_root"):
+        arguments["image_root"] = absolute(os.fspath(arguments["image_root"]))
     opened = open_pool(kind, arguments)
     profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
     if not profiles:
         raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")
-    model_arguments = {} if features or loaded is not None else {"name": str(model), **(loading or {})}
+    model_arguments = {} if features or loaded is not None else {"name": absolute(str(model)), **(loading or {})}
     origin = _origin(store, loaded, model_arguments, label=str(model) if features else None, threads=threads)
     config = RunConfig(
         name=name or opened.name,
@@ -112,7 +117,7 @@ def score(
         fields=[name for name in FIELDS if name in fields],
         sketch={key: profiles[0].settings[key] for key in _OWN_SETTINGS},
         embeddings=embeddings,
-        nearest=not features if nearest is None else nearest,
+        nearest=not features and not any(item.sealed for item in profiles) if nearest is None else nearest,
         shard_cells=max(1, -(-shard_rows // CELL_ROWS)),
     )
     _check(config, profiles)
@@ -153,7 +158,8 @@ def finish(store: Store) -> ScoredPool:
     if scored.n_samples:
         profile = scored.merged_profile()
         if scored.complete:
-            _ = profile.diversity  # kept in the file, so that no later command has to compute it
+            with suppress(ProfileError):  # too few different samples: the commands that need it say so
+                _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile_bytes(profile), replace=True)
     store.write(SUMMARY, json.dumps(summary_of(scored), indent=1).encode() + b"\n", replace=True)
     return scored
@@ -282,9 +288,3 @@ def _run(
         processes = 0 if config.kind == "features" or model is not None else None
     worker = Worker(config, store, pool=pool, model=model) if processes == 0 else None
     run_local(config, store, shards, report, processes=processes, worker=worker)
-
-
-def _absolute(path: str) -> str:
-    """A local path made absolute, so that another process may open it; names and URLs stay."""
-    base = path.rpartition("::")[0] or path
-    return os.path.abspath(path) if os.path.exists(base) else path

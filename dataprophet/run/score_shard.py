@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 ROWS, PROFILE, EMBEDDINGS = "rows.parquet", "profile", "embeddings.safetensors"
 """Suffixes of the files of a shard."""
 
-_CRASHES = 2  # so often a cell, then a sample in it, may be under way when the process dies before it is held to blame
+CRASHES = 2
+"""So often a cell, then a sample in it, is under way when the process dies before it is held to blame."""
 
 
 @dataclass
@@ -40,11 +41,12 @@ class ShardResult:
 
     Attributes:
         key: the shard's key.
-        outcome: ``done``, ``skipped`` (committed before), ``lost`` (another process was first) or ``unreadable``.
+        outcome: ``done``, ``skipped`` (committed before), ``lost`` (another process was first), ``unreadable``, or
+            ``failed`` (every process that tried it died).
         rows: input rows accounted for.
         samples: samples scored.
         seconds: wall time.
-        detail: why it is unreadable.
+        detail: why it is unreadable, or was given up.
     """
 
     key: str
@@ -225,12 +227,12 @@ def _stream(
 
 def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
     """Samples of a cell that kill the process: each is tried alone where the cell as a whole has done so."""
-    if journal.crashes[f"cell {number}"] < _CRASHES:
+    if journal.crashes[f"cell {number}"] < CRASHES:
         return []
     found = []
     for place, sample in enumerate(lines.samples):
         unit = f"sample {number} {place}"
-        if journal.crashes[unit] >= _CRASHES:
+        if journal.crashes[unit] >= CRASHES:
             found.append(place)
             lines.refuse(place, CRASHED, f"the process died {journal.crashes[unit]} times while it was scored")
             continue

@@ -11,27 +11,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from dataprophet import errors
 from dataprophet.errors import DataProphetError
 from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES
+from dataprophet.run.retries import Retries
 from dataprophet.run.shards import Shard
 from dataprophet.run.store import Store
+from dataprophet.run.told import error_of
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult
 
-FRUITLESS = 5
-"""Deaths without progress after which a shard is given up."""
-
 _STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends
-_BLAMED = 2  # deaths that the isolation of a unit takes: more of them are no progress
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
 _TAIL = 4096  # bytes of a dead worker's last words that go to the log
 
@@ -78,9 +75,7 @@ class Supervisor:
         self._events: queue.SimpleQueue[tuple[_Process, dict[str, Any] | None]] = queue.SimpleQueue()
         self._processes: list[_Process] = []
         self._waiting: deque[Shard] = deque()
-        self._alone: set[str] = set()  # shards that were there when a worker died
-        self._progress: Counter[str] = Counter()  # shard -> how far the journal had come at the last death
-        self._fruitless: Counter[str] = Counter()  # shard -> deaths at which it came no further
+        self._retries = Retries(store)
         self._failed_starts = 0
 
     def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
@@ -121,12 +116,13 @@ class Supervisor:
 
     def _assign(self) -> None:
         """Give shards to processes that are ready, first one to each. Those that saw a death are alone in a process."""
+        suspects = self._retries.suspects
         for depth in range(LANES):
             for process in self._processes:
                 if not self._waiting:
                     return
                 free = process.ready and len(process.shards) <= depth
-                if depth and (self._waiting[0].key in self._alone or self._alone & process.shards.keys()):
+                if depth and (self._waiting[0].key in suspects or suspects & process.shards.keys()):
                     free = False
                 if free:
                     shard = self._waiting.popleft()
@@ -147,8 +143,7 @@ class Supervisor:
         elif "dropped" in message:
             self._waiting.appendleft(process.shards.pop(message["dropped"]))
         else:
-            told = message["error"]
-            raise getattr(errors, told["kind"], DataProphetError)(told["what"], where=told["where"], fix=told["fix"])
+            raise error_of(message["error"])
 
     def _bury(self, process: _Process, report: Callable[[ShardResult], None]) -> None:
         """Put a dead worker's shards back, or give them up, and start another worker."""
@@ -158,8 +153,11 @@ class Supervisor:
         process.said.close()
         process.leave()
         for shard in reversed(process.shards.values()):
-            self._store.log(shard.key, f"the worker process {process.popen.pid} {how}\n{words}")
-            self._put_back(shard, how, report)
+            given_up = self._retries.died(shard, how, words)
+            if given_up is None:
+                self._waiting.appendleft(shard)
+            else:
+                report(given_up)
         if not process.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
@@ -169,21 +167,6 @@ class Supervisor:
                 )
         if self._waiting:
             self._start(process.slot)
-
-    def _put_back(self, shard: Shard, how: str, report: Callable[[ShardResult], None]) -> None:
-        from dataprophet.run.score_shard import ShardResult
-
-        progress = sum(min(count, _BLAMED) for count in self._store.crashes(shard.key).values())
-        if progress <= self._progress[shard.key]:
-            self._fruitless[shard.key] += 1
-        self._progress[shard.key] = progress
-        if self._fruitless[shard.key] >= FRUITLESS:
-            detail = f"given up: a worker process {how} again and again while it was scored"
-            self._store.log(shard.key, detail)
-            report(ShardResult(shard.key, "failed", detail=detail))
-            return
-        self._alone.add(shard.key)
-        self._waiting.appendleft(shard)
 
     def _end(self) -> None:
         """Have the processes drop what they have, wait for them, and end those that take too long."""

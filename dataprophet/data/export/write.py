@@ -8,7 +8,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.rows import IMAGE_MARKER, put_markers
@@ -29,6 +29,7 @@ def write_rows(
     name: str,
     overwrite: bool = False,
     manifest: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Callable[[IO[bytes]], None]] | None = None,
 ) -> Export:
     """Write rows, in the order given, to a new folder that a trainer reads and ``open_dataset`` reads back.
 
@@ -42,6 +43,7 @@ def write_rows(
         name: stem of the data file, and the dataset's name.
         overwrite: replace a folder that holds a manifest.
         manifest: more entries for ``manifest.json``, beside format, row count and file hashes.
+        beside: more files: name -> what writes it, once all rows are written.
 
     Raises:
         DataError: unknown format, two rows of one id, an image that cannot be read, text that the format cannot
@@ -55,6 +57,9 @@ def write_rows(
     with atomic_folder(target, overwrite=overwrite) as path:
         folder = Folder(os.fspath(path))
         rows = _WRITERS[format](_checked(conversations), folder, name)
+        for extra, write in (beside or {}).items():
+            with folder.create(extra) as file:
+                write(file)
         folder.write_manifest({**(manifest or {}), "format": format, "name": name, "rows": rows})
     return Export(target, format, rows, folder.images, dict(folder.files))
 

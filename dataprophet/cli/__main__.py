@@ -1,0 +1,7 @@
+"""``python -m dataprophet.cli``."""
+
+import sys
+
+from dataprophet.cli import main
+
+sys.exit(main())

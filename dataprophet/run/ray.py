@@ -1,0 +1,226 @@
+"""The Ray engine: the same shards, by actors on the machines of a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dataprophet.errors import DataProphetError, MissingDependencyError
+from dataprophet.files import absolute
+from dataprophet.run.config import RunConfig
+from dataprophet.run.lanes import BROKEN, LANES
+from dataprophet.run.retries import Retries
+from dataprophet.run.shards import Shard
+from dataprophet.run.signals import terminable
+from dataprophet.run.store import Store
+from dataprophet.run.told import error_of, told
+
+if TYPE_CHECKING:
+    from dataprophet.run.score_shard import ShardResult
+
+_GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
+_WAIT = 1.0  # seconds between two looks at signals
+
+
+def run_ray(
+    config: RunConfig,
+    store: Store,
+    shards: Sequence[Shard],
+    report: Callable[[ShardResult], None],
+    *,
+    actors: int | None = None,
+    address: str | None = None,
+) -> None:
+    """Score shards with Ray actors, each of which has one device, or as many cores as the model's threads.
+
+    The pool, the output folder and a model's folder must be at the same place on every machine: a shared disk, or an
+    object store. An actor that dies is started anew by Ray, and its shards are given out once more.
+
+    Args:
+        config: the run's configuration.
+        store: its output folder.
+        shards: what to score.
+        report: called with each result, in this thread.
+        actors: how many; by default one for each CUDA device of the cluster or, where the model runs on the CPU, as
+            many as its threads go into the cores.
+        address: of a running cluster, or ``auto``; by default ``RAY_ADDRESS``, and without that a cluster of this
+            machine alone is started, and ended.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        DataProphetError: the cluster cannot be reached, or what ended the run.
+    """
+    if not shards:
+        return
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Ray is not installed", where="engine ray", fix="pip install 'dataprophet[ray]'"
+        ) from error
+    if config.kind == "samples" and not config.model:
+        raise DataProphetError(
+            "a loaded model cannot be handed to other processes", where="engine ray", fix="give its name or folder"
+        )
+    on_cpu = config.numbers.get("device", "cpu") == "cpu"
+    cores = int(config.numbers.get("threads") or 1)
+    with _cluster(ray, address), terminable(at_once=False) as leave:
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        every = int(found.get("CPU", 1)) // cores if on_cpu else int(found.get("GPU", 0))
+        if not on_cpu and not every:
+            raise DataProphetError("the cluster has no GPU", where="engine ray", fix="start it on machines with one")
+        count = min(actors or max(1, every), len(shards))
+        options = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
+        _Actors(ray, config, store, options, count).run(shards, report, leave)
+
+
+@contextmanager
+def _cluster(ray: Any, address: str | None) -> Iterator[None]:
+    """A connection to Ray, unless the program has one already."""
+    if ray.is_initialized():
+        yield
+        return
+    where = address or os.environ.get("RAY_ADDRESS")
+    # Ray puts the current folder before all others in the actors' path of modules. In a checkout that would find the
+    # sources of this package, without the compiled core, so actors work in an empty one.
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            with chdir(empty), _own_sigterm():
+                dashboard = None if where else False
+                ray.init(where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=dashboard)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise DataProphetError(
+                f"Ray cannot be started or reached ({reason})", where=where or "engine ray", fix="check --ray-address"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM that Ray replaces, with one that aborts."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if in_main and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+class _Scorer:
+    """What an actor does. Two calls run at a time: one reads while the other has the device."""
+
+    def __init__(self, config: dict[str, Any], root: str, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        from dataprophet.run.worker import Worker
+
+        self._store = Store.open(root)
+        self._error: dict[str, str] | None = None
+        try:
+            self._worker = Worker(RunConfig.from_json(config, root), self._store)
+        except DataProphetError as error:
+            self._error = told(error)
+
+    def run(self, shard: dict[str, Any]) -> dict[str, Any]:
+        """Score a shard: its result, or an error that ends the run, or word that it was dropped."""
+        from dataprophet.run.journal import Stopped
+
+        if self._error is not None:
+            return {"error": self._error}
+        try:
+            return {"result": asdict(self._worker.run(Shard(**shard)))}
+        except Stopped:
+            return {"dropped": shard["key"]}
+        except DataProphetError as error:
+            return {"error": told(error)}
+        except Exception:
+            # No fault of the input, such as a device that cannot be used any more: another process, another chance.
+            self._store.log(shard["key"], traceback.format_exc())
+            self._store.abandon()  # of the other shard; this one's journal has it
+            os._exit(BROKEN)
+
+    def stop(self) -> None:
+        """Have the shards under way dropped at the end of their cells."""
+        self._store.stop()
+
+
+class _Actors:
+    """Shards given out to actors, two to each, and taken back when one dies."""
+
+    def __init__(self, ray: Any, config: RunConfig, store: Store, options: dict[str, int], count: int) -> None:
+        self._ray, self._store = ray, store
+        kind = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=LANES + 1, **options)(_Scorer)
+        environment = {"OPENBLAS_NUM_THREADS": "1"}
+        self._actors = [kind.remote(config.to_json(), absolute(store.root), environment) for _ in range(count)]
+        self._retries = Retries(store)
+        self._waiting: deque[Shard] = deque()
+        self._under_way: dict[Any, tuple[int, Shard]] = {}  # call -> number of its actor, and the shard
+
+    def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None], leave: Callable[[], None]) -> None:
+        """Score shards; ``leave`` is called now and then, and raises where the program shall end."""
+        self._waiting.extend(shards)
+        try:
+            while self._waiting or self._under_way:
+                leave()
+                self._assign()
+                done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=_WAIT)
+                for call in done:
+                    self._take(call, report)
+        finally:
+            self._end()
+
+    def _assign(self) -> None:
+        """First one shard to each actor. Those that saw a death are alone in one, so that another names its cause."""
+        for depth in range(LANES):
+            for number in range(len(self._actors)):
+                here = [shard for actor, shard in self._under_way.values() if actor == number]
+                if not self._waiting or len(here) > depth:
+                    continue
+                suspects = any(shard.key in self._retries.suspects for shard in [*here, self._waiting[0]])
+                if depth and suspects:
+                    continue
+                shard = self._waiting.popleft()
+                self._under_way[self._actors[number].run.remote(shard.to_json())] = number, shard
+
+    def _take(self, call: Any, report: Callable[[ShardResult], None]) -> None:
+        from dataprophet.run.score_shard import ShardResult
+
+        _, shard = self._under_way.pop(call)
+        try:
+            answer = self._ray.get(call)
+        except self._ray.exceptions.RayActorError:
+            given_up = self._retries.died(shard, "ended")
+            if given_up is None:
+                self._waiting.appendleft(shard)
+            else:
+                report(given_up)
+            return
+        if "error" in answer:
+            raise error_of(answer["error"])
+        if "dropped" in answer:
+            self._waiting.appendleft(shard)
+        else:
+            report(ShardResult(**answer["result"]))
+
+    def _end(self) -> None:
+        """Have the actors drop what they have, and end them."""
+        if self._under_way:
+            with suppress(self._ray.exceptions.RayError):
+                for actor in self._actors:
+                    actor.stop.remote()
+                self._ray.wait(list(self._under_way), num_returns=len(self._under_way), timeout=_GRACE)
+        for actor in self._actors:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(actor)

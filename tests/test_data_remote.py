@@ -60,9 +60,9 @@ def test_every_format_reads_as_from_a_folder(case, tmp_path, memory):
     assert (there.format, there.name) == (kind, here.name if case != "llamafactory" else "mllm")
     assert all(file.startswith("memory://pool/") for file in there.files)
     assert comparable(files.good(there)) == comparable(files.good(here))
-    images = [(a, b) for x, y in zip(there.rows(), here.rows(), strict=True) for a, b in zip(x.sources, y.sources, strict=True)]
-    assert images
-    assert all(a.read_bytes() == b.read_bytes() and a.where.startswith("memory://pool/") for a, b in images)
+    images = [source for row in there.rows() for source in row.sources]
+    assert all(source.where.startswith("memory://pool/") for source in images)
+    assert [source.read_bytes() for source in images] == [s.read_bytes() for row in here.rows() for s in row.sources]
     for number in range(len(there.files)):
         index = there.index(number)
         assert (index.name, index.digest, index.rows) == (

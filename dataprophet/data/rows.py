@@ -111,7 +111,7 @@ class ImagePolicy:
         outside = None
         for root in self.roots:
             if is_url(root):
-                if text.startswith("/") or os.path.normpath(text).startswith(".."):
+                if text.startswith("/") or os.path.normpath(text).split("/")[0] == "..":
                     outside = outside or text
                     continue
                 path = real_path(f"{root}/{text}")

@@ -13,6 +13,7 @@ from dataprophet.data.arrow import arrow_rows, read_arrow
 from dataprophet.data.json_rows import mark_json, read_json_part
 from dataprophet.data.readers.base import SUFFIXES
 from dataprophet.data.readers.webdataset import mark_tar, read_tar
+from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.tables import (
     START,
@@ -166,7 +167,7 @@ def _suffix(path: str) -> str:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return os.stat(local(path)).st_size
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
 

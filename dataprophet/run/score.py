@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
+from dataprophet.data.remote import is_url, version
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import absolute
@@ -187,12 +188,14 @@ def write_files(store: Store, opened: Any) -> None:
     store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
 
 
-def _state(path: str) -> list[int] | None:
-    """Size and time of change of a local file; None where they are not known, and the file is read anew."""
+def _state(path: str) -> list[int] | str | None:
+    """Size and time of change of a file, or its version behind a URL; None where it is not known."""
     try:
+        if is_url(path):
+            return version(path)
         status = os.stat(path)
-    except OSError:
-        return None
+    except (OSError, DataError):
+        return None  # the file is read anew
     return [status.st_size, status.st_mtime_ns]
 
 

@@ -123,3 +123,15 @@ def test_full_disk(pool: Path, target: Path, whole: Path, tmp_path: Path) -> Non
     assert list((out / "data").iterdir()) == list((out / "tmp").iterdir()) == []
     assert faults.Run(pool, target, out, "--processes", "0").end()[0] == 1  # the file that could not be read
     assert faults.account(out) == faults.account(whole)
+
+
+def test_output_in_an_object_store(bucket: str, target: Path, model: Any, tmp_path: Path) -> None:
+    pool = faults.make_pool(tmp_path / "pool", 3, 60)
+    whole = score(pool, [target], model, out=tmp_path / "whole")
+    out = f"{bucket}/scores"
+    status, said = faults.Run(pool, target, out, "--processes", "1").end()
+    assert status == 0, said
+    scored = open_scores(out)
+    assert scored.digest() == whole.digest()
+    assert scored.profile == whole.profile
+    assert score(pool, [target], model, out=out).complete  # nothing is left to do, and the configuration is the same

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 from contextlib import suppress
@@ -314,6 +315,21 @@ def test_orphans_in_an_object_store(bucket: str) -> None:
     (orphan,) = store.collect()
     assert orphan.endswith(".profile")
     assert len(store._ages("data")) == 2
+
+
+def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = "import os; from dataprophet.run.store import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    _run(code)
+    assert len(list(tmp_path.iterdir())) == 1
+    store = Store.open(f"memory://{uuid.uuid4().hex}/out")
+    _commit(store)
+    (own,) = tmp_path.iterdir()
+    assert store.local(next(iter(store.markers().values()))["files"]["profile"]).startswith(str(own))
+    store.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bucket_that_is_not_there(bucket: str) -> None:

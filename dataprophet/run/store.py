@@ -172,6 +172,9 @@ class Store(ABC):
             with suppress(StoreError):
                 journal.close()
 
+    def close(self) -> None:  # noqa: B027 (a folder has nothing to close)
+        """Remove local copies; only needed where the process is ended without Python's own clearing up."""
+
     def collect(self) -> list[str]:
         """Remove what dead processes left behind; returns the names.
 

@@ -370,7 +370,9 @@ def test_killed_process_has_its_journal_read(root: str) -> None:
             assert journal.crashes == {"cell 1": times, "cell 2": times}
             journal.begin("cell 1")
     assert store.crashes(KEY) == {"cell 1": 2, "cell 2": 2}
+    assert store.suspects() == {KEY}
     assert _commit(store)
+    assert store.suspects() == set()
     assert store.crashes(KEY) == {}
 
 

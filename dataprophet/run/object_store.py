@@ -149,6 +149,9 @@ class ObjectStore(Store):
         stem, dot, suffix = name.rpartition(".")
         self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
 
+    def _journal_keys(self) -> list[str]:
+        return [_base(entry["name"].rstrip("/")) for entry in self._list(JOURNALS, kind="directory")]
+
     def _journal_records(self, key: str) -> list[str]:
         return [line for data in self._read_all(f"{JOURNALS}/{key}").values() for line in data.decode().splitlines()]
 
@@ -164,13 +167,13 @@ class ObjectStore(Store):
     def _forget_journal(self, key: str) -> None:
         self._remove([f"{JOURNALS}/{key}/{_base(entry['name'])}" for entry in self._list(f"{JOURNALS}/{key}")])
 
-    def _list(self, folder: str) -> list[dict[str, Any]]:
+    def _list(self, folder: str, *, kind: str = "file") -> list[dict[str, Any]]:
         with self._remote():
             try:
                 entries = self._fs.ls(self._path(folder), detail=True)
             except FileNotFoundError:
                 return []
-        return [entry for entry in entries if entry["type"] == "file"]
+        return [entry for entry in entries if entry["type"] == kind]
 
     @contextmanager
     def _remote(self) -> Iterator[None]:

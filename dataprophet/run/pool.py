@@ -114,6 +114,11 @@ class ScoredPool:
         """Target -> samples with status ok whose M is not defined: no image, or a factor that is not positive."""
         return +self._counted("unscored")
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the last run came to, as it wrote it at its end."""
+        return _json(self.store, SUMMARY)
+
     def batches(self, columns: Sequence[str] | None = None, *, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the pool.
 

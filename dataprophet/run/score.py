@@ -132,10 +132,13 @@ def score(
     write_files(store, opened)
     scored = ScoredPool(where)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    why: dict[str, str] = {}  # shard that was not scored -> the reason
 
     def report(result: ShardResult) -> None:
         nonlocal done
         done += result.rows
+        if result.detail:
+            why[result.key] = result.detail
         if progress is not None:
             progress(done, total)
 
@@ -153,11 +156,16 @@ def score(
             model=loaded,
             ray_address=ray_address,
         )
-    return finish(store)
+    return finish(store, why)
 
 
-def finish(store: Store) -> ScoredPool:
-    """Write the pool's profile and the summary, and open the folder."""
+def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
+    """Write the pool's profile and the summary, and open the folder.
+
+    Args:
+        store: the folder.
+        why: for shards that were not scored, by key, the reason.
+    """
     scored = ScoredPool(store.root)
     if scored.n_samples:
         profile = scored.merged_profile()
@@ -165,7 +173,7 @@ def finish(store: Store) -> ScoredPool:
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile_bytes(profile), replace=True)
-    store.write(SUMMARY, json.dumps(summary_of(scored), indent=1).encode() + b"\n", replace=True)
+    store.write(SUMMARY, json.dumps(summary_of(scored, why), indent=1).encode() + b"\n", replace=True)
     return scored
 
 
@@ -203,8 +211,8 @@ def _state(path: str) -> list[int] | str | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-def summary_of(scored: ScoredPool) -> dict[str, Any]:
-    """What a run came to, for `summary.json`."""
+def summary_of(scored: ScoredPool, why: Mapping[str, str]) -> dict[str, Any]:
+    """What a run came to, for `summary.json`; ``why`` as for ``finish``."""
     unreadable = [{"file": file["name"], "error": file["error"]} for file in scored.files if "error" in file]
     markers = [shard.marker for shard in scored.shards]
     return {
@@ -218,7 +226,11 @@ def summary_of(scored: ScoredPool) -> dict[str, Any]:
         "unscored": dict(sorted(scored.unscored.items())),
         "unreadable": unreadable,
         "missing": [
-            {"file": shard.name, "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows]}
+            {
+                "file": shard.name,
+                "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows],
+                "why": why.get(shard.key, ""),
+            }
             for shard in scored.missing
         ],
         "isolated": [name for marker in markers for name in marker["isolated"]],

@@ -43,12 +43,13 @@ def _run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "out")
     pytest.importorskip("fsspec")
-    return f"memory://{uuid.uuid4().hex}/out"
+    start = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
+    return f"{start}/{uuid.uuid4().hex}/out"
 
 
 def test_commit_and_read_back(root: str) -> None:
@@ -169,8 +170,10 @@ RACES = """
 """
 
 
-def test_processes_that_commit_the_same_shards(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", textwrap.dedent(RACES), str(tmp_path)]
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_processes_that_commit_the_same_shards(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = str(tmp_path) if place == "folder" else f"{request.getfixturevalue('bucket')}/race"
+    command = [sys.executable, "-P", "-c", textwrap.dedent(RACES), root]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(3)]  # type: ignore[call-overload]
     won = []
@@ -181,12 +184,12 @@ def test_processes_that_commit_the_same_shards(tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
     assert [sum(row) for row in won] == [1] * 20
-    store = Store.open(tmp_path)
+    store = Store.open(root)
     for row, (key, marker) in zip(won, sorted(store.markers().items()), strict=True):
         for name in marker["files"].values():
             assert name.startswith(f"data/{key}.")
             assert Path(store.local(name)).read_text() == str(row.index(1))
-    assert len(_files(tmp_path)) == 60
+    assert len(store._ages("data")) == 40
 
 
 def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
@@ -292,6 +295,34 @@ def test_file_url(tmp_path: Path) -> None:
     assert len(_files(tmp_path / "a b")) == 3
 
 
+def test_orphans_in_an_object_store(bucket: str) -> None:
+    root = f"{bucket}/orphans"
+    code = """
+        import os, sys
+        from pathlib import Path
+        from dataprophet.run.object_store import ObjectStore
+        class Dying(ObjectStore):
+            def _create(self, name, data):
+                os._exit(9)
+        Dying(sys.argv[1]).commit(sys.argv[2], {"profile": lambda path: Path(path).write_text("x") and None}, {})
+    """
+    assert _run(code, root, KEY).returncode == 9
+    store = Store.open(root)
+    assert not store.done(KEY)
+    assert len(store._ages("data")) == 1
+    assert _commit(store)
+    (orphan,) = store.collect()
+    assert orphan.endswith(".profile")
+    assert len(store._ages("data")) == 2
+
+
+def test_bucket_that_is_not_there(bucket: str) -> None:
+    with pytest.raises(StoreError, match="cannot be") as caught:
+        Store.open("s3://nosuchbucket/out").create_run({})
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("s3://nosuchbucket/out: ")
+
+
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "absent")
     assert store.markers() == {}
@@ -307,9 +338,8 @@ def test_file_systems_without_exclusive_creation_are_refused() -> None:
         Store.open("ftp://host/out")
 
 
-def test_killed_process_has_its_journal_read(root: str, tmp_path: Path) -> None:
-    if root.startswith("memory"):
-        pytest.skip("memory is not shared between processes")
+@pytest.mark.parametrize("root", ["folder", "s3"], indirect=True)  # memory is not shared between processes
+def test_killed_process_has_its_journal_read(root: str) -> None:
     code = """
         import os, sys
         from dataprophet.run.store import Store

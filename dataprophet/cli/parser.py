@@ -10,7 +10,7 @@ from typing import Any
 from dataprophet.features import FIELDS
 
 _FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
-EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "ids")
+EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "ids")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix, _score):
+    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix, _score, _select):
         add(commands)
     return parser
 
@@ -267,6 +267,19 @@ def _score(commands: Any) -> None:
     parser.add_argument("--ray-address", metavar="ADDRESS", help="of a running Ray cluster (default: start one here)")
     _reading_arguments(parser)
     _model_arguments(parser)
+
+
+def _select(commands: Any) -> None:
+    from dataprophet.cli.select_arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "select",
+        "select",
+        "write the best rows of scored pools for a trainer, exactly as many as the budget",
+        "dataprophet select scores --target ChartQA --budget 20000 --format llamafactory --out best",
+    )
+    add_arguments(parser)
 
 
 def _model_arguments(parser: argparse.ArgumentParser) -> None:

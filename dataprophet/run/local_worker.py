@@ -28,6 +28,7 @@ class _Process:
     """The worker's side of the talk with its driver. Anything else that prints does so to standard error."""
 
     def __init__(self) -> None:
+        self._driver = os.getppid()
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
@@ -59,7 +60,8 @@ class _Process:
             self._failed,
         )
         while not lanes.join(0.2):  # in short waits: a signal is handled between them
-            pass
+            if os.getppid() != self._driver:
+                self._leave()  # the other end of standard input may live on in another child of the driver
         return 0
 
     def _failed(self, shard: Shard, error: BaseException) -> None:
@@ -79,7 +81,9 @@ class _Process:
                 self._shards.put(Shard(**message["shard"]))
             else:
                 self.stop()
-        # The driver closes its end when it gives up waiting, and the system does when it dies.
+        self._leave()  # the driver closes its end when it gives up waiting, and the system does when it dies
+
+    def _leave(self) -> None:
         self.store.abandon()
         os._exit(ORPHANED)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -138,9 +139,9 @@ class ObjectStore(Store):
         return {_base(entry["name"]): (now - _written(entry, now)).total_seconds() for entry in self._list(folder)}
 
     def _append_log(self, name: str, text: str) -> None:
-        # objects cannot be appended to: one for each time
+        # objects cannot be appended to: one for each time, in the order of their names
         stem, dot, suffix = name.rpartition(".")
-        self._replace(f"{stem}.{new_attempt()}{dot}{suffix}", text.encode())
+        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
 
     def _journal_records(self, key: str) -> list[str]:
         return [line for data in self._read_all(f"{JOURNALS}/{key}").values() for line in data.decode().splitlines()]
@@ -188,5 +189,5 @@ def _written(entry: dict[str, Any], otherwise: datetime) -> datetime:
     value = next((entry[key] for key in _TIMES if entry.get(key) is not None), otherwise)
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
-    time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

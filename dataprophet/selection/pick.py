@@ -113,7 +113,7 @@ class _State:
             if not table.num_rows:
                 raise self._short(lane, lane.count - left, examined)
             examined += table.num_rows
-            left -= self._take(table, left, lane, exhausted=table.num_rows < asked)
+            left -= self._take(table, left, lane)
             asked = max(_LEAST, 2 * left)
 
     def result(self, means: dict[str, float]) -> Picked:
@@ -125,7 +125,7 @@ class _State:
     def _full(self) -> Collection[str]:
         return {source for source, count in self.of_source.items() if count >= self.cap}
 
-    def _take(self, table: pa.Table, limit: int, lane: Lane, *, exhausted: bool) -> int:
+    def _take(self, table: pa.Table, limit: int, lane: Lane) -> int:
         """Accept up to ``limit`` units of a block; returns how many."""
         codes = unit_codes(table)
         reason = np.full(len(codes), "", object)
@@ -143,7 +143,7 @@ class _State:
         else:
             accepted, of = self._best(table, hashes, reason, limit), None
         self._keep(table, codes, hashes, accepted, lane)
-        whole = exhausted or len(accepted) < limit or self.settings.diverse is not None
+        whole = len(accepted) < limit or self.settings.diverse is not None
         last = len(codes) if whole else int(accepted.max()) + 1
         self._drop(table, reason, cosine, of, last)
         return len(accepted)

@@ -80,7 +80,7 @@ def count_rows(dataset: Dataset, *, seconds: float, rng: np.random.Generator) ->
 def _count_file(count: Count, path: str, name: str, number: int, *, size: int, deadline: float) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix in {".parquet", ".arrow"}:
-        rows, marks, behind = arrow_rows(path), [], size
+        rows, marks, behind = arrow_rows(path), list[Mark](), size
     elif suffix == ".tar" or suffix in MARKS:
         rows, marks, behind = _marked(mark_tar(path) if suffix == ".tar" else MARKS[suffix](path, None), size, deadline)
     else:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 from contextlib import suppress
@@ -316,6 +317,21 @@ def test_orphans_in_an_object_store(bucket: str) -> None:
     assert len(store._ages("data")) == 2
 
 
+def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = "import os; from dataprophet.run.store import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    _run(code)
+    assert len(list(tmp_path.iterdir())) == 1
+    store = Store.open(f"memory://{uuid.uuid4().hex}/out")
+    _commit(store)
+    (own,) = tmp_path.iterdir()
+    assert store.local(next(iter(store.markers().values()))["files"]["profile"]).startswith(str(own))
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(StoreError, match="cannot be") as caught:
         Store.open("s3://nosuchbucket/out").create_run({})
@@ -354,7 +370,9 @@ def test_killed_process_has_its_journal_read(root: str) -> None:
             assert journal.crashes == {"cell 1": times, "cell 2": times}
             journal.begin("cell 1")
     assert store.crashes(KEY) == {"cell 1": 2, "cell 2": 2}
+    assert store.suspects() == {KEY}
     assert _commit(store)
+    assert store.suspects() == set()
     assert store.crashes(KEY) == {}
 
 

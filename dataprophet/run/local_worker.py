@@ -37,7 +37,9 @@ class _Process:
         self.store = Store.open(head["root"])
         self.config = RunConfig.from_json(head["config"], self.store.root)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which says what to do
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, lambda *_: self.stop())
         threading.Thread(target=self._listen, name="dataprophet-driver", daemon=True).start()
 
     def stop(self) -> None:
@@ -62,6 +64,7 @@ class _Process:
         while not lanes.join(0.2):  # in short waits: a signal is handled between them
             if os.getppid() != self._driver:
                 self._leave()  # the other end of standard input may live on in another child of the driver
+        self.store.close()
         return 0
 
     def _failed(self, shard: Shard, error: BaseException) -> None:
@@ -85,6 +88,7 @@ class _Process:
 
     def _leave(self) -> None:
         self.store.abandon()
+        self.store.close()
         os._exit(ORPHANED)
 
     def _tell(self, **message: Any) -> None:

@@ -142,7 +142,7 @@ def test_draws_are_from_everywhere_and_repeat(tmp_path):
     assert {row.file for row in drawn.rows} == set(dataset.files)
     assert abs(len(drawn.rows) - 200) < 20
     everything = draw(dataset, count, 9000, rng())
-    assert everything.rows == list(dataset.rows()) or len(everything.rows) == 9000
+    assert everything.rows == list(dataset.rows())
 
 
 def test_a_small_pool_is_known_but_for_its_time(tmp_path, model):
@@ -165,7 +165,7 @@ def test_a_small_pool_is_known_but_for_its_time(tmp_path, model):
     assert amounts.embedding_bytes.value == pytest.approx(os.path.getsize(shard.embeddings), rel=0.1)
     profiles = 2 * os.path.getsize(scored.store.local(shard.marker["files"]["profile"]))
     assert amounts.profile_bytes.value == pytest.approx(profiles, rel=0.25)
-    assert 0 < amounts.hours.low < amounts.hours.value < amounts.hours.high < 1
+    assert 0 <= amounts.hours.low < amounts.hours.value < amounts.hours.high
     json.dumps(made.to_json(), allow_nan=False)
 
 
@@ -199,7 +199,6 @@ def test_pictures_and_several_pools(tmp_path, model):
     assert made.total.tokens.value == sum(pool.amounts.tokens.value for pool in made.pools)
     hours = [pool.amounts.hours for pool in made.pools]
     assert made.total.hours.value == pytest.approx(sum(part.value for part in hours))
-    assert made.total.hours.low >= sum(part.low for part in hours) * 0.99
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path, model, capsys):
@@ -242,5 +241,5 @@ def test_what_does_not_make_sense(tmp_path, model, capsys):
         plan([open_dataset(tmp_path / "a.jsonl")])
     with pytest.raises(DataError, match="nothing to plan"):
         plan([], model)
-    assert main(["plan", str(tmp_path / "a.jsonl")]) == 2
+    assert main(["plan", str(tmp_path / "a.jsonl")]) == 1
     assert "no model given" in capsys.readouterr().err

@@ -27,9 +27,8 @@ class Count:
     """Rows of a dataset as far as they were counted.
 
     Attributes:
-        files: an index, without digest, of each file that was counted, to its end or not; its rows are those that can
-            be read through it.
-        numbers: the number of each of them in the dataset.
+        files: an index, without digest, of each file that was counted, to its end or not, in order; its rows are those
+            that can be read through it.
         rows: rows counted.
         counted_bytes: bytes that they take.
         total_bytes: bytes of all readable files.
@@ -38,7 +37,6 @@ class Count:
     """
 
     files: list[FileIndex] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
     rows: int = 0
     counted_bytes: int = 0
     total_bytes: int = 0
@@ -70,14 +68,16 @@ def count_rows(dataset: Dataset, *, seconds: float, rng: np.random.Generator) ->
             size = size_of(path)
             enough = _LEAST_FILES if is_url(path) else 2
             if done < enough or (not is_url(path) and time.monotonic() < deadline):
-                _count_file(count, path, relative_name(path, folder), int(number), size=size, deadline=deadline)
+                _count_file(count, path, relative_name(path, folder), size=size, deadline=deadline)
             count.total_bytes += size
         except DataError as error:
             count.unreadable.append(str(error))
+    order = {path: number for number, path in enumerate(dataset.files)}
+    count.files.sort(key=lambda index: order[index.path])
     return count
 
 
-def _count_file(count: Count, path: str, name: str, number: int, *, size: int, deadline: float) -> None:
+def _count_file(count: Count, path: str, name: str, *, size: int, deadline: float) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix in {".parquet", ".arrow"}:
         rows, marks, behind = arrow_rows(path), list[Mark](), size
@@ -92,7 +92,6 @@ def _count_file(count: Count, path: str, name: str, number: int, *, size: int, d
     sizes = [end - start for start, end in itertools.pairwise(starts)]
     count.units += zip(cells, sizes, strict=True) if marks else [(rows, size)]
     count.files.append(FileIndex(name, path, size, "", rows, tuple(marks)))
-    count.numbers.append(number)
     count.rows += rows
     count.counted_bytes += behind
 

@@ -77,6 +77,13 @@ def truncate(path: Path, share: float = 0.6) -> None:
     os.truncate(path, int(path.stat().st_size * share))
 
 
+def blank(path: Path) -> None:
+    """Blank the first pages of a Parquet file: its footer says nothing about that."""
+    with path.open("r+b") as stream:
+        stream.seek(4)
+        stream.write(bytes(400))
+
+
 def make_target(path: Path, model: Any) -> Path:
     """Profile of a small benchmark."""
     folder = write_pool(path.with_suffix(".pool"), 60, file_samples=60, seed=99)

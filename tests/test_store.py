@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 import dying_store
@@ -41,15 +40,6 @@ def _files(root: Path) -> list[str]:
 def _run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(params=["folder", "memory", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "out")
-    pytest.importorskip("fsspec")
-    start = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
-    return f"{start}/{uuid.uuid4().hex}/out"
 
 
 def test_commit_and_read_back(root: str) -> None:
@@ -316,6 +306,21 @@ def test_orphans_in_an_object_store(bucket: str) -> None:
     assert len(store._ages("data")) == 2
 
 
+def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = "import os; from dataprophet.run.store import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    _run(code)
+    assert len(list(tmp_path.iterdir())) == 1
+    store = Store.open(f"memory://{uuid.uuid4().hex}/out")
+    _commit(store)
+    (own,) = tmp_path.iterdir()
+    assert store.local(next(iter(store.markers().values()))["files"]["profile"]).startswith(str(own))
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(StoreError, match="cannot be") as caught:
         Store.open("s3://nosuchbucket/out").create_run({})
@@ -336,51 +341,6 @@ def test_file_systems_without_exclusive_creation_are_refused() -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(StoreError, match="only where there is none"):
         Store.open("ftp://host/out")
-
-
-@pytest.mark.parametrize("root", ["folder", "s3"], indirect=True)  # memory is not shared between processes
-def test_killed_process_has_its_journal_read(root: str) -> None:
-    code = """
-        import os, sys
-        from dataprophet.run.store import Store
-        journal = Store.open(sys.argv[1]).journal(sys.argv[2])
-        journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
-        os.kill(os.getpid(), 9)
-    """
-    store = Store.open(root)
-    for times in (1, 2):
-        assert _run(code, root, KEY).returncode == -signal.SIGKILL
-        with store.journal(KEY) as journal:
-            assert journal.crashes == {"cell 1": times, "cell 2": times}
-            journal.begin("cell 1")
-    assert store.crashes(KEY) == {"cell 1": 2, "cell 2": 2}
-    assert _commit(store)
-    assert store.crashes(KEY) == {}
-
-
-def test_closed_attempts_are_not_held_against_units(root: str) -> None:
-    store = Store.open(root)
-    running = store.journal(KEY)
-    running.begin("cell 0")
-    for unit, error in (("cell 1", KeyboardInterrupt()), ("cell 2", RuntimeError("CUDA error"))):
-        with suppress(KeyboardInterrupt, RuntimeError), store.journal(KEY) as journal:
-            journal.begin(unit)
-            raise error
-    assert store.journal(KEY).crashes == {"cell 2": 1}  # not those of this process, which runs
-    store.abandon()
-    assert running.closed
-
-
-def test_cut_record_of_a_journal(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
-    (tmp_path / "journal").mkdir()
-    dead = "ffffffffffff-1-1-00000000"
-    (tmp_path / "journal" / KEY).write_text(f"begin\t{dead}\tcell 0\nbegin\t{dead}\tcel")
-    with store.journal(KEY) as journal:
-        journal.begin("cell 0")
-    records = (tmp_path / "journal" / KEY).read_text().splitlines()
-    assert [record.split("\t")[0] for record in records] == ["begin", "begin", "begin", "close"]
-    assert store.crashes(KEY)["cell 0"] == 1
 
 
 def test_markers_are_json_for_people(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
+#   make soak    faults at random times while a pool is scored, for about ten minutes
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -21,7 +22,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shel
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
 
-.PHONY: demo test lint format sanitize tsan bench gpu clean
+.PHONY: demo test lint format sanitize tsan bench soak gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -78,6 +79,10 @@ $(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
 bench: $(VENV)/.installed $(VENV)/.bench-tools
 	set -e; for bench in $(wildcard benchmarks/bench_*.py); do $(VENV)/bin/python $$bench $(BENCH_FLAGS); done
 	$(if $(findstring --quick,$(BENCH_FLAGS)),,$(VENV)/bin/python benchmarks/render.py)
+
+# BENCH_FLAGS=--quick tries it out, with a few kills.
+soak: $(VENV)/.installed $(VENV)/.tools
+	PYTHONPATH=tests $(VENV)/bin/python benchmarks/soak.py $(BENCH_FLAGS)
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
 # benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.

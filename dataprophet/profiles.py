@@ -35,11 +35,11 @@ _LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
 
-    ``a + b`` is the profile of both sets of samples, the same bits for any order, batches and split: what a sample
-    adds to a sum is a multiple of 2^-30, and such numbers add up without rounding below 2^23. (A group whose sum grows beyond
-    that has more than 8 million samples, of 500 million in all; its sums are then as exact as float64, and their last
-    bits may depend on the order.) Numerators and denominators are kept apart. Profiles of different models or settings
-    refuse to mix.
+    ``a + b`` is the profile of both sets of samples, the same bits for any order, batches and split: what a sample adds
+    to a sum is a multiple of 2^-30, and such numbers add up without rounding below 2^23. (A group whose sum grows
+    beyond that has more than 8 million samples, of 500 million in all; its sums are then as exact as float64, and their
+    last bits may depend on the order.) Numerators and denominators are kept apart. Profiles of different models or
+    settings refuse to mix.
 
     Attributes:
         name: the dataset's name.

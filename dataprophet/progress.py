@@ -12,10 +12,13 @@ class Progress:
     Args:
         label: what is being done.
         total: items in all, or None where it is not known.
+
+    Attributes:
+        earlier: items that were done before, which say nothing about the time that is left.
     """
 
     def __init__(self, label: str, total: int | None = None) -> None:
-        self.label, self.total = label, total
+        self.label, self.total, self.earlier = label, total, 0
         self._start = self._shown = time.monotonic()
         self._visible = False
         self._terminal = sys.stderr is not None and sys.stderr.isatty()  # None where the caller closed it
@@ -33,7 +36,7 @@ class Progress:
         if not self._terminal or now - self._start < 1 or now - self._shown < 0.1:
             return
         self._shown, self._visible = now, True
-        rate = done / (now - self._start)
+        rate = (done - self.earlier) / (now - self._start)
         text = f"{self.label}: {done:,}"
         if self.total:
             left = (self.total - done) / rate if rate else 0

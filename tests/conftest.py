@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,28 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import cuda_emulated
 
     return cuda_emulated.Emulated(cuda_emulated.build(tmp_path_factory.mktemp("cuda_emulated")))
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket of a server that honours conditional writes; processes that tests start find it too."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        pytest.importorskip("s3fs").S3FileSystem(skip_instance_cache=True).mkdir("bucket")
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    pytest.importorskip("fsspec")
+    start = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
+    return f"{start}/{uuid.uuid4().hex}/out"

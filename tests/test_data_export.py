@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sample_files as files
 from hypothesis import given, settings
@@ -18,13 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataprophet.data import EXPORT_FORMATS, Conversation, Dataset, Sample, open_dataset, write_rows
-from dataprophet.data.export import write
+from dataprophet.data.export import huggingface, write
 from dataprophet.data.images import BytesImage
 from dataprophet.data.rows import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError, DataProphetError
 
-READABLE = tuple(name for name in EXPORT_FORMATS if name != "ids")
+READABLE = {name: {"huggingface": "swift"}.get(name, name) for name in EXPORT_FORMATS if name != "ids"}
+"""Export -> the format that it is read as: Parquet of messages and images is what ms-swift reads."""
 IMAGES = (files.RED, files.GREEN, files.BLUE)
 
 text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).map(str.strip)
@@ -95,7 +98,7 @@ def test_an_export_reads_back_as_the_same_rows(format: str, rows: list[Conversat
         out = os.path.join(folder, "out")
         done = write_rows(rows, out, format, name="mix")
         assert done.rows == len(rows)
-        back = list(open_dataset(out, format=format).rows())
+        back = list(open_dataset(out, format=READABLE[format]).rows())
         assert [content(row) for row in back if isinstance(row, Conversation)] == [content(row) for row in rows]
         assert len(back) == len(rows)
 
@@ -107,7 +110,7 @@ def test_every_format_exports_to_every_format(case: str, format: str, tmp_path: 
     rows = [row for row in dataset.rows() if isinstance(row, Conversation)]
     write_rows(rows, tmp_path / "out", format, name="mix")
     back = open_dataset(tmp_path / "out")
-    assert back.format == format
+    assert back.format == READABLE[format]
     assert [content(row) for row in back.rows() if isinstance(row, Conversation)] == [content(row) for row in rows]
 
 
@@ -143,6 +146,15 @@ def test_images_in_memory_become_png(tmp_path: Path) -> None:
 def test_ids(tmp_path: Path) -> None:
     write_rows(sample_rows(), tmp_path / "out", "ids", name="mix")
     assert (tmp_path / "out" / "mix.txt").read_text() == "a\nb\nc\n"
+
+
+def test_ids_that_occur_twice_are_found_among_millions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_LATEST", 10)
+    rows = [Conversation(f"row {number}", (), (Turn("Q", "A"),)) for number in range(1000)]
+    assert write_rows(rows, tmp_path / "out", "ids", name="mix").rows == 1000
+    for again in (0, 500, 999):
+        with pytest.raises(DataError, match=f"id 'row {again}' occurs twice"):
+            write_rows([*rows, rows[again]], tmp_path / "more", "ids", name="mix")
 
 
 def test_shards_are_cut_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +249,29 @@ def test_the_datasets_package_reads_the_export(format: str, file: str, tmp_path:
         assert markers == len(row["images"]) == len(expected.sources)
         assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * len(expected.turns)
         assert all(Image.open(io.BytesIO((tmp_path / "out" / name).read_bytes())).size for name in row["images"])
+
+
+def test_load_dataset_reads_images_and_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    monkeypatch.setattr(huggingface, "SHARD_BYTES", 1)  # a file for each group
+    monkeypatch.setattr(huggingface, "GROUP_ROWS", 2)
+    beside = {"_selected.parquet": lambda file: pq.write_table(pa.table({"other": [1]}), file)}
+    write_rows(sample_rows(), tmp_path / "out", "huggingface", name="test", beside=beside)
+    assert sorted(tree(tmp_path / "out")) == [
+        "_selected.parquet",
+        "manifest.json",
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
+    data = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert list(data) == ["train"]
+    assert len(data["train"]) == 3
+    for row, expected in zip(data["train"], sample_rows(), strict=True):
+        assert row["id"] == expected.id
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * len(expected.turns)
+        assert [message["content"] for message in row["messages"][1::2]] == [turn.answer for turn in expected.turns]
+        given = [source.load() for source in expected.sources]
+        assert [image.convert("RGB").tobytes() for image in row["images"]] == [image.tobytes() for image in given]
 
 
 def test_the_info_file_says_what_llamafactory_needs(tmp_path: Path) -> None:

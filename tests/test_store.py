@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
+import dying_store
 import pytest
 
 from dataprophet.errors import StoreError
@@ -20,7 +20,6 @@ from dataprophet.run.owner import is_alive, new_attempt
 from dataprophet.run.store import Store
 
 KEY = "0123456789abcdef"
-STEPS = 10  # of a commit of two parts: each written, forced to the disk, renamed; the marker forced, linked; the end
 
 
 def _commit(store: Store, text: str = "rows", key: str = KEY) -> bool:
@@ -41,14 +40,6 @@ def _files(root: Path) -> list[str]:
 def _run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(params=["folder", "memory"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "out")
-    pytest.importorskip("fsspec")
-    return f"memory://{uuid.uuid4().hex}/out"
 
 
 def test_commit_and_read_back(root: str) -> None:
@@ -122,65 +113,38 @@ def test_damaged_marker_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
-DIES = """
-    import os, sys
-    from dataprophet.run.folder_store import FolderStore
-
-    class Dying(FolderStore):
-        left = int(sys.argv[2])
-        def _at(self):
-            if type(self).left == 0:
-                os._exit(9)
-            type(self).left -= 1
-        def _force(self, path):
-            self._at(); super()._force(path); self._at()
-        def _rename(self, temporary, final):
-            super()._rename(temporary, final); self._at()
-        def _link(self, temporary, final):
-            super()._link(temporary, final); self._at()
-        def _forget_journal(self, key):
-            self._at(); super()._forget_journal(key)
-
-    store = Dying(sys.argv[1])
-    def part(name):
-        def write(path):
-            with open(path, "w") as stream:
-                stream.write("dead " + name)
-        return write
-    store.commit(sys.argv[3], {"rows.parquet": part("rows"), "profile": part("profile")}, {"rows": 3})
-"""
+def _die(root: Path, step: int, key: str) -> int:
+    command = [sys.executable, "-P", dying_store.__file__, str(root), str(step), key]
+    return subprocess.run(command, check=False).returncode
 
 
 def test_death_at_each_step_of_a_commit(tmp_path: Path) -> None:
     codes, committed = [], []
-    for step in range(STEPS + 1):
+    for step in range(dying_store.STEPS + 1):
         root = tmp_path / str(step)
-        codes.append(_run(DIES, root, step, KEY).returncode)
+        codes.append(_die(root, step, KEY))
         store = Store.open(root)
         committed.append(store.done(KEY))
         assert _commit(store, "alive") is not committed[-1]
         store.collect()
         marker = store.markers()[KEY]
         who = "dead" if committed[-1] else "alive"
-        assert [Path(store.local(name)).read_text() for name in marker["files"].values()] == [
-            f"{who} rows",
-            f"{who} profile",
-        ]
+        texts = [Path(store.local(name)).read_text() for name in marker["files"].values()]
+        assert texts == [f"{who} rows", f"{who} profile"]
         assert _files(root) == sorted([f"commits/{KEY}.json", *marker["files"].values()])
         assert store.collect() == []
-    assert codes == [9] * STEPS + [0]  # each step was there to die at, and there is no further one
+    assert codes == [dying_store.DIED] * dying_store.STEPS + [0]  # each step was there, and there is no further one
     assert committed == [False] * 8 + [True] * 3
 
 
 def test_death_before_the_run_is_created(tmp_path: Path) -> None:
-    code = DIES.replace("store.commit", "store.create_run({'a': 1}) if True else store.commit")
     for step in range(2):
         root = tmp_path / str(step)
-        assert _run(code, root, step, KEY).returncode == 9
+        assert _die(root, step, "run") == dying_store.DIED
         assert not (root / "run.json").exists()
         store = Store.open(root)
         assert len(store.collect()) == 1
-        assert store.create_run({"a": 2}) == {"a": 2}
+        assert store.create_run({"who": "alive"}) == {"who": "alive"}
         assert _files(root) == ["run.json"]
 
 
@@ -196,8 +160,10 @@ RACES = """
 """
 
 
-def test_processes_that_commit_the_same_shards(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", textwrap.dedent(RACES), str(tmp_path)]
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_processes_that_commit_the_same_shards(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = str(tmp_path) if place == "folder" else f"{request.getfixturevalue('bucket')}/race"
+    command = [sys.executable, "-P", "-c", textwrap.dedent(RACES), root]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(3)]  # type: ignore[call-overload]
     won = []
@@ -208,12 +174,12 @@ def test_processes_that_commit_the_same_shards(tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
     assert [sum(row) for row in won] == [1] * 20
-    store = Store.open(tmp_path)
+    store = Store.open(root)
     for row, (key, marker) in zip(won, sorted(store.markers().items()), strict=True):
         for name in marker["files"].values():
             assert name.startswith(f"data/{key}.")
             assert Path(store.local(name)).read_text() == str(row.index(1))
-    assert len(_files(tmp_path)) == 60
+    assert len(store._ages("data")) == 40
 
 
 def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
@@ -319,6 +285,49 @@ def test_file_url(tmp_path: Path) -> None:
     assert len(_files(tmp_path / "a b")) == 3
 
 
+def test_orphans_in_an_object_store(bucket: str) -> None:
+    root = f"{bucket}/orphans"
+    code = """
+        import os, sys
+        from pathlib import Path
+        from dataprophet.run.object_store import ObjectStore
+        class Dying(ObjectStore):
+            def _create(self, name, data):
+                os._exit(9)
+        Dying(sys.argv[1]).commit(sys.argv[2], {"profile": lambda path: Path(path).write_text("x") and None}, {})
+    """
+    assert _run(code, root, KEY).returncode == 9
+    store = Store.open(root)
+    assert not store.done(KEY)
+    assert len(store._ages("data")) == 1
+    assert _commit(store)
+    (orphan,) = store.collect()
+    assert orphan.endswith(".profile")
+    assert len(store._ages("data")) == 2
+
+
+def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = "import os; from dataprophet.run.store import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    _run(code)
+    assert len(list(tmp_path.iterdir())) == 1
+    store = Store.open(f"memory://{uuid.uuid4().hex}/out")
+    _commit(store)
+    (own,) = tmp_path.iterdir()
+    assert store.local(next(iter(store.markers().values()))["files"]["profile"]).startswith(str(own))
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bucket_that_is_not_there(bucket: str) -> None:
+    with pytest.raises(StoreError, match="cannot be") as caught:
+        Store.open("s3://nosuchbucket/out").create_run({})
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("s3://nosuchbucket/out: ")
+
+
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "absent")
     assert store.markers() == {}
@@ -332,52 +341,6 @@ def test_file_systems_without_exclusive_creation_are_refused() -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(StoreError, match="only where there is none"):
         Store.open("ftp://host/out")
-
-
-def test_killed_process_has_its_journal_read(root: str, tmp_path: Path) -> None:
-    if root.startswith("memory"):
-        pytest.skip("memory is not shared between processes")
-    code = """
-        import os, sys
-        from dataprophet.run.store import Store
-        journal = Store.open(sys.argv[1]).journal(sys.argv[2])
-        journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
-        os.kill(os.getpid(), 9)
-    """
-    store = Store.open(root)
-    for times in (1, 2):
-        assert _run(code, root, KEY).returncode == -signal.SIGKILL
-        with store.journal(KEY) as journal:
-            assert journal.crashes == {"cell 1": times, "cell 2": times}
-            journal.begin("cell 1")
-    assert store.crashes(KEY) == {"cell 1": 2, "cell 2": 2}
-    assert _commit(store)
-    assert store.crashes(KEY) == {}
-
-
-def test_closed_attempts_are_not_held_against_units(root: str) -> None:
-    store = Store.open(root)
-    running = store.journal(KEY)
-    running.begin("cell 0")
-    for unit, error in (("cell 1", KeyboardInterrupt()), ("cell 2", RuntimeError("CUDA error"))):
-        with suppress(KeyboardInterrupt, RuntimeError), store.journal(KEY) as journal:
-            journal.begin(unit)
-            raise error
-    assert store.journal(KEY).crashes == {"cell 2": 1}  # not those of this process, which runs
-    store.abandon()
-    assert running.closed
-
-
-def test_cut_record_of_a_journal(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
-    (tmp_path / "journal").mkdir()
-    dead = "ffffffffffff-1-1-00000000"
-    (tmp_path / "journal" / KEY).write_text(f"begin\t{dead}\tcell 0\nbegin\t{dead}\tcel")
-    with store.journal(KEY) as journal:
-        journal.begin("cell 0")
-    records = (tmp_path / "journal" / KEY).read_text().splitlines()
-    assert [record.split("\t")[0] for record in records] == ["begin", "begin", "begin", "close"]
-    assert store.crashes(KEY)["cell 0"] == 1
 
 
 def test_markers_are_json_for_people(tmp_path: Path) -> None:

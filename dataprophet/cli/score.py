@@ -10,21 +10,46 @@ from typing import Any
 from dataprophet.cli.common import print_json
 from dataprophet.progress import Progress
 from dataprophet.run.pool import ScoredPool
-from dataprophet.run.score import score, summary_of
+from dataprophet.run.score import score
+from dataprophet.run.signals import TERMINATED
 
 _SHOWN = 5
+_INTERRUPTED = 130
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score a pool; 1 when a file could not be read or a shard is missing."""
+    """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
+    try:
+        scored = _score(args)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
+        return _INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
+    summary = scored.summary
+    for entry in summary["unreadable"]:
+        print(f"dataprophet: not read: {entry['error']}", file=sys.stderr)
+    for entry in summary["missing"][:_SHOWN]:
+        first, behind = entry["rows"]
+        why = f": {entry['why']}" if entry["why"] else ""
+        print(f"dataprophet: not scored: {entry['file']} rows {first + 1} to {behind}{why}", file=sys.stderr)
+    if len(summary["missing"]) > _SHOWN:
+        print(f"dataprophet: not scored: {len(summary['missing']) - _SHOWN} more shards", file=sys.stderr)
+    if args.json:
+        print_json({**summary, "out": args.out})
+    else:
+        print(describe(scored, summary))
+    return 0 if scored.complete else 1
+
+
+def _score(args: argparse.Namespace) -> ScoredPool:
     # Ray says on standard output what becomes of its processes; that is for the summary alone.
     with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
 
         def tell(done: int, total: int) -> None:
-            progress.total = total
+            if progress.total is None:
+                progress.total, progress.earlier = total, done
             progress(done)
 
-        scored = score(
+        return score(
             args.pool,
             args.target,
             args.model,
@@ -43,19 +68,6 @@ def run(args: argparse.Namespace) -> int:
             ray_address=args.ray_address,
             progress=tell,
         )
-    summary = summary_of(scored)
-    for entry in summary["unreadable"]:
-        print(f"dataprophet: not read: {entry['error']}", file=sys.stderr)
-    for entry in summary["missing"][:_SHOWN]:
-        first, behind = entry["rows"]
-        print(f"dataprophet: not scored: {entry['file']} rows {first + 1} to {behind}", file=sys.stderr)
-    if len(summary["missing"]) > _SHOWN:
-        print(f"dataprophet: not scored: {len(summary['missing']) - _SHOWN} more shards", file=sys.stderr)
-    if args.json:
-        print_json({**summary, "out": args.out})
-    else:
-        print(describe(scored, summary))
-    return 0 if scored.complete else 1
 
 
 def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:

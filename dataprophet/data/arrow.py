@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.images import CellImage
+from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
@@ -28,9 +29,9 @@ def arrow_columns(path: str) -> list[str]:
     """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
     try:
         if path.lower().endswith(".parquet"):
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(local(path)) as file:
                 return list(file.schema_arrow.names)
-        with pa.memory_map(path) as source:
+        with pa.memory_map(local(path)) as source:
             return list(pa.ipc.open_stream(source).schema.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
@@ -40,9 +41,9 @@ def arrow_rows(path: str) -> int:
     """Rows of a Parquet file or an Arrow stream. Raises DataError when it cannot be read."""
     try:
         if path.lower().endswith(".parquet"):
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(local(path)) as file:
                 return int(file.metadata.num_rows)
-        with pa.memory_map(path) as source:
+        with pa.memory_map(local(path)) as source:
             return sum(batch.num_rows for batch in pa.ipc.open_stream(source))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot be opened ({_line(error)})", where=path, fix=_COPY) from error
@@ -123,7 +124,7 @@ class _Parked:
 
     def take(self, path: str, columns: list[str], start: int) -> _Stream:
         """A stream of these columns at row ``start``: the parked one that is nearest before it, or a new one."""
-        status = os.stat(path)
+        status = os.stat(local(path))
         identity = (status.st_size, status.st_mtime_ns)
         group = _group_start(path, start)
         with self._lock:
@@ -212,7 +213,7 @@ def _group_start(path: str, row: int) -> int:
     """First row of the row group that holds ``row``; 0 for an Arrow stream, whose batches are mapped, not read."""
     if not path.lower().endswith(".parquet"):
         return 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(local(path)) as file:
         starts = [0]
         for group in range(file.num_row_groups):
             starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
@@ -222,12 +223,12 @@ def _group_start(path: str, row: int) -> int:
 def _batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
     """Batches of ``columns`` from row ``start`` on, which begins a row group."""
     if not path.lower().endswith(".parquet"):
-        with pa.memory_map(path) as source:
+        with pa.memory_map(local(path)) as source:
             for batch in pa.ipc.open_stream(source):
                 for first in range(0, batch.num_rows, _MOST_ROWS):
                     yield batch.slice(first, _MOST_ROWS).select(columns)
         return
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with pq.ParquetFile(local(path), memory_map=True) as file:
         groups, row = [], 0
         for group in range(file.num_row_groups):
             if row >= start:

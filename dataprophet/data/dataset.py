@@ -22,8 +22,10 @@ from dataprophet.data.readers.swift import parse_swift
 from dataprophet.data.readers.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
 from dataprophet.data.readers.vqa import parse_vqa
 from dataprophet.data.readers.webdataset import parse_webdataset, read_webdataset
+from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.rows import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
+from dataprophet.data.tables import opened
 from dataprophet.errors import DataError
 
 Rows = Callable[[], Iterator[Conversation | Problem]]
@@ -147,6 +149,11 @@ class Dataset:
             rows = with_shared_images(rows, index.path, options)
         return in_cells(parse_row(row, index.path, number, parts.parse, options) for number, row in rows)
 
+    @property
+    def folder(self) -> str:
+        """The folder that the names of its files are relative to. Raises DataError where it has no files."""
+        return self._require_parts().folder
+
     def _require_parts(self) -> _Parts:
         if self._parts is None:
             raise DataError(
@@ -164,11 +171,8 @@ class Dataset:
         digest = hashlib.sha256(self.settings.encode())
         for path in self.files:
             digest.update(f"\0{os.path.basename(path)}\0".encode())
-            try:
-                with open(path, "rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError as error:
-                raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
+            with opened(path) as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         for sample in self._samples or ():
             images = [source.digest() for source in image_sources(sample.images)]
             turns = [(turn.question, turn.answer, turn.image_offsets) for turn in sample.turns()]
@@ -194,15 +198,15 @@ def open_dataset(
     """Open a dataset for reading. Nothing but its first rows is read here.
 
     Args:
-        path: a file, a folder of files of one format, ``folder::name`` for one dataset of a LLaMA-Factory folder, or
-            ``hf:NAME``.
+        path: a file, a folder of files of one format, ``folder::name`` for one dataset of a LLaMA-Factory folder,
+            a URL of these that fsspec knows, or ``hf:NAME``.
         format: one of ``FORMATS``, or ``auto`` to find out.
         columns: our column name -> the file's, such as ``{"question": "q"}``; ``"=text"`` gives every row that text.
         limit: stop after this many good rows.
         name: name of the dataset; by default the stem of the path.
         subset: dataset of a LLaMA-Factory folder, or configuration of ``hf:NAME``.
         split: split of a Hugging Face dataset.
-        image_root: folder, or folders, in which image paths are looked up before the dataset's own folder.
+        image_root: folder, or folders, or URLs, in which image paths are looked up before the dataset's own folder.
         allow_outside: read image files outside the dataset's folder and ``image_root``.
         allow_urls: fetch images from http(s) addresses.
         max_pixels: images with more pixels are refused.
@@ -211,7 +215,7 @@ def open_dataset(
     Raises:
         DataError: no such file, a format that is not recognised, or an argument that does not fit.
     """
-    given = os.fspath(path)
+    given = plain_path(os.fspath(path))
     columns = dict(columns or {})
     root = image_root if image_root is None or isinstance(image_root, str | os.PathLike) else list(image_root)
     arguments = {
@@ -229,18 +233,21 @@ def open_dataset(
         "strict": strict,
     }
     _check_arguments(given, format, columns, limit, max_pixels)
-    if given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given)):
+    if not is_url(given) and (given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, split)
         return _open_named(given, options, limit, name=name, subset=subset, strict=strict)
-    base, _, suffix = given.rpartition("::") if "::" in given and not os.path.exists(given) else (given, "", "")
+    if is_url(given) and ("::" in given.rpartition("::")[0] or "/" in given.partition("::")[2]):
+        raise DataError("a chain of URLs is not read", where=given, fix="unpack the archive first")
+    named = "::" in given and (is_url(given) or not os.path.exists(given))
+    base, _, suffix = given.rpartition("::") if named else (given, "", "")
     if suffix and subset and suffix != subset:
         raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=given, fix="name the dataset once")
     subset = subset or suffix or None
-    if not os.path.exists(base):
+    if not exists(base):
         raise DataError("no such file or folder", where=base, fix=_check_path(base))
     base = base.rstrip(os.sep) or base
     kind = (detect_folder(base) or "auto") if format == "auto" else format
-    folder = base if os.path.isdir(base) else os.path.dirname(base) or "."
+    folder = base if is_dir(base) else os.path.dirname(base) or "."
     options = Options(_policy(folder, image_root, allow_outside, allow_urls, max_pixels), columns, split)
     if split is not None and kind != "huggingface":
         raise DataError("only Hugging Face datasets have splits here", where=base, fix="name the split's file")
@@ -251,14 +258,14 @@ def open_dataset(
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
     read: Rows
     if kind == "llamafactory":
-        if not os.path.isfile(os.path.join(folder, INFO)):
+        if not is_file(os.path.join(folder, INFO)):
             raise DataError(
                 f"no {INFO} in the folder", where=folder, fix="pass the folder that holds it, or format='llava'"
             )
         entry = read_info(folder, subset)
         files, stem = list_files(entry.path), entry.name
-        inside = os.path.join(os.path.realpath(folder), "")
-        if not allow_outside and not all(os.path.realpath(file).startswith(inside) for file in files):
+        inside = os.path.join(real_path(folder), "")
+        if not allow_outside and not all(real_path(file).startswith(inside) for file in files):
             raise DataError(
                 "the data file lies outside the folder",
                 where=entry.path,
@@ -324,11 +331,11 @@ def _policy(
     )
     roots = []
     for root in (*extra, folder):
-        if not os.path.isdir(root):
+        if not is_url(os.fspath(root)) and not os.path.isdir(root):
             raise DataError(
                 "image_root is not a folder", where=os.fspath(root), fix="pass the folder that holds the images"
             )
-        roots.append(os.path.realpath(root))
+        roots.append(real_path(os.fspath(root)))
     return ImagePolicy(tuple(dict.fromkeys(roots)), allow_outside, allow_urls, max_pixels)
 
 

@@ -11,6 +11,7 @@ from dataprophet.data.arrow import arrow_columns
 from dataprophet.data.readers.base import SUFFIXES, Options, read_rows
 from dataprophet.data.readers.huggingface import is_saved
 from dataprophet.data.readers.llamafactory import INFO
+from dataprophet.data.remote import is_dir, is_file, is_url, names_in
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
@@ -35,17 +36,15 @@ def list_files(path: str, suffixes: Collection[str] = (*SUFFIXES, ".tar")) -> li
     Raises:
         DataError: nothing there, no data files, or files of several suffixes.
     """
-    if os.path.isfile(path):
+    if is_file(path):
         return [path]
-    if not os.path.isdir(path):
+    if not is_dir(path):
         raise DataError("no such file or folder", where=path, fix="check the path")
-    names = sorted(
-        name for name in os.listdir(path) if not name.startswith((".", "_")) and name not in {INFO, "manifest.json"}
-    )
+    names = [name for name in names_in(path) if not name.startswith((".", "_")) and name not in {INFO, "manifest.json"}]
     found = [
         name
         for name in names
-        if os.path.splitext(name)[1].lower() in suffixes and os.path.isfile(os.path.join(path, name))
+        if os.path.splitext(name)[1].lower() in suffixes and (is_url(path) or os.path.isfile(os.path.join(path, name)))
     ]
     kinds = sorted({os.path.splitext(name)[1].lower() for name in found})
     if not found:
@@ -68,10 +67,10 @@ def detect_folder(path: str) -> str | None:
     """``llamafactory`` or ``huggingface`` where the folder's own files say so."""
     if os.path.basename(path) == INFO:
         return "llamafactory"
-    if os.path.isdir(path):
+    if is_dir(path):
         if is_saved(path):
             return "huggingface"
-        if os.path.isfile(os.path.join(path, INFO)):
+        if is_file(os.path.join(path, INFO)):
             return "llamafactory"
     return None
 

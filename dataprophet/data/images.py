@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from dataprophet.data.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
+from dataprophet.data.remote import local, read_bytes
 from dataprophet.errors import DataError
 
 if TYPE_CHECKING:
@@ -78,6 +79,21 @@ class FileImage(ImageSource):
             raise DataError(
                 f"the image cannot be read ({error.strerror})", where=self.path, fix="restore the file or its rights"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage(ImageSource):
+    """An image file below a URL that the user gave. It is read each time its bytes are asked for."""
+
+    url: str
+    max_pixels: int = field(default=MAX_PIXELS, compare=False)
+
+    @property
+    def where(self) -> str:
+        return self.url
+
+    def read_bytes(self) -> bytes:
+        return read_bytes(self.url, MAX_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,7 @@ class TarImage(ImageSource):
                 fix="remove the member",
             )
         try:
-            with open(self.path, "rb") as file:
+            with open(local(self.path), "rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
         except OSError as error:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataprophet.data.decode import MAX_PIXELS
-from dataprophet.data.images import Base64Image, BytesImage, FileImage, ImageSource, UrlImage
+from dataprophet.data.images import Base64Image, BytesImage, FileImage, ImageSource, RemoteImage, UrlImage
+from dataprophet.data.remote import is_file, is_url, real_path
 from dataprophet.data.sample import Conversation, Problem, Turn
 
 IMAGE_MARKER = "<image>"
@@ -45,7 +46,8 @@ class ImagePolicy:
     """Which images a dataset's rows may name.
 
     Attributes:
-        roots: folders, resolved. Relative paths are looked up in them in order; files outside them are refused.
+        roots: folders, resolved, or URLs. Relative paths are looked up in them in order; files outside them are
+            refused. What only the last one can hold, and is a URL, is looked for when the image is read.
         allow_outside: read files outside the roots.
         allow_urls: accept http(s) addresses.
         max_pixels: limit given to every image.
@@ -75,7 +77,8 @@ class ImagePolicy:
             return Base64Image(text, f"{place} image", self.max_pixels)
         if scheme := _SCHEME.match(text):
             return self._url(text, scheme.group().lower())
-        return FileImage(self._file(text), self.max_pixels)
+        path = self._file(text)
+        return RemoteImage(path, self.max_pixels) if is_url(path) else FileImage(path, self.max_pixels)
 
     def sources(self, values: Any, place: str) -> list[ImageSource]:
         """Sources of a row's ``image``/``images`` value: one, a list, or nothing."""
@@ -84,6 +87,9 @@ class ImagePolicy:
         return [self.source(value, place) for value in (values if isinstance(values, list | tuple) else [values])]
 
     def _url(self, text: str, scheme: str) -> ImageSource:
+        roots = tuple(f"{root}/" for root in self.roots if is_url(root))
+        if text.startswith(roots) and ".." not in text.split("/"):
+            return RemoteImage(real_path(text), self.max_pixels)
         if scheme not in {"http://", "https://"}:
             raise BadRow(
                 "url_refused", f"image address {_short(text)} is not http(s)", "name a file in the dataset's folder"
@@ -104,6 +110,14 @@ class ImagePolicy:
             raise missing
         outside = None
         for root in self.roots:
+            if is_url(root):
+                if text.startswith("/") or os.path.normpath(text).split("/")[0] == "..":
+                    outside = outside or text
+                    continue
+                path = real_path(f"{root}/{text}")
+                if root == self.roots[-1] or is_file(path):  # nobody is asked where nothing else is possible
+                    return path
+                continue
             path, found = self._resolve(os.path.join(root, text))
             inside = self.allow_outside or any(path.startswith(os.path.join(other, "")) for other in self.roots)
             if inside and found:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol
 
+from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
@@ -32,10 +33,10 @@ class Digest(Protocol):
 
 
 @contextmanager
-def opened(path: str, digest: Digest | None = None) -> Iterator[BinaryIO]:
+def opened(path: str, digest: Digest | None = None) -> Iterator[io.BufferedReader]:
     """The file opened for reading; ``digest`` is given what is read. Raises DataError when it cannot be opened."""
     try:
-        with open(path, "rb") as file:
+        with open(local(path), "rb") as file:
             yield file if digest is None else io.BufferedReader(_Watched(file, digest), _CHUNK)
     except OSError as error:
         raise DataError(
@@ -140,16 +141,16 @@ def _quoting(path: str, number: Callable[[], int]) -> Iterator[None]:
 class _Watched(io.RawIOBase):
     """A file that shows what is read of it to a hash."""
 
-    def __init__(self, file: BinaryIO, digest: Digest) -> None:
+    def __init__(self, file: io.BufferedReader, digest: Digest) -> None:
         self._file, self._digest = file, digest
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        count = self._file.readinto(buffer)
         self._digest.update(memoryview(buffer)[:count])
-        return int(count)
+        return count
 
 
 class _Lines:

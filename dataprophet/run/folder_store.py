@@ -126,6 +126,10 @@ class FolderStore(Store):
     def _append_log(self, name: str, text: str) -> None:
         self._append(self._path(name), text)
 
+    def _journal_keys(self) -> list[str]:
+        path = self._path(JOURNALS)
+        return os.listdir(path) if os.path.isdir(path) else []
+
     def _journal_records(self, key: str) -> list[str]:
         try:
             text = self._read(f"{JOURNALS}/{key}").decode(errors="replace")

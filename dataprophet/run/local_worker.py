@@ -28,6 +28,7 @@ class _Process:
     """The worker's side of the talk with its driver. Anything else that prints does so to standard error."""
 
     def __init__(self) -> None:
+        self._driver = os.getppid()
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
@@ -36,7 +37,9 @@ class _Process:
         self.store = Store.open(head["root"])
         self.config = RunConfig.from_json(head["config"], self.store.root)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which says what to do
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, lambda *_: self.stop())
         threading.Thread(target=self._listen, name="dataprophet-driver", daemon=True).start()
 
     def stop(self) -> None:
@@ -59,7 +62,9 @@ class _Process:
             self._failed,
         )
         while not lanes.join(0.2):  # in short waits: a signal is handled between them
-            pass
+            if os.getppid() != self._driver:
+                self._leave()  # the other end of standard input may live on in another child of the driver
+        self.store.close()
         return 0
 
     def _failed(self, shard: Shard, error: BaseException) -> None:
@@ -79,8 +84,11 @@ class _Process:
                 self._shards.put(Shard(**message["shard"]))
             else:
                 self.stop()
-        # The driver closes its end when it gives up waiting, and the system does when it dies.
+        self._leave()  # the driver closes its end when it gives up waiting, and the system does when it dies
+
+    def _leave(self) -> None:
         self.store.abandon()
+        self.store.close()
         os._exit(ORPHANED)
 
     def _tell(self, **message: Any) -> None:

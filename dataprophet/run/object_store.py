@@ -6,20 +6,23 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError, StoreError
-from dataprophet.run.owner import new_attempt
+from dataprophet.run.owner import is_alive, new_attempt
 from dataprophet.run.store import JOURNALS, Store
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 """Schemes whose file systems create an object only where there is none in one request (`If-None-Match: *` or the like).
 Others look first and write then, and two processes may both find nothing."""
 
+_CACHE = "dataprophet-store"  # how the names of local copies' folders begin
 _TRIES = 3  # of a conditional write that meets another one under way, which S3 answers by asking to try again
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")  # how file systems call it
 
@@ -58,11 +61,15 @@ class ObjectStore(Store):
         with self.explained(), self._remote():
             self._fs, path = url_to_fs(root, use_listings_cache=False)
         self._prefix = str(path).rstrip("/")
-        self._cache = tempfile.mkdtemp(prefix="dataprophet-")
+        _remove_left_behind()
+        self._cache = tempfile.mkdtemp(prefix=f"{_CACHE}.{new_attempt()}.")
         self._removal = weakref.finalize(self, shutil.rmtree, self._cache, ignore_errors=True)
         self._copying = threading.Lock()
 
-    def create_run(self, config: Any) -> dict[str, Any]:
+    def close(self) -> None:
+        self._removal()
+
+    def create_run(self, config: Mapping[str, Any]) -> dict[str, Any]:
         name = f"tmp/file.{new_attempt()}.probe"
         with self.explained():
             created = self._create(name, b"1") and not self._create(name, b"2")
@@ -138,9 +145,12 @@ class ObjectStore(Store):
         return {_base(entry["name"]): (now - _written(entry, now)).total_seconds() for entry in self._list(folder)}
 
     def _append_log(self, name: str, text: str) -> None:
-        # objects cannot be appended to: one for each time
+        # objects cannot be appended to: one for each time, in the order of their names
         stem, dot, suffix = name.rpartition(".")
-        self._replace(f"{stem}.{new_attempt()}{dot}{suffix}", text.encode())
+        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
+
+    def _journal_keys(self) -> list[str]:
+        return [_base(entry["name"].rstrip("/")) for entry in self._list(JOURNALS, kind="directory")]
 
     def _journal_records(self, key: str) -> list[str]:
         return [line for data in self._read_all(f"{JOURNALS}/{key}").values() for line in data.decode().splitlines()]
@@ -157,13 +167,13 @@ class ObjectStore(Store):
     def _forget_journal(self, key: str) -> None:
         self._remove([f"{JOURNALS}/{key}/{_base(entry['name'])}" for entry in self._list(f"{JOURNALS}/{key}")])
 
-    def _list(self, folder: str) -> list[dict[str, Any]]:
+    def _list(self, folder: str, *, kind: str = "file") -> list[dict[str, Any]]:
         with self._remote():
             try:
                 entries = self._fs.ls(self._path(folder), detail=True)
             except FileNotFoundError:
                 return []
-        return [entry for entry in entries if entry["type"] == "file"]
+        return [entry for entry in entries if entry["type"] == kind]
 
     @contextmanager
     def _remote(self) -> Iterator[None]:
@@ -179,6 +189,13 @@ class ObjectStore(Store):
         return f"{self._prefix}/{name}"
 
 
+def _remove_left_behind() -> None:
+    """Remove local copies of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_CACHE}.*"):
+        if is_alive(folder.name.split(".")[1]) is False:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _base(path: str) -> str:
     return path.rpartition("/")[2]
 
@@ -188,5 +205,5 @@ def _written(entry: dict[str, Any], otherwise: datetime) -> datetime:
     value = next((entry[key] for key in _TIMES if entry.get(key) is not None), otherwise)
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
-    time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

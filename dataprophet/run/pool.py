@@ -25,6 +25,8 @@ from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_i
 from dataprophet.scoring import Targets
 
 FILES, SUMMARY, POOL_PROFILE = "files.json", "summary.json", "pool.profile"
+CARRIED_PROFILE = "carried.profile"
+"""Profile of a pool whose features were read from an earlier run, which knew it better."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ class ScoredPool:
         """Target -> samples with status ok whose M is not defined: no image, or a factor that is not positive."""
         return +self._counted("unscored")
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the last run came to, as it wrote it at its end."""
+        return _json(self.store, SUMMARY)
+
     def batches(self, columns: Sequence[str] | None = None, *, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the pool.
 
@@ -130,6 +137,8 @@ class ScoredPool:
 
     def merged_profile(self) -> Profile:
         """The profile of the committed shards, the same to the bit whatever the shards are and their order."""
+        if self.store.exists(CARRIED_PROFILE):
+            return Profile.load(self.store.local(CARRIED_PROFILE))
         partials = (Profile.load(self._local(shard, PROFILE)) for shard in self._shards)
         profile = merged(pool_profile(self.config), partials)
         for status, count in sorted(self.statuses.items()):

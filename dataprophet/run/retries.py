@@ -22,12 +22,13 @@ class Retries:
         store: the output folder, whose journals tell what was under way.
 
     Attributes:
-        suspects: keys of shards that were there when a process died: each should have a process to itself.
+        suspects: keys of shards that were there when a process died, in this run or before: each should have a process
+            to itself, so that its next death blames no other.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.suspects: set[str] = set()
+        self.suspects = store.suspects()
         self._progress: Counter[str] = Counter()  # shard -> how far its journal had come at the last death
         self._fruitless: Counter[str] = Counter()  # shard -> deaths at which it came no further
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
+from dataprophet.data.remote import is_url, version
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import absolute
@@ -19,7 +20,7 @@ from dataprophet.origin import require_same_origin
 from dataprophet.profile_file import profile_bytes
 from dataprophet.profiles import Profile
 from dataprophet.run.config import RUN, SHARD_CELLS, RunConfig
-from dataprophet.run.pool import FILES, POOL_PROFILE, SUMMARY, ScoredPool
+from dataprophet.run.pool import CARRIED_PROFILE, FILES, POOL_PROFILE, SUMMARY, ScoredPool
 from dataprophet.run.probe import origin_of, probe
 from dataprophet.run.score_shard import ShardResult
 from dataprophet.run.shards import Shard
@@ -65,7 +66,8 @@ def score(
         pool: a dataset as ``open_dataset`` takes it; with ``features``, precomputed features or a folder that was
             scored with ``embeddings``.
         targets: profiles of the benchmarks, or their files, all made with this model.
-        model: a loaded model, or what ``load_model`` takes; with ``features``, a label of the model that made them.
+        model: a loaded model, or what ``load_model`` takes; with ``features``, a label of the model that made them,
+            which a scored folder knows itself.
         out: folder to write, or a URL that fsspec knows.
         name: the pool's name; by default that of the dataset.
         features: the pool holds features, and no model runs.
@@ -102,7 +104,8 @@ def score(
     if not profiles:
         raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")
     model_arguments = {} if features or loaded is not None else {"name": absolute(str(model)), **(loading or {})}
-    origin = _origin(store, loaded, model_arguments, label=str(model) if features else None, threads=threads)
+    kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
+    origin = kept or _origin(store, loaded, model_arguments, label=str(model) if features else None, threads=threads)
     config = RunConfig(
         name=name or opened.name,
         kind=kind,
@@ -123,14 +126,19 @@ def score(
     for profile, target in zip(profiles, config.targets, strict=True):
         _keep_target(store, profile, target["fingerprint"])
     config.require_same(RunConfig.from_json(store.create_run(config.to_json()), where), where)
+    if kept is not None:
+        _carry_over(store, config, opened.profile)
     store.collect()
     write_files(store, opened)
     scored = ScoredPool(where)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    why: dict[str, str] = {}  # shard that was not scored -> the reason
 
     def report(result: ShardResult) -> None:
         nonlocal done
         done += result.rows
+        if result.detail:
+            why[result.key] = result.detail
         if progress is not None:
             progress(done, total)
 
@@ -148,11 +156,16 @@ def score(
             model=loaded,
             ray_address=ray_address,
         )
-    return finish(store)
+    return finish(store, why)
 
 
-def finish(store: Store) -> ScoredPool:
-    """Write the pool's profile and the summary, and open the folder."""
+def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
+    """Write the pool's profile and the summary, and open the folder.
+
+    Args:
+        store: the folder.
+        why: for shards that were not scored, by key, the reason.
+    """
     scored = ScoredPool(store.root)
     if scored.n_samples:
         profile = scored.merged_profile()
@@ -160,7 +173,7 @@ def finish(store: Store) -> ScoredPool:
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile_bytes(profile), replace=True)
-    store.write(SUMMARY, json.dumps(summary_of(scored), indent=1).encode() + b"\n", replace=True)
+    store.write(SUMMARY, json.dumps(summary_of(scored, why), indent=1).encode() + b"\n", replace=True)
     return scored
 
 
@@ -187,17 +200,19 @@ def write_files(store: Store, opened: Any) -> None:
     store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
 
 
-def _state(path: str) -> list[int] | None:
-    """Size and time of change of a local file; None where they are not known, and the file is read anew."""
+def _state(path: str) -> list[int] | str | None:
+    """Size and time of change of a file, or its version behind a URL; None where it is not known."""
     try:
+        if is_url(path):
+            return version(path)
         status = os.stat(path)
-    except OSError:
-        return None
+    except (OSError, DataError):
+        return None  # the file is read anew
     return [status.st_size, status.st_mtime_ns]
 
 
-def summary_of(scored: ScoredPool) -> dict[str, Any]:
-    """What a run came to, for `summary.json`."""
+def summary_of(scored: ScoredPool, why: Mapping[str, str]) -> dict[str, Any]:
+    """What a run came to, for `summary.json`; ``why`` as for ``finish``."""
     unreadable = [{"file": file["name"], "error": file["error"]} for file in scored.files if "error" in file]
     markers = [shard.marker for shard in scored.shards]
     return {
@@ -211,7 +226,11 @@ def summary_of(scored: ScoredPool) -> dict[str, Any]:
         "unscored": dict(sorted(scored.unscored.items())),
         "unreadable": unreadable,
         "missing": [
-            {"file": shard.name, "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows]}
+            {
+                "file": shard.name,
+                "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows],
+                "why": why.get(shard.key, ""),
+            }
             for shard in scored.missing
         ],
         "isolated": [name for marker in markers for name in marker["isolated"]],
@@ -231,6 +250,13 @@ def _keep_target(store: Store, profile: Profile, digest: str) -> None:
     """A copy of a target's profile in the folder, so that a resume and other machines need no other file."""
     if not store.exists(target_name(digest)):
         store.write(target_name(digest), profile_bytes(profile), replace=True)
+
+
+def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
+    """The profile of features before they were rounded to float16, in place of one of the rounded ones."""
+    require_same_origin([pool_profile(config), profile])
+    profile.name = config.name
+    store.write(CARRIED_PROFILE, profile_bytes(profile), replace=True)
 
 
 def _check(config: RunConfig, profiles: list[Profile]) -> None:

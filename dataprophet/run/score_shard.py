@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.features import FIELDS, Features
+from dataprophet.profile_file import profile_bytes
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
 from dataprophet.run.journal import Stopped
 from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of
@@ -169,7 +171,10 @@ class _Parts:
             table = pa.concat_tables(self.tables) if self.tables else self.schema.empty_table()
             pq.write_table(table.unify_dictionaries().combine_chunks(), path, compression="zstd")
 
-        made: dict[str, Callable[[str], None]] = {ROWS: rows, PROFILE: self.profile.save}
+        def profile(path: str) -> None:
+            Path(path).write_bytes(profile_bytes(self.profile))
+
+        made: dict[str, Callable[[str], None]] = {ROWS: rows, PROFILE: profile}
         if self.worker.config.embeddings:
             made[EMBEDDINGS] = lambda path: write_embeddings(path, self.kept)
         return made

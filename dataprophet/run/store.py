@@ -162,6 +162,12 @@ class Store(ABC):
         with self.explained():
             return dict(crashes_of(self._journal_records(key)))
 
+    def suspects(self) -> set[str]:
+        """Keys of shards at which an earlier attempt died and that are not committed since."""
+        with self.explained():
+            keys = self._journal_keys()
+        return {key for key in keys if self.crashes(key)}
+
     def stop(self) -> None:
         """Have all shards that this object's journals are open for be dropped at their next cell."""
         self.stopping.set()
@@ -171,6 +177,9 @@ class Store(ABC):
         for journal in self._journals:
             with suppress(StoreError):
                 journal.close()
+
+    def close(self) -> None:  # noqa: B027 (a folder has nothing to close)
+        """Remove local copies; only needed where the process is ended without Python's own clearing up."""
 
     def collect(self) -> list[str]:
         """Remove what dead processes left behind; returns the names.
@@ -198,7 +207,7 @@ class Store(ABC):
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+            reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
             where = self.root
             if error.errno in _FULL or "No space left" in str(error):
                 raise StoreError(
@@ -266,6 +275,10 @@ class Store(ABC):
 
     @abstractmethod
     def _append_log(self, name: str, text: str) -> None: ...
+
+    @abstractmethod
+    def _journal_keys(self) -> list[str]:
+        """Keys of shards that have a journal."""
 
     @abstractmethod
     def _journal_records(self, key: str) -> list[str]: ...

@@ -28,7 +28,7 @@ from dataprophet.run.told import error_of
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult
 
-_STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends
+_STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends if no other works
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
 _TAIL = 4096  # bytes of a dead worker's last words that go to the log
 
@@ -137,6 +137,7 @@ class Supervisor:
         elif "ready" in message:
             process.ready, self._failed_starts = True, 0
         elif "result" in message:
+            self._failed_starts = 0
             result = ShardResult(**message["result"])
             del process.shards[result.key]
             report(result)
@@ -160,7 +161,7 @@ class Supervisor:
                 report(given_up)
         if not process.ready:
             self._failed_starts += 1
-            if self._failed_starts >= _STARTS:
+            if self._failed_starts >= _STARTS and not any(other.ready for other in self._processes):
                 last = words.splitlines()[-1] if words else how
                 raise DataProphetError(
                     f"worker processes cannot start ({last})", where=self._store.root, fix="see the message, and doctor"

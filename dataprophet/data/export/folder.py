@@ -24,7 +24,7 @@ class Export:
         folder: the output folder.
         format: one of ``EXPORT_FORMATS``.
         rows: conversations written.
-        images: distinct images stored (in ``webdataset``: image members).
+        images: distinct images stored (in ``webdataset`` and ``huggingface``: images, equal ones too).
         files: name of each file but the images and the manifest -> SHA-256 of its bytes.
     """
 
@@ -41,7 +41,6 @@ class Folder:
 
     path: str
     files: dict[str, str] = field(default_factory=dict)
-    digests: set[str] = field(default_factory=set)
     images: int = 0
 
     @contextmanager
@@ -53,16 +52,21 @@ class Folder:
         with open(path, "rb") as done:
             self.files[name] = hashlib.file_digest(done, "sha256").hexdigest()
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a finished file another name."""
+        os.rename(os.path.join(self.path, old), os.path.join(self.path, new))
+        self.files[new] = self.files.pop(old)
+
     def add_image(self, source: ImageSource) -> str:
         """Store an image byte for byte under the hash of its bytes, once; returns its path within the folder."""
         data, suffix = checked_bytes(source)
         digest = hashlib.sha256(data).hexdigest()
         name = f"images/{digest[:2]}/{digest}{suffix}"
-        if digest not in self.digests:
-            self.digests.add(digest)
+        path = os.path.join(self.path, name)
+        if not os.path.exists(path):  # the folder itself remembers: millions of hashes would fill the memory
             self.images += 1
-            os.makedirs(os.path.join(self.path, "images", digest[:2]), exist_ok=True)
-            with open(os.path.join(self.path, name), "xb") as file:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "xb") as file:
                 file.write(data)
         return name
 

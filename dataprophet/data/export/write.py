@@ -1,4 +1,4 @@
-"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset or a list of ids."""
+"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset, Hugging Face Parquet or a list of ids."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
-from dataprophet.data.rows import IMAGE_MARKER, put_markers
+from dataprophet.data.export.huggingface import write_parquet
+from dataprophet.data.export.text import messages_of, texts_of, to_json
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError
 from dataprophet.files import atomic_folder
@@ -19,6 +22,7 @@ from dataprophet.files import atomic_folder
 SHARD_ROWS = 10_000
 SHARD_BYTES = 1 << 30
 _INFO = "dataset_info.json"
+_LATEST = 1 << 20
 
 
 def write_rows(
@@ -29,6 +33,7 @@ def write_rows(
     name: str,
     overwrite: bool = False,
     manifest: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Callable[[IO[bytes]], None]] | None = None,
 ) -> Export:
     """Write rows, in the order given, to a new folder that a trainer reads and ``open_dataset`` reads back.
 
@@ -38,10 +43,11 @@ def write_rows(
     Args:
         conversations: the rows; ids must differ.
         out_dir: folder to create. Image paths inside its files are relative to it.
-        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset`` or ``ids``.
+        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
         name: stem of the data file, and the dataset's name.
         overwrite: replace a folder that holds a manifest.
         manifest: more entries for ``manifest.json``, beside format, row count and file hashes.
+        beside: more files: name -> what writes it, once all rows are written.
 
     Raises:
         DataError: unknown format, two rows of one id, an image that cannot be read, text that the format cannot
@@ -55,6 +61,9 @@ def write_rows(
     with atomic_folder(target, overwrite=overwrite) as path:
         folder = Folder(os.fspath(path))
         rows = _WRITERS[format](_checked(conversations), folder, name)
+        for extra, write in (beside or {}).items():
+            with folder.create(extra) as file:
+                write(file)
         folder.write_manifest({**(manifest or {}), "format": format, "name": name, "rows": rows})
     return Export(target, format, rows, folder.images, dict(folder.files))
 
@@ -65,7 +74,7 @@ def _llava(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
             images = [folder.add_image(source) for source in row.sources]
             image = {"image": images[0] if len(images) == 1 else images} if images else {}
             talk = []
-            for question, answer in _texts(row):
+            for question, answer in texts_of(row):
                 talk += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
             yield {"id": row.id, **image, "conversations": talk}
 
@@ -95,7 +104,7 @@ def _swift(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
     count = 0
     with folder.create(f"{name}.jsonl") as file:
         for count, row in enumerate(rows, 1):  # noqa: B007 (the last count is the result)
-            file.write(_json(_chat_row(row, folder)) + b"\n")
+            file.write(to_json(_chat_row(row, folder)) + b"\n")
     return count
 
 
@@ -126,7 +135,7 @@ def _webdataset(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
 
 
 def _add_row(tar: tarfile.TarFile, key: str, row: Conversation, folder: Folder) -> None:
-    _add(tar, f"{key}.json", _json({"id": row.id, "messages": _messages(row)}))
+    _add(tar, f"{key}.json", to_json({"id": row.id, "messages": messages_of(row)}))
     for index, source in enumerate(row.sources):
         data, suffix = checked_bytes(source)
         folder.images += 1
@@ -143,60 +152,48 @@ def _json_list(entries: Iterator[dict[str, Any]], folder: Folder, name: str) -> 
     count = 0
     with folder.create(f"{name}.json") as file:
         for count, entry in enumerate(entries, 1):
-            file.write((b"[\n" if count == 1 else b",\n") + _json(entry))
+            file.write((b"[\n" if count == 1 else b",\n") + to_json(entry))
         file.write(b"\n]\n" if count else b"[]\n")
     return count
 
 
 def _chat_row(row: Conversation, folder: Folder) -> dict[str, Any]:
-    return {"id": row.id, "messages": _messages(row), "images": [folder.add_image(source) for source in row.sources]}
-
-
-def _messages(row: Conversation) -> list[dict[str, str]]:
-    out = []
-    for question, answer in _texts(row):
-        out += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return out
-
-
-def _texts(row: Conversation) -> Iterator[tuple[str, str]]:
-    """Question with its markers, and answer, of each turn."""
-    n_offsets = sum(len(turn.image_offsets) for turn in row.turns)
-    if n_offsets != len(row.sources):
-        raise DataError(
-            f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them",
-            where=row.place,
-            fix="give each image an offset",
-        )
-    for turn in row.turns:
-        if IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer:
-            raise DataError(
-                f"the text of row {row.id!r} holds {IMAGE_MARKER!r}",
-                where=row.place,
-                fix="trainers would count it as an image",
-            )
-        yield put_markers(turn.question, turn.image_offsets), turn.answer
+    return {"id": row.id, "messages": messages_of(row), "images": [folder.add_image(source) for source in row.sources]}
 
 
 def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-    seen: set[bytes] = set()
+    seen = _Seen()
     for row in conversations:
         try:
-            key = hashlib.blake2b(row.id.encode(), digest_size=16).digest()
+            key = hashlib.blake2b(row.id.encode(), digest_size=8).digest()
         except UnicodeEncodeError as error:
             raise DataError(f"id {row.id!r} is not Unicode text", where=row.place, fix="rename the row") from error
-        if key in seen or not row.id or not row.id.isprintable():
-            what = "occurs twice" if key in seen else "cannot be written"
+        again = seen.add(int.from_bytes(key, "little"))
+        if again or not row.id or not row.id.isprintable():
+            what = "occurs twice" if again else "cannot be written"
             raise DataError(f"id {row.id!r} {what}", where=row.place, fix="put the dataset's name before the id")
-        seen.add(key)
         yield row
 
 
-def _json(value: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"row {value['id']!r} holds text that is not Unicode", fix="remove lone surrogates") from error
+class _Seen:
+    """Hashes that were seen before: 8 bytes for each in sorted arrays, and the latest in a set, which takes ten times
+    as much.
+    """
+
+    def __init__(self) -> None:
+        self._latest: set[int] = set()
+        self._sorted = np.empty(0, np.uint64)
+
+    def add(self, key: int) -> bool:
+        """Whether a key was added before."""
+        place = int(np.searchsorted(self._sorted, np.uint64(key))) if len(self._sorted) else 0
+        if key in self._latest or (place < len(self._sorted) and int(self._sorted[place]) == key):
+            return True
+        self._latest.add(key)
+        if len(self._latest) == _LATEST:
+            latest = np.fromiter(self._latest, np.uint64, len(self._latest))
+            self._sorted, self._latest = np.sort(np.concatenate([self._sorted, latest])), set()
+        return False
 
 
 _WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
@@ -204,6 +201,7 @@ _WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
     "llamafactory": _llamafactory,
     "swift": _swift,
     "webdataset": _webdataset,
+    "huggingface": write_parquet,
     "ids": _ids,
 }
 EXPORT_FORMATS = tuple(_WRITERS)

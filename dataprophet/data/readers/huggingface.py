@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dataprophet.data.images import FileImage
+from dataprophet.data.remote import is_file
 from dataprophet.data.rows import Row
 from dataprophet.data.tables import opened
 from dataprophet.errors import DataError, MissingDependencyError
@@ -18,7 +19,7 @@ STATE, DICT = "state.json", "dataset_dict.json"
 
 def is_saved(folder: str) -> bool:
     """Whether ``folder`` was written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``."""
-    return any(os.path.isfile(os.path.join(folder, name)) for name in (STATE, DICT))
+    return any(is_file(os.path.join(folder, name)) for name in (STATE, DICT))
 
 
 def saved_files(folder: str, split: str | None) -> list[str]:
@@ -27,7 +28,7 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     Raises:
         DataError: a damaged state file, no such split, or a split that must be chosen.
     """
-    if os.path.isfile(os.path.join(folder, DICT)):
+    if is_file(os.path.join(folder, DICT)):
         splits = _strings(_load(os.path.join(folder, DICT)), "splits", folder)
         if split is None and len(splits) != 1:
             raise DataError(
@@ -50,7 +51,7 @@ def saved_files(folder: str, split: str | None) -> list[str]:
         raise DataError("names no data files", where=path, fix="save the dataset again")
     files = [os.path.join(folder, os.path.basename(str(entry.get("filename")))) for entry in entries]
     for file in files:
-        if not os.path.isfile(file):
+        if not is_file(file):
             raise DataError("data file not found", where=file, fix="copy the whole folder")
     return files
 

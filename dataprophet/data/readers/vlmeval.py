@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprophet.data.readers.base import Options, first_of, parse_row, read_rows
 from dataprophet.data.readers.vqa import chosen, listed, pick_answer, string_list, with_options
+from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, ImagePolicy, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.data.tables import Rows
@@ -26,7 +27,7 @@ def read_vlmeval(files: Collection[str], options: Options) -> Iterator[Conversat
 
 def with_shared_images(rows: Rows, path: str, options: Options) -> Rows:
     """Rows with the image itself where they name another row of the file for it."""
-    status = os.stat(path)
+    status = os.stat(local(path))
     shared = _shared_images(path, status.st_size, status.st_mtime_ns, options.policy.max_pixels)
     for number, row in rows:
         if isinstance(row, dict) and (index := _reference(row)) in shared:

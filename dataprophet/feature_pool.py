@@ -1,0 +1,205 @@
+"""Pools of precomputed features: the same as a dataset to whoever scores a pool, without torch and without a model.
+
+A pool is a file of features (see ``features_file``), a folder of ``.npy`` files, a folder of either, or a folder that
+``dataprophet score --embeddings`` wrote. Files are mapped into memory a few cells at a time, so that a pool may be
+larger than memory.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name
+from dataprophet.errors import DataError, ProfileError
+from dataprophet.feature_columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
+from dataprophet.features import Features
+from dataprophet.features_file import features_of
+from dataprophet.run.config import RUN
+from dataprophet.run.rows import OK, Columns
+
+if TYPE_CHECKING:
+    from dataprophet.run.kept import KeptFeatures
+
+_BYTES_AT_ONCE = 128 << 20
+_CELLS_AT_ONCE = 8
+_CHUNK = 1 << 22
+_CHANGED = "do not change a pool while it is read; run the command again"
+
+Batch = tuple[Columns, np.ndarray[Any, np.dtype[np.int64]], Features]
+
+
+class FeaturePool:
+    """Files of precomputed features.
+
+    Attributes:
+        name: the pool's name.
+        files: path of each file, or folder of ``.npy`` files, in the pool's order.
+        settings: what is read of them, as text.
+        origin: where the features came from, as far as the files tell: nothing.
+        profile: the profile of the samples, where it is known better than from the features: it is not.
+    """
+
+    origin: dict[str, Any] | None = None
+    profile: Any = None
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
+        """Find the files.
+
+        Raises:
+            DataError: there is nothing at ``path``, or no features.
+        """
+        self.path = os.fspath(path)
+        self.name = name or Path(self.path).stem
+        self.settings = "features"
+        self.files = _files(Path(self.path))
+        self._lock = threading.Lock()
+        self._opened: tuple[str, PlainColumns | ParquetColumns] | None = None
+
+    def index(self, number: int) -> FileIndex:
+        """Read a file once, for its digest.
+
+        Raises:
+            DataError: it cannot be read, or lacks columns.
+        """
+        path = Path(self.files[number])
+        columns = self._columns(str(path))
+        try:
+            features_of(columns.read(0, min(1, columns.rows)), str(path))
+            digest, size = _digest(path)
+        except ProfileError as error:
+            raise DataError(error.what, where=error.where, fix=error.fix) from error
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=str(path), fix="check the path") from error
+        return FileIndex(relative_name(str(path), self._folder), str(path), size, digest, columns.rows)
+
+    def read_features(self, index: FileIndex, first: int, last: int) -> Iterator[Batch]:
+        """Features of the cells [first, last), some cells at a time.
+
+        The arrays are views of the mapped file: they may be read until the next are asked for, and later at a price.
+
+        Yields:
+            What a rows file says of the rows, the samples that have features (all), and those.
+
+        Raises:
+            DataError: the file is damaged, or is not what it was when it was indexed.
+        """
+        if _size(Path(index.path)) != index.size:
+            raise DataError("the file has changed since it was indexed", where=index.path, fix=_CHANGED)
+        columns = self._columns(index.path)
+        prefix = f"{index.name}:" if len(self.files) > 1 else ""
+        step = CELL_ROWS * _cells_at_once(index)
+        behind = min(last * CELL_ROWS, index.rows)
+        for start in range(first * CELL_ROWS, behind, step):
+            stop = min(start + step, behind)
+            try:
+                features = features_of(columns.read(start, stop), index.path, first=start + 1, prefix=prefix)
+            except (ProfileError, pa.ArrowException, OSError) as error:
+                raise DataError(f"rows from {start + 1} on cannot be read ({error})", where=index.path) from error
+            yield lines_of(index.name, features.ids, start), np.arange(stop - start), features
+            columns.forget(start, stop)
+
+    @property
+    def _folder(self) -> str:
+        path = Path(self.path)
+        return self.path if path.is_dir() and self.files != [self.path] else str(path.parent)
+
+    def _columns(self, path: str) -> PlainColumns | ParquetColumns:
+        """The opened file; the last one is kept open."""
+        with self._lock:
+            if self._opened is None or self._opened[0] != path:
+                try:
+                    self._opened = path, open_columns(Path(path))
+                except ProfileError as error:
+                    raise DataError(error.what, where=error.where, fix=error.fix) from error
+            return self._opened[1]
+
+
+def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) -> FeaturePool | KeptFeatures:
+    """Open precomputed features, or the embeddings of a scored pool.
+
+    Args:
+        path: a file of features, a folder of ``.npy`` files, a folder of either, or a folder that was scored with
+            ``embeddings``, which then needs no pass of the model for further targets.
+        name: the pool's name; by default from its path.
+
+    Raises:
+        DataError: there is nothing at ``path``, or no features.
+        DataProphetError: a scored folder is not finished, or was scored without embeddings.
+    """
+    if os.path.isfile(os.path.join(path, RUN)):
+        from dataprophet.run.kept import KeptFeatures
+
+        return KeptFeatures(path, name=name)
+    return FeaturePool(path, name=name)
+
+
+def lines_of(file: str, ids: list[str], start: int) -> Columns:
+    """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
+    n = len(ids)
+    positions = np.arange(start, start + n)
+    texts = [text.encode("utf-8", "replace").decode() for text in ids]
+    return Columns(
+        pa.array(texts, pa.string()),
+        file,
+        positions,
+        positions + 1,
+        np.ones(n, np.int32),
+        pa.repeat(pa.scalar(OK), n),
+        pa.nulls(n, pa.string()),
+        np.arange(n),
+    )
+
+
+def _files(path: Path) -> list[str]:
+    if path.is_file() or _holds_arrays(path):
+        return [str(path)]
+    if not path.is_dir():
+        raise DataError("no such file or folder", where=str(path), fix="check the path")
+    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith((".", "_"))]
+    found = [str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES or _holds_arrays(entry)]
+    if not found:
+        seen = ", ".join(entry.name for entry in entries[:5]) or "nothing"
+        kinds = ", ".join(SUFFIXES)
+        raise DataError(
+            f"no features in the folder (it holds {seen})", where=str(path), fix=f"name files {kinds} or nll.npy"
+        )
+    return found
+
+
+def _holds_arrays(path: Path) -> bool:
+    return (path / "nll.npy").is_file()
+
+
+def _cells_at_once(index: FileIndex) -> int:
+    cell_bytes = index.size * CELL_ROWS // max(index.rows, 1)
+    return max(1, min(_CELLS_AT_ONCE, _BYTES_AT_ONCE // max(cell_bytes, 1)))
+
+
+def _parts(path: Path) -> list[Path]:
+    return npy_files(path) if path.is_dir() else [path]
+
+
+def _size(path: Path) -> int:
+    return sum(part.stat().st_size for part in _parts(path))
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    """XXH3 of the bytes, of a folder of the names too; and how many they are."""
+    digest, size = xxhash.xxh3_128(), 0
+    buffer = bytearray(_CHUNK)
+    for part in _parts(path):
+        if path.is_dir():
+            digest.update(f"{part.name}\0{part.stat().st_size}\0".encode())
+        with part.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                digest.update(memoryview(buffer)[:count])
+                size += count
+    return digest.hexdigest(), size

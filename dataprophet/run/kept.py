@@ -1,0 +1,125 @@
+"""Embeddings that an earlier run kept, as a pool of features: further targets then need no pass of the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import xxhash
+
+from dataprophet.data.index import CELL_ROWS, FileIndex
+from dataprophet.errors import DataError, DataProphetError
+from dataprophet.feature_columns import Column, safetensors_columns
+from dataprophet.feature_pool import Batch
+from dataprophet.features import FIELDS, Features
+from dataprophet.profiles import Profile
+from dataprophet.run.pool import ScoredPool, ScoredShard
+from dataprophet.run.rows import Columns
+
+_COLUMNS = ["id", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"]
+_CELLS_AT_ONCE = 8
+
+
+class KeptFeatures:
+    """A folder that was scored with ``embeddings``, read as a pool. Every row keeps its status.
+
+    Attributes:
+        name: the pool's name.
+        files: the files of the pool that was scored.
+        settings: which run kept the embeddings, as text.
+        origin: the model, its settings and rounding, as that run has them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
+        """Open a scored folder.
+
+        Raises:
+            DataProphetError: it is not finished, or holds no embeddings.
+        """
+        self._scored = ScoredPool(path)
+        config = self._scored.config
+        where = self._scored.folder
+        if not config.embeddings:
+            raise DataProphetError("was scored without --embeddings", where=where, fix="score the pool with them")
+        if self._scored.missing:
+            what = f"{len(self._scored.missing)} shards are not scored"
+            raise DataProphetError(what, where=where, fix="finish that run: repeat its command")
+        self.name = name or config.name
+        self.files = [str(file["path"]) for file in self._scored.files]
+        self.settings = f"embeddings kept by {config.hash}"
+        self.origin = {"fingerprint": config.fingerprint, "settings": config.settings, "numbers": config.numbers}
+
+    @property
+    def profile(self) -> Profile:
+        """The pool's profile, from the features before they were rounded to float16."""
+        return self._scored.profile
+
+    def index(self, number: int) -> FileIndex:
+        """A file as that run saw it; the file itself is not needed.
+
+        Raises:
+            DataError: it could not be read then.
+        """
+        file = self._scored.files[number]
+        if "error" in file:
+            raise DataError(str(file["error"]), fix="correct it and score the pool anew")
+        digest = xxhash.xxh3_128(f"{file['digest']} {self._scored.config.hash}".encode()).hexdigest()
+        return FileIndex(str(file["name"]), str(file["path"]), 0, digest, int(file["rows"]))
+
+    def read_features(self, index: FileIndex, first: int, last: int) -> Iterator[Batch]:
+        """Features of the cells [first, last) of a file, some cells at a time, as ``FeaturePool`` gives them.
+
+        Raises:
+            DataError: a file of the scored folder is damaged.
+        """
+        for shard in self._scored.shards:
+            begin, behind = max(first, shard.shard.first), min(last, shard.shard.last)
+            if shard.shard.name == index.name and begin < behind:
+                try:
+                    yield from _read(shard, begin, behind)
+                except (OSError, ValueError) as error:
+                    what = f"cannot be read ({error})"
+                    raise DataError(what, where=str(shard.embeddings), fix="score the pool anew") from error
+
+
+def _read(shard: ScoredShard, first: int, last: int) -> Iterator[Batch]:
+    """The cells [first, last) of a shard."""
+    assert shard.embeddings is not None  # the run kept them
+    rows = pq.read_table(shard.rows, columns=_COLUMNS).combine_chunks()
+    positions = rows.column("position").to_numpy()
+    kept = safetensors_columns(Path(shard.embeddings))
+    of_sample: np.ndarray[Any, Any] = kept["row"].read(0, kept["row"].shape[0]) if "row" in kept else np.empty(0, int)
+    for cell in range(first, last, _CELLS_AT_ONCE):
+        edges = np.array([cell, min(cell + _CELLS_AT_ONCE, last)]) * CELL_ROWS
+        a, b = (int(line) for line in np.searchsorted(positions, edges))
+        start, stop = (int(sample) for sample in np.searchsorted(of_sample, (a, b)))
+        part, lines = rows.slice(a, b - a), of_sample[start:stop] - a
+        columns = Columns(
+            part.column("id").combine_chunks(),
+            shard.shard.name,
+            part.column("position").to_numpy(),
+            part.column("row").to_numpy(),
+            part.column("turn").to_numpy(),
+            part.column("status").combine_chunks().dictionary_decode(),
+            part.column("detail").combine_chunks(),
+            lines,
+        )
+        samples = part.take(lines)
+        yield columns, np.arange(len(lines)), _features(samples, kept, start, stop)
+        for column in kept.values():
+            column.forget(start, stop)
+
+
+def _features(samples: Any, kept: dict[str, Column], start: int, stop: int) -> Features:
+    fields = [name for name in FIELDS if name in kept]
+    return Features(
+        samples.column("id").to_pylist(),
+        samples.column("mean_nll").to_numpy().astype(np.float64),
+        {name: kept[name].read(start, stop) for name in fields},
+        {name: kept[f"{name}_present"].read(start, stop).astype(np.bool_) for name in fields},
+        samples.column("answer_tokens").to_numpy().astype(np.int64),
+    )

@@ -1,0 +1,43 @@
+"""How near units come to a sample of the targets they are chosen for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dataprophet.scoring import Targets
+from dataprophet.selection.units import Units
+from dataprophet.selection.vectors import kept_features
+
+
+def nearest_to_targets(units: Units, table: pa.Table) -> NDArray[np.float32]:
+    """Largest cosine of z of a unit's samples to z of a sample of any of the targets.
+
+    It is read where scoring has stored it, and else computed from the embeddings that scoring has kept.
+
+    Args:
+        units: where they come from.
+        table: m units, as ``Units.details`` gives them.
+
+    Returns:
+        (m,) float32, minus infinity for units without a z.
+
+    Raises:
+        DataProphetError: a pool was scored with neither.
+    """
+    names = [f"Nearest:{target}" for target in units.targets]
+    if all(name in table.column_names for name in names):
+        stored: NDArray[np.float32] = np.stack([table.column(name).to_numpy() for name in names]).max(0)
+        return stored.astype(np.float32)
+    nearest = np.full(table.num_rows, -np.inf, np.float32)
+    targets: dict[int, tuple[Targets, list[int]]] = {}
+    for owner, features in kept_features(units, table):
+        number = units.parts[int(table.column("part")[int(owner[0])].as_py())].pool
+        if number not in targets:
+            profiles = units.pools[number].target_profiles()
+            targets[number] = profiles, [profiles.names.index(name) for name in units.targets]
+        profiles, columns = targets[number]
+        found = profiles.nearest(features)[:, columns].max(1)
+        np.maximum.at(nearest, owner, np.nan_to_num(found, nan=-np.inf))
+    return nearest

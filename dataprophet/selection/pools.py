@@ -1,0 +1,241 @@
+"""``select_pool``: the best rows or samples of scored pools, exactly as many as the budget, written for a trainer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dataprophet.data.dataset import Dataset
+from dataprophet.data.export import write_rows
+from dataprophet.errors import DataProphetError
+from dataprophet.files import check_folder
+from dataprophet.run.pool import ScoredPool
+from dataprophet.selection.materialise import (
+    DROPPED,
+    SELECTED,
+    Unusable,
+    conversations,
+    in_pool_order,
+    only_ids,
+    write_dropped,
+    write_selected,
+)
+from dataprophet.selection.pick import Picked, pick
+from dataprophet.selection.settings import Settings
+from dataprophet.selection.units import Units
+
+FORMAT = "dataprophet-selection-1"
+_NO_MATTER = ("pool", "model", "shard_cells")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was written.
+
+    Attributes:
+        folder: the output folder.
+        settings: what was asked.
+        chosen: units written.
+        sources: source -> units of it.
+        lowest: the lowest score that was chosen.
+        dropped: reason -> units that a rule left out in favour of lower ones.
+        files: name of each file but the images and the manifest -> SHA-256 of its bytes.
+    """
+
+    folder: Path
+    settings: Settings
+    chosen: int
+    sources: dict[str, int]
+    lowest: float
+    dropped: dict[str, int]
+    files: Mapping[str, str]
+
+
+def select_pool(
+    scores: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    settings: Settings,
+    out: str | os.PathLike[str],
+    *,
+    format: str = "llava",
+    pools: Mapping[str, str] | None = None,
+    decode: bool = True,
+    partial: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int], Any] | None = None,
+) -> Selection:
+    """Choose the best units of scored pools and write them in the order of the pools.
+
+    The same pools and settings give the same bytes, whatever the size of the shards and the order of the folders.
+    Equal scores are ordered by id as text, then by source and file, by row and by turn. Of rows of one file that have
+    the same id only the best is taken. A chosen row whose image no longer decodes, or that is not what it was when it
+    was scored, gives its place to the next best, and is reported.
+
+    Args:
+        scores: a folder written by ``score``, or several; their pools have names of their own.
+        settings: what to choose.
+        out: folder to write; it appears whole or not at all.
+        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
+        pools: name of a pool -> where it lies, if not where it was scored.
+        decode: decode the images of chosen rows before they are written. Without it they are copied unseen.
+        partial: accept pools of which some files or shards are not scored.
+        overwrite: replace an earlier selection's folder.
+        progress: called with the number of rows read.
+
+    Returns:
+        What was written.
+
+    Raises:
+        BudgetError: fewer units can be chosen than were asked for, saying why.
+        DataProphetError: a folder is not scored, incomplete or damaged, or ``out`` cannot be written.
+    """
+    check_folder(out, overwrite=overwrite)
+    units = open_units(scores, settings, partial=partial)
+    datasets: dict[int, Dataset] = {}
+
+    def dataset(number: int) -> Dataset:
+        if number not in datasets:
+            datasets[number] = _dataset(units.pools[number], pools or {})
+        return datasets[number]
+
+    asked = _asked(units, settings, out, pools or {}, {"decode": decode, "partial": partial})
+    rejected: dict[int, str] = {}
+    name = "selection-" + re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(settings.targets))
+    while True:
+        picked = pick(units, settings, rejected)
+        table = in_pool_order(picked.units)
+        rows = (
+            only_ids(units, table)
+            if format == "ids"
+            else conversations(units, table, dataset, decode=decode, progress=progress)
+        )
+        try:
+            written = write_rows(
+                rows,
+                out,
+                format,
+                name=name,
+                overwrite=overwrite,
+                manifest={**asked, **_chosen(units, picked, table)},
+                beside={
+                    SELECTED: lambda file, table=table: write_selected(units, table, file),  # type: ignore[misc]
+                    DROPPED: lambda file, picked=picked: write_dropped(units, picked, file),  # type: ignore[misc]
+                },
+            )
+        except Unusable as error:
+            rejected.update(error.units)
+            continue
+        return Selection(
+            Path(out),
+            settings,
+            table.num_rows,
+            _per_source(units, table),
+            float(np.min(table.column("score").to_numpy())),
+            dict(sorted(picked.counts.items())),
+            written.files,
+        )
+
+
+def open_units(
+    scores: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], settings: Settings, *, partial: bool = False
+) -> Units:
+    """The units of scored folders.
+
+    Raises:
+        DataProphetError: a folder is not scored or not complete, or two pools have one name.
+    """
+    folders = [scores] if isinstance(scores, str | os.PathLike) else list(scores)
+    opened = sorted((ScoredPool(folder) for folder in folders), key=lambda pool: pool.name)
+    for pool in opened:
+        if not pool.complete and not partial:
+            raise DataProphetError(
+                f"{len(pool.missing)} shards and {sum('error' in file for file in pool.files)} files are not scored",
+                where=pool.folder,
+                fix="score it to the end, or accept what there is (--partial)",
+            )
+    names = Counter(pool.name for pool in opened)
+    if len(names) < len(opened):
+        name = next(name for name, count in names.items() if count > 1)
+        raise DataProphetError(
+            f"two pools are named {name!r}", where=opened[0].folder, fix="score one of them under another --name"
+        )
+    return Units(opened, settings.targets, settings.unit)
+
+
+def _dataset(pool: ScoredPool, places: Mapping[str, str]) -> Dataset:
+    if pool.config.kind != "samples":
+        raise DataProphetError(
+            "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
+        )
+    opened: Dataset = pool.dataset(places.get(pool.name))
+    return opened
+
+
+def _chosen(units: Units, picked: Picked, table: pa.Table) -> dict[str, Any]:
+    """What came of it, for the manifest."""
+    return {
+        "sources": _per_source(units, table),
+        "means": picked.means,
+        "dropped": dict(sorted(picked.counts.items())),
+    }
+
+
+def _asked(
+    units: Units, settings: Settings, out: str | os.PathLike[str], places: Mapping[str, str], options: dict[str, bool]
+) -> dict[str, Any]:
+    """What was asked of what, for the manifest: enough to do it again."""
+    return {
+        "selection": FORMAT,
+        "version": metadata.version("dataprophet"),
+        "settings": settings.to_json(),
+        **options,
+        "pools": [
+            {
+                "name": pool.name,
+                "scores": _seen_from(out, pool.folder),
+                "path": _seen_from(out, places[pool.name]) if pool.name in places else None,
+                **content_of(pool, settings),
+            }
+            for pool in units.pools
+        ],
+    }
+
+
+def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
+    """What a pool's scores are, so that a change shows: hashes of its configuration, its rows and its data files."""
+    return {
+        "configuration": _configuration(pool),
+        "rows": pool.digest(),
+        "files": {str(file["name"]): str(file.get("digest", "unreadable")) for file in pool.files},
+        "statuses": dict(sorted(pool.statuses.items())),
+        "unscored": {name: pool.unscored[name] for name in settings.targets},
+    }
+
+
+def _configuration(pool: ScoredPool) -> str:
+    """Hex hash of all that changes a score: of the configuration, without places and the size of shards."""
+    content = {key: value for key, value in pool.config.to_json().items() if key not in _NO_MATTER}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _seen_from(out: str | os.PathLike[str], path: str) -> str:
+    """A path relative to the output folder, so that both can move together; URLs stay."""
+    return path if "://" in path else os.path.relpath(path, out)
+
+
+def _per_source(units: Units, table: pa.Table) -> dict[str, int]:
+    parts, counts = np.unique(table.column("part").to_numpy(), return_counts=True)
+    found: Counter[str] = Counter()
+    for part, count in zip(parts.tolist(), counts.tolist(), strict=True):
+        found[units.parts[part].source] += count
+    return dict(sorted(found.items()))

@@ -1,0 +1,142 @@
+"""Does a selection's folder hold what its manifest says, and does the same request give the same bytes again?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dataprophet.errors import DataProphetError
+from dataprophet.files import MANIFEST, sha256
+from dataprophet.run.pool import ScoredPool
+from dataprophet.selection.pools import FORMAT, content_of, select_pool
+from dataprophet.selection.settings import Settings
+
+
+def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None = None) -> list[str]:
+    """Select again as the manifest says, into a temporary folder beside this one, and compare.
+
+    Args:
+        out: a folder that ``select_pool`` wrote, standing to the scored folders and the pools as it did then.
+        progress: called with the number of rows read.
+
+    Returns:
+        What differs, a line each: files that have changed since they were written; scores or data files that are not
+        what they were; files that come out differently, or why none do. Empty when all is the same to the byte.
+
+    Raises:
+        DataProphetError: the folder holds no selection.
+    """
+    folder = Path(out)
+    manifest = _read(folder)
+    settings = Settings.from_json(manifest["settings"])
+    found = [*_changed_files(folder, manifest)]
+    try:
+        found += _changed_pools(folder, manifest, settings)
+        found += _replayed(folder, manifest, settings, progress)
+    except DataProphetError as error:
+        found.append(f"the selection cannot be made again: {error}")
+    return found
+
+
+def _replayed(
+    folder: Path, manifest: Mapping[str, Any], settings: Settings, progress: Callable[[int], Any] | None
+) -> list[str]:
+    """What differs between the folder and one made beside it, from where the same relative paths lead to the pools."""
+    parent = folder.resolve().parent
+    try:
+        again = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".verify", dir=parent))
+    except OSError as error:
+        raise DataProphetError(
+            f"cannot be written ({error.strerror})", where=str(parent), fix="copy the folders to a place you can write"
+        ) from error
+    try:
+        select_pool(
+            [_place(folder, pool["scores"]) for pool in manifest["pools"]],
+            settings,
+            again,
+            format=manifest["format"],
+            pools={pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]},
+            decode=manifest["decode"],
+            partial=manifest["partial"],
+            progress=progress,
+        )
+        return list(_differences(folder, again))
+    finally:
+        shutil.rmtree(again, ignore_errors=True)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataProphetError(
+            f"cannot be read ({error})", where=str(path), fix="name the --out folder of a selection"
+        ) from error
+    if not isinstance(document, dict) or document.get("selection") != FORMAT:
+        raise DataProphetError(
+            f"is not the manifest of a selection of format {FORMAT}", where=str(path), fix="select again"
+        )
+    return document
+
+
+def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Files that are not as the manifest and, for images, their own names say."""
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file():
+            yield f"{name}: is missing"
+        elif sha256(folder / name) != digest:
+            yield f"{name}: has changed since it was written"
+    for path in sorted((folder / "images").rglob("*")):
+        if path.is_file() and sha256(path) != path.stem:
+            yield f"{path.relative_to(folder)}: has changed since it was written"
+
+
+def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    for entry in manifest["pools"]:
+        pool = ScoredPool(_place(folder, entry["scores"]))
+        if pool.name != entry["name"]:
+            yield f"pool {entry['name']}: the folder's pool is named {pool.name!r} now"
+            continue
+        for key, value in content_of(pool, settings).items():
+            if value != entry[key]:
+                yield f"pool {pool.name}: not the same {_CONTENT[key]} as then"
+        if manifest["format"] != "ids":
+            dataset = pool.dataset(_place(folder, entry["path"]) if entry["path"] else None)
+            for number, (path, file) in enumerate(zip(dataset.files, pool.files, strict=False)):
+                if "digest" in file and dataset.index(number).digest != file["digest"]:
+                    yield f"pool {pool.name}: {path} has changed since it was scored"
+
+
+_CONTENT = {
+    "configuration": "configuration",
+    "rows": "scores",
+    "files": "data files",
+    "statuses": "statuses",
+    "unscored": "missing scores",
+}
+
+
+def _differences(folder: Path, again: Path) -> Iterator[str]:
+    """Files of either folder that are not in the other, or not the same."""
+    mine, its = _tree(folder), _tree(again)
+    for name in sorted({*mine, *its}):
+        if name not in its:
+            yield f"{name}: is not written when the selection is made again"
+        elif name not in mine:
+            yield f"{name}: is written when the selection is made again, and is missing here"
+        elif sha256(mine[name]) != sha256(its[name]):
+            yield f"{name}: comes out differently when the selection is made again"
+
+
+def _tree(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def _place(folder: Path, path: str) -> str:
+    return path if "://" in path else os.path.normpath(folder / path)

@@ -1,0 +1,262 @@
+"""Pools of precomputed features: every format gives the same scores, in parts, and kept embeddings are such a pool."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+from sample_features import make_features, take
+
+import dataprophet as dp
+from dataprophet.data.index import CELL_ROWS
+from dataprophet.errors import DataError, DataProphetError
+from dataprophet.feature_pool import open_feature_pool
+from dataprophet.features import FIELDS, Features
+from dataprophet.profiles import profile
+from dataprophet.scoring import Targets
+
+FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]
+N = 2 * CELL_ROWS + 100
+
+
+def features_of(n=N, prefix="s") -> Features:
+    made = make_features(n, 8, seed=n, text_only=0.2, prefix=prefix)
+    made.embeddings = {name: rows.astype(np.float16) for name, rows in made.embeddings.items()}
+    return made
+
+
+def write(features: Features, path, kind: str):
+    """Write features in a format; returns the path to open."""
+    columns = {"nll": features.nll, "n_tokens": features.n_tokens, "image_present": features.present["image"]}
+    arrays = {**columns, **features.embeddings}
+    if kind in ("npy", "ids.txt"):
+        path.mkdir()
+        for name, values in arrays.items():
+            np.save(path / f"{name}.npy", values)
+        if kind == "npy":
+            np.save(path / "id.npy", np.array(features.ids))
+        else:
+            (path / "ids.txt").write_text("\n".join(features.ids) + "\n")
+        return path
+    suffix = {"compressed": "npz", "list": "parquet", "stream": "arrow"}.get(kind, kind)
+    path = path.with_name(f"{path.name}.{suffix}")
+    if suffix == "npz":
+        (np.savez if kind == "npz" else np.savez_compressed)(path, id=np.array(features.ids), **arrays)
+    elif suffix == "safetensors":
+        save_file(arrays, path, {"id": json.dumps(features.ids)})
+    else:
+        vectors = {
+            name: pa.array(list(rows), pa.list_(pa.float16()))
+            if kind == "list"
+            else pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+            for name, rows in features.embeddings.items()
+        }
+        table = pa.table({"id": features.ids, **columns, **vectors})
+        if suffix == "parquet":
+            pq.write_table(table, path, row_group_size=1500)
+        else:
+            with (pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream)(str(path), table.schema) as out:
+                out.write_table(table, max_chunksize=700)
+    return path
+
+
+def read(pool, ranges):
+    """Features of ranges of cells of the first file, as one."""
+    index = pool.index(0)
+    parts = [part for first, last in ranges for part in pool.read_features(index, first, last)]
+    assert all((places == np.arange(len(features.ids))).all() for _, places, features in parts)
+    assert sum(len(columns.id) for columns, _, _ in parts) == sum(len(features.ids) for _, _, features in parts)
+    return Features(
+        [name for _, _, features in parts for name in features.ids],
+        np.concatenate([features.nll for _, _, features in parts]),
+        {name: np.concatenate([np.array(part[2].embeddings[name]) for part in parts]) for name in FIELDS},
+        {"image": np.concatenate([part[2].present["image"] for part in parts])},
+        np.concatenate([part[2].n_tokens for part in parts]),
+    )
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory):
+    return [profile(make_features(60, 8, seed=seed), "m", name=f"t{seed}", clusters=3) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("ranges", [[(0, 3)], [(2, 3), (0, 1), (1, 2)], [(1, 3)]])
+def test_every_format_gives_the_features_in_cells(tmp_path, kind, ranges):
+    features = features_of()
+    pool = open_feature_pool(write(features, tmp_path / "pool", kind))
+    found = read(pool, ranges)
+    rows = [row for first, last in ranges for row in range(first * CELL_ROWS, min(last * CELL_ROWS, N))]
+    expected = take(features, rows)
+    assert found.ids == expected.ids
+    assert found.nll.tolist() == expected.nll.tolist()
+    assert found.n_tokens.tolist() == expected.n_tokens.tolist()
+    assert found.present["image"].tolist() == expected.present["image"].tolist()
+    for name in FIELDS:
+        assert found.embeddings[name].dtype == np.float16
+        np.testing.assert_array_equal(found.embeddings[name], expected.embeddings[name])
+
+
+def test_bfloat16_and_wide_floats(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_tensors
+
+    rows = make_features(20, 8).embeddings["question"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    answers = rows.astype(np.float64)
+    save_tensors(
+        {"nll": torch.ones(20), "question": torch.tensor(rows).bfloat16(), "answer": torch.tensor(answers)},
+        tmp_path / "f.safetensors",
+    )
+    pool = open_feature_pool(tmp_path / "f.safetensors")
+    ((_, _, found),) = pool.read_features(pool.index(0), 0, 1)
+    for name in ("question", "answer"):
+        assert found.embeddings[name].dtype == np.float32
+        np.testing.assert_array_equal(found.embeddings[name], rows)
+    assert found.ids[:2] == ["1", "2"]
+
+
+def test_a_folder_of_shards(tmp_path, targets):
+    first, second = features_of(), features_of(50, "r")
+    (tmp_path / "pool").mkdir()
+    write(first, tmp_path / "pool" / "a", "npy")
+    write(second, tmp_path / "pool" / "b", "safetensors")
+    pool = open_feature_pool(tmp_path / "pool")
+    indices = [pool.index(number) for number in range(2)]
+    assert [(index.name, index.rows) for index in indices] == [("a", N), ("b.safetensors", 50)]
+    scored = dp.score(tmp_path / "pool", targets, "m", features=True, out=tmp_path / "out", name="p")
+    assert scored.n_samples == N + 50
+    table = scored.read()
+    assert table["id"].to_pylist() == first.ids + second.ids
+    assert set(table["status"].to_pylist()) == {"ok"}
+    expected = profile([first, second], "m", name="p", clusters=10)
+    assert scored.profile.nll_sum.tolist() == expected.nll_sum.tolist()
+    assert all((scored.profile.field_sum[name] == expected.field_sum[name]).all() for name in FIELDS)
+    values = np.concatenate([Targets.of(targets).score(part).values for part in (first, second)])
+    for number, target in enumerate(targets):
+        np.testing.assert_array_equal(table[f"M:{target.name}"].to_numpy(), values[:, number])
+
+
+@pytest.mark.parametrize("shard_rows", [1024, 1 << 20])
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_the_size_of_shards_changes_no_bit(tmp_path, targets, kind, shard_rows):
+    path = write(features_of(), tmp_path / "pool", kind)
+    whole = dp.score(path, targets, "m", features=True, out=tmp_path / "whole")
+    parts = dp.score(path, targets, "m", features=True, out=tmp_path / "parts", shard_rows=shard_rows)
+    assert parts.digest() == whole.digest()
+    assert parts.profile == whole.profile
+
+
+def test_rows_without_ids_are_numbered_within_their_file(tmp_path):
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", nll=np.ones(3), question=np.eye(3))
+    pool = open_feature_pool(tmp_path)
+    ((_, _, found),) = pool.read_features(pool.index(1), 0, 1)
+    assert found.ids == ["b.npz:1", "b.npz:2", "b.npz:3"]
+
+
+def test_bad_rows_are_left_out_with_their_reason(tmp_path, targets):
+    features = features_of(30)
+    features.nll[3] = np.nan
+    features.embeddings["answer"][5] = 0
+    features.embeddings["question"][7, 2] = np.inf
+    path = write(features, tmp_path / "pool", "npy")
+    scored = dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    status, detail = (scored.read([name])[name].to_pylist() for name in ("status", "detail"))
+    assert {row for row in range(30) if status[row] != "ok"} == {3, 5, 7}
+    assert detail[7] == "question embedding is not finite"
+    assert scored.n_samples == 27
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, targets):
+    """A pool that was scored with embeddings, one row of it bad."""
+    folder = tmp_path_factory.mktemp("kept")
+    features = features_of()
+    features.embeddings["answer"][5] = 0
+    path = write(features, folder / "pool", "npz")
+    return dp.score(path, targets[:1], "m", features=True, out=folder / "out", embeddings=True, shard_rows=1024)
+
+
+@pytest.mark.parametrize("shard_rows", [1024, 8192])
+def test_kept_embeddings_are_scored_for_another_target(tmp_path, kept, targets, shard_rows):
+    again = dp.score(kept.folder, targets, "m", features=True, out=tmp_path / "out", shard_rows=shard_rows)
+    before, after = kept.read(), again.read()
+    for name in ("id", "file", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"):
+        assert after[name].to_pylist() == before[name].to_pylist()
+    assert again.statuses == {"ok": N - 1, "bad_features": 1}
+    assert again.profile == kept.profile  # from the features themselves, not from float16
+    for name in ("QSim:t1", "M:t1"):
+        np.testing.assert_allclose(
+            after[name].to_numpy(zero_copy_only=False), before[name].to_numpy(zero_copy_only=False), 2e-3, 2e-4
+        )
+    assert again.config.fingerprint == "m"
+
+
+def test_kept_embeddings_know_their_model(tmp_path, kept, targets):
+    other = profile(make_features(60, 8), "other", name="o", clusters=3)
+    with pytest.raises(DataProphetError, match="model differs"):
+        dp.score(kept.folder, [other], "other", features=True, out=tmp_path / "out")
+
+
+def test_a_run_without_embeddings_is_no_pool(tmp_path, targets):
+    path = write(features_of(30), tmp_path / "pool", "npy")
+    dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    with pytest.raises(DataProphetError, match="without --embeddings"):
+        open_feature_pool(tmp_path / "out")
+
+
+def test_a_changed_file_is_noticed(tmp_path):
+    path = write(features_of(30), tmp_path / "pool", "npy")
+    pool = open_feature_pool(path)
+    index = pool.index(0)
+    np.save(path / "nll.npy", np.ones(30, np.float32))
+    with pytest.raises(DataError, match="has changed since it was indexed"):
+        next(pool.read_features(index, 0, 1))
+
+
+def damage(path, kind):
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"not features"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "parquet", "arrow", "stream"])
+@pytest.mark.parametrize("how", ["cut", "empty", "text"])
+def test_damaged_files(tmp_path, targets, kind, how):
+    (tmp_path / "pool").mkdir()
+    damage(write(features_of(200), tmp_path / "pool" / "a", kind), how)
+    write(features_of(30), tmp_path / "pool" / "b", "npy")
+    scored = dp.score(tmp_path / "pool", targets, "m", features=True, out=tmp_path / "out")
+    assert scored.n_samples == 30
+    assert not scored.complete
+    assert "cannot be read" in scored.files[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("nll"), "column 'nll' is missing"),
+        (lambda c: c.update(colour=np.ones(5)), "unknown column 'colour'"),
+        (lambda c: c.update(question=np.ones((4, 3))), "4 of question, 5 rows"),
+        (lambda c: c.update(question=np.asfortranarray(np.ones((5, 3)))), "Fortran order"),
+        (lambda c: c.update(nll=np.array([{}] * 5)), "cannot be read"),
+    ],
+)
+def test_bad_files(tmp_path, change, message):
+    columns = {"nll": np.ones(5), "question": np.ones((5, 3))}
+    change(columns)
+    np.savez(tmp_path / "f.npz", **columns)
+    with pytest.raises(DataError, match=message):
+        open_feature_pool(tmp_path / "f.npz").index(0)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        open_feature_pool(tmp_path / "absent")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"no features in the folder \(it holds notes\.txt\)"):
+        open_feature_pool(tmp_path)

@@ -1,0 +1,84 @@
+"""The streaming top k, against `select` on the whole array."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataprophet.selection import cut, select
+from dataprophet.selection.cut import Cut, top_rows
+from dataprophet.selection.lanes import ExactSum
+
+SCORES = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.0, math.inf, -math.inf, math.nan]), st.floats(width=32))
+
+
+@st.composite
+def streams(draw):
+    scores = draw(st.lists(SCORES, max_size=60))
+    ids = draw(st.lists(st.text(max_size=2), min_size=len(scores), max_size=len(scores)))
+    edges = sorted(draw(st.lists(st.integers(0, len(scores)), max_size=6)))
+    return scores, ids, [0, *edges, len(scores)], draw(st.integers(0, len(scores) + 2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(stream=streams(), least=st.sampled_from([0, 1, 5, 1 << 16]))
+def test_equals_select_on_the_whole(dtype, stream, least):
+    scores, ids, edges, k = stream
+    values = np.array(scores, dtype)
+    parts = list(pairwise(edges))
+
+    def keys(number, rows):
+        return pa.table({"id": [ids[parts[number][0] + row] for row in rows]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cut, "_LEAST", least)  # small, so that pruning happens in small streams too
+        rows, found = top_rows(lambda: (values[start:stop] for start, stop in parts), k, keys)
+    good = np.flatnonzero(~np.isnan(values))
+    expected = good[select(values[good], min(k, len(good)), ids=[ids[row] for row in good])]
+    assert rows.tolist() == sorted(expected.tolist())
+    assert found.tolist() == values[rows].tolist()
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=1, max_size=80), st.integers(1, 40))
+def test_the_cut_counts_ties_that_were_dropped(values, k):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cut, "_LEAST", 0)
+        found = Cut(k)
+        for value in values:
+            found.add(np.array([value]))
+        least, above, ties = found.result()
+    good = sorted((value for value in values if not math.isnan(value)), reverse=True)
+    if not good:
+        assert (least, above, ties) == (math.inf, 0, 0)
+        return
+    expected = good[min(k, len(good)) - 1]
+    assert (least, above, ties) == (expected, sum(value > expected for value in good), good.count(expected))
+
+
+def test_ids_are_asked_for_only_where_the_last_places_are_contested():
+    values = np.array([3.0, 1.0, 2.0, 1.0])
+
+    def refuse(number, rows):
+        raise AssertionError("no tie has to be broken")
+
+    assert top_rows(lambda: [values[:2], values[2:]], 2, refuse)[0].tolist() == [0, 2]
+    assert top_rows(lambda: [values[:2], values[2:]], 4, refuse)[0].tolist() == [0, 1, 2, 3]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300), max_size=40))
+def test_exact_sums(values):
+    total = ExactSum()
+    for start in range(0, len(values), 7):
+        total.add(np.array(values[start : start + 7]))
+    if values:
+        from fractions import Fraction
+
+        assert total.mean() == float(sum(map(Fraction, values)) / len(values))
+    else:
+        assert math.isnan(total.mean())

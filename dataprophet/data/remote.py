@@ -124,6 +124,21 @@ def version(url: str) -> str:
     return json.dumps({key: str(info[key]) for key in _IDENTITY if info.get(key) is not None})
 
 
+def size_of(path: str) -> int:
+    """Bytes of a file, without copying it. Raises DataError where it is not there, or its size is not told."""
+    if not is_url(path):
+        try:
+            return os.stat(path).st_size
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
+    with _answers(path):
+        fs, place = _file_system(path)
+        size = fs.size(place)
+    if size is None:
+        raise DataError("its size is not told", where=path, fix="copy the file")
+    return int(size)
+
+
 def local(path: str) -> str:
     """A local path for a path or URL. A URL is copied to the cache, unless its present version is there.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataprophet.run.pool import open_scores as open_scores
     from dataprophet.run.score import score as score
     from dataprophet.selection import select as select
+    from dataprophet.selector import Selector as Selector
 
 _HOME = {
     "RankAgreement": "agreement",
@@ -49,6 +50,7 @@ _HOME = {
     "open_scores": "run.pool",
     "score": "run.score",
     "select": "selection",
+    "Selector": "selector",
 }
 
 __all__ = [  # noqa: PLE0604 (the keys are the names)

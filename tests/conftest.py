@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,12 @@ def bucket() -> Iterator[str]:
         pytest.importorskip("s3fs").S3FileSystem(skip_instance_cache=True).mkdir("bucket")
         yield "s3://bucket"
     server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    pytest.importorskip("fsspec")
+    start = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
+    return f"{start}/{uuid.uuid4().hex}/out"

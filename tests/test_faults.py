@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -113,23 +112,6 @@ def test_truncated_tar(target: Path, model: Any, tmp_path: Path) -> None:
     (bad,) = [file for file in scored.files if "error" in file]
     assert bad["name"] == "part-00001.tar"
     assert faults.all_well(faults.account(tmp_path / "out"))
-
-
-def test_full_disk(pool: Path, target: Path, whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run = faults.Run(pool, target, out, "--processes", "1")
-    (worker,) = faults.wait_for(run.workers)
-    resource.prlimit(worker, resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond, as on a full disk
-    status, said = run.end()
-    assert status == 1
-    assert said.count("no space is left") == 1
-    assert said.startswith(f"dataprophet: error: {out}")
-    assert len(said.splitlines()) == 1
-    assert not (out / "summary.json").exists()
-    assert faults.commits(out) == 0
-    assert list((out / "data").iterdir()) == list((out / "tmp").iterdir()) == []
-    assert faults.Run(pool, target, out, "--processes", "0").end()[0] == 1  # the file that could not be read
-    assert faults.account(out) == faults.account(whole)
 
 
 def test_output_in_an_object_store(bucket: str, target: Path, model: Any, tmp_path: Path) -> None:

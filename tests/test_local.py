@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import fault_pools as faults
+import numpy as np
 import pytest
 import sample_files as files
+from sample_features import make_features
 
-from dataprophet import open_dataset, profile
-from dataprophet.errors import DataProphetError, ModelError
+from dataprophet import profile
+from dataprophet.errors import DataProphetError, ModelError, StoreError
 from dataprophet.run.config import RunConfig
 from dataprophet.run.local import cuda_devices, environments, run_local
 from dataprophet.run.owner import new_attempt
@@ -79,25 +84,93 @@ def test_workers_that_die_before_they_are_ready(tmp_path: Path, monkeypatch: pyt
         run_local(_config(), Store.open(tmp_path), [SHARD], print, processes=1)
 
 
-def test_workers_that_find_another_model(
-    tiny_folder: Any, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The driver does not load the model again on a resume; the workers do, and what they find ends the run."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    model = tmp_path / "model"
-    shutil.copytree(tiny_folder("internvl"), model)
-    files.write_images(tmp_path)
-    pool = files.write_llava(tmp_path)
-    target = profile(open_dataset(pool), tiny_model("internvl"), clusters=2, sketch_size=100, name="t")
-    loading = {"device": "cpu", "batch_tokens": 1024}
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A pool of features in four files, its target, and the pool scored in this process."""
+    folder = tmp_path_factory.mktemp("features")
+    for number in range(4):
+        made = make_features(3000, 8, seed=number, prefix=f"{number}-")
+        columns = {"nll": made.nll, "n_tokens": made.n_tokens, **made.embeddings}
+        np.savez(folder / f"part{number}.npz", id=np.array(made.ids), **columns)
+    target = profile(make_features(100, 8, seed=9), "m", name="t", clusters=4, sketch_size=1000)
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return folder, target, score(folder, [target], "m", features=True, out=out, shard_rows=1024)
+
+
+def test_processes_give_the_same_bits(features: Any, tmp_path: Path) -> None:
+    folder, target, whole = features
+    told: list[tuple[int, int]] = []
+    scored = score(
+        folder,
+        [target],
+        "m",
+        features=True,
+        out=tmp_path / "out",
+        processes=2,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert scored.digest() == whole.digest()
+    assert scored.profile == whole.profile
+    assert told[0] == (0, 12_000)
+    assert told[-1] == (12_000, 12_000)
+    assert sorted(told) == told
+    makers = {marker["attempt"].split("-")[1] for marker in scored.store.markers().values()}
+    assert str(os.getpid()) not in makers
+
+
+def test_a_worker_leaves_when_its_driver_is_gone(features: Any) -> None:
+    """Also where another process holds the other end of its input, as a child that the driver forked does."""
+    config, store = features[2].config, features[2].store
+    code = """
+        import subprocess, sys
+        command = [sys.executable, "-P", "-m", "dataprophet.run.local_worker"]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE)
+        print(worker.pid, worker.stdout.readline().decode(), flush=True)
+        worker.wait()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        driver.stdin.write(json.dumps({"root": store.root, "config": config.to_json()}) + "\n")
+        driver.stdin.flush()
+        worker = int(driver.stdout.readline().split()[0])
+        assert worker in {pid for pid, _, _ in faults.processes()}
+        driver.kill()
+        faults.wait_for(lambda: worker not in {pid for pid, _, _ in faults.processes()})
+
+
+@pytest.mark.parametrize("limit", [100, 2_000, 20_000])  # bytes of the journal and logs, of rows, of a profile
+def test_full_disk(limit: int, features: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, target, whole = features
     out = tmp_path / "out"
-    whole = score(pool, [target], str(model), out=out, loading=loading, processes=1)
-    assert whole.complete
-    shutil.rmtree(out / "commits")
-    (model / "model.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", faults.INSTRUMENTED)
+        patch.setenv("FILE_LIMIT", str(limit))
+        with pytest.raises(StoreError, match="no space is left") as caught:
+            score(folder, [target], "m", features=True, out=out, processes=1)
+    assert str(caught.value).startswith(f"{out}: ")
+    assert "\n" not in str(caught.value)
+    assert not (out / "summary.json").exists()
+    assert [list((out / name).glob("*")) for name in ("commits", "data", "tmp")] == [[], [], []]
+    scored = score(folder, [target], "m", features=True, out=out, processes=1)
+    assert scored.digest() == whole.digest()
+    assert scored.profile == whole.profile
+
+
+def test_an_error_of_a_worker_ends_the_run(features: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    whole = features[2]
+    files.write_images(tmp_path)
+    pool, model = files.write_llava(tmp_path), tmp_path / "model"
+    model.mkdir()
+    config = dataclasses.replace(
+        whole.config, kind="samples", pool={"path": str(pool)}, model={"name": str(model)}, numbers={"device": "cpu"}
+    )
     with pytest.raises(ModelError) as caught:
-        score(pool, [target], str(model), out=out, loading=loading, processes=1)
-    assert str(model) in str(caught.value)
+        run_local(config, whole.store, [SHARD], print, processes=1)
+    assert str(caught.value).startswith(str(model))
     assert "\n" not in str(caught.value)
 
 

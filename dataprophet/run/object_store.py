@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ class ObjectStore(Store):
     def close(self) -> None:
         self._removal()
 
-    def create_run(self, config: Any) -> dict[str, Any]:
+    def create_run(self, config: Mapping[str, Any]) -> dict[str, Any]:
         name = f"tmp/file.{new_attempt()}.probe"
         with self.explained():
             created = self._create(name, b"1") and not self._create(name, b"2")

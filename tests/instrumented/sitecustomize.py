@@ -2,12 +2,14 @@
 
 FORWARD_LOG names a file that gets a line for each batch once it is computed: the process and the samples scored.
 ENDS_AT_START, where set, ends worker processes before they are ready.
+FILE_LIMIT bounds the bytes of a file that a worker process writes, as a full disk does.
 POISON holds token ids: a batch that holds them in a row ends the process, as a fault in a driver would.
 """
 
 import importlib.abc
 import importlib.util
 import os
+import resource
 import sys
 
 _MODULE = "dataprophet.model.scorer"
@@ -47,7 +49,10 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
-if os.environ.get("ENDS_AT_START") and "dataprophet.run.local_worker" in sys.orig_argv:
-    sys.stderr.write("no memory\n")
-    sys.stderr.flush()
-    os._exit(5)
+if "dataprophet.run.local_worker" in sys.orig_argv:
+    if os.environ.get("ENDS_AT_START"):
+        sys.stderr.write("no memory\n")
+        sys.stderr.flush()
+        os._exit(5)
+    if limit := int(os.environ.get("FILE_LIMIT", "0")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

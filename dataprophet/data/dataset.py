@@ -159,7 +159,7 @@ class Dataset:
             raise DataError(
                 "it has no files that are read in parts",
                 where=self.path or self.name,
-                fix="save it to disk first",
+                fix="write it with save_to_disk of the datasets package, and give that folder",
             )
         return self._parts
 

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from dataprophet.metric import transfer_matrix as transfer_matrix
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
+    from dataprophet.planning.plan import plan as plan
     from dataprophet.profiles import Profile as Profile
     from dataprophet.profiles import profile as profile
     from dataprophet.run.pool import ScoredPool as ScoredPool
     from dataprophet.run.pool import open_scores as open_scores
     from dataprophet.run.score import score as score
     from dataprophet.selection import select as select
+    from dataprophet.selector import Selector as Selector
 
 _HOME = {
     "RankAgreement": "agreement",
@@ -41,12 +43,14 @@ _HOME = {
     "transfer_matrix": "metric",
     "Model": "model",
     "load_model": "model",
+    "plan": "planning.plan",
     "Profile": "profiles",
     "profile": "profiles",
     "ScoredPool": "run.pool",
     "open_scores": "run.pool",
     "score": "run.score",
     "select": "selection",
+    "Selector": "selector",
 }
 
 __all__ = [  # noqa: PLE0604 (the keys are the names)

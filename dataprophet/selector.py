@@ -1,0 +1,323 @@
+"""A selector to be embedded: batches in, scores out, and at any time the best samples seen and not yet used."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprophet.data.sample import Problem, Sample
+from dataprophet.errors import DataProphetError, MetricError
+from dataprophet.features import FIELDS, Features
+from dataprophet.origin import require_same_origin
+from dataprophet.profiles import Profile
+from dataprophet.scoring import Targets
+
+if TYPE_CHECKING:
+    from dataprophet.model import Model
+
+CAPACITY = 100_000
+"""Samples that a selector remembers, unless another number is asked for."""
+
+Key = tuple[float, str]  # minus the score, and the id: the smallest key is the best sample
+
+_OWN_SETTINGS = ("clusters", "sketch_size", "diversity_fields", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A sample that was scored.
+
+    Attributes:
+        id: its id.
+        score: what ranks it.
+        values: M for each target, in the order of the targets.
+    """
+
+    id: str
+    score: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """Scores of a batch.
+
+    Attributes:
+        ids: n ids, in the order of the batch, without samples that could not be used.
+        scores: (n,) float64, what ranks them; NaN where M is not defined for a target.
+        values: (n, T) float32, M for each target.
+        problems: samples that could not be used.
+    """
+
+    ids: list[str]
+    scores: NDArray[np.float64]
+    values: NDArray[np.float32]
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Selector:
+    """Scores samples as they come and remembers the best of them.
+
+    What ``best`` and ``take`` give is exact: the best of all samples that were fed and not taken, ties by id as text,
+    whatever the order, the batches, the threads, and the processes whose selectors were merged. For that a bounded
+    number of samples is remembered, and when one has been dropped for lack of room, samples below it are not given
+    any more, since a better one is gone; ``take`` then gives fewer than were asked for, or none.
+
+    An id stands for one sample: fed again, it counts with the higher of its scores. (The profile counts it twice.)
+    All methods may be called from several threads at a time.
+
+    Attributes:
+        names: of the targets.
+        capacity: samples that are remembered.
+        taken: ids that were taken.
+        unscored: samples fed that have no score.
+    """
+
+    def __init__(
+        self,
+        targets: Iterable[Profile | str | os.PathLike[str]],
+        model: Model | None = None,
+        *,
+        combine: str = "mean",
+        means: Mapping[str, float] | None = None,
+        fields: Sequence[str] = FIELDS,
+        capacity: int = CAPACITY,
+        name: str = "pool",
+    ) -> None:
+        """A selector that has seen nothing.
+
+        Args:
+            targets: profiles of the benchmarks, or their files.
+            model: scores samples; without one, features are fed.
+            combine: for several targets, ``mean`` or ``worst`` of the scores, each divided by its entry in ``means``.
+            means: target -> a typical score, needed for several targets, since their scores have different units: such
+                as the means in the manifest of a selection, or those of the first batches.
+            fields: similarities in the product.
+            capacity: samples to remember.
+            name: of the profile of what is fed.
+
+        Raises:
+            DataProphetError: targets that do not go together or with the model, or arguments that do not fit.
+        """
+        profiles = [item if isinstance(item, Profile) else Profile.load(item) for item in targets]
+        self._targets = Targets.of(profiles, fields)
+        self.names = list(self._targets.names)
+        self.capacity, self.combine = capacity, combine
+        self._divisors = _divisors(self.names, combine, means, capacity)
+        self._model = model
+        self._profile = _empty_profile(name, profiles[0], model)
+        require_same_origin([profiles[0], self._profile])
+        self.taken: set[str] = set()
+        self.unscored = 0
+        self._kept: dict[str, Scored] = {}
+        self._floor: Key = (np.inf, "")  # the best sample that was dropped; everything is better than this one
+        self._state = threading.RLock()
+        self._device = threading.Lock()
+
+    @property
+    def profile(self) -> Profile:
+        """A copy of the profile of all samples fed."""
+        with self._state:
+            return self._profile + _empty_profile(self._profile.name, self._profile, None)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples fed."""
+        return self._profile.n_samples
+
+    def __len__(self) -> int:
+        """Samples that can be taken."""
+        with self._state:
+            self._trim()
+            return len(self._kept)
+
+    def feed(self, batch: Features | Iterable[Sample]) -> Fed:
+        """Score a batch, remember its best samples and add it to the profile.
+
+        Args:
+            batch: features, or samples where there is a model.
+
+        Raises:
+            ProfileError: features that are not finite, or of another width; nothing is remembered of them.
+            DataProphetError: samples without a model.
+        """
+        if isinstance(batch, Features):
+            return self._add(batch)
+        if self._model is None:
+            raise DataProphetError("samples need a model", where="feed", fix="pass model=, or feed Features")
+        problems: list[Problem] = []
+        with self._device:
+            parts = list(self._model.features(batch, on_problem=problems.append))
+        fed = [self._add(part) for part in parts]
+        width = len(self.names)
+        return Fed(
+            [name for part in fed for name in part.ids],
+            np.concatenate([part.scores for part in fed]) if fed else np.empty(0),
+            np.concatenate([part.values for part in fed]) if fed else np.empty((0, width), np.float32),
+            problems,
+        )
+
+    def best(self, count: int) -> list[Scored]:
+        """The best samples that were not taken, from the highest score down; fewer where there are no more."""
+        with self._state:
+            self._trim()
+            return heapq.nsmallest(count, self._kept.values(), key=_key)
+
+    def take(self, count: int) -> list[Scored]:
+        """The next best batch: as ``best``, and these samples are not given again, even when they are fed again."""
+        with self._state:
+            chosen = self.best(count)
+            for sample in chosen:
+                del self._kept[sample.id]
+                self.taken.add(sample.id)
+            return chosen
+
+    def merge(self, other: Selector) -> None:
+        """Take over what another selector has seen, such as one that ran in another process and was saved and loaded.
+
+        The result is that of one selector fed with both; the order of merging does not matter.
+
+        Raises:
+            DataProphetError: other targets, or another way to combine them.
+        """
+        with other._state:
+            theirs, floor, taken = list(other._kept.values()), other._floor, set(other.taken)
+            unscored, profile = other.unscored, other.profile
+        if self._request() != other._request():
+            raise DataProphetError(
+                "the selectors have other targets, models, means or ways to combine",
+                where="merge",
+                fix="merge selectors that were made with the same arguments",
+            )
+        with self._state:
+            name = self._profile.name
+            self._profile = self._profile + profile
+            self._profile.name = name
+            self.taken |= taken
+            self.unscored += unscored
+            self._floor = min(self._floor, floor)
+            for name in self.taken & self._kept.keys():
+                del self._kept[name]
+            self._remember(theirs)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a snapshot, atomically; ``load`` gives back an equal selector. The same state gives the same bytes."""
+        from dataprophet.selector_file import save
+
+        with self._state:
+            self._trim()
+            save(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        targets: Iterable[Profile | str | os.PathLike[str]],
+        model: Model | None = None,
+    ) -> Selector:
+        """Read a snapshot.
+
+        Args:
+            path: what ``save`` wrote.
+            targets: the profiles that the selector was made with.
+            model: as it was made with.
+
+        Raises:
+            DataProphetError: a damaged file, or other targets.
+        """
+        from dataprophet.selector_file import load
+
+        return load(path, targets, model)
+
+    def _add(self, features: Features) -> Fed:
+        with self._state:
+            values = self._targets.add(features, self._profile).values
+            scores = self._combined(values)
+            self.unscored += int(np.isnan(scores).sum())
+            # only what is not worse than the floor can matter
+            high = np.flatnonzero(scores >= (-self._floor[0]))
+            rows = values[high].tolist()
+            self._remember(
+                [
+                    Scored(str(features.ids[place]), float(scores[place]), tuple(row))
+                    for place, row in zip(high.tolist(), rows, strict=True)
+                ]
+            )
+            if len(self._kept) >= 2 * self.capacity:
+                self._trim()
+        return Fed([str(name) for name in features.ids], scores, values)
+
+    def _combined(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        scaled = values.astype(np.float64) / self._divisors
+        if self.combine == "worst":
+            return np.asarray(scaled.min(axis=1))
+        total = np.zeros(len(scaled))
+        for column in range(scaled.shape[1]):  # in this order for every sample, whatever the shape
+            total += scaled[:, column]
+        mean: NDArray[np.float64] = total / scaled.shape[1]
+        return mean
+
+    def _remember(self, samples: Iterable[Scored]) -> None:
+        for sample in samples:
+            before = self._kept.get(sample.id)
+            if sample.id not in self.taken and (before is None or _key(sample) < _key(before)):
+                self._kept[sample.id] = sample
+
+    def _trim(self) -> None:
+        """Drop what there is no room for, and what is worse than anything dropped before."""
+        if len(self._kept) > self.capacity:
+            ranked = sorted(self._kept.values(), key=_key)
+            self._floor = min(self._floor, _key(ranked[self.capacity]))
+            self._kept = {sample.id: sample for sample in ranked[: self.capacity]}
+        self._kept = {name: sample for name, sample in self._kept.items() if _key(sample) < self._floor}
+
+    def _request(self) -> tuple[Any, ...]:
+        """What two selectors must share to be merged."""
+        divisors = self._divisors.tolist()
+        return self._targets.fingerprint, self._profile.fingerprint, self.combine, divisors
+
+
+def _key(sample: Scored) -> Key:
+    return -sample.score, sample.id
+
+
+def _divisors(
+    names: Sequence[str], combine: str, means: Mapping[str, float] | None, capacity: int
+) -> NDArray[np.float64]:
+    if combine not in {"mean", "worst"}:
+        raise MetricError(f"unknown combine {combine!r}", where="combine", fix="use mean or worst")
+    if capacity < 1:
+        raise DataProphetError(f"it is {capacity}", where="capacity", fix="remember at least one sample")
+    if len(names) == 1 and not means:
+        return np.ones(1)
+    given = means or {}
+    missing = [name for name in names if not given.get(name, 0.0) > 0]
+    if missing:
+        raise MetricError(
+            f"no typical score, above zero, for {missing[0]!r}",
+            where="means",
+            fix="scores for several targets have different units: give each target's mean score",
+        )
+    return np.array([given[name] for name in names], np.float64)
+
+
+def _empty_profile(name: str, like: Profile, model: Model | None) -> Profile:
+    """A profile of no samples with the diversity settings of another, of the same model or of the one given."""
+    own = like.settings
+    rest = {key: value for key, value in own.items() if key not in _OWN_SETTINGS}
+    return Profile.empty(
+        name,
+        like.model if model is None else model.fingerprint,
+        rest if model is None else model.settings,
+        clusters=int(own["clusters"]),
+        sketch_size=None if own["sketch_size"] == "all" else int(own["sketch_size"]),
+        diversity_fields=own["diversity_fields"].split(","),
+        seed=int(own["seed"]),
+    )

@@ -107,8 +107,7 @@ class Sketch:
         if not self._runs:
             return np.empty(0, np.uint64), np.empty((0, 0), np.float16)
         if len(self._runs) > 1 or len(self) < self._held:
-            hashes, z = _in_order(self._runs)
-            self._runs = ((hashes[: self.size], z[: self.size]),)
+            self._runs = (_in_order(self._runs, self.size),)
         return self._runs[0]
 
     __hash__ = None  # type: ignore[assignment]
@@ -122,13 +121,21 @@ class Sketch:
         )
 
 
-def _in_order(runs: Sequence[Run]) -> Run:
-    """One run of the samples of several."""
+def _in_order(runs: Sequence[Run], size: int | None = None) -> Run:
+    """One run of the samples of several, or of those of them that ``size`` keeps."""
     hashes = np.concatenate([run[0] for run in runs])
     order = np.argsort(hashes, kind="stable")
-    hashes, z = hashes[order], np.concatenate([run[1] for run in runs])[order]
+    if size is not None and size < len(order):  # with all that tie for the last place
+        order = order[: np.searchsorted(hashes[order], hashes[order[size - 1]], side="right")]
+    z = np.empty((len(order), max(run[1].shape[1] for run in runs)), np.float16)
+    first = 0
+    for run in runs:
+        there = np.flatnonzero((order >= first) & (order < first + len(run[0])))
+        z[there] = run[1][order[there] - first]
+        first += len(run[0])
+    hashes = hashes[order]
     _order_ties(hashes, z)
-    return hashes, z
+    return hashes[:size], z[:size]
 
 
 def _order_ties(hashes: NDArray[np.uint64], z: NDArray[np.float16]) -> None:

@@ -270,6 +270,12 @@ class Bench:
         print(table(entry), flush=True)
         self.judge(title, targets, {row["name"]: row for row in rows})
 
+    def lines(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print and keep a table of what was measured in another way than ``task`` does."""
+        entry = {"title": title, "device": "cpu", "head": list(head), "rows": [list(row) for row in rows]}
+        self.tasks.append(entry)
+        print(table(entry), flush=True)
+
     def judge(self, task: str, targets: Sequence[Target], rows: dict[str, dict[str, Any]] | None = None) -> None:
         """Print and keep targets beside what was measured."""
         for target in targets:
@@ -311,6 +317,8 @@ _OPTIONAL = {
 
 def table(entry: dict[str, Any]) -> str:
     """A task as a Markdown table."""
+    if "head" in entry:
+        return _table(f"**{entry['title']}**", entry["head"], entry["rows"])
     cuda = entry["device"] == "cuda"
     kinds = ("wall",) if cuda else KINDS
     several = len(entry["threads"]) > 1
@@ -330,6 +338,10 @@ def table(entry: dict[str, Any]) -> str:
     title = f"**{entry['title']}**" + (", CUDA" if cuda else "" if several else f", {entry['threads'][0]} thread")
     if "floor_ms" in entry:
         title += f"; floor {number(entry['floor_ms'])} ms at {entry['floor_rate']}"
+    return _table(title, head, lines)
+
+
+def _table(title: str, head: list[str], lines: list[list[str]]) -> str:
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *lines]]
     return "\n".join([title, "", *text, ""])
 

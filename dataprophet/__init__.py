@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dataprophet.metric import transfer_matrix as transfer_matrix
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
+    from dataprophet.planning.plan import plan as plan
     from dataprophet.profiles import Profile as Profile
     from dataprophet.profiles import profile as profile
     from dataprophet.run.pool import ScoredPool as ScoredPool
@@ -42,6 +43,7 @@ _HOME = {
     "transfer_matrix": "metric",
     "Model": "model",
     "load_model": "model",
+    "plan": "planning.plan",
     "Profile": "profiles",
     "profile": "profiles",
     "ScoredPool": "run.pool",

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -261,6 +263,32 @@ def test_urls_of_files_are_paths(tmp_path):
     dataset = open_dataset(f"file://{path}")
     assert dataset.files == (str(path),)
     assert len(files.good(dataset)) == len(files.ROWS)
+
+
+def test_a_web_server(tmp_path, cache):
+    pytest.importorskip("aiohttp")
+    (tmp_path / "served" / "pool").mkdir(parents=True)
+    files.write_llava_lines(tmp_path / "served" / "pool")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for path in (f"{url}/pool/", f"{url}/pool/data.jsonl"):
+            dataset = open_dataset(path)
+            assert dataset.files == (f"{url}/pool/data.jsonl",)
+            rows = files.good(dataset)
+            assert len(rows) == len(files.ROWS)
+            assert rows[0].sources[0].load().getpixel((0, 0)) == (200, 30, 30)
+        with pytest.raises(DataError, match=f"{url}/pool/none.jsonl: no such file or folder"):
+            open_dataset(f"{url}/pool/none.jsonl")
+        server.shutdown()
+    assert len(copies(cache)) == 1
+    with pytest.raises(DataError, match="cannot be read"):
+        remote.read_bytes(f"{url}/pool/images/red.png", 1000)
 
 
 def test_a_chain_of_urls_is_refused(memory):

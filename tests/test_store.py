@@ -219,6 +219,10 @@ def test_owner_is_alive() -> None:
     machine, pid, started, token = new_attempt().split("-")
     assert is_alive(f"{machine}-{pid}-{int(started) + 1}-{token}") is False  # the number was used again
     assert is_alive(f"ffffffffffff-{pid}-{started}-{token}") is None
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it ended, and stays in the table of processes
+        start = Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        assert is_alive(f"{machine}-{ended.pid}-{start}-{token}") is False
 
 
 @pytest.mark.parametrize("limit", [0, 5, 30, 200])
@@ -345,5 +349,7 @@ def test_file_systems_without_exclusive_creation_are_refused() -> None:
 
 def test_markers_are_json_for_people(tmp_path: Path) -> None:
     _commit(Store.open(tmp_path))
+    (tmp_path / "commits" / f".{KEY}.json.x7Yz").write_text("{")  # a copy under way
+    assert list(Store.open(tmp_path).markers()) == [KEY]
     marker = json.loads((tmp_path / "commits" / f"{KEY}.json").read_text())
     assert set(marker) == {"rows", "attempt", "files"}

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix, _score, _select):
+    for add in (_demo, _doctor, _bench, _validate, _profile, _matrix, _rank, _evaluate, _mix, _plan, _score, _select):
         add(commands)
     return parser
 
@@ -229,6 +229,30 @@ def _mix(commands: Any) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier mixture's folder")
     _mixed_arguments(parser)
+
+
+def _plan(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "plan",
+        "plan",
+        "estimate what scoring pools will take: rows, tokens, bad rows, device time and disk, with intervals",
+        "dataprophet plan pool/ --model OpenGVLab/InternVL3-2B-hf",
+    )
+    parser.add_argument("dataset", nargs="+", metavar="POOL", help="file or folder; with --features, of features")
+    parser.add_argument("--model", help="name, local folder or 'demo'; not with --features")
+    parser.add_argument("--features", action="store_true", help="the pools hold precomputed features")
+    parser.add_argument("--rows", type=_count, default=256, metavar="N", help="rows to draw of each pool")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the draws")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="for counting rows, and for the timed run, of a pool"
+    )
+    parser.add_argument("--targets", type=_count, default=1, metavar="N", help="targets to be scored for")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of a process")
+    parser.add_argument("--embeddings", action="store_true", help="plan for embeddings that are kept")
+    parser.add_argument("--shard-rows", type=_count, default=8192, metavar="N", help="rows of a shard")
+    _reading_arguments(parser)
+    _model_arguments(parser)
 
 
 def _score(commands: Any) -> None:

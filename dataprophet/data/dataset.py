@@ -149,12 +149,17 @@ class Dataset:
             rows = with_shared_images(rows, index.path, options)
         return in_cells(parse_row(row, index.path, number, parts.parse, options) for number, row in rows)
 
+    @property
+    def folder(self) -> str:
+        """The folder that the names of its files are relative to. Raises DataError where it has no files."""
+        return self._require_parts().folder
+
     def _require_parts(self) -> _Parts:
         if self._parts is None:
             raise DataError(
                 "it has no files that are read in parts",
                 where=self.path or self.name,
-                fix="save it to disk first",
+                fix="write it with save_to_disk of the datasets package, and give that folder",
             )
         return self._parts
 

@@ -81,10 +81,10 @@ def index_file(path: str, name: str) -> FileIndex:
         rows = arrow_rows(path)
     elif suffix == ".tar":
         rows = _keep_some(mark_tar(path), marks)
-    elif suffix not in _MARKS:
+    elif suffix not in MARKS:
         raise DataError(f"unknown suffix {suffix!r}", where=path, fix=f"use {', '.join(SUFFIXES)} or .tar")
     else:
-        rows = _keep_some(_MARKS[suffix](path, digest), marks)
+        rows = _keep_some(MARKS[suffix](path, digest), marks)
         return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
     with opened(path, digest) as file:
         while file.read(_CHUNK):
@@ -172,9 +172,10 @@ def _size(path: str) -> int:
         raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
 
 
-_MARKS: dict[str, Callable[[str, Digest], Iterator[Mark]]] = {
+MARKS: dict[str, Callable[[str, Digest | None], Iterator[Mark]]] = {
     ".jsonl": mark_jsonl,
     ".json": mark_json,
     ".csv": lambda path, digest: mark_delimited(path, ",", digest),
     ".tsv": lambda path, digest: mark_delimited(path, "\t", digest),
 }
+"""Suffix -> marks of the rows of a file, and a hash of it on the way."""

@@ -27,6 +27,7 @@ CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 
 _DEFAULT_GB = 50.0
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WEB = ("http://", "https://")
 _IDENTITY = (  # what file systems call the signs that a file has changed
     *("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "generation", "VersionId", "version_id", "size", "mtime"),
     *("LastModified", "last_modified", "Last-Modified", "modified", "updated", "created"),
@@ -58,6 +59,8 @@ def is_file(path: str) -> bool:
     """``os.path.isfile``, also for URLs. Raises DataError where the file system does not answer."""
     if not is_url(path):
         return os.path.isfile(path)
+    if _is_page(path):
+        return False
     with _answers(path):
         fs, place = _file_system(path)
         return bool(fs.isfile(place))
@@ -67,6 +70,8 @@ def is_dir(path: str) -> bool:
     """``os.path.isdir``, also for URLs. Raises DataError where the file system does not answer."""
     if not is_url(path):
         return os.path.isdir(path)
+    if path.lower().startswith(_WEB) and not _is_page(path):
+        return False  # fsspec would fetch the file, to look for links in it
     with _answers(path):
         fs, place = _file_system(path)
         return bool(fs.isdir(place))
@@ -122,6 +127,21 @@ def version(url: str) -> str:
     if info["type"] != "file":
         raise DataError("not a file", where=url, fix="name the file itself")
     return json.dumps({key: str(info[key]) for key in _IDENTITY if info.get(key) is not None})
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file, without copying it. Raises DataError where it is not there, or its size is not told."""
+    if not is_url(path):
+        try:
+            return os.stat(path).st_size
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
+    with _answers(path):
+        fs, place = _file_system(path)
+        size = fs.size(place)
+    if size is None:
+        raise DataError("its size is not told", where=path, fix="copy the file")
+    return int(size)
 
 
 def local(path: str) -> str:
@@ -224,6 +244,11 @@ def _limit() -> int:
         return int(float(text) * 1e9)
     except (ValueError, OverflowError):
         raise DataError(f"{CACHE_GB} is {text!r}", fix="set it to a number of gigabytes") from None
+
+
+def _is_page(url: str) -> bool:
+    """Whether a web address is that of a folder, which servers show as a page of links: one without a suffix."""
+    return url.lower().startswith(_WEB) and not posixpath.splitext(url.partition("://")[2].partition("/")[2])[1]
 
 
 def _file_system(url: str) -> tuple[Any, str]:

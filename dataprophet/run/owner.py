@@ -11,11 +11,13 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+_UNKNOWN = "0"
+
 
 def new_attempt() -> str:
     """A name that no other attempt has: machine, process, time of its start, and a random part, without dots."""
     pid = os.getpid()
-    return f"{_machine()}-{pid}-{_started(pid) or 0}-{secrets.token_hex(4)}"
+    return f"{_machine()}-{pid}-{_status(pid)[1]}-{secrets.token_hex(4)}"
 
 
 def is_alive(attempt: str) -> bool | None:
@@ -31,8 +33,9 @@ def is_alive(attempt: str) -> bool | None:
         return False
     except PermissionError:
         pass  # it runs, under another user
-    now = _started(int(pid))
-    return now is None or str(now) == started  # another start: the number was given to another process
+    state, now = _status(int(pid))
+    # one that ended and was not waited for, or another process that was given the number
+    return state not in ("Z", "X") and now in (started, _UNKNOWN)
 
 
 @cache
@@ -44,10 +47,10 @@ def _machine() -> str:
     return hashlib.blake2b("\0".join(known).encode(), digest_size=6).hexdigest()
 
 
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None where the system does not tell."""
+def _status(pid: int) -> tuple[str, str]:
+    """State of a process, and when it started in clock ticks since the machine did, where the system tells."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
-    return int(fields[19])  # field 22 of proc(5); the first two are cut off
+        return _UNKNOWN, _UNKNOWN
+    return fields[0], fields[19]  # fields 3 and 22 of proc(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -25,6 +26,9 @@ ORPHAN_AGE = 24 * 3600.0
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+_MARKER = re.compile(r"[^.]+\.json")  # not what programs that copy folders leave there
 
 
 class Store(ABC):
@@ -74,7 +78,7 @@ class Store(ABC):
     def markers(self) -> dict[str, dict[str, Any]]:
         """Marker of every committed shard by its key. ``files`` in it gives the name of each part by its suffix."""
         with self.explained():
-            found = self._read_all(COMMITS)
+            found = {name: data for name, data in self._read_all(COMMITS).items() if _MARKER.fullmatch(name)}
         return {name.removesuffix(".json"): self._parsed(f"{COMMITS}/{name}", data) for name, data in found.items()}
 
     def done(self, key: str) -> bool:

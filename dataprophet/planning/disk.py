@@ -1,0 +1,88 @@
+"""Bytes that a scored folder takes, from files made as scoring makes them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dataprophet.features import FIELDS, Features
+from dataprophet.profile_file import profile_bytes
+from dataprophet.profiles import Profile
+from dataprophet.run.embeddings import unit_embeddings
+from dataprophet.run.rows import Columns, schema, table_of
+from dataprophet.scoring import SampleScores
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the parts of a scored folder.
+
+    Attributes:
+        shard: of a shard's rows file, beside its lines.
+        line: of a line in it.
+        profile: of a profile, beside its sketch.
+        sketched: of a sample in the sketch.
+        embedded: of a sample's embeddings.
+    """
+
+    shard: float
+    line: float
+    profile: float
+    sketched: float
+    embedded: float
+
+
+def sizes(
+    columns: Columns, places: NDArray[np.int64], features: Features, targets: Sequence[str], *, nearest: bool
+) -> Sizes:
+    """Measure the parts.
+
+    Args:
+        columns: of rows that were drawn.
+        places: which of their samples are scored.
+        features: of some samples, these or others.
+        targets: names of targets.
+        nearest: whether the nearest cosines are kept.
+    """
+    empty = _parquet(schema(targets, nearest=nearest).empty_table())
+    filled = _parquet(_table(columns, places, targets, nearest=nearest))
+    profile = Profile.empty("pool", "")
+    profile.update(features)
+    n = len(features.ids)
+    sketched = 0 if profile.sketch is None else profile.sketch.z.nbytes + profile.sketch.hashes.nbytes
+    kept = unit_embeddings(features, np.arange(n, dtype=np.int64))
+    return Sizes(
+        shard=empty,
+        line=(filled - empty) / max(1, len(columns.id)),
+        profile=len(profile_bytes(profile)) - sketched,
+        sketched=sketched / max(1, n),
+        embedded=sum(array.nbytes for array in kept.values()) / max(1, n),
+    )
+
+
+def target_names(count: int) -> list[str]:
+    """Names for targets that are not known yet."""
+    return [f"target{number}" for number in range(1, count + 1)]
+
+
+def _table(columns: Columns, places: NDArray[np.int64], targets: Sequence[str], *, nearest: bool) -> pa.Table:
+    """A rows file of numbers that compress as badly as scores do."""
+    rng = np.random.default_rng(0)
+    n = len(places)
+    drawn = {name: rng.random((n, len(targets)), np.float32) for name in (*FIELDS, "M", "nearest")}
+    features = Features([""] * n, rng.random(n), {}, n_tokens=rng.integers(1, 50, n))
+    scores = SampleScores({name: drawn[name] for name in FIELDS}, drawn["M"])
+    close = drawn["nearest"] if nearest else None
+    return table_of(columns, places, features, scores=scores, nearest=close, targets=targets)
+
+
+def _parquet(table: pa.Table) -> int:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.tell()

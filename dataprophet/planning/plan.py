@@ -1,0 +1,202 @@
+"""``plan``: what scoring pools will cost, with intervals, and what of it is extrapolated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataprophet.data.count import count_rows
+from dataprophet.data.dataset import Dataset
+from dataprophet.data.index import CELL_ROWS
+from dataprophet.data.sample import Problem, Sample
+from dataprophet.errors import DataError
+from dataprophet.feature_pool import FeaturePool
+from dataprophet.planning.amounts import Amounts, Seen, Spreads, amounts_of, estimates, total_of
+from dataprophet.planning.disk import sizes, target_names
+from dataprophet.planning.draw import Drawn, draw
+from dataprophet.run.rows import Lines, status_of
+
+if TYPE_CHECKING:
+    from dataprophet.model.scorer import Model
+    from dataprophet.run.kept import KeptFeatures
+
+LEAST_ROWS = 16
+"""Rows that have to be drawn, for intervals to mean something."""
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """A pool's part of a plan.
+
+    Attributes:
+        name: the pool's name.
+        files: its files.
+        bytes: of them.
+        unreadable: what is wrong with each file that cannot be read.
+        counted: share of the bytes whose rows were counted.
+        drawn: rows that were drawn.
+        problems: how many of them, or of their samples, have which problem.
+        timed: seconds of the run that was timed.
+        amounts: what scoring it takes.
+    """
+
+    name: str
+    files: int
+    bytes: int
+    unreadable: tuple[str, ...]
+    counted: float
+    drawn: int
+    problems: Mapping[str, int]
+    timed: float
+    amounts: Amounts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What scoring pools takes.
+
+    Attributes:
+        pools: each of them.
+        total: all of them.
+        device: what the hours are of.
+        notes: what was extrapolated, and from what.
+    """
+
+    pools: list[PoolPlan]
+    total: Amounts
+    device: str
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(
+    pools: Iterable[Dataset | FeaturePool | KeptFeatures],
+    model: Model | None = None,
+    *,
+    rows: int = 256,
+    seed: int = 0,
+    seconds: float = 10.0,
+    targets: int = 1,
+    embeddings: bool = False,
+    shard_rows: int = 8 * CELL_ROWS,
+) -> Plan:
+    """Estimate what `score` will take for pools, from some of their rows.
+
+    Args:
+        pools: datasets, or features.
+        model: for datasets; on the device that the hours are of.
+        rows: rows to draw of each pool.
+        seed: of the draws.
+        seconds: for counting the rows of each pool, and again for the timed run.
+        targets: how many targets the pools will be scored for.
+        embeddings: whether embeddings will be kept.
+        shard_rows: input rows of a shard.
+
+    Raises:
+        DataError: a pool has no files of its own, or no row that can be read.
+        ModelError: the model fails.
+    """
+    if rows < LEAST_ROWS:
+        raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
+    made: list[PoolPlan] = []
+    spreads: list[Spreads] = []
+    for number, pool in enumerate(pools):
+        rng = np.random.default_rng([seed, number])
+        if isinstance(pool, Dataset):
+            if model is None:
+                raise DataError("a dataset is planned with a model", where=pool.name, fix="give the model")
+            count = count_rows(pool, seconds=seconds, rng=rng)
+            seen = see(draw(pool, count, rows, rng), model, seconds=seconds, targets=targets)
+        else:
+            from dataprophet.planning.features import count_features, see_features
+
+            count = count_features(pool)
+            seen = see_features(pool, count, seconds=seconds, targets=targets, rng=rng)
+        if not seen.cell:
+            what = count.unreadable[0] if count.unreadable else "it holds no rows"
+            raise DataError(f"nothing to plan with ({what})", where=pool.name, fix="repair it, or leave it out")
+        spreads.append(amounts_of(count, seen, rng, embeddings=embeddings, shard_rows=shard_rows))
+        made.append(
+            PoolPlan(
+                name=pool.name,
+                files=len(pool.files),
+                bytes=count.total_bytes,
+                unreadable=tuple(count.unreadable),
+                counted=count.counted_bytes / count.total_bytes if count.total_bytes else 1.0,
+                drawn=len(seen.cell),
+                problems=dict(sorted(seen.problems.items())),
+                timed=round(sum(seen.seconds), 3),
+                amounts=estimates(spreads[-1]),
+            )
+        )
+    if not made:
+        raise DataError("nothing to plan", fix="give a dataset")
+    return Plan(made, total_of(spreads), _device(model), _notes(made, model))
+
+
+def see(drawn: Drawn, model: Model, *, seconds: float, targets: int) -> Seen:
+    """What rows that were drawn take of a model."""
+    from dataprophet.model.weigh import weigh
+    from dataprophet.planning.cost import timed
+
+    lines = Lines.of(drawn.rows, 0)
+    samples: list[list[Sample]] = [[] if isinstance(row, Problem) else list(row.samples()) for row in drawn.rows]
+    weights = list(weigh(model, samples))
+    (together,) = weigh(model, [[sample for row in samples for sample in row]])
+    problems = Counter(status_of(row) for row in drawn.rows if isinstance(row, Problem))
+    done = 0
+    for row, weight in zip(samples, weights, strict=True):
+        for place, problem in weight.problems:
+            lines.refuse(done + place, status_of(problem), problem.message)
+            problems[status_of(problem)] += 1
+        done += len(row)
+    tokens = [weight.tokens for weight in weights]
+    timing = timed(model, samples, tokens, seconds)
+    measured = None
+    if timing is not None:
+        columns, places = lines.columns(drawn.file[0]), np.arange(len(lines.samples))
+        measured = sizes(columns, places, timing.features, target_names(targets), nearest=True)
+    return Seen(
+        cell=drawn.cell,
+        samples=[weight.samples for weight in weights],
+        answer_tokens=[weight.answer_tokens for weight in weights],
+        tokens=tokens,
+        bad=[isinstance(row, Problem) or bool(w.problems) for row, w in zip(drawn.rows, weights, strict=True)],
+        problems=problems,
+        calls=together.calls / max(1, together.tokens),
+        seconds=[] if timing is None else timing.seconds,
+        windows=[] if timing is None else timing.tokens,
+        sizes=measured,
+        lines=len(lines.lines),
+    )
+
+
+def _device(model: Model | None) -> str:
+    if model is None or model.device == "cpu":
+        return "one process on this machine's CPU"
+    import torch
+
+    return str(torch.cuda.get_device_name(model.device))
+
+
+def _notes(pools: list[PoolPlan], model: Model | None) -> list[str]:
+    notes = []
+    for pool in pools:
+        if pool.counted < 1:
+            notes.append(f"{pool.name}: rows counted in {pool.counted:.0%} of the bytes, and drawn from that part only")
+        if pool.unreadable:
+            notes.append(f"{pool.name}: {len(pool.unreadable)} files cannot be read and are left out")
+        if not pool.timed:
+            notes.append(f"{pool.name}: none of the rows drawn can be scored, so that neither time nor size is known")
+    if model is not None:
+        notes.append(
+            "hours: one process, data at hand; loading the model, slower storage and processes that share cores add to "
+            "it, and rows next to each other with the same picture, which are computed together, take from it"
+        )
+    return notes

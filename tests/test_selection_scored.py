@@ -1,0 +1,59 @@
+"""From `score` to `select` and back, with the demo model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scored_pools import IMAGES, row, write_pool
+
+import dataprophet as dp
+from dataprophet.selection import Settings, select_pool
+from dataprophet.selection.verify import verify
+
+pytest.importorskip("transformers", reason="the model extra is not installed")
+
+
+def test_scores_become_selections(tmp_path):
+    model, images = dp.load_model("demo"), sorted(IMAGES)
+    files = {f"{n}.jsonl": [row(f"{n}{i}", turns=1 + i % 2, image=images[i % 3]) for i in range(8)] for n in "ab"}
+    pool = write_pool(tmp_path / "pool", files)
+    goal = write_pool(
+        tmp_path / "goal", {"g.jsonl": [*files["a.jsonl"][:1], *(row(f"g{i}", image=images[i]) for i in range(3))]}
+    )
+    target = dp.profile(dp.open_dataset(goal), model, name="goal", clusters=2, sketch_size=50)
+    scored = dp.score(pool, [target], model, out=tmp_path / "scores", embeddings=True)
+
+    table = scored.read(["id", "file", "M:goal", "Nearest:goal"])
+    values = table.column("M:goal").to_numpy()
+    good = np.flatnonzero(~np.isnan(values))
+    assert len(good) >= 12
+    ids = table.column("id").to_pylist()
+    asked = Settings(["goal"], len(good) // 2, unit="sample")
+    select_pool(tmp_path / "scores", asked, tmp_path / "best", format="swift")
+    chosen = good[dp.select(values[good], len(good) // 2, ids=[ids[place] for place in good])]
+    expected = sorted(f"pool/{table.column('file')[int(place)].as_py()}/{ids[place]}" for place in chosen)
+    assert sorted(sample.id for sample in dp.open_dataset(tmp_path / "best").rows()) == expected
+    assert verify(tmp_path / "best") == []
+
+    # a row of the benchmark itself is in the pool
+    done = select_pool(tmp_path / "scores", Settings(["goal"], 3, leakage=0.999), tmp_path / "clean", format="ids")
+    near = table.column("Nearest:goal").to_numpy()
+    assert near[ids.index("a0")] >= 0.999
+    assert "pool/a.jsonl/a0" not in (tmp_path / "clean" / "selection-goal.txt").read_text().split()
+    assert set(done.dropped) <= {"leakage"}
+
+    # the columns that scoring wrote say the same as the embeddings that it kept
+    from dataprophet.selection.leakage import nearest_to_targets
+    from dataprophet.selection.pools import open_units
+
+    units = open_units(tmp_path / "scores", asked)
+    for part in units.parts:
+        each = np.arange(units.count(part))
+        stored = nearest_to_targets(units, units.details(part, each, nearest=True))
+        computed = nearest_to_targets(units, units.details(part, each))
+        np.testing.assert_allclose(computed, stored, atol=1e-3)
+
+    asked = Settings(["goal"], 2, near_duplicates=0.9999, diverse=0.3)
+    done = select_pool(tmp_path / "scores", asked, tmp_path / "apart", format="huggingface")
+    assert done.chosen == pq.read_table(tmp_path / "apart" / "_selected.parquet").num_rows == 2

@@ -139,7 +139,7 @@ def from_file(bench: Bench, folder: str, n: int) -> None:
         faster("faster than the best of NumPy and torch by the clock", 1, "numpy", "torch", kind="wall"),
         at_most("at most 1500 MB resident", 1500, int(made.stdout) / 1024),
     ]
-    bench.task(title, ways, floor=floor, targets=goals, items=n)
+    bench.task(title, ways, floor=floor, targets=goals, items=n, counts=[thread_count()])
 
 
 def in_memory(bench: Bench, n: int) -> None:

@@ -55,6 +55,18 @@ def test_scores_become_selections(tmp_path):
         computed = nearest_to_targets(units, units.details(part, each))
         np.testing.assert_allclose(computed, stored, atol=1e-3)
 
+    # a further target, from the embeddings: the rows are still those of the pool
+    target.name = "later"
+    dp.score(tmp_path / "scores", [target], "demo", out=tmp_path / "more", features=True, name="pool")
+    select_pool(tmp_path / "more", Settings(["later"], 5), tmp_path / "later", format="swift")
+    select_pool(tmp_path / "scores", Settings(["goal"], 5), tmp_path / "first", format="swift")
+    rows = [
+        (tmp_path / out / f"selection-{name}.jsonl").read_bytes()
+        for out, name in (("later", "later"), ("first", "goal"))
+    ]
+    assert rows[0] == rows[1]
+    assert verify(tmp_path / "later") == []
+
     asked = Settings(["goal"], 2, near_duplicates=0.9999, diverse=0.3)
     done = select_pool(tmp_path / "scores", asked, tmp_path / "apart", format="huggingface")
     assert done.chosen == pq.read_table(tmp_path / "apart" / "_selected.parquet").num_rows == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -233,6 +234,13 @@ def test_log_likelihoods_of_whole_answers_are_noticed() -> None:
     summed = profile(Features(["a", "b"], np.full(2, 800.0), {"question": np.ones((2, 3), np.float32)}), name="sums")
     with pytest.raises(ProfileError, match="profile 'sums': mean_nll is 800 nats"):
         summed.perplexity  # noqa: B018
+
+
+@given(st.lists(st.text(max_size=300), max_size=20))
+def test_hashes_of_ids_are_those_of_hashlib(ids: list[str]) -> None:
+    ids += ["a" * length for length in (127, 128, 129, 256, 257)] + ["", "half a pair \ud800"]
+    digests = [hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids]
+    assert hash_ids(ids).tolist() == [int.from_bytes(digest, "little") for digest in digests]
 
 
 def test_ids_are_hashed_as_text() -> None:

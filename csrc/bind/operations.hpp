@@ -43,6 +43,9 @@ void logprob_parts(pybind11::handle hidden, pybind11::handle weight, pybind11::h
                    const pybind11::object& bias, float softcap, float scale, pybind11::handle maximum,
                    pybind11::handle total, pybind11::handle target, int threads, const std::string& isa);
 
+// data: bytes; out: int64, whose bits are those of the hashes.
+void hash_texts(const pybind11::buffer& data, pybind11::handle offsets, pybind11::handle out, int threads);
+
 // What the machine can do at most, for benchmarks: see cpu/peak.hpp.
 double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);
 std::uint32_t read(pybind11::handle x, int threads, const std::string& isa);

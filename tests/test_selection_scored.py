@@ -8,6 +8,7 @@ import pytest
 from scored_pools import IMAGES, row, write_pool
 
 import dataprophet as dp
+from dataprophet.errors import DataProphetError
 from dataprophet.selection import Settings, select_pool
 from dataprophet.selection.verify import verify
 
@@ -54,6 +55,39 @@ def test_scores_become_selections(tmp_path):
         computed = nearest_to_targets(units, units.details(part, each))
         np.testing.assert_allclose(computed, stored, atol=1e-3)
 
+    # a further target, from the embeddings: the rows are still those of the pool
+    target.name = "later"
+    dp.score(tmp_path / "scores", [target], "demo", out=tmp_path / "more", features=True, name="pool")
+    select_pool(tmp_path / "more", Settings(["later"], 5), tmp_path / "later", format="swift")
+    select_pool(tmp_path / "scores", Settings(["goal"], 5), tmp_path / "first", format="swift")
+    rows = [
+        (tmp_path / out / f"selection-{name}.jsonl").read_bytes()
+        for out, name in (("later", "later"), ("first", "goal"))
+    ]
+    assert rows[0] == rows[1]
+    assert verify(tmp_path / "later") == []
+
     asked = Settings(["goal"], 2, near_duplicates=0.9999, diverse=0.3)
     done = select_pool(tmp_path / "scores", asked, tmp_path / "apart", format="huggingface")
     assert done.chosen == pq.read_table(tmp_path / "apart" / "_selected.parquet").num_rows == 2
+
+
+def test_a_pool_of_features_gives_ids(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = {name: rng.normal(0.3, 1, (50, 8)).astype(np.float16) for name in ("question", "answer", "image")}
+    np.savez(tmp_path / "pool.npz", id=[f"x{i}" for i in range(50)], nll=rng.uniform(0.5, 2, 50), **rows)
+    few = {name: part[:9].astype(np.float32) for name, part in rows.items()}
+    target = dp.profile(dp.Features([f"t{i}" for i in range(9)], np.ones(9), few), "m", name="goal", clusters=2)
+    scored = dp.score(tmp_path / "pool.npz", [target], "m", out=tmp_path / "scores", features=True, embeddings=True)
+    values = scored.read(["M:goal"]).column("M:goal").to_numpy()
+    asked = Settings(["goal"], 5, leakage=0.99)
+    select_pool(tmp_path / "scores", asked, tmp_path / "out", format="ids")
+    order = [place for place in np.argsort(-np.nan_to_num(values, nan=-1)) if place >= 9][:5]
+    assert (tmp_path / "out" / "selection-goal.txt").read_text().split() == [
+        f"pool/x{place}" for place in sorted(order)
+    ]
+    assert verify(tmp_path / "out") == []
+    with pytest.raises(
+        DataProphetError, match="was scored from features, so its rows are not at hand; use the format ids"
+    ):
+        select_pool(tmp_path / "scores", asked, tmp_path / "more", format="llava")

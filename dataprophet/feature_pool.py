@@ -145,9 +145,12 @@ def lines_of(file: str, ids: list[str], start: int) -> Columns:
     """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
     n = len(ids)
     positions = np.arange(start, start + n)
-    texts = [text.encode("utf-8", "replace").decode() for text in ids]
+    try:
+        texts = pa.array(ids, pa.string())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
+        texts = pa.array([text.encode("utf-8", "replace").decode() for text in ids], pa.string())
     return Columns(
-        pa.array(texts, pa.string()),
+        texts,
         file,
         positions,
         positions + 1,

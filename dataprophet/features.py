@@ -53,11 +53,15 @@ class FieldRows(NamedTuple):
     cosines: NDArray[np.float32]
     sums: NDArray[np.float64]
 
-    def unit(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(m, d) normalised rows, zero for samples without the field."""
-        block = self.rows[chosen].astype(np.float64)
-        block /= self.lengths[chosen, None]
-        block[~self.present[chosen]] = 0.0
+    def unit(self, chosen: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """(m, d) normalised rows, zero for samples without the field; in float32 unless they were given in float64."""
+        lengths, here = self.lengths[chosen, None], self.present[chosen]
+        wide = np.float64 if self.rows.dtype == np.float64 else np.float32
+        block: NDArray[np.floating[Any]] = self.rows[chosen].astype(wide)
+        extreme = here & ~((lengths[:, 0] > 1e-30) & (lengths[:, 0] < 1e30))
+        block[extreme] = block[extreme].astype(np.float64) / lengths[extreme]
+        block /= np.where(extreme[:, None] | ~here[:, None], 1.0, lengths).astype(wide)
+        block[~here] = 0.0
         return block
 
 
@@ -147,7 +151,7 @@ def sketch_vectors(
         for given in wanted[1:]:
             total += given.unit(chosen[part])
         norms = np.sqrt(np.einsum("ij,ij->i", total, total))
-        usable[part] = norms > 1e-9
+        usable[part] = norms > 1e-6  # less is rounding
         z[part] = total / np.where(usable[part], norms, 1.0)[:, None]
     return z, usable
 

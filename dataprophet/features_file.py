@@ -84,9 +84,10 @@ def _halves_or_singles(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _ids(given: Any, where: str) -> list[str]:
-    if np.ndim(given) != 1 or any(name is None for name in given):
+    ids = given.tolist() if isinstance(given, np.ndarray) else given
+    if np.ndim(given) != 1 or None in ids:
         raise ProfileError("column 'id' is not one id for each row", where=where, fix="store one id per row, none null")
-    return [str(name) for name in given]
+    return list(map(str, ids))
 
 
 def _flags(columns: Mapping[str, Any], name: str, where: str) -> NDArray[np.bool_]:

@@ -100,7 +100,7 @@ def demo_model() -> Any:
 class Run:
     """A `dataprophet score` in a process of its own, with its workers."""
 
-    def __init__(self, pool: Path, target: Path, out: Path | str, *options: str, **environment: str) -> None:
+    def __init__(self, pool: Path, target: Path, out: Path, *options: str, **environment: str) -> None:
         command = [sys.executable, "-P", "-c", _CLI, "score", str(pool), "--target", str(target)]
         command += ["--model", "demo"]
         self.process = subprocess.Popen(

@@ -288,7 +288,7 @@ def test_a_web_server(tmp_path, cache):
         server.shutdown()
     assert len(copies(cache)) == 1
     with pytest.raises(DataError, match="cannot be read"):
-        open_dataset(f"{url}/pool/other.jsonl")
+        remote.read_bytes(f"{url}/pool/images/red.png", 1000)
 
 
 def test_a_chain_of_urls_is_refused(memory):

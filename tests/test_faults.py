@@ -112,15 +112,3 @@ def test_truncated_tar(target: Path, model: Any, tmp_path: Path) -> None:
     (bad,) = [file for file in scored.files if "error" in file]
     assert bad["name"] == "part-00001.tar"
     assert faults.all_well(faults.account(tmp_path / "out"))
-
-
-def test_output_in_an_object_store(bucket: str, target: Path, model: Any, tmp_path: Path) -> None:
-    pool = faults.make_pool(tmp_path / "pool", 3, 60)
-    whole = score(pool, [target], model, out=tmp_path / "whole")
-    out = f"{bucket}/scores"
-    status, said = faults.Run(pool, target, out, "--processes", "1").end()
-    assert status == 0, said
-    scored = open_scores(out)
-    assert scored.digest() == whole.digest()
-    assert scored.profile == whole.profile
-    assert score(pool, [target], model, out=out).complete  # nothing is left to do, and the configuration is the same

@@ -118,6 +118,18 @@ def test_processes_give_the_same_bits(features: Any, tmp_path: Path) -> None:
     assert str(os.getpid()) not in makers
 
 
+def test_output_in_an_object_store(bucket: str, features: Any) -> None:
+    folder, target, whole = features
+    out = f"{bucket}/scores"
+    scored = score(folder, [target], "m", features=True, out=out, processes=2)
+    assert scored.complete
+    assert scored.digest() == whole.digest()
+    assert scored.profile == whole.profile
+    before = scored.store.markers()
+    again = score(folder, [target], "m", features=True, out=out, processes=2)  # nothing is left to do
+    assert again.store.markers() == before
+
+
 def test_a_worker_leaves_when_its_driver_is_gone(features: Any) -> None:
     """Also where another process holds the other end of its input, as a child that the driver forked does."""
     config, store = features[2].config, features[2].store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -210,6 +211,7 @@ def test_features_of_any_library_and_layout() -> None:
     features = make_features(60, text_only=0.3)
     expected = profile(features)
     assert features.n_tokens is not None
+    in_float64 = {name: part.astype(np.float64) for name, part in features.embeddings.items()}
     for convert in (torch.tensor, np.ndarray.tolist, np.asfortranarray):
         given = Features(
             tuple(features.ids),  # type: ignore[arg-type]
@@ -218,7 +220,8 @@ def test_features_of_any_library_and_layout() -> None:
             {name: convert(part) for name, part in features.present.items()},
             convert(features.n_tokens),
         )
-        assert profile(given) == expected
+        of_lists = Features(features.ids, features.nll, in_float64, features.present, features.n_tokens)
+        assert profile(given) == (profile(of_lists) if convert is np.ndarray.tolist else expected)
     halves = {name: torch.tensor(part).bfloat16() for name, part in features.embeddings.items()}
     rounded = {name: part.float().numpy() for name, part in halves.items()}
     in_bfloat16, in_float32 = (
@@ -231,6 +234,13 @@ def test_log_likelihoods_of_whole_answers_are_noticed() -> None:
     summed = profile(Features(["a", "b"], np.full(2, 800.0), {"question": np.ones((2, 3), np.float32)}), name="sums")
     with pytest.raises(ProfileError, match="profile 'sums': mean_nll is 800 nats"):
         summed.perplexity  # noqa: B018
+
+
+@given(st.lists(st.text(max_size=300), max_size=20))
+def test_hashes_of_ids_are_those_of_hashlib(ids: list[str]) -> None:
+    ids += ["a" * length for length in (127, 128, 129, 256, 257)] + ["", "half a pair \ud800"]
+    digests = [hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids]
+    assert hash_ids(ids).tolist() == [int.from_bytes(digest, "little") for digest in digests]
 
 
 def test_ids_are_hashed_as_text() -> None:

@@ -4,6 +4,7 @@
 #include "cpu/cosine_to.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/mean_direction.hpp"
+#include "cpu/measure_rows.hpp"
 
 namespace py = pybind11;
 
@@ -42,6 +43,37 @@ py::tuple cosine_to(py::handle x_object, py::handle directions_object, py::handl
                          directions.shape(0), threads, out.writable<float>());
   }
   return report(bad);
+}
+
+void measure_rows(py::handle x_object, py::handle directions_object, py::handle groups_object,
+                  py::handle cosines_object, py::handle lengths_object, py::handle sums_object, int threads,
+                  const std::string& isa) {
+  const cpu::Kernels& kernels = cpu::kernels(isa);
+  const Array x(x_object), directions(directions_object), groups(groups_object), cosines(cosines_object),
+      lengths(lengths_object), sums(sums_object);
+  const cpu::Rows rows = rows_of(x);
+  const std::int64_t n = x.shape(0);
+  require(directions.ndim() == 2 && directions.shape(1) == rows.d && directions.element() == Element::f32 &&
+              contiguous(directions),
+          "directions must be a contiguous float32 array of x.shape[1] columns");
+  require(groups.ndim() == 1 && groups.shape(0) == n && groups.element() == Element::i64 && contiguous(groups),
+          "groups must be a contiguous int64 array of an element for each row of x");
+  require(cosines.ndim() == 2 && cosines.shape(0) == n && cosines.shape(1) == directions.shape(0) &&
+              cosines.element() == Element::f32 && contiguous(cosines),
+          "cosines must be a contiguous float32 array of a row for each row of x and a column for each direction");
+  require(lengths.ndim() == 1 && lengths.shape(0) == n && lengths.element() == Element::f64 && contiguous(lengths),
+          "lengths must be a contiguous float64 array of an element for each row of x");
+  require(sums.ndim() == 2 && sums.shape(1) == rows.d && sums.element() == Element::f64 && contiguous(sums),
+          "sums must be a contiguous float64 array of x.shape[1] columns");
+  require(!cosines.readonly() && !lengths.readonly() && !sums.readonly(), "an output is read-only");
+  const auto* group = static_cast<const std::int64_t*>(groups.data());
+  for (std::int64_t i = 0; i < n; ++i) {
+    require(group[i] >= -1 && group[i] < sums.shape(0), "a group is neither -1 nor a row of sums");
+  }
+  const cpu::RowMeasures out{cosines.writable<float>(), lengths.writable<double>(), sums.writable<double>()};
+  const py::gil_scoped_release nogil;
+  cpu::measure_rows(kernels, x.element(), rows, n, static_cast<const float*>(directions.data()), directions.shape(0),
+                    group, sums.shape(0), threads, out);
 }
 
 }  // namespace dataprophet::bind

@@ -13,6 +13,9 @@ namespace dataprophet::bind {
 pybind11::tuple mean_direction(pybind11::handle x, pybind11::handle out, int threads, const std::string& isa);
 pybind11::tuple cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, int threads,
                           const std::string& isa);
+// groups: int64, -1 for rows left out. Rows without a direction are known by their lengths.
+void measure_rows(pybind11::handle x, pybind11::handle directions, pybind11::handle groups, pybind11::handle cosines,
+                  pybind11::handle lengths, pybind11::handle sums, int threads, const std::string& isa);
 // Returns such a tuple for x and one for y.
 pybind11::tuple nearest(pybind11::handle x, pybind11::handle y, pybind11::handle cosine, pybind11::handle index,
                         int threads, const std::string& isa);
@@ -39,6 +42,9 @@ void linear_logprobs(pybind11::handle hidden, pybind11::handle weight, pybind11:
 void logprob_parts(pybind11::handle hidden, pybind11::handle weight, pybind11::handle targets,
                    const pybind11::object& bias, float softcap, float scale, pybind11::handle maximum,
                    pybind11::handle total, pybind11::handle target, int threads, const std::string& isa);
+
+// data: bytes; out: int64, whose bits are those of the hashes.
+void hash_texts(const pybind11::buffer& data, pybind11::handle offsets, pybind11::handle out, int threads);
 
 // What the machine can do at most, for benchmarks: see cpu/peak.hpp.
 double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& isa);

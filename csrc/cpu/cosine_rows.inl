@@ -12,15 +12,22 @@ template <class T>
 inline void read(const T* const* row, const T* next, std::int64_t columns, float* buffer, const float** x,
                  Vector* squares) {
   const bool in_place = sizeof(T) == sizeof(float) && columns % kLanes == 0;
+  constexpr std::int64_t kChain = 16 * kLanes;  // squares added in one chain, whose rounding grows with its length
   std::int64_t j = 0;
-  for (; j + kLanes <= columns; j += kLanes) {
-    __builtin_prefetch(next + j);
+  while (j + kLanes <= columns) {
+    const std::int64_t stop = j + kChain < columns ? j + kChain : columns;
+    Vector part[kRowsAtOnce] = {};
+    for (; j + kLanes <= stop; j += kLanes) {
+      __builtin_prefetch(next + j);
 #pragma GCC unroll 4
-    for (int i = 0; i < kRowsAtOnce; ++i) {
-      const Vector a = load(row[i] + j);
-      squares[i] = a * a + squares[i];
-      if (!in_place) store(buffer + i * kDepth + j, a);
+      for (int i = 0; i < kRowsAtOnce; ++i) {
+        const Vector a = load(row[i] + j);
+        part[i] = a * a + part[i];
+        if (!in_place) store(buffer + i * kDepth + j, a);
+      }
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < kRowsAtOnce; ++i) squares[i] += part[i];
   }
   for (int i = 0; i < kRowsAtOnce; ++i) {
     x[i] = in_place ? reinterpret_cast<const float*>(row[i]) : buffer + i * kDepth;
@@ -65,10 +72,10 @@ void cosine_exact(const T* row, std::int64_t d, std::int64_t index, const Direct
   }
 }
 
-// Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions].
+// Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions], squared[count].
 template <class T>
 inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count, std::int64_t end,
-                        const Directions& directions, float* out, BadRows* bad) {
+                        const Directions& directions, float* out, float* squared) {
   const T *row[kRowsAtOnce], *next[kRowsAtOnce];
   for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
     row[i] = static_cast<const T*>(rows.data) + (first + (i < count ? i : 0)) * rows.stride;
@@ -103,11 +110,11 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
       }
     }
   }
-  const Four squared = sums(squares[0], squares[1], squares[2], squares[3]);
+  const Four total = sums(squares[0], squares[1], squares[2], squares[3]);
   for (std::int64_t i = 0; i < count; ++i) {
-    const float scale = inverse_norm(squared[i]);
+    squared[i] = total[i];
+    const float scale = inverse_norm(total[i]);
     for (std::int64_t t = 0; t < targets; ++t) out[i * targets + t] *= scale;
-    if (!plain(squared[i])) cosine_exact(row[i], rows.d, first + i, directions, out + i * targets, bad);
   }
 }
 
@@ -116,6 +123,13 @@ void cosine_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const D
                  BadRows* bad) {
   for (std::int64_t r = begin; r < end; r += kRowsAtOnce) {
     const std::int64_t count = end - r < kRowsAtOnce ? end - r : kRowsAtOnce;
-    cosine_tile<T>(rows, r, count, end, directions, out + (r - begin) * directions.count, bad);
+    float squared[kRowsAtOnce];
+    float* to = out + (r - begin) * directions.count;
+    cosine_tile<T>(rows, r, count, end, directions, to, squared);
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (plain(squared[i])) continue;
+      const T* row = static_cast<const T*>(rows.data) + (r + i) * rows.stride;
+      cosine_exact(row, rows.d, r + i, directions, to + i * directions.count, bad);
+    }
   }
 }

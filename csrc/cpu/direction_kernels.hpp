@@ -23,4 +23,14 @@ struct Directions {
 using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
                             float* out, BadRows* bad);
 
+// The same for any rows beside it, and lengths[row - begin] = |row|: 0 for rows of zeros, not finite for others that
+// have no direction. Their cosines mean nothing.
+using MeasureRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
+                             float* out, double* lengths);
+// sum[d] += the rows, each times its scale and rounded to whole numbers below 2^31.
+using AddWhole = void (*)(const void* const* rows, std::int64_t count, const float* scale, std::int64_t d,
+                          std::int64_t* sum);
+// The same of a row that fp32 cannot scale.
+using AddWholeExact = void (*)(const void* row, double scale, std::int64_t d, std::int64_t* sum);
+
 }  // namespace dataprophet::cpu

@@ -25,6 +25,9 @@ struct Kernels {
 
   SumDirections sum_directions[kRowElements];
   CosineRows cosine_rows[kRowElements];
+  MeasureRows measure_rows[kRowElements];
+  AddWhole add_whole[kRowElements];
+  AddWholeExact add_whole_exact[kRowElements];
 
   Tiles tiles[kRowElements];          // the fastest
   Tiles shallow_tiles[kRowElements];  // of floats: for few columns, where products cost little

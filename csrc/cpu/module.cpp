@@ -35,6 +35,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("isa") = "");
   m.def("cosine_to", &bind::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("threads") = 1,
         py::arg("isa") = "");
+  m.def("measure_rows", &bind::measure_rows, py::arg("x"), py::arg("directions"), py::arg("groups"), py::arg("cosines"),
+        py::arg("lengths"), py::arg("sums"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("hash_texts", &bind::hash_texts, py::arg("data"), py::arg("offsets"), py::arg("out"), py::arg("threads") = 1);
   m.def("spin", &bind::spin, py::arg("bfloat"), py::arg("rounds"), py::arg("threads") = 1, py::arg("isa") = "",
         "For benchmarks: multiply-adds on registers; returns the number of operations done");
   m.def("read", &bind::read, py::arg("x"), py::arg("threads") = 1, py::arg("isa") = "",

@@ -9,6 +9,7 @@
 #include "cpu/distance_tile.inl"
 #include "cpu/lloyd_rows.inl"
 #include "cpu/logits.inl"
+#include "cpu/measure_rows.inl"
 #include "cpu/peak.inl"
 #include "cpu/row_sums.inl"
 #include "cpu/screen_tile.inl"
@@ -89,6 +90,9 @@ constexpr Kernels table(const char* name) {
 #else
       {cosine_rows<float>, cosine_rows<Half>, cosine_rows<BFloat>},
 #endif
+      {measure_rows<float>, measure_rows<Half>, measure_rows<BFloat>},
+      {add_whole<float>, add_whole<Half>, add_whole<BFloat>},
+      {add_whole_exact<float>, add_whole_exact<Half>, add_whole_exact<BFloat>},
 
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},

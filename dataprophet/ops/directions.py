@@ -118,7 +118,15 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
 
 def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int) -> RowMeasures:
     """``measure_rows`` of checked arguments, in NumPy; lengths tell which rows have no direction."""
-    return reference.measure_rows(rows.numpy(), directions, groups, count)
+    if rows.dtype == "float64":
+        return reference.measure_rows(rows.numpy(), directions, groups, count)
+    n, d = rows.shape
+    given = np.require(directions, np.float32, ["C", "A"])
+    found = RowMeasures(np.empty((n, len(given)), np.float32), np.empty(n), np.empty((count, d)))
+    # not worth a kernel of its own on CUDA: pools of features lie in files
+    x = Operand(rows.values.cpu(), rows.name, rows.library).rows() if rows.on_cuda else rows.rows()
+    backend.core().measure_rows(x, given, groups, *found, thread_count())
+    return found
 
 
 def nearest(x: Any, y: Any) -> tuple[Any, Any]:

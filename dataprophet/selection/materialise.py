@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import IO, Any
@@ -12,8 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, DataProphetError
+from dataprophet.run.config import RUN
+from dataprophet.run.pool import ScoredPool
+from dataprophet.run.shards import Shard
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
 from dataprophet.selection.units import Part, Units
 
@@ -47,6 +52,44 @@ class Names:
         return f"{pool.name}/{part.scored.shard.name}/" if len(pool.files) > 1 else f"{pool.name}/"
 
 
+def pool_of_rows(pool: ScoredPool) -> ScoredPool:
+    """The scored pool whose dataset holds the rows: the pool itself, or the one whose embeddings it was scored from.
+
+    Raises:
+        DataProphetError: it was scored from features that belong to no scored pool.
+    """
+    if pool.config.kind == "samples":
+        return pool
+    path = str(pool.config.pool["path"])
+    if not os.path.isfile(os.path.join(path, RUN)):
+        raise DataProphetError(
+            "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
+        )
+    return pool_of_rows(ScoredPool(path))
+
+
+class RowSource:
+    """Where the rows of a scored pool are read.
+
+    Args:
+        pool: the scored pool.
+        path: where its dataset lies, if not where it was scored.
+    """
+
+    def __init__(self, pool: ScoredPool, path: str | None = None) -> None:
+        self.pool = pool_of_rows(pool)
+        self.dataset: Dataset = self.pool.dataset(path)
+        self._index: FileIndex | None = None
+
+    def index(self, shard: Shard) -> FileIndex:
+        """Index of a shard's file, which shards of one file share."""
+        if self._index is None or self._index.name != shard.name:
+            self._index = self.pool.index(shard.name)
+            if shard.file < len(self.dataset.files):  # where the pool lies now
+                self._index = replace(self._index, path=self.dataset.files[shard.file])
+        return self._index
+
+
 def in_pool_order(table: pa.Table) -> pa.Table:
     """A table of units in the order of the pools and their files."""
     return table.take(pa.array(np.argsort(unit_codes(table)))).combine_chunks()
@@ -64,7 +107,7 @@ def by_part(units: Units, table: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
 def conversations(
     units: Units,
     table: pa.Table,
-    dataset: Callable[[int], Dataset],
+    source: Callable[[int], RowSource],
     *,
     decode: bool,
     progress: Callable[[int], Any] | None = None,
@@ -74,7 +117,7 @@ def conversations(
     Args:
         units: where they come from.
         table: the chosen ones, in pool order.
-        dataset: number of a pool -> the pool, open.
+        source: number of a pool -> where its rows are.
         decode: whether to decode the images first, to be sure of them.
         progress: called with the number of units read so far.
 
@@ -87,7 +130,7 @@ def conversations(
     for part, rows in by_part(units, table):
         codes, turns = unit_codes(rows).tolist(), rows.column("turn").to_pylist()
         ids = rows.column("id").to_pylist()
-        entries = _entries(units, part, rows.column("position").to_numpy(), dataset(part.pool))
+        entries = _entries(part, rows.column("position").to_numpy(), source(part.pool))
         for code, name, turn, entry in zip(codes, ids, turns, entries, strict=True):
             done += 1
             if progress is not None:
@@ -121,19 +164,14 @@ def decodes(row: Conversation) -> bool:
     return True
 
 
-def _entries(
-    units: Units, part: Part, positions: NDArray[np.int64], dataset: Dataset
-) -> Iterator[Conversation | Problem]:
+def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Iterator[Conversation | Problem]:
     """The row at each position of a part; cells without one are not read."""
-    pool, shard = units.pools[part.pool], part.scored.shard
-    index, size = pool.index(shard.name), pool.config.cell_rows
-    if shard.file < len(dataset.files):  # where the pool lies now
-        index = replace(index, path=dataset.files[shard.file])
+    index, size = source.index(part.scored.shard), source.pool.config.cell_rows
     cells = np.unique(positions // size)
     runs = np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1) if len(cells) else []
     for run in runs:
         first, behind = int(run[0]), int(run[-1]) + 1
-        for cell, entries in enumerate(dataset.read_cells(index, first, behind), first):
+        for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 

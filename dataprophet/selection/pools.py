@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataprophet.data.dataset import Dataset
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
@@ -24,6 +23,7 @@ from dataprophet.run.pool import ScoredPool
 from dataprophet.selection.materialise import (
     DROPPED,
     SELECTED,
+    RowSource,
     Unusable,
     conversations,
     in_pool_order,
@@ -101,12 +101,13 @@ def select_pool(
     """
     check_folder(out, overwrite=overwrite)
     units = open_units(scores, settings, partial=partial)
-    datasets: dict[int, Dataset] = {}
+    sources: dict[int, RowSource] = {}
 
-    def dataset(number: int) -> Dataset:
-        if number not in datasets:
-            datasets[number] = _dataset(units.pools[number], pools or {})
-        return datasets[number]
+    def source(number: int) -> RowSource:
+        if number not in sources:
+            pool = units.pools[number]
+            sources[number] = RowSource(pool, (pools or {}).get(pool.name))
+        return sources[number]
 
     asked = _asked(units, settings, out, pools or {}, {"decode": decode, "partial": partial})
     rejected: dict[int, str] = {}
@@ -117,7 +118,7 @@ def select_pool(
         rows = (
             only_ids(units, table)
             if format == "ids"
-            else conversations(units, table, dataset, decode=decode, progress=progress)
+            else conversations(units, table, source, decode=decode, progress=progress)
         )
         try:
             written = write_rows(
@@ -170,15 +171,6 @@ def open_units(
             f"two pools are named {name!r}", where=opened[0].folder, fix="score one of them under another --name"
         )
     return Units(opened, settings.targets, settings.unit)
-
-
-def _dataset(pool: ScoredPool, places: Mapping[str, str]) -> Dataset:
-    if pool.config.kind != "samples":
-        raise DataProphetError(
-            "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
-        )
-    opened: Dataset = pool.dataset(places.get(pool.name))
-    return opened
 
 
 def _chosen(units: Units, picked: Picked, table: pa.Table) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from dataprophet.errors import DataProphetError
 from dataprophet.files import MANIFEST, sha256
 from dataprophet.run.pool import ScoredPool
+from dataprophet.selection.materialise import pool_of_rows
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings
 
@@ -107,8 +108,9 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
             if value != entry[key]:
                 yield f"pool {pool.name}: not the same {_CONTENT[key]} as then"
         if manifest["format"] != "ids":
-            dataset = pool.dataset(_place(folder, entry["path"]) if entry["path"] else None)
-            for number, (path, file) in enumerate(zip(dataset.files, pool.files, strict=False)):
+            origin = pool_of_rows(pool)
+            dataset = origin.dataset(_place(folder, entry["path"]) if entry["path"] else None)
+            for number, (path, file) in enumerate(zip(dataset.files, origin.files, strict=False)):
                 if "digest" in file and dataset.index(number).digest != file["digest"]:
                     yield f"pool {pool.name}: {path} has changed since it was scored"
 

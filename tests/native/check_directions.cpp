@@ -3,6 +3,7 @@
 
 #include "cpu/cosine_to.hpp"
 #include "cpu/mean_direction.hpp"
+#include "cpu/measure_rows.hpp"
 #include "native/check.hpp"
 
 namespace dataprophet::check {
@@ -66,6 +67,27 @@ void check_directions(const cpu::Kernels& kernels, const Drawn& x, Report* repor
   }
   report->error("cosine_to", x, worst, 1e-6);
   report->same_bits("cosine_to", x, results);
+
+  constexpr std::int64_t kGroups = 3;
+  std::vector<std::int64_t> groups(static_cast<std::size_t>(x.n));
+  std::vector<double> lengths(groups.size()), sums(static_cast<std::size_t>(kGroups) * d), exact(sums.size());
+  for (std::int64_t i = 0; i < x.n; ++i) groups[static_cast<std::size_t>(i)] = i % (kGroups + 1) - 1;
+  results.clear();
+  for (const int threads : kThreads) {
+    cpu::measure_rows(kernels, x.element, x.rows(), x.n, directions.words.data(), kTargets, groups.data(), kGroups,
+                      threads, {cosines.data(), lengths.data(), sums.data()});
+    results.push_back(bytes(cosines) + bytes(lengths) + bytes(sums));
+  }
+  for (std::int64_t i = 0; i < x.n; ++i) {
+    for (std::size_t j = 0; j < d && groups[static_cast<std::size_t>(i)] >= 0; ++j) {
+      exact[static_cast<std::size_t>(groups[static_cast<std::size_t>(i)]) * d + j] +=
+          unit[static_cast<std::size_t>(i) * d + j];
+    }
+  }
+  worst = 0.0;
+  for (std::size_t i = 0; i < sums.size(); ++i) worst = worse(worst, std::fabs(sums[i] - exact[i]));
+  report->error("measure_rows", x, worst / static_cast<double>(x.n), 1e-7);
+  report->same_bits("measure_rows", x, results);
 }
 
 }  // namespace dataprophet::check

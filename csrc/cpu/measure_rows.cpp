@@ -1,0 +1,123 @@
+#include "cpu/measure_rows.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "cpu/packed_directions.hpp"
+#include "cpu/parallel.hpp"
+
+namespace dataprophet::cpu {
+namespace {
+
+constexpr double kUnits = 1 << 30;  // in 1
+
+// Rows that are read from memory for their cosines and lengths, and again, from the second-level cache, for the sums.
+constexpr std::int64_t kBlockBytes = 1 << 19;
+
+// What a thread keeps from block to block.
+struct Scratch {
+  int slot = -1;  // number of the thread, once it has a block
+  std::vector<std::int64_t> order;
+  std::vector<const void*> rows;
+  std::vector<float> scale;
+};
+
+// Whether a length was computed from a sum of squares in fp32.
+bool is_plain(double length) { return length > 1e-12 && length < 1e15; }
+
+class Measurement {
+ public:
+  Measurement(const Kernels& kernels, Element element, const Rows& rows, const std::int64_t* groups, std::int64_t count)
+      : measure_(kernels.measure_rows[static_cast<int>(element)]),
+        add_(kernels.add_whole[static_cast<int>(element)]),
+        add_exact_(kernels.add_whole_exact[static_cast<int>(element)]),
+        element_(element),
+        rows_(rows),
+        groups_(groups),
+        count_(count) {}
+
+  std::size_t size() const { return static_cast<std::size_t>(count_ * rows_.d); }
+
+  void block(std::int64_t begin, std::int64_t end, const Directions& directions, const RowMeasures& out,
+             Scratch* scratch, std::int64_t* sums) const {
+    measure_(rows_, begin, end, directions, out.cosines + begin * directions.count, out.lengths + begin);
+    constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+    std::vector<std::int64_t>& order = scratch->order;
+    order.clear();
+    for (std::int64_t r = begin; r < end; ++r) {
+      if (groups_[r] < 0) out.lengths[r] = kNan;
+      if (out.lengths[r] > 0.0 && std::isfinite(out.lengths[r])) {
+        order.push_back(r);
+      } else {
+        std::fill_n(out.cosines + r * directions.count, directions.count, static_cast<float>(kNan));
+      }
+    }
+    std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return groups_[a] < groups_[b]; });
+    for (std::size_t at = 0; at < order.size();) at = add_group(order, at, out.lengths, scratch, sums);
+  }
+
+ private:
+  // Adds the rows of the group of order[at], and returns the place of the next group.
+  std::size_t add_group(const std::vector<std::int64_t>& order, std::size_t at, const double* lengths, Scratch* scratch,
+                        std::int64_t* sums) const {
+    const std::int64_t group = groups_[order[at]];
+    std::int64_t* sum = sums + group * rows_.d;
+    scratch->rows.clear();
+    scratch->scale.clear();
+    for (; at < order.size() && groups_[order[at]] == group; ++at) {
+      const std::int64_t r = order[at];
+      const void* row = row_at(rows_, element_, r);
+      if (is_plain(lengths[r])) {
+        scratch->rows.push_back(row);
+        scratch->scale.push_back(static_cast<float>(kUnits / lengths[r]));
+      } else {
+        add_exact_(row, kUnits / lengths[r], rows_.d, sum);
+      }
+    }
+    add_(scratch->rows.data(), static_cast<std::int64_t>(scratch->rows.size()), scratch->scale.data(), rows_.d, sum);
+    return at;
+  }
+
+  MeasureRows measure_;
+  AddWhole add_;
+  AddWholeExact add_exact_;
+  Element element_;
+  Rows rows_;
+  const std::int64_t* groups_;
+  std::int64_t count_;
+};
+
+}  // namespace
+
+void measure_rows(const Kernels& kernels, Element element, const Rows& rows, std::int64_t n, const float* directions,
+                  std::int64_t targets, const std::int64_t* groups, std::int64_t count, int threads,
+                  const RowMeasures& out) {
+  const PackedDirections packed(directions, targets, rows.d, false);
+  const Measurement measurement(kernels, element, rows, groups, count);
+  const std::int64_t row_bytes = std::max<std::int64_t>(rows.d, 1) * element_bytes(element);
+  const std::int64_t step = std::max<std::int64_t>(4, kBlockBytes / row_bytes / 4 * 4);
+  const std::int64_t blocks = (n + step - 1) / step;
+  const int used = static_cast<int>(std::min<std::int64_t>(useful_threads(threads, n * row_bytes), blocks));
+  // Whole numbers: neither the order of blocks nor which thread adds them matters.
+  std::vector<std::vector<std::int64_t>> sums(static_cast<std::size_t>(std::max(used, 1)));
+  std::atomic<int> slots{0};
+  parallel_for(blocks, used, [&, scratch = Scratch()](std::int64_t block) mutable {
+    if (scratch.slot < 0) {
+      scratch.slot = slots.fetch_add(1);
+      sums[static_cast<std::size_t>(scratch.slot)].assign(measurement.size(), 0);
+    }
+    measurement.block(block * step, std::min(n, (block + 1) * step), packed.view(), out, &scratch,
+                      sums[static_cast<std::size_t>(scratch.slot)].data());
+  });
+  for (std::size_t i = 0; i < measurement.size(); ++i) {
+    std::int64_t total = 0;
+    for (int slot = 0; slot < slots; ++slot) total += sums[static_cast<std::size_t>(slot)][i];
+    out.sums[i] = static_cast<double>(total) / kUnits;
+  }
+}
+
+}  // namespace dataprophet::cpu

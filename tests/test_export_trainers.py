@@ -1,0 +1,134 @@
+"""Exports read by the loaders of the trainers they are for, where these are installed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+import sample_files as files
+from PIL import Image
+
+from dataprophet.data import Conversation, write_rows
+from dataprophet.data.images import BytesImage
+from dataprophet.data.rows import put_markers
+from dataprophet.data.sample import Turn
+
+ROWS = [
+    Conversation("a", (BytesImage(files.RED),), (Turn("What?", "red", (0,)),)),
+    Conversation("b", (BytesImage(files.RED), BytesImage(files.BLUE)), (Turn("x y", "z", (2, 3)), Turn("é", "漢"))),
+    Conversation("c", (), (Turn("No image", "none"),)),
+]
+their_warnings = pytest.mark.filterwarnings("default")
+"""Warnings of other packages are not ours to fix."""
+
+ONE_IMAGE = [row for row in ROWS if len(row.sources) < 2]
+
+
+def questions(row):
+    return [put_markers(turn.question, turn.image_offsets) for turn in row.turns]
+
+
+def answers(row):
+    return [turn.answer for turn in row.turns]
+
+
+def pixels(images):
+    return [image.convert("RGB").tobytes() for image in images]
+
+
+def expected_pixels(row):
+    return [source.load().tobytes() for source in row.sources]
+
+
+@their_warnings
+def test_webdataset(tmp_path):
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    write_rows(ROWS, tmp_path / "out", "webdataset", name="mix")
+    found = list(webdataset.WebDataset(str(tmp_path / "out" / "mix-000000.tar"), shardshuffle=False).decode("pil"))
+    assert [sample["json"]["id"] for sample in found] == ["a", "b", "c"]
+    for sample, row in zip(found, ROWS, strict=True):
+        talk = sample["json"]["messages"]
+        assert [message["content"] for message in talk[::2]] == questions(row)
+        assert [message["content"] for message in talk[1::2]] == answers(row)
+        names = sorted(name for name in sample if name.endswith("png"))
+        assert pixels([sample[name] for name in names]) == expected_pixels(row)
+
+
+@their_warnings
+def test_llamafactory(tmp_path):
+    """Its own loader and converter, as training calls them. It asks for another transformers, which they do not use."""
+    os.environ.setdefault("DISABLE_VERSION_CHECK", "1")
+    loader = pytest.importorskip(
+        "llamafactory.data.loader", reason="llamafactory is not installed", exc_type=ImportError
+    )
+    from llamafactory.data.parser import get_dataset_list
+
+    out = tmp_path / "out"
+    write_rows(ROWS, out, "llamafactory", name="mix")
+    (attributes,) = get_dataset_list(["mix"], str(out))
+    model = SimpleNamespace(cache_dir=str(tmp_path / "cache"), hf_hub_token=None)
+    data = SimpleNamespace(
+        dataset_dir=str(out),
+        media_dir=str(out),
+        streaming=False,
+        preprocessing_num_workers=None,
+        max_samples=None,
+        overwrite_cache=False,
+    )
+    found = loader._load_single_dataset(attributes, model, data, SimpleNamespace(local_process_index=0))
+    for sample, row in zip(found, ROWS, strict=True):
+        talk = [message["content"] for message in [*sample["_prompt"], *sample["_response"]]]
+        assert talk[::2] == questions(row)
+        assert talk[1::2] == answers(row)
+        assert pixels(map(Image.open, sample["_images"] or [])) == expected_pixels(row)
+        assert "".join(talk).count("<image>") == len(row.sources)
+
+
+@their_warnings
+def test_swift(tmp_path, monkeypatch):
+    """Its own loader; it looks relative paths up in ROOT_IMAGE_DIR."""
+    swift = pytest.importorskip("swift.dataset", reason="ms-swift is not installed", exc_type=ImportError)
+    out = tmp_path / "out"
+    write_rows(ROWS, out, "swift", name="mix")
+    monkeypatch.setenv("ROOT_IMAGE_DIR", str(out))
+    found, _ = swift.load_dataset(str(out / "mix.jsonl"), load_from_cache_file=False)
+    for sample, row in zip(found, ROWS, strict=True):
+        talk = [message["content"] for message in sample["messages"]]
+        assert talk[::2] == questions(row)
+        assert talk[1::2] == answers(row)
+        images = [Image.open(out / entry["path"]) for entry in sample.get("images") or []]
+        assert pixels(images) == expected_pixels(row)
+
+
+def test_llava(tmp_path):
+    """What LLaVA's LazySupervisedDataset does with a row; the package itself needs the trainer's whole stack."""
+    out = tmp_path / "out"
+    write_rows(ONE_IMAGE, out, "llava", name="mix")
+    for sample, row in zip(json.loads((out / "mix.json").read_text()), ONE_IMAGE, strict=True):
+        if "image" in sample:
+            image = Image.open(os.path.join(out, sample["image"])).convert("RGB")
+            assert pixels([image]) == expected_pixels(row)
+        roles = {"human": "USER", "gpt": "ASSISTANT"}
+        talk = [(roles[turn["from"]], turn["value"]) for turn in sample["conversations"]]
+        assert [role for role, _ in talk] == ["USER", "ASSISTANT"] * len(row.turns)
+        assert sum(text.count("<image>") for _, text in talk) == len(row.sources)
+        assert [text for _, text in talk[1::2]] == answers(row)
+
+
+def test_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    write_rows(ROWS, tmp_path / "out", "huggingface", name="mix")
+    for streaming in (False, True):
+        found = datasets.load_dataset(
+            str(tmp_path / "out"), split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+        for sample, row in zip(found, ROWS, strict=True):
+            talk = [message["content"] for message in sample["messages"]]
+            assert (talk[::2], talk[1::2]) == (questions(row), answers(row))
+            assert pixels(sample["images"]) == expected_pixels(row)
+    plain = found.cast_column("images", [datasets.Image(decode=False)])
+    first = next(iter(plain))["images"][0]
+    assert Image.open(io.BytesIO(first["bytes"])).size == Image.open(io.BytesIO(files.RED)).size

@@ -170,6 +170,7 @@ def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
         store: the folder.
         why: for shards that were not scored, by key, the reason.
     """
+    store.collect()  # of workers that died meanwhile
     scored = ScoredPool(store.root)
     if scored.n_samples:
         profile = scored.merged_profile()

@@ -54,9 +54,9 @@ class Watch:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 status = Path(f"/proc/{pid}/status").read_text()
                 kind = "driver" if pid == driver else "worker" if b"local_worker" in words else "probe"
+                self.memory[pid] = int(status.split("VmHWM:")[1].split()[0]) / 1e6  # raises for one that has ended
                 self.kinds[pid] = kind
                 self.cpu[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
-                self.memory[pid] = int(status.split("VmHWM:")[1].split()[0]) / 1e6
                 if kind == "worker":
                     workers.append(pid)
         return workers

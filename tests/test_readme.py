@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from dataprophet import open_dataset, open_scores
 from dataprophet.cli import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +98,31 @@ def test_what_the_parts_of_a_readme_are():
         "dataprophet/data/sample.py",
         "Makefile",
     ]
+
+
+def section(text, title):
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_commands_for_pools_run_as_they_stand(tmp_path):
+    """In one folder, in order, with the shell and the programs of this Python."""
+    parts = [section(README, title) for title in ("Score a pool", "Resume", "On a cluster")]
+    script = "set -e\n" + "\n".join(body for part in parts for body in blocks(part, "bash"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the same to the byte" in done.stdout
+    first, *others = (open_scores(tmp_path / name) for name in ("scores", "again", "ray-scores"))
+    assert all(other.complete and other.profile == first.profile for other in others)
+    assert len({other.digest() for other in (first, *others)}) == 1
+    assert len(list(open_dataset(tmp_path / "best").rows())) == 500
 
 
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):

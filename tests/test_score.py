@@ -197,9 +197,11 @@ def test_a_file_that_cannot_be_read_is_listed_and_the_rest_is_scored(folder, mod
     assert part.n_rows == 3
 
 
-def test_the_command(folder, targets, model, tmp_path, capsys):
+def test_the_command(folder, targets, tmp_path, capsys, monkeypatch):
     for target in targets:
         target.save(tmp_path / f"{target.name}.profile")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # no model: "demo" is the one that ships
     words = ["score", str(folder / "b.jsonl"), "--model", "demo", "--out", str(tmp_path / "out"), "--processes", "0"]
     assert main([*words, "--target", str(tmp_path / "a.profile")]) == 1
     assert "model differs from profile" in capsys.readouterr().err

@@ -105,7 +105,11 @@ def score(
     profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
     if not profiles:
         raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")
-    model_arguments = {} if features or loaded is not None else {"name": absolute(str(model)), **(loading or {})}
+    model_arguments = (
+        {}
+        if features or loaded is not None
+        else {"name": str(model) if str(model) == "demo" else absolute(str(model)), **(loading or {})}
+    )
     kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
     origin = kept or _origin(store, loaded, model_arguments, label=str(model) if features else None, threads=threads)
     config = RunConfig(
@@ -168,6 +172,7 @@ def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
         store: the folder.
         why: for shards that were not scored, by key, the reason.
     """
+    store.collect()  # of workers that died meanwhile
     scored = ScoredPool(store.root)
     if scored.n_samples:
         profile = scored.merged_profile()

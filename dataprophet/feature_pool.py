@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name
+from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.feature_columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
 from dataprophet.features import Features
@@ -79,6 +79,13 @@ class FeaturePool:
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", where=str(path), fix="check the path") from error
         return FileIndex(relative_name(str(path), self._folder), str(path), size, digest, columns.rows)
+
+    def state(self, number: int) -> list[list[int] | str | None] | None:
+        """Size and time of change of each part of a file; None where it cannot be told. See ``Dataset.state``."""
+        try:
+            return [state_of(str(part)) for part in _parts(Path(self.files[number]))]
+        except OSError:
+            return None
 
     def read_features(self, index: FileIndex, first: int, last: int) -> Iterator[Batch]:
         """Features of the cells [first, last), some cells at a time.

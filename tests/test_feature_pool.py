@@ -219,6 +219,59 @@ def test_a_changed_file_is_noticed(tmp_path):
         next(pool.read_features(index, 0, 1))
 
 
+def test_arrays_changed_in_place_are_scored_again(tmp_path, targets):
+    """Nothing about their folder changes."""
+    path = write(features_of(30), tmp_path / "pool", "npy")
+    out = tmp_path / "out"
+    before = dp.score(path, targets, "m", features=True, out=out).digest()
+    np.save(path / "nll.npy", np.load(path / "nll.npy") * 2)
+    again = dp.score(path, targets, "m", features=True, out=out)
+    fresh = dp.score(path, targets, "m", features=True, out=tmp_path / "fresh")
+    assert again.digest() == fresh.digest() != before
+    assert again.profile == fresh.profile
+
+
+def test_kept_embeddings_that_are_computed_anew_are_scored_again(tmp_path, targets):
+    """Also where the data file changed before the last run that read the old embeddings."""
+    path = write(features_of(30), tmp_path / "pool", "npz")
+    kept, out = tmp_path / "kept", tmp_path / "out"
+    dp.score(path, targets, "m", features=True, embeddings=True, out=kept)
+    before = dp.score(kept, targets, features=True, out=out).digest()
+    write(features_of(30, "other"), tmp_path / "pool", "npz")
+    assert dp.score(kept, targets, features=True, out=out).digest() == before
+    dp.score(path, targets, "m", features=True, embeddings=True, out=kept)
+    again = dp.score(kept, targets, features=True, out=out)
+    assert again.digest() == dp.score(kept, targets, features=True, out=tmp_path / "fresh").digest() != before
+
+
+def test_the_profile_of_an_earlier_pool_is_not_that_of_this_one(tmp_path, targets):
+    (tmp_path / "pool").mkdir()
+    whole = write(features_of(40), tmp_path / "pool" / "a", "npz")
+    write(features_of(30), tmp_path / "pool" / "b", "npz")
+    out = tmp_path / "out"
+    assert dp.score(tmp_path / "pool", targets, "m", features=True, out=out).profile.n_samples == 70
+    damage(whole, "cut")
+    scored = dp.score(tmp_path / "pool", targets, "m", features=True, out=out)
+    assert not scored.complete
+    assert scored.profile.n_samples == scored.n_samples == 30
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fields": ["question", "anwser"]}, "unknown field 'anwser'"),
+        ({"fields": []}, "no field given"),
+        ({"engine": "slurm"}, "use local or ray"),
+        ({"processes": -1}, "use 0 or more"),
+    ],
+)
+def test_what_no_run_can_have(tmp_path, targets, given, message):
+    path = write(features_of(30), tmp_path / "pool", "npz")
+    with pytest.raises(DataProphetError, match=message):
+        dp.score(path, targets, "m", features=True, out=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
 def damage(path, kind):
     data = path.read_bytes()
     path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"not features"}[kind])

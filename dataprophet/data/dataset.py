@@ -12,7 +12,7 @@ from typing import Any
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.images import image_sources
-from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name
+from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.readers.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
 from dataprophet.data.readers.finevision import parse_finevision
 from dataprophet.data.readers.huggingface import PREFIX, named_rows, saved_files
@@ -133,6 +133,13 @@ class Dataset:
         path = self.files[number]
         check_columns(path, parts.options)
         return index_file(path, relative_name(path, parts.folder))
+
+    def state(self, number: int) -> list[int] | str | None:
+        """Size and time of change of one of the files, or its version behind a URL; None where they are not known.
+
+        While it is the same, the index is taken to be.
+        """
+        return state_of(self.files[number])
 
     def read_cells(self, index: FileIndex, first: int, last: int) -> Iterator[list[Conversation | Problem]]:
         """Rows of the cells [first, last) of a file, a list for each cell: 1,024 rows, fewer in the file's last cell.

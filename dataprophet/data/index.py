@@ -11,7 +11,7 @@ from dataprophet.data.arrow import arrow_rows, read_arrow
 from dataprophet.data.json_rows import mark_json, read_json_part
 from dataprophet.data.readers.base import SUFFIXES
 from dataprophet.data.readers.webdataset import mark_tar, read_tar
-from dataprophet.data.remote import local
+from dataprophet.data.remote import is_url, local, version
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.tables import (
     START,
@@ -145,6 +145,17 @@ def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:
             cell = []
     if cell:
         yield cell
+
+
+def state_of(path: str) -> list[int] | str | None:
+    """Size and time of change of a file, or its version behind a URL; None where they are not known."""
+    try:
+        if is_url(path):
+            return version(path)
+        status = os.stat(path)
+    except (OSError, DataError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def relative_name(path: str, folder: str) -> str:

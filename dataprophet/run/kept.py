@@ -64,11 +64,17 @@ class KeptFeatures:
         Raises:
             DataError: it could not be read then.
         """
+        file, digest = self._scored.files[number], self.state(number)
+        if digest is None:
+            raise DataError(str(file["error"]), fix="correct it and score the pool anew")
+        return FileIndex(str(file["name"]), str(file["path"]), 0, digest, int(file["rows"]))
+
+    def state(self, number: int) -> str | None:
+        """Digest of a file as that run saw it, not of what it is now; None where it could not be read."""
         file = self._scored.files[number]
         if "error" in file:
-            raise DataError(str(file["error"]), fix="correct it and score the pool anew")
-        digest = xxhash.xxh3_128(f"{file['digest']} {self._scored.config.hash}".encode()).hexdigest()
-        return FileIndex(str(file["name"]), str(file["path"]), 0, digest, int(file["rows"]))
+            return None
+        return xxhash.xxh3_128(f"{file['digest']} {self._scored.config.hash}".encode()).hexdigest()
 
     def read_features(self, index: FileIndex, first: int, last: int) -> Iterator[Batch]:
         """Features of the cells [first, last) of a file, some cells at a time, as ``FeaturePool`` gives them.

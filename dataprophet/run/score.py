@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
-from dataprophet.data.remote import is_url, version
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features import FIELDS
 from dataprophet.files import absolute
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from dataprophet.model import Model
 
 _OWN_SETTINGS = ("clusters", "sketch_size", "diversity_fields", "seed")
+
+ENGINES = ("local", "ray")
 
 Report = Callable[[ShardResult], None]
 
@@ -92,6 +93,7 @@ def score(
     Raises:
         DataProphetError: pool, targets, model or folder cannot be used, or the folder holds another run.
     """
+    _check_request(fields, engine, processes)
     where = os.fspath(out)
     store = Store.open(where)
     loaded = None if features or isinstance(model, str | os.PathLike) else model
@@ -185,13 +187,15 @@ def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
 def write_files(store: Store, opened: Any) -> None:
     """Index every file of the pool, or keep the index of one that has not changed, and write the list of them.
 
-    A file that cannot be read stands in the list with its error; the others are scored all the same.
+    A file that cannot be read stands in the list with its error; the others are scored all the same. Where the list
+    is not what it was, the profile and the summary of the earlier pool are removed before it is written, so that no
+    one takes them for those of this one, whenever the run stops.
     """
     earlier = json.loads(store.read(FILES))["files"] if store.exists(FILES) else []
     known = {entry["path"]: entry for entry in earlier if "error" not in entry}
     entries: list[dict[str, Any]] = []
     for number, path in enumerate(opened.files):
-        entry: dict[str, Any] = {"path": path, "state": _state(path)}
+        entry: dict[str, Any] = {"path": path, "state": opened.state(number)}
         if entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]:
             entries.append(known[path])
             continue
@@ -202,18 +206,9 @@ def write_files(store: Store, opened: Any) -> None:
             continue
         store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode(), replace=True)
         entries.append({**entry, "name": index.name, "digest": index.digest, "rows": index.rows})
+    if entries != earlier:
+        store.remove([POOL_PROFILE, SUMMARY])
     store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
-
-
-def _state(path: str) -> list[int] | str | None:
-    """Size and time of change of a file, or its version behind a URL; None where it is not known."""
-    try:
-        if is_url(path):
-            return version(path)
-        status = os.stat(path)
-    except (OSError, DataError):
-        return None  # the file is read anew
-    return [status.st_size, status.st_mtime_ns]
 
 
 def summary_of(scored: ScoredPool, why: Mapping[str, str]) -> dict[str, Any]:
@@ -264,6 +259,18 @@ def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
     store.write(CARRIED_PROFILE, profile_bytes(profile), replace=True)
 
 
+def _check_request(fields: Sequence[str], engine: str, processes: int | None) -> None:
+    """Refuse, before anything is read or written, what no run can have."""
+    unknown = next((name for name in fields if name not in FIELDS), None)
+    if unknown is not None or not fields:
+        what = "no field given" if unknown is None else f"unknown field {unknown!r}"
+        raise ProfileError(what, where="fields", fix=f"choose among {', '.join(FIELDS)}")
+    if engine not in ENGINES:
+        raise DataProphetError(f"unknown engine {engine!r}", where="engine", fix=f"use {' or '.join(ENGINES)}")
+    if processes is not None and processes < 0:
+        raise DataProphetError(f"it is {processes}", where="processes", fix="use 0 or more, or leave it out")
+
+
 def _check(config: RunConfig, profiles: list[Profile]) -> None:
     """Refuse targets that are not comparable with the pool, or that share a name."""
     require_same_origin([*profiles, pool_profile(config)])
@@ -271,8 +278,6 @@ def _check(config: RunConfig, profiles: list[Profile]) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ProfileError(f"two targets are named {repeated!r}", fix="profile one of them under another --name")
-    if not config.fields:
-        raise ProfileError("no field given", where="fields", fix=f"choose among {', '.join(FIELDS)}")
 
 
 def _origin(
@@ -308,8 +313,6 @@ def _run(
 
         run_ray(config, store, shards, report, actors=processes, address=ray_address)
         return
-    if engine != "local":
-        raise DataProphetError(f"unknown engine {engine!r}", where="engine", fix="use local or ray")
     from dataprophet.run.local import run_local
 
     if processes is None:

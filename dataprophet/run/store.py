@@ -139,6 +139,11 @@ class Store(ABC):
         with self.explained():
             return self._read(name)
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, those that are there."""
+        with self.explained():
+            self._remove(names)
+
     def log(self, key: str, text: str) -> None:
         """Add lines, with the time, to the log of a shard. A log that cannot be written is no reason to stop."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")

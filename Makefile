@@ -16,6 +16,7 @@ GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?= benchmarks/results
 BENCH_FLAGS ?=
 CUDA ?= ON
+POOL_BENCHES = benchmarks/bench_feature_pool.py benchmarks/bench_pipeline.py benchmarks/bench_topk.py  # no work for a GPU
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -89,7 +90,7 @@ soak: $(VENV)/.installed $(VENV)/.tools
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	set -e; for bench in $(wildcard benchmarks/bench_*.py); do PYTHONPATH=$(GPU_SITE) $(PYTHON) $$bench --out $(BENCH_OUT) $(BENCH_FLAGS); done
+	set -e; for bench in $(filter-out $(POOL_BENCHES),$(wildcard benchmarks/bench_*.py)); do PYTHONPATH=$(GPU_SITE) $(PYTHON) $$bench --out $(BENCH_OUT) $(BENCH_FLAGS); done
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -166,6 +166,7 @@ def main() -> None:
     profile = hashlib.sha256((out / "pool.profile").read_bytes()).hexdigest()
     document = {
         "command": "python benchmarks/score_million.py",
+        "options": {key: value for key, value in vars(args).items() if key not in ("work", "out")},
         "machine": machine(),
         "samples": args.samples,
         "pool": {"files": len(scored.files), "rows": scored.n_rows, "draw_seconds": round(drawn, 1)},
@@ -178,7 +179,6 @@ def main() -> None:
         "kills": kills,
         "accounted": accounted(scored, args.samples),
         "shards": len(scored.shards),
-        "shards_forward_seconds": round(sum(shard.marker["seconds"] for shard in scored.shards), 1),
         "output_gb": round(size / 1e9, 3),
         "digest": scored.digest(),
         "profile_sha256": profile,

@@ -256,6 +256,14 @@ def test_the_profile_of_an_earlier_pool_is_not_that_of_this_one(tmp_path, target
     assert scored.profile.n_samples == scored.n_samples == 30
 
 
+@pytest.mark.parametrize("text", ["{", "{}", '{"files": [{}]}', '{"files": 3}'])
+def test_a_damaged_list_of_files_is_made_anew(tmp_path, targets, text):
+    path, out = write(features_of(30), tmp_path / "pool", "npz"), tmp_path / "out"
+    before = dp.score(path, targets, "m", features=True, out=out).digest()
+    (out / "files.json").write_text(text)
+    assert dp.score(path, targets, "m", features=True, out=out).digest() == before
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

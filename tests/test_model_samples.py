@@ -17,12 +17,15 @@ pytest.importorskip("transformers")
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sample_files import png
 
 from dataprophet import load_model
+from dataprophet.data.images import BytesImage, LazyImages
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import DataError, ModelError
 from dataprophet.model import windows
 from dataprophet.model.budget import Cost, plan
+from dataprophet.model.prefetch import Workers
 
 IMAGE = Image.new("RGB", (28, 28), (20, 130, 30))
 
@@ -386,3 +389,35 @@ def test_pixels_are_let_go_batch_by_batch(tiny_folder, monkeypatch):
     assert run(model, samples)[0] == [sample.id for sample in samples]
     assert len(alive) > 3
     assert max(alive) == 1  # of a batch, not of the window
+
+
+def test_a_sample_that_the_template_refuses_is_left_out(tiny_folder):
+    plain = load_model(str(tiny_folder("internvl")), device="cpu")._encoder.chat.template
+    template = "{% if 'seven' in messages | string %}{{ raise_exception('no seven') }}{% endif %}" + plain
+    model = load_model(str(tiny_folder("internvl")), device="cpu", template=template)
+    problems = []
+    samples = [Sample(f"s{i}", [], "seven?" if i == 1 else "six?", "it is") for i in range(3)]
+    found = list(model.features(samples, on_problem=problems.append))
+    assert [name for part in found for name in part.ids] == ["s0", "s2"]
+    assert [(problem.id, problem.code) for problem in problems] == [("s1", "unprocessable")]
+
+
+def test_decoded_pictures_are_let_go_as_their_batches_are_made(tiny_model, monkeypatch):
+    decoded, load = [], windows._loaded
+
+    def loaded(source):
+        found = load(source)
+        decoded.extend(weakref.ref(image) for image in found)
+        return found
+
+    monkeypatch.setattr(windows, "_loaded", loaded)
+    model = tiny_model("internvl")
+    monkeypatch.setattr(model, "batch_tokens", 64)
+    samples = [Sample(f"s{i}", LazyImages([BytesImage(png((i, i, i), (28, 28)))]), "what?", "red") for i in range(40)]
+    alive = [
+        sum(image() is not None for image in decoded)
+        for unit in model._reader.work(samples, lambda: 64, Workers(0), texts=False)
+        if isinstance(unit, windows.Packed)
+    ]
+    assert len(alive) > 10
+    assert alive[-1] <= windows.RECENT_PICTURES + 2 < len(decoded) == 40

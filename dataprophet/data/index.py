@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-import xxhash
-
 from dataprophet.data.arrow import arrow_rows, read_arrow
 from dataprophet.data.json_rows import mark_json, read_json_part
 from dataprophet.data.readers.base import SUFFIXES
@@ -73,6 +71,8 @@ def index_file(path: str, name: str) -> FileIndex:
     Raises:
         DataError: it cannot be read, or is damaged in a way that hides where its rows are.
     """
+    import xxhash  # here, so that datasets can be read where it is missing
+
     suffix = _suffix(path)
     size = _size(path)
     digest = xxhash.xxh3_128()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dataprophet.data.decode import to_rgb
 from dataprophet.data.images import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
-from dataprophet.errors import DataError, DataProphetError
+from dataprophet.errors import DataError, DataProphetError, ModelError
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.budget import Cost, plan
 from dataprophet.model.chat import Rendered
@@ -50,7 +50,7 @@ class Item:
     Attributes:
         sample: the sample.
         place: its place in the cell.
-        images: its pictures in RGB, the same objects for samples with the same images.
+        images: its pictures in RGB, the same objects for samples with the same images; none once it is encoded.
         rendered: its text.
         ids: (T,) tokens of the text, image tokens not expanded.
         answer_tokens: how many of them are the answer's.
@@ -234,7 +234,10 @@ class Reader:
         chat = self._encoder.chat
         if not images and chat.uses_suffix:
             return _problem(sample, "no_image", "this model takes no text without an image", "use another model")
-        rendered = chat.render(sample)
+        try:
+            rendered = chat.render(sample)
+        except ModelError as error:  # the template takes other samples: those of the start-up checks
+            return _problem(sample, "unprocessable", error.what, "change or remove the row, or pass another template=")
         places = rendered.prompt.count(chat.image_token)
         if places != len(images):
             what = f"the chat template renders {places} of {len(images)} images"
@@ -300,6 +303,8 @@ class Reader:
         encoded, images = self._encoder.group(
             [items[index].rendered for index in members], items[members[0]].images, self._adapter.image_token_id
         )
+        for index in members:
+            items[index].images = []  # pixels of the whole window would stay in memory until it ends
         kept: dict[int, Encoded] = {}
         problems: dict[int, Problem] = {}
         for index, result in zip(members, encoded, strict=True):

@@ -191,8 +191,12 @@ def write_files(store: Store, opened: Any) -> None:
     is not what it was, the profile and the summary of the earlier pool are removed before it is written, so that no
     one takes them for those of this one, whenever the run stops.
     """
-    earlier = json.loads(store.read(FILES))["files"] if store.exists(FILES) else []
-    known = {entry["path"]: entry for entry in earlier if "error" not in entry}
+    earlier: list[dict[str, Any]] = []
+    known: dict[str, dict[str, Any]] = {}
+    if store.exists(FILES):
+        with suppress(ValueError, KeyError, TypeError):  # a damaged list is made anew
+            earlier = json.loads(store.read(FILES))["files"]
+            known = {entry["path"]: entry for entry in earlier if "error" not in entry}
     entries: list[dict[str, Any]] = []
     for number, path in enumerate(opened.files):
         entry: dict[str, Any] = {"path": path, "state": opened.state(number)}

@@ -165,7 +165,13 @@ class Selector:
         )
 
     def best(self, count: int) -> list[Scored]:
-        """The best samples that were not taken, from the highest score down; fewer where there are no more."""
+        """The best samples that were not taken, from the highest score down; fewer where there are no more.
+
+        Raises:
+            DataProphetError: the count is not a whole number, 0 or more.
+        """
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise DataProphetError(f"{count!r} is no number of samples", where="count", fix="give 0 or more")
         with self._state:
             self._trim()
             return heapq.nsmallest(count, self._kept.values(), key=_key)
@@ -185,8 +191,10 @@ class Selector:
         The result is that of one selector fed with both; the order of merging does not matter.
 
         Raises:
-            DataProphetError: other targets, or another way to combine them.
+            DataProphetError: other targets, or another way to combine them; or the selector itself.
         """
+        if other is self:
+            raise DataProphetError("it is the selector itself", where="merge", fix="merge another one")
         with other._state:
             theirs, floor, taken = list(other._kept.values()), other._floor, set(other.taken)
             unscored, profile = other.unscored, other.profile
@@ -293,8 +301,8 @@ def _divisors(
 ) -> NDArray[np.float64]:
     if combine not in {"mean", "worst"}:
         raise MetricError(f"unknown combine {combine!r}", where="combine", fix="use mean or worst")
-    if capacity < 1:
-        raise DataProphetError(f"it is {capacity}", where="capacity", fix="remember at least one sample")
+    if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
+        raise DataProphetError(f"it is {capacity!r}", where="capacity", fix="remember at least one sample")
     if len(names) == 1 and not means:
         return np.ones(1)
     given = means or {}

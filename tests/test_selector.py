@@ -216,6 +216,9 @@ def test_a_batch_that_is_refused_changes_nothing():
     assert set(ids_of(selector.best(9))) <= {"s1", "s2"}
 
 
+SELF = Selector([TARGET])
+
+
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
@@ -225,6 +228,9 @@ def test_a_batch_that_is_refused_changes_nothing():
         (lambda: Selector([TARGET, target("u")]), MetricError, "means: no typical score, above zero, for 't'"),
         (lambda: Selector([TARGET]).feed([]), DataProphetError, "samples need a model"),
         (lambda: Selector([TARGET]).merge(Selector([target("u")])), DataProphetError, "have other targets"),
+        (lambda: SELF.merge(SELF), DataProphetError, "merge: it is the selector itself"),
+        (lambda: Selector([TARGET], capacity=1.5), DataProphetError, "capacity: it is 1.5"),
+        (lambda: SELF.take(-1), DataProphetError, "count: -1 is no number of samples"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, error, says):

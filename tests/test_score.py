@@ -10,7 +10,8 @@ import pytest
 import sample_files as files
 
 import dataprophet as dp
-from dataprophet.cli import main
+from dataprophet.cli import build_parser, main
+from dataprophet.cli.score import _loading
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError, ProfileError
 from dataprophet.features import FIELDS
@@ -206,3 +207,8 @@ def test_the_command(folder, targets, tmp_path, capsys, monkeypatch):
     assert main([*words, "--target", str(tmp_path / "a.profile")]) == 1
     assert "model differs from profile" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_zero_on_the_command_line_is_a_choice():
+    words = ["score", "pool", "--target", "t", "--model", "demo", "--out", "out", "--workers", "0"]
+    assert _loading(build_parser().parse_args(words)) == {"workers": 0}

@@ -105,7 +105,7 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
         "allow_outside": args.allow_outside,
         "allow_urls": args.allow_urls,
     }
-    return {key: value for key, value in given.items() if value not in (None, False, "auto")}
+    return _chosen(given)
 
 
 def _loading(args: argparse.Namespace) -> dict[str, Any]:
@@ -119,5 +119,9 @@ def _loading(args: argparse.Namespace) -> dict[str, Any]:
         "workers": args.workers,
         "compile": args.compile,
     }
-    chosen = {key: value for key, value in given.items() if value not in (None, False, "auto")}
-    return {**chosen, "fused": False} if args.plain_head else chosen
+    return {**_chosen(given), "fused": False} if args.plain_head else _chosen(given)
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
+    return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}

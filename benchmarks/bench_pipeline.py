@@ -1,14 +1,13 @@
 """What reading, decoding, batching, scoring and committing cost over the bare model loop, at 4 ms a sample.
 
 The device sleeps 4 ms for each sample, as a GPU would keep the CPU free; all else is real: JPEG files of about 57 KB
-in Parquet, the demo model's template, tokenizer and image processor, the run's shards and commits. Milliseconds a
-sample are taken between the first commit and the last, so that starting processes and loading the model do not count.
+in Parquet, the demo model's template, tokenizer and image processor, the run's shards and commits. The clock runs from
+the first batch on the device to the last commit, so that starting processes and loading the model do not count.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import statistics
@@ -51,16 +50,12 @@ def write_pool(folder: Path, images: int, rows: int) -> None:
     pq.write_table(pa.table(table), folder / "pool.parquet", row_group_size=128)
 
 
-def per_sample(out: Path, shards: int) -> float:
-    """Milliseconds for each sample between the first and the last commit."""
-    found = [(path.stat().st_mtime_ns / 1e6, json.loads(path.read_text())["samples"]) for path in markers(out)]
-    assert len(found) == shards
-    found.sort()
-    return (found[-1][0] - found[0][0]) / sum(samples for _, samples in found[1:])
-
-
-def markers(out: Path) -> list[Path]:
-    return list((out / "commits").glob("*.json"))
+def per_sample(out: Path, log: Path, samples: int) -> float:
+    """Milliseconds for each sample from the first batch on the device to the last commit."""
+    batches = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    assert sum(count for _, count in batches) == samples
+    last = max(path.stat().st_mtime_ns for path in (out / "commits").glob("*.json"))
+    return (last - min(start for start, _ in batches)) / 1e6 / samples
 
 
 def bare(counts: list[int]) -> float:
@@ -115,10 +110,12 @@ def measure(bench: Bench, title: str, images: int, ways: dict[str, Any], flights
         for _ in range(1 if bench.quick else 2):
             base.append(bare([16] * (4 if bench.quick else 100)))
             for (way, flight), values in found.items():
-                out = work / "out"
+                out, log = work / "out", work / "log"
+                os.environ["DATAPROPHET_SLEEP_LOG"] = str(log)
                 ways[way](work, out, flight)
-                values.append(per_sample(out, cells))
+                values.append(per_sample(out, log, cells * 1024))
                 shutil.rmtree(out)
+                log.unlink()
     loop = statistics.median(base)
     rows, targets = [["bare loop", "", f"{loop:.3f}", ""]], []
     for (way, flight), values in found.items():

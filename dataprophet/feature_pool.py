@@ -45,6 +45,7 @@ class FeaturePool:
         settings: what is read of them, as text.
         origin: where the features came from, as far as the files tell: nothing.
         profile: the profile of the samples, where it is known better than from the features: it is not.
+        side_by_side: whether parts of a file are best read by several threads at a time. Parquet is decoded in order.
     """
 
     origin: dict[str, Any] | None = None
@@ -60,6 +61,7 @@ class FeaturePool:
         self.name = name or Path(self.path).stem
         self.settings = "features"
         self.files = _files(Path(self.path))
+        self.side_by_side = not any(path.lower().endswith(".parquet") for path in self.files)
         self._lock = threading.Lock()
         self._opened: tuple[str, PlainColumns | ParquetColumns] | None = None
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
 from dataprophet.intake import Operand, load
-from dataprophet.ops.directions import measured
+from dataprophet.ops.directions import average_directions, measured
 
 FIELDS = ("question", "answer", "image")
-_ROWS = 512
 
 
 @dataclass
@@ -52,17 +51,6 @@ class FieldRows(NamedTuple):
     lengths: NDArray[np.float64]
     cosines: NDArray[np.float32]
     sums: NDArray[np.float64]
-
-    def unit(self, chosen: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        """(m, d) normalised rows, zero for samples without the field; in float32 unless they were given in float64."""
-        lengths, here = self.lengths[chosen, None], self.present[chosen]
-        wide = np.float64 if self.rows.dtype == np.float64 else np.float32
-        block: NDArray[np.floating[Any]] = self.rows[chosen].astype(wide)
-        extreme = here & ~((lengths[:, 0] > 1e-30) & (lengths[:, 0] < 1e30))
-        block[extreme] = block[extreme].astype(np.float64) / lengths[extreme]
-        block /= np.where(extreme[:, None] | ~here[:, None], 1.0, lengths).astype(wide)
-        block[~here] = 0.0
-        return block
 
 
 def field_rows(
@@ -145,15 +133,8 @@ def sketch_vectors(
             where=where,
             fix="choose diversity_fields of one width",
         )
-    z, usable = np.empty((len(chosen), widths.pop()), np.float16), np.empty(len(chosen), np.bool_)
-    for part in chunks_of(len(chosen)):
-        total = wanted[0].unit(chosen[part])
-        for given in wanted[1:]:
-            total += given.unit(chosen[part])
-        norms = np.sqrt(np.einsum("ij,ij->i", total, total))
-        usable[part] = norms > 1e-6  # less is rounding
-        z[part] = total / np.where(usable[part], norms, 1.0)[:, None]
-    return z, usable
+    z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
+    return z, norms > 1e-6  # less is rounding
 
 
 def nll_of(features: Features, where: str) -> NDArray[np.float64]:
@@ -195,11 +176,6 @@ def _floats(values: Any, name: str, where: str) -> NDArray[Any]:
         return np.ascontiguousarray(array, None if array.dtype in (np.float16, np.float32) else np.float64)
     except (TypeError, ValueError) as error:
         raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
-
-
-def chunks_of(n: int) -> list[slice]:
-    """Slices of rows few enough that a block of them stays in the cache."""
-    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]
 
 
 def _check_rows(good: NDArray[np.bool_], ids: list[str], what: str, where: str) -> None:

@@ -43,6 +43,8 @@ def profile_bytes(profile: Profile) -> bytes:
     if profile.sketch is not None:
         tensors["sketch.hashes"] = profile.sketch.hashes
         tensors["sketch.z"] = profile.sketch.z
+        if profile.sketch.bound is not None:
+            tensors["sketch.bound"] = np.array([profile.sketch.bound], np.uint64)
     if profile._diversity is not None:
         tensors["diversity.silhouette_sum"] = profile._diversity.silhouette_sum
         tensors["diversity.cluster_counts"] = profile._diversity.cluster_counts
@@ -101,7 +103,10 @@ def _build(head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Profile:
         z = take("sketch.z", np.float16, len(hashes), None)
         if (size is not None and len(hashes) > size) or (hashes[1:] < hashes[:-1]).any():
             raise ValueError("sketch is not in order")
-        sketch = Sketch(size, hashes, z)
+        bound = int(take("sketch.bound", np.uint64, 1)[0]) if "sketch.bound" in tensors else None
+        if bound is not None and (hashes > np.uint64(bound)).any():
+            raise ValueError("sketch is beyond its bound")
+        sketch = Sketch(size, hashes, z, bound=bound)
     diversity = None
     if "diversity.silhouette_sum" in tensors:
         diversity = DiversitySums(

@@ -260,8 +260,10 @@ class Profile:
         both.field_sum = {name: _added(self.field_sum[name], other.field_sum[name], name, both.name) for name in FIELDS}
         assert self.sketch is not None  # both were checked above
         assert other.sketch is not None
-        empty = len(self.sketch.hashes) == 0
-        both.sketch = other.sketch if empty else self.sketch.merge(other.sketch.hashes, other.sketch.z)
+        empty = len(self.sketch) == 0 and self.sketch.bound is None
+        both.sketch = (
+            other.sketch if empty else self.sketch.merge(other.sketch.hashes, other.sketch.z, bound=other.sketch.bound)
+        )
         both.problems = ProblemLog(self.problems.keep)
         both.problems.counts = self.problems.counts + other.problems.counts
         both.problems.first = [*self.problems.first, *other.problems.first][: self.problems.keep]

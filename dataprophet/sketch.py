@@ -12,6 +12,7 @@ from dataprophet.ops import backend
 from dataprophet.threads import thread_count
 
 N_GROUPS = 64
+_LARGEST = 2**64 - 1
 
 
 def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
@@ -36,29 +37,53 @@ def groups_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 Run = tuple[NDArray[np.uint64], NDArray[np.float16]]
 
 
+def bound_of(size: int | None, rows: int) -> int | None:
+    """Bound for the sketches of the parts of a pool of so many rows.
+
+    Hashes are uniform: about twice as many samples lie below it as a sketch keeps, so that half of the rows may be bad
+    before it keeps fewer.
+
+    Args:
+        size: most samples kept; None for all.
+        rows: of the whole pool.
+
+    Returns:
+        The largest hash worth keeping; None where all are.
+    """
+    wanted = rows if size is None else 2 * size + 64  # for small sketches, whose numbers vary more
+    return None if wanted >= rows else (wanted << 64) // rows
+
+
 class Sketch:
     """The ``size`` samples whose id hashes are smallest, or all samples, in order of their hash.
+
+    Part of a large pool need not keep what cannot be among the pool's smallest: it may have a ``bound``, and takes no
+    sample of a larger hash. Merging keeps the lowest bound, until as many samples as are wanted lie below it.
 
     What was merged is kept in runs, and one array is made of them when it is asked for. With a limit that happens too
     when there is twice as much as is kept; without one the runs are of at least doubling length, so that a sample is
     moved only log2(n) times.
     """
 
-    def __init__(self, size: int | None, hashes: NDArray[np.uint64], z: NDArray[np.float16]):
+    def __init__(
+        self, size: int | None, hashes: NDArray[np.uint64], z: NDArray[np.float16], *, bound: int | None = None
+    ):
         """A sketch of samples that are in order.
 
         Args:
             size: most samples kept; None for all.
             hashes: (m,) uint64, ascending.
             z: (m, d) float16 unit vectors. Equal hashes are ordered by the bytes of their vectors.
+            bound: largest hash that the sketch takes; None for any.
         """
         self.size = size
+        self._bound = bound
         self._runs: tuple[Run, ...] = ((hashes, z),) if len(hashes) else ()
         self._last: np.uint64 | None = None  # the largest hash that is kept, once it is known
 
     @classmethod
-    def empty(cls, size: int | None) -> Sketch:
-        return cls(size, np.empty(0, np.uint64), np.empty((0, 0), np.float16))
+    def empty(cls, size: int | None, *, bound: int | None = None) -> Sketch:
+        return cls(size, np.empty(0, np.uint64), np.empty((0, 0), np.float16), bound=bound)
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
@@ -67,6 +92,11 @@ class Sketch:
     @property
     def z(self) -> NDArray[np.float16]:
         return self._whole()[1]
+
+    @property
+    def bound(self) -> int | None:
+        """Largest hash taken. None where no sample was left out for it: for want of a bound, or of room."""
+        return None if self.size is not None and len(self) >= self.size else self._bound
 
     def __len__(self) -> int:
         return self._held if self.size is None else min(self._held, self.size)
@@ -77,20 +107,28 @@ class Sketch:
         return sum(len(hashes) for hashes, _ in self._runs)
 
     def takes(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which samples may enter: all, until the sketch is full."""
+        """Which samples may enter: all up to the bound, until the sketch is full."""
         if self.size is None or len(self) < self.size:
-            return np.ones(len(hashes), np.bool_)
+            return hashes <= np.uint64(_LARGEST if self._bound is None else self._bound)
         if self._last is None:
             every = np.concatenate([run[0] for run in self._runs])
             self._last = np.partition(every, self.size - 1)[self.size - 1]
         return np.asarray(hashes <= self._last, np.bool_)
 
-    def merge(self, hashes: NDArray[np.uint64], z: NDArray[np.float16]) -> Sketch:
-        """The sketch of both sets of samples. The result is the same for any order and split."""
+    def merge(self, hashes: NDArray[np.uint64], z: NDArray[np.float16], *, bound: int | None = None) -> Sketch:
+        """The sketch of both sets of samples. The result is the same for any order and split.
+
+        Args:
+            hashes: (m,) uint64.
+            z: (m, d) float16 unit vectors.
+            bound: of the sketch that they come from.
+        """
+        if bound is not None and (self.bound is None or bound < self.bound):
+            return self._below(bound).merge(hashes, z)
         low = self.takes(hashes)
         if not low.any():
             return self
-        merged = Sketch.empty(self.size)
+        merged = Sketch.empty(self.size, bound=self._bound)
         run = hashes[low], z[low]
         # with a limit all are put in order at once, later
         merged._runs = (*self._runs, run if self._runs and self.size is not None else _in_order([run]))
@@ -101,6 +139,12 @@ class Sketch:
         while len(merged._runs) > 1 and 2 * len(merged._runs[-1][0]) >= len(merged._runs[-2][0]):
             merged._runs = (*merged._runs[:-2], _in_order(merged._runs[-2:]))
         return merged
+
+    def _below(self, bound: int) -> Sketch:
+        """Those of the samples whose hash is at most so large."""
+        hashes, z = self._whole()
+        count = int(np.searchsorted(hashes, np.uint64(bound), side="right"))
+        return Sketch(self.size, hashes[:count], z[:count], bound=bound)
 
     def _whole(self) -> Run:
         """The samples that are kept as one run, which replaces the runs."""
@@ -115,7 +159,7 @@ class Sketch:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Sketch)
-            and self.size == other.size
+            and (self.size, self.bound) == (other.size, other.bound)
             and np.array_equal(self.hashes, other.hashes)
             and self.z.tobytes() == other.z.tobytes()
         )

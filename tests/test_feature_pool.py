@@ -16,7 +16,7 @@ from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features import FIELDS, Features
-from dataprophet.profiles import profile
+from dataprophet.profiles import Profile, profile
 from dataprophet.scoring import Targets
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]
@@ -149,6 +149,25 @@ def test_the_size_of_shards_changes_no_bit(tmp_path, targets, kind, shard_rows):
     parts = dp.score(path, targets, "m", features=True, out=tmp_path / "parts", shard_rows=shard_rows)
     assert parts.digest() == whole.digest()
     assert parts.profile == whole.profile
+
+
+def test_a_pool_with_more_rows_than_its_sketch_keeps(tmp_path, targets):
+    """Shards keep what the pool's sketch may need, which it then holds to the bit; or fewer, where most are bad."""
+    features = make_features(4000, 8)
+    small = [profile(make_features(60, 8, seed=i), "m", name=f"s{i}", sketch_size=100) for i in range(2)]
+    path = write(features, tmp_path / "pool", "npy")
+    scored = dp.score(path, small, "m", features=True, out=tmp_path / "out", name="p", shard_rows=1024)
+    assert scored.profile.sketch == profile(features, "m", name="p", sketch_size=100).sketch
+    assert scored.summary["short_sketch"] is None
+    held = [len(Profile.load(part).sketch) for part in (tmp_path / "out" / "data").glob("*.profile")]
+    assert len(held) == 4
+    assert 100 < sum(held) < 400
+    features.nll[100:] = np.nan
+    path = write(features, tmp_path / "bad", "npy")
+    scored = dp.score(path, small, "m", features=True, out=tmp_path / "bad-out", name="p", shard_rows=1024)
+    kept, wanted = scored.summary["short_sketch"]
+    assert 0 < kept < wanted == 100
+    assert len(scored.profile.sketch) == kept
 
 
 def test_rows_without_ids_are_numbered_within_their_file(tmp_path):

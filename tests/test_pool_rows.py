@@ -22,6 +22,7 @@ from dataprophet.run.digest import RowsDigest
 from dataprophet.run.merge import merged
 from dataprophet.run.rows import Lines, table_of
 from dataprophet.run.shards import shards_of
+from dataprophet.sketch import Sketch, bound_of
 
 
 def table(n=40):
@@ -139,6 +140,51 @@ def test_every_row_gives_a_line_and_turns_give_one_each():
 def features(rng, ids):
     embeddings = {name: rng.normal(size=(len(ids), 6)).astype(np.float32) for name in FIELDS}
     return Features(ids, rng.random(len(ids)), embeddings, n_tokens=np.ones(len(ids), np.int64))
+
+
+def test_parts_of_a_large_pool_keep_no_more_than_the_whole_may_need(monkeypatch):
+    monkeypatch.setattr("dataprophet.run.merge._PENDING", 100)
+    rng = np.random.default_rng(0)
+    size, rows = 20, 3000
+    parts = [features(rng, [f"{part}-{i}" for i in range(300)]) for part in range(10)]
+
+    def partial(part, bound):
+        made = Profile.empty("p", "m", clusters=3, sketch_size=size)
+        made.sketch = Sketch.empty(size, bound=bound)
+        made.update(part)
+        return made
+
+    def empty():
+        return Profile.empty("pool", "m", clusters=3, sketch_size=size)
+
+    whole = merged(empty(), [partial(part, None) for part in parts])
+    bound = bound_of(size, rows)
+    bounded = [partial(part, bound) for part in parts]
+    assert sum(len(part.sketch) for part in bounded) < 2 * (2 * size + 64)
+    for some in (bounded, bounded[::-1], [partial(parts[0], None), *bounded[1:]]):
+        made = merged(empty(), some)
+        assert made == whole
+        assert made.sketch.bound is None
+    # most rows are bad: the sketch is a smaller sample, the same in any order, and knows it
+    few = bounded[:1]
+    short = merged(empty(), few)
+    assert 0 < len(short.sketch) < size
+    assert short.sketch.bound == bound
+    other = partial(features(rng, [f"other-{i}" for i in range(30)]), None)  # full, and beyond the bound
+    both = merged(empty(), [other, *few])
+    assert both == merged(empty(), [*few, other])
+    assert (both.sketch.hashes <= np.uint64(bound)).all()
+    assert both.sketch.bound == bound
+
+
+def test_a_bound_leaves_enough_and_not_much_more():
+    rng = np.random.default_rng(0)
+    for size, rows in ((1, 200), (100, 1000), (1000, 100_000)):
+        hashes = rng.integers(0, 2**64, rows, np.uint64)
+        low = int((hashes <= np.uint64(bound_of(size, rows))).sum())
+        assert size < low < 3 * size + 200
+    assert bound_of(100, 264) is None
+    assert bound_of(None, 10**9) is None
 
 
 @pytest.mark.parametrize("size", [16, 5000])

@@ -294,7 +294,7 @@ def test_too_few_samples_for_the_diversity() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order", "settings", "clusters"]
+    "damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order", "bound", "settings", "clusters"]
 )
 def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
     from safetensors.numpy import load_file, save_file
@@ -328,6 +328,8 @@ def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untype
         case "order":
             tensors["sketch.hashes"] = tensors["sketch.hashes"][::-1].copy()
             save_file(tensors, path, head)
+        case "bound":
+            save_file({**tensors, "sketch.bound": np.array([0], np.uint64)}, path, head)
         case "settings":
             save_file(
                 tensors, path, {"dataprophet": head["dataprophet"].replace('"settings": {', '"settings": [], "s": {')}

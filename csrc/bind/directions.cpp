@@ -1,6 +1,7 @@
 #include "bind/arguments.hpp"
 #include "bind/array.hpp"
 #include "bind/operations.hpp"
+#include "cpu/average_directions.hpp"
 #include "cpu/cosine_to.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/mean_direction.hpp"
@@ -74,6 +75,37 @@ void measure_rows(py::handle x_object, py::handle directions_object, py::handle 
   const py::gil_scoped_release nogil;
   cpu::measure_rows(kernels, x.element(), rows, n, static_cast<const float*>(directions.data()), directions.shape(0),
                     group, sums.shape(0), threads, out);
+}
+
+void average_directions(const py::sequence& field_objects, py::handle chosen_object, py::handle scales_object,
+                        py::handle out_object, py::handle norms_object, int threads, const std::string& isa) {
+  const cpu::Kernels& kernels = cpu::kernels(isa);
+  const Array chosen(chosen_object), scales(scales_object), out(out_object), norms(norms_object);
+  require(chosen.ndim() == 1 && chosen.element() == Element::i64 && contiguous(chosen),
+          "chosen must be a contiguous int64 array");
+  const std::int64_t m = chosen.shape(0);
+  require(out.ndim() == 2 && out.shape(0) == m && out.element() == Element::f16 && contiguous(out) && !out.readonly(),
+          "out must be a writable, contiguous float16 array of a row for each row chosen");
+  require(norms.ndim() == 1 && norms.shape(0) == m && norms.element() == Element::f32 && contiguous(norms) &&
+              !norms.readonly(),
+          "norms must be a writable, contiguous float32 array of an element for each row chosen");
+  require(scales.ndim() == 2 && scales.shape(0) == static_cast<std::int64_t>(field_objects.size()) &&
+              scales.shape(1) == m && scales.element() == Element::f32 && contiguous(scales),
+          "scales must be a contiguous float32 array of a row for each field and a column for each row chosen");
+  const auto* index = static_cast<const std::int64_t*>(chosen.data());
+  std::vector<Array> arrays;
+  std::vector<cpu::ScaledRows> fields;
+  for (const py::handle object : field_objects) {
+    const Array& x = arrays.emplace_back(object);
+    const cpu::Rows rows = rows_of(x);
+    require(rows.d == out.shape(1), "fields and out must have the same number of columns");
+    for (std::int64_t i = 0; i < m; ++i) require(index[i] >= 0 && index[i] < x.shape(0), "no such row");
+    const auto place = static_cast<std::int64_t>(fields.size());
+    fields.push_back({x.element(), rows, static_cast<const float*>(scales.data()) + place * m});
+  }
+  const py::gil_scoped_release nogil;
+  cpu::average_directions(kernels, fields, index, m, out.shape(1), threads, out.writable<std::uint16_t>(),
+                          norms.writable<float>());
 }
 
 }  // namespace dataprophet::bind

@@ -44,6 +44,8 @@ void logprob_parts(pybind11::handle hidden, pybind11::handle weight, pybind11::h
                    pybind11::handle total, pybind11::handle target, int threads, const std::string& isa);
 
 // data: bytes; out: int64, whose bits are those of the hashes.
+void average_directions(const pybind11::sequence& fields, pybind11::handle chosen, pybind11::handle scales,
+                        pybind11::handle out, pybind11::handle norms, int threads, const std::string& isa);
 void hash_texts(const pybind11::buffer& data, pybind11::handle offsets, pybind11::handle out, int threads);
 
 // What the machine can do at most, for benchmarks: see cpu/peak.hpp.

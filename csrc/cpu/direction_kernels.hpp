@@ -33,4 +33,9 @@ using AddWhole = void (*)(const void* const* rows, std::int64_t count, const flo
 // The same of a row that fp32 cannot scale.
 using AddWholeExact = void (*)(const void* row, double scale, std::int64_t d, std::int64_t* sum);
 
+// total[d] += the row times its scale.
+using AddScaled = void (*)(const void* row, float scale, std::int64_t d, float* total);
+// out[d] = total / |total| in float16, or 0 where that has no direction. Returns |total|.
+using UnitHalves = float (*)(const float* total, std::int64_t d, std::uint16_t* out);
+
 }  // namespace dataprophet::cpu

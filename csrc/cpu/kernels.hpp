@@ -28,6 +28,8 @@ struct Kernels {
   MeasureRows measure_rows[kRowElements];
   AddWhole add_whole[kRowElements];
   AddWholeExact add_whole_exact[kRowElements];
+  AddScaled add_scaled[kRowElements];
+  UnitHalves unit_halves;
 
   Tiles tiles[kRowElements];          // the fastest
   Tiles shallow_tiles[kRowElements];  // of floats: for few columns, where products cost little

@@ -37,6 +37,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("isa") = "");
   m.def("measure_rows", &bind::measure_rows, py::arg("x"), py::arg("directions"), py::arg("groups"), py::arg("cosines"),
         py::arg("lengths"), py::arg("sums"), py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("average_directions", &bind::average_directions, py::arg("fields"), py::arg("chosen"), py::arg("scales"),
+        py::arg("out"), py::arg("norms"), py::arg("threads") = 1, py::arg("isa") = "");
   m.def("hash_texts", &bind::hash_texts, py::arg("data"), py::arg("offsets"), py::arg("out"), py::arg("threads") = 1);
   m.def("spin", &bind::spin, py::arg("bfloat"), py::arg("rounds"), py::arg("threads") = 1, py::arg("isa") = "",
         "For benchmarks: multiply-adds on registers; returns the number of operations done");

@@ -2,6 +2,7 @@
 
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
+#include "cpu/average_directions.inl"
 #include "cpu/cosine_rows.inl"
 #if defined(__AMX_BF16__)
 #include "cpu/cosine_amx.inl"
@@ -93,6 +94,8 @@ constexpr Kernels table(const char* name) {
       {measure_rows<float>, measure_rows<Half>, measure_rows<BFloat>},
       {add_whole<float>, add_whole<Half>, add_whole<BFloat>},
       {add_whole_exact<float>, add_whole_exact<Half>, add_whole_exact<BFloat>},
+      {add_scaled<float>, add_scaled<Half>, add_scaled<BFloat>},
+      unit_halves,
 
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},

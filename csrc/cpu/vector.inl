@@ -94,6 +94,37 @@ inline Vector load_part(const T* p, std::int64_t count) {
 
 inline void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; }
 
+// Rounds to the nearest, to even between two.
+inline void store1(Half* p, float value) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000);
+  bits &= 0x7fffffff;
+  std::uint32_t half;
+  if (bits > 0x7f800000) {
+    half = 0x7e00 | ((bits >> 13) & 0x3ff);  // NaN
+  } else if (bits >= 0x47800000) {
+    half = 0x7c00;
+  } else if (bits >= 0x38800000) {
+    half = (bits - 0x38000000 + 0xfff + ((bits >> 13) & 1)) >> 13;
+  } else {
+    const float shifted = from_bits(bits) + 0.5f;  // whose last bit is worth that of a subnormal half
+    __builtin_memcpy(&half, &shifted, sizeof half);
+    half -= 0x3f000000;
+  }
+  p->bits = static_cast<std::uint16_t>(sign | half);
+}
+
+inline void store(Half* p, Vector v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes; ++i) store1(p + i, v[i]);
+#endif
+}
+
 inline Vector splat(float value) { return value - Vector{}; }
 
 // 0, 1, 2 ...

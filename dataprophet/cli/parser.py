@@ -250,7 +250,7 @@ def _plan(commands: Any) -> None:
     parser.add_argument("--targets", type=_count, default=1, metavar="N", help="targets to be scored for")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of a process")
     parser.add_argument("--embeddings", action="store_true", help="plan for embeddings that are kept")
-    parser.add_argument("--shard-rows", type=_count, default=8192, metavar="N", help="rows of a shard")
+    parser.add_argument("--shard-rows", type=_count, metavar="N", help="rows of a shard, as for score")
     _reading_arguments(parser)
     _model_arguments(parser)
 
@@ -286,7 +286,10 @@ def _score(commands: Any) -> None:
     parser.add_argument("--processes", type=_count, metavar="N", help="worker processes; 0 works in this one")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of each worker")
     parser.add_argument(
-        "--shard-rows", type=_count, default=8192, metavar="N", help="rows that are committed at a time"
+        "--shard-rows",
+        type=_count,
+        metavar="N",
+        help="rows that are committed at a time (default: 8192; with --features 32768)",
     )
     parser.add_argument("--ray-address", metavar="ADDRESS", help="of a running Ray cluster (default: start one here)")
     _reading_arguments(parser)

@@ -86,6 +86,9 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
         lines.append(
             f"memory ran out {summary['splits']:,} times: the last digits may differ from those of another run"
         )
+    if summary["short_sketch"]:
+        kept, wanted = summary["short_sketch"]
+        lines.append(f"most rows gave no sample: the diversity is that of {kept:,} samples, not {wanted:,}")
     if not scored.complete:
         lines.append("incomplete: run the same command again to go on")
     return "\n".join(lines)

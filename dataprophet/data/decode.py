@@ -107,7 +107,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
         )
     try:
         image.load()
-        return to_rgb(image)
+        return to_rgb(image, copy=False)
     except Exception as error:
         raise DataError(f"the image cannot be decoded ({_reason(error)})", where=where, fix=_REPLACE) from error
 
@@ -122,8 +122,12 @@ def check_pixels(size: tuple[int, int], max_pixels: int, where: str) -> None:
         )
 
 
-def to_rgb(image: Image) -> Image:
+def to_rgb(image: Image, *, copy: bool = True) -> Image:
     """An 8-bit RGB copy of a PIL image of any mode, upright: alpha composited on white, of 16 bits the upper 8.
+
+    Args:
+        image: a loaded image.
+        copy: whether an image that is RGB already has to stay as it is.
 
     Raises:
         ValueError: pixels without a fixed range (32-bit integers and floats).
@@ -142,7 +146,8 @@ def to_rgb(image: Image) -> Image:
     elif image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = module.alpha_composite(module.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-    image = image.convert("RGB")
+    if copy or image.mode != "RGB":
+        image = image.convert("RGB")
     image.info = {}  # the orientation is applied, the palette and profile are used up
     return image
 

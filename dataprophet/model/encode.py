@@ -160,13 +160,15 @@ class Encoder:
             extra["suffix"] = [item.answer]
         elif self.splices and images:
             extra["return_text_replacement_offsets"] = True
+        # Images are RGB here, and processors would make a copy of each to make sure.
+        convert = {"do_convert_rgb": False} if getattr(processor.image_processor, "do_convert_rgb", False) else {}
         # Text as lists: turning these into tensors takes processors longer than all the rest.
         return dict(
             processor(
                 text=[text],
                 images=[list(images)] if images else None,
                 text_kwargs={"return_offsets_mapping": True, "verbose": False},
-                images_kwargs={"return_tensors": "pt"},
+                images_kwargs={"return_tensors": "pt", **convert},
                 **extra,
             )
         )

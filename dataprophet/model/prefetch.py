@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from dataprophet.threads import thread_count
+
 T = TypeVar("T")
 
 
@@ -16,12 +18,14 @@ class Workers:
     """A pool of threads; with none, each call runs at once, in the caller's thread.
 
     Args:
-        count: how many threads.
+        count: how many threads, as far as there are cores for them beside the caller's: more would only take the
+            interpreter from it.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="dataprophet") if count else None
+        threads = min(count, max(1, thread_count() - 1))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dataprophet") if count else None
 
     def __enter__(self) -> Workers:
         return self
@@ -46,6 +50,7 @@ class Workers:
 def ahead(source: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     """Runs a generator in a thread, up to ``depth`` items ahead of who takes them. With 0 it runs as it is.
 
+    An item counts from when it is begun, so that no more than ``depth`` are in memory beside the one that was taken.
     The order stays, an exception of the generator is raised where its item would have come, and on leaving the block
     the generator is closed, wherever it stands.
     """
@@ -55,25 +60,24 @@ def ahead(source: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
         finally:
             _close(source)
         return
-    made: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    made: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    places = threading.Semaphore(depth)
     stop = threading.Event()
 
-    def put(kind: str, value: Any) -> bool:
+    def place() -> bool:
         while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                made.put((kind, value), timeout=0.1)
+            if places.acquire(timeout=0.1):
                 return True
         return False
 
     def run() -> None:
         try:
-            for item in source:
-                if not put("item", item):
-                    break
-            else:
-                put("end", None)
+            while place():
+                made.put(("item", next(source)))
+        except StopIteration:
+            made.put(("end", None))
         except BaseException as error:
-            put("error", error)
+            made.put(("error", error))
         finally:
             _close(source)
 
@@ -81,6 +85,7 @@ def ahead(source: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
         while True:
             kind, value = made.get()
             if kind == "item":
+                places.release()
                 yield value
             elif kind == "error":
                 raise value

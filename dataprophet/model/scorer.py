@@ -195,7 +195,7 @@ class Model:
         window = _Window(self._adapter)
         with Workers(self.workers) as workers:
             work = self._reader.work(samples, lambda: self.batch_tokens, workers, texts=texts)
-            with ahead(work, 2 if self.workers else 0) as units, gate or nullcontext():
+            with ahead(work, 3 if self.workers else 0) as units, gate or nullcontext():
                 for unit in units:
                     if isinstance(unit, Refused):
                         report(unit)

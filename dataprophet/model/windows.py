@@ -21,7 +21,7 @@ from dataprophet.model.budget import Cost, plan
 from dataprophet.model.chat import Rendered
 from dataprophet.model.encode import Encoder
 from dataprophet.model.encoded import Encoded
-from dataprophet.model.prefetch import Workers
+from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.processor import first_line
 from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tree import common_prefix, sort_key
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WINDOW_SAMPLES = 1024
-WINDOW_PIXELS = 1 << 27  # decoded RGB: 384 MiB
+WINDOW_PIXELS = 1 << 26  # decoded by Pillow: 256 MiB
 ROW_TOKENS = 1024  # a row takes no further sample beyond this, or twice its first: attention grows with the square
 TEXT_ROW_TOKENS = 256
 RECENT_PICTURES = 8
@@ -146,27 +146,30 @@ class Reader:
     ) -> Iterator[Work]:
         """Everything to be done for samples, in order: refusals and batches, and behind each window its end.
 
+        With workers, the next window is read and decoded while the batches of one are made.
+
         Args:
             samples: read once. What stands between two cell ends depends on nothing outside of them.
             batch_tokens: bound on the padded tokens of a batch, asked before each window.
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        for items, ends_cell in self._windows(samples, workers):
-            usable: list[Item] = []
-            for item in items:
-                if isinstance(item, Refused):
-                    yield item
-                else:
-                    usable.append(item)
-            refused: set[int] = set()
-            yield from self._score_batches(usable, batch_tokens(), workers, refused)
-            unique: list[str] = []
-            if texts:
-                kept = [item.sample for place, item in enumerate(usable) if place not in refused]
-                unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
-                yield from self._text_batches(unique, batch_tokens())
-            yield WindowEnd(usable, unique, len(items), ends_cell)
+        with ahead(self._windows(samples, workers), min(1, workers.count)) as windows:
+            for items, ends_cell in windows:
+                usable: list[Item] = []
+                for item in items:
+                    if isinstance(item, Refused):
+                        yield item
+                    else:
+                        usable.append(item)
+                refused: set[int] = set()
+                yield from self._score_batches(usable, batch_tokens(), workers, refused)
+                unique: list[str] = []
+                if texts:
+                    kept = [item.sample for place, item in enumerate(usable) if place not in refused]
+                    unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
+                    yield from self._text_batches(unique, batch_tokens())
+                yield WindowEnd(usable, unique, len(items), ends_cell)
 
     def _windows(
         self, samples: Iterable[Sample | CellEnd], workers: Workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,39 @@ def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64],
     x = Operand(rows.values.cpu(), rows.name, rows.library).rows() if rows.on_cuda else rows.rows()
     backend.core().measure_rows(x, given, groups, *found, thread_count())
     return found
+
+
+def average_directions(
+    fields: Sequence[NDArray[Any]], lengths: Sequence[NDArray[np.float64]], chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Average of the directions of several fields of a row, normalised again.
+
+    Args:
+        fields: (n, d) arrays in float16, float32 or float64, without gaps.
+        lengths: for each field (n,) the lengths of its rows, NaN where a row lacks it; what lies there then may be
+            anything.
+        chosen: (m,) rows.
+
+    Returns:
+        (m, d) float16 unit vectors, and (m,) float32 lengths of the sums of directions: where it is 0, or no more than
+        rounding leaves, the vector means nothing. The same bits for any number of threads, and for a row whatever
+        others are chosen.
+    """
+    scales, extreme = np.zeros((len(fields), len(chosen)), np.float32), np.zeros(len(chosen), np.bool_)
+    for place, (rows, own) in enumerate(zip(fields, lengths, strict=True)):
+        length = own[chosen]
+        plain = (length > 1e-30) & (length < 1e30) & (rows.dtype != np.float64)  # fp32 scales such a row
+        np.divide(1.0, length, out=scales[place], where=plain, casting="same_kind")
+        extreme |= ~plain & ~np.isnan(length)
+    z, norms = np.empty((len(chosen), fields[0].shape[1]), np.float16), np.empty(len(chosen), np.float32)
+    if extreme.any():
+        z[extreme], norms[extreme] = reference.average_directions(fields, lengths, chosen[extreme])
+    left = ~extreme
+    if left.all():
+        backend.core().average_directions(list(fields), chosen, scales, z, norms, thread_count())
+    elif left.any():
+        z[left], norms[left] = average_directions(fields, lengths, chosen[left])
+    return z, norms
 
 
 def nearest(x: Any, y: Any) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from dataprophet.data.count import Count
 from dataprophet.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.planning.disk import Sizes
 from dataprophet.profiles import SKETCH_SIZE
+from dataprophet.sketch import bound_of
 
 _LEAST_CLUSTERS = 8  # below, rows are the units of the bootstrap, and not cells
 _HOUR = 3600.0
@@ -126,7 +127,10 @@ def amounts_of(count: Count, seen: Seen, rng: np.random.Generator, *, embeddings
     }
     if (sizes := seen.sizes) is not None:
         made["rows_bytes"] = shards * sizes.shard + for_rows([seen.lines / drawn * sizes.line] * drawn)
-        held = _each(samples, shards, SKETCH_SIZE) + _least(samples, SKETCH_SIZE)
+        each_row = samples.value / max(1.0, rows.value)
+        bound = bound_of(SKETCH_SIZE, int(rows.value))
+        in_shards = samples if bound is None else _least(samples, 2 * SKETCH_SIZE * each_row)
+        held = in_shards + _least(samples, SKETCH_SIZE)
         made["profile_bytes"] = (shards + 1.0) * sizes.profile + held * sizes.sketched
         made["embedding_bytes"] = samples * (sizes.embedded if embeddings else 0.0)
     return made
@@ -164,10 +168,5 @@ def _bad_rows(found: np.ndarray, sizes: np.ndarray, rows: Estimate, fraction: fl
     return Estimate(share.value * rows.value, max(bad, share.low * rows.low), share.high * rows.high)
 
 
-def _each(samples: Spread, shards: Spread, most: int) -> Spread:
-    """Samples in the sketches of all shards, each of which holds so many at most."""
-    return Spread(min(samples.value, most * shards.value), np.minimum(samples.draws, most * shards.draws))
-
-
-def _least(samples: Spread, most: int) -> Spread:
+def _least(samples: Spread, most: float) -> Spread:
     return Spread(min(samples.value, most), np.minimum(samples.draws, most))

@@ -18,6 +18,7 @@ from dataprophet.feature_pool import FeaturePool
 from dataprophet.planning.amounts import Amounts, Seen, Spreads, amounts_of, estimates, total_of
 from dataprophet.planning.disk import sizes, target_names
 from dataprophet.planning.draw import Drawn, draw
+from dataprophet.run.config import cells_of
 from dataprophet.run.rows import Lines, status_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def plan(
     seconds: float = 10.0,
     targets: int = 1,
     embeddings: bool = False,
-    shard_rows: int = 8 * CELL_ROWS,
+    shard_rows: int | None = None,
 ) -> Plan:
     """Estimate what `score` will take for pools, from some of their rows.
 
@@ -96,7 +97,7 @@ def plan(
         seconds: for counting the rows of each pool, and again for the timed run.
         targets: how many targets the pools will be scored for.
         embeddings: whether embeddings will be kept.
-        shard_rows: input rows of a shard.
+        shard_rows: input rows of a shard, as for ``score``.
 
     Raises:
         DataError: a pool has no files of its own, or no row that can be read.
@@ -121,7 +122,9 @@ def plan(
         if not seen.cell:
             what = count.unreadable[0] if count.unreadable else "it holds no rows"
             raise DataError(f"nothing to plan with ({what})", where=pool.name, fix="repair it, or leave it out")
-        spreads.append(amounts_of(count, seen, rng, embeddings=embeddings, shard_rows=shard_rows))
+        kind = "samples" if isinstance(pool, Dataset) else "features"
+        in_shard = cells_of(kind, shard_rows) * CELL_ROWS
+        spreads.append(amounts_of(count, seen, rng, embeddings=embeddings, shard_rows=in_shard))
         made.append(
             PoolPlan(
                 name=pool.name,

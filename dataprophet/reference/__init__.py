@@ -14,6 +14,7 @@ from dataprophet.reference.clusters import (
 from dataprophet.reference.directions import (
     SUM_UNIT,
     RowMeasures,
+    average_directions,
     bad_rows_error,
     cosine_to,
     expected_cosine,
@@ -42,6 +43,7 @@ __all__ = [
     "RowMeasures",
     "Silhouette",
     "TokenDetails",
+    "average_directions",
     "bad_rows_error",
     "cluster_entropy",
     "cosine_to",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,6 +131,29 @@ def measure_rows(
         members = csr_array((np.ones(len(rows)), (groups[rows], np.arange(len(rows)))), shape=(count, len(rows)))
         sums += members @ np.rint(wide / SUM_UNIT)
     return RowMeasures(cosines, lengths, sums * SUM_UNIT)
+
+
+def average_directions(
+    fields: Sequence[npt.NDArray[Any]], lengths: Sequence[npt.NDArray[np.float64]], chosen: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+    """Average of the directions of several fields (n, d) of chosen rows, normalised again, as (m, d) float16.
+
+    ``lengths`` are NaN for rows that lack a field. The lengths (m,) of the sums of directions tell which rows have such
+    an average: it is 0, or what rounding leaves, for those without.
+    """
+    z = np.zeros((len(chosen), fields[0].shape[1]), np.float16)
+    norms = np.zeros(len(chosen), np.float32)
+    for start in range(0, len(chosen), ROWS):
+        part = chosen[start : start + ROWS]
+        total = np.zeros((len(part), z.shape[1]))
+        for rows, own in zip(fields, lengths, strict=True):
+            here = ~np.isnan(own[part])
+            total[here] += normalized(rows[part[here]])
+        norm = np.sqrt(np.einsum("ij,ij->i", total, total))
+        some = norm > 0
+        z[start : start + ROWS][some] = total[some] / norm[some, None]
+        norms[start : start + ROWS] = norm
+    return z, norms
 
 
 def nearest(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -12,10 +12,11 @@ from typing import Any
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError
 
-RUN = "run.json"
+RUN, FILES = "run.json", "files.json"
 FORMAT = "dataprophet-scores-1"
-SHARD_CELLS = 8
-"""Cells of a shard, unless another number is asked for: 8,192 rows, half a minute of a device at 4 ms a sample."""
+SHARD_CELLS = {"samples": 8, "features": 32}
+"""Cells of a shard of each kind of pool, unless another number is asked for. 8,192 samples are half a minute of a
+device at 4 ms each; features take less than a tenth of a second then, and a commit would cost as much."""
 
 _PLACES = ("pool", "model")  # where things lie, which may change; what they are is in the other entries
 
@@ -55,7 +56,7 @@ class RunConfig:
     sketch: dict[str, str]
     embeddings: bool = False
     nearest: bool = False
-    shard_cells: int = SHARD_CELLS
+    shard_cells: int = SHARD_CELLS["samples"]
     cell_rows: int = CELL_ROWS
     format: str = FORMAT
     version: str = field(default_factory=lambda: metadata.version("dataprophet"))
@@ -98,6 +99,11 @@ class RunConfig:
             where=where,
             fix="repeat the earlier options, or choose another --out",
         )
+
+
+def cells_of(kind: str, shard_rows: int | None) -> int:
+    """Cells of a shard of so many rows; of the usual number without."""
+    return SHARD_CELLS[kind] if shard_rows is None else max(1, -(-shard_rows // CELL_ROWS))
 
 
 def _flat(value: Any, name: str = "") -> dict[str, str]:

@@ -6,12 +6,11 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
 class RowsDigest:
-    """SHA-256 over a stream of record batches: one for the values of each column, and one for which are null."""
+    """SHA-256 over a stream of record batches: for each column its values, which are null, and the lengths of texts."""
 
     def __init__(self) -> None:
         self._columns: dict[str, hashlib._Hash] = {}
@@ -22,7 +21,8 @@ class RowsDigest:
             plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
             valid = plain.is_valid().to_numpy(zero_copy_only=False)
             self._columns.setdefault(f"{name} valid", hashlib.sha256()).update(valid.astype(np.uint8).tobytes())
-            self._columns.setdefault(f"{name} values", hashlib.sha256()).update(_bytes(plain))
+            for kind, values in _bytes(plain).items():
+                self._columns.setdefault(f"{name} {kind}", hashlib.sha256()).update(values)
 
     def hexdigest(self) -> str:
         """Hex digest of all columns in order of their names."""
@@ -32,11 +32,14 @@ class RowsDigest:
         return total.hexdigest()
 
 
-def _bytes(column: pa.Array) -> bytes:
+def _bytes(column: pa.Array) -> dict[str, bytes | memoryview]:
     """The values of a column as bytes whose concatenation over batches does not depend on where batches end."""
     if pa.types.is_string(column.type):
-        text = column.fill_null("")
-        lengths = pc.binary_length(text).to_pylist()
-        return "".join(f"{length}:{value}" for length, value in zip(lengths, text.to_pylist(), strict=True)).encode()
+        text = column.fill_null("").cast(pa.large_string())
+        _, ends, data = text.buffers()
+        if not len(text):
+            return {}
+        offsets = np.frombuffer(ends, np.int64, len(text) + 1, text.offset * 8)
+        return {"lengths": np.diff(offsets).tobytes(), "values": memoryview(data or b"")[offsets[0] : offsets[-1]]}
     values: NDArray[np.generic] = column.fill_null(0).to_numpy(zero_copy_only=False)
-    return values.tobytes()
+    return {"values": values.tobytes()}

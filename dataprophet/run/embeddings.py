@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.features import FIELDS, Features, field_rows
+from dataprophet.ops.directions import average_directions
 
 
 def unit_embeddings(features: Features, lines: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -30,7 +31,8 @@ def unit_embeddings(features: Features, lines: NDArray[np.int64]) -> dict[str, N
             made[name] = np.zeros(np.shape(features.embeddings[name]), np.float16)
             made[f"{name}_present"] = np.zeros(len(lines), np.uint8)
             if name in found:
-                made[name][:] = found[name].unit(np.arange(len(lines)))
+                made[name], _ = average_directions([found[name].rows], [found[name].lengths], np.arange(len(lines)))
+                made[name][~found[name].present] = 0
                 made[f"{name}_present"][:] = found[name].present
     return made
 

@@ -32,7 +32,10 @@ class KeptFeatures:
         files: the files of the pool that was scored.
         settings: which run kept the embeddings, as text.
         origin: the model, its settings and rounding, as that run has them.
+        side_by_side: as of a ``FeaturePool``.
     """
+
+    side_by_side = True
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
         """Open a scored folder.

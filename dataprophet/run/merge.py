@@ -25,24 +25,29 @@ def merged(empty: Profile, partials: Iterable[Profile]) -> Profile:
     """
     total = empty
     waiting: list[Run] = []
+    bound: int | None = None
     for partial in partials:
         assert partial.sketch is not None  # partials are never sealed
         bare = copy(partial)
         bare.sketch = Sketch.empty(partial.sketch.size)
         total = total + bare
         assert total.sketch is not None
+        bound = _lower(bound, partial.sketch.bound)
         low = total.sketch.takes(partial.sketch.hashes)
         waiting.append((partial.sketch.hashes[low], partial.sketch.z[low]))
         if sum(len(hashes) for hashes, _ in waiting) >= _PENDING:
-            total.sketch, waiting = _with(total.sketch, waiting), []
+            total.sketch, waiting = _with(total.sketch, waiting, bound), []
     assert total.sketch is not None
-    total.sketch = _with(total.sketch, waiting)
+    total.sketch = _with(total.sketch, waiting, bound)
     total.name = empty.name
     return total
 
 
-def _with(sketch: Sketch, runs: list[Run]) -> Sketch:
-    some = [(hashes, z) for hashes, z in runs if len(hashes)]
-    if not some:
-        return sketch
-    return sketch.merge(np.concatenate([hashes for hashes, _ in some]), np.concatenate([z for _, z in some]))
+def _lower(bound: int | None, other: int | None) -> int | None:
+    return min((given for given in (bound, other) if given is not None), default=None)
+
+
+def _with(sketch: Sketch, runs: list[Run], bound: int | None) -> Sketch:
+    some = [(hashes, z) for hashes, z in runs if len(hashes)] or [(sketch.hashes[:0], sketch.z[:0])]
+    together = np.concatenate([hashes for hashes, _ in some]), np.concatenate([z for _, z in some])
+    return sketch.merge(*together, bound=bound)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
 from dataprophet.profiles import Profile
-from dataprophet.run.config import RUN, RunConfig
+from dataprophet.run.config import FILES, RUN, RunConfig
 from dataprophet.run.digest import RowsDigest
 from dataprophet.run.merge import merged
 from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
@@ -24,7 +24,7 @@ from dataprophet.run.store import Store
 from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_index
 from dataprophet.scoring import Targets
 
-FILES, SUMMARY, POOL_PROFILE = "files.json", "summary.json", "pool.profile"
+SUMMARY, POOL_PROFILE = "summary.json", "pool.profile"
 CARRIED_PROFILE = "carried.profile"
 """Profile of a pool whose features were read from an earlier run, which knew it better."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import Conversation, Problem, Sample
@@ -181,6 +182,11 @@ def table_of(
         if nearest is not None:
             made.append(spread(nearest[:, number], np.float32))
     return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None))
+
+
+def write_rows(table: pa.Table, path: str) -> None:
+    """Write output rows. Only columns of words have dictionaries: scores hardly repeat, and trying costs the most."""
+    pq.write_table(table, path, compression="zstd", use_dictionary=["file", "status", "detail"])
 
 
 def _none(count: int) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from dataprophet.files import absolute
 from dataprophet.origin import require_same_origin
 from dataprophet.profile_file import profile_bytes
 from dataprophet.profiles import Profile
-from dataprophet.run.config import RUN, SHARD_CELLS, RunConfig
-from dataprophet.run.pool import CARRIED_PROFILE, FILES, POOL_PROFILE, SUMMARY, ScoredPool
+from dataprophet.run.config import FILES, RUN, RunConfig, cells_of
+from dataprophet.run.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredPool
 from dataprophet.run.probe import origin_of, probe
 from dataprophet.run.score_shard import ShardResult
 from dataprophet.run.shards import Shard
@@ -47,7 +47,7 @@ def score(
     fields: Sequence[str] = FIELDS,
     embeddings: bool = False,
     nearest: bool | None = None,
-    shard_rows: int = SHARD_CELLS * CELL_ROWS,
+    shard_rows: int | None = None,
     engine: str = "local",
     processes: int | None = None,
     threads: int = 1,
@@ -77,7 +77,8 @@ def score(
         nearest: also tell each sample's largest cosine to a sample of each target, which ``select`` uses against
             leakage. By default yes with a model and targets that are not sealed, and no with features, where it would
             cost more than all the rest.
-        shard_rows: input rows of a shard, the unit that is committed; rounded up to a multiple of 1,024.
+        shard_rows: input rows of a shard, the unit that is committed; rounded up to a multiple of 1,024. By default
+            8,192, and 32,768 for features.
         engine: ``local`` or ``ray``.
         processes: worker processes; 0 works in this one. By default 0 for a loaded model and for features, otherwise
             one for each CUDA device or, without one, for each CPU core.
@@ -126,7 +127,7 @@ def score(
         sketch={key: profiles[0].settings[key] for key in _OWN_SETTINGS},
         embeddings=embeddings,
         nearest=not features and not any(item.sealed for item in profiles) if nearest is None else nearest,
-        shard_cells=max(1, -(-shard_rows // CELL_ROWS)),
+        shard_cells=cells_of(kind, shard_rows),
     )
     _check(config, profiles)
     for profile, target in zip(profiles, config.targets, strict=True):
@@ -174,13 +175,16 @@ def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
     """
     store.collect()  # of workers that died meanwhile
     scored = ScoredPool(store.root)
+    short = None
     if scored.n_samples:
         profile = scored.merged_profile()
+        if scored.complete and profile.sketch is not None and profile.sketch.bound is not None:
+            short = [len(profile.sketch), profile.sketch.size]
         if scored.complete:
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile_bytes(profile), replace=True)
-    store.write(SUMMARY, json.dumps(summary_of(scored, why), indent=1).encode() + b"\n", replace=True)
+    store.write(SUMMARY, json.dumps(summary_of(scored, why, short), indent=1).encode() + b"\n", replace=True)
     return scored
 
 
@@ -215,8 +219,8 @@ def write_files(store: Store, opened: Any) -> None:
     store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
 
 
-def summary_of(scored: ScoredPool, why: Mapping[str, str]) -> dict[str, Any]:
-    """What a run came to, for `summary.json`; ``why`` as for ``finish``."""
+def summary_of(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | None] | None) -> dict[str, Any]:
+    """What a run came to, for `summary.json`; ``why`` as for ``finish``, ``short`` samples kept and wanted."""
     unreadable = [{"file": file["name"], "error": file["error"]} for file in scored.files if "error" in file]
     markers = [shard.marker for shard in scored.shards]
     return {
@@ -239,6 +243,7 @@ def summary_of(scored: ScoredPool, why: Mapping[str, str]) -> dict[str, Any]:
         ],
         "isolated": [name for marker in markers for name in marker["isolated"]],
         "splits": sum(int(marker["splits"]) for marker in markers),
+        "short_sketch": short,
         "digest": scored.digest(),
     }
 

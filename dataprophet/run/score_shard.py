@@ -6,13 +6,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import Sample
@@ -21,7 +21,7 @@ from dataprophet.features import FIELDS, Features
 from dataprophet.profile_file import profile_bytes
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
 from dataprophet.run.journal import Stopped
-from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of
+from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.run.shards import Shard
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class ShardResult:
 def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
     """Score a shard and commit it.
 
-    Reading and decoding begin at once; the worker's lock is held from the first batch on the device to the commit, so
-    that of two shards in one process only one has work on the device to lose.
+    Of two shards in one process, the second is read and decoded once the first has been read to its end, and waits for
+    the device until the first is committed: what is prepared first is needed first, and only one has work on the device
+    to lose.
 
     Args:
         shard: the cells to score.
@@ -79,11 +80,11 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
     started = time.monotonic()
     if store.done(shard.key):
         return ShardResult(shard.key, "skipped", shard.rows)
-    turn = _Turn(worker.gate, store.stopping)
+    turns = _Turns(worker, store)
     parts = _Parts(worker)
     try:
         splits = worker.splits
-        isolated = _score(shard, worker, store, turn, parts)
+        isolated = _score(shard, worker, store, turns, parts)
         marker = {
             "file": shard.name,
             "first": shard.first,
@@ -101,13 +102,14 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
     except DataError as error:
         return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
     finally:
-        turn.end()
+        turns.reading.end()
+        turns.device.end()
     seconds = time.monotonic() - started
     return ShardResult(shard.key, "done" if won else "lost", shard.rows, parts.samples, seconds)
 
 
 class _Turn:
-    """The worker's lock, taken when the first batch is ready and kept until ``end``."""
+    """A lock of the worker, taken at the first ``with`` and kept until ``end``."""
 
     def __init__(self, lock: threading.Lock, stopping: threading.Event) -> None:
         self._lock, self._stopping = lock, stopping
@@ -127,6 +129,14 @@ class _Turn:
         if self._held:
             self._lock.release()
             self._held = False
+
+
+class _Turns:
+    """Turns of a shard: of those in this process, to be read, and to have the device."""
+
+    def __init__(self, worker: Worker, store: Store) -> None:
+        self.reading = _Turn(worker.reading, store.stopping)
+        self.device = _Turn(worker.gate, store.stopping)
 
 
 @dataclass
@@ -169,7 +179,7 @@ class _Parts:
 
         def rows(path: str) -> None:
             table = pa.concat_tables(self.tables) if self.tables else self.schema.empty_table()
-            pq.write_table(table.unify_dictionaries().combine_chunks(), path, compression="zstd")
+            write_rows(table.unify_dictionaries().combine_chunks(), path)
 
         def profile(path: str) -> None:
             Path(path).write_bytes(profile_bytes(self.profile))
@@ -180,29 +190,31 @@ class _Parts:
         return made
 
 
-def _score(shard: Shard, worker: Worker, store: Store, turn: _Turn, parts: _Parts) -> list[str]:
+def _score(shard: Shard, worker: Worker, store: Store, turns: _Turns, parts: _Parts) -> list[str]:
     """All cells of a shard in order. Returns the ids of samples that were found to kill the process."""
     if worker.config.kind == "features":
-        index = worker.index(shard)
-        with turn:
-            for columns, places, features in worker.pool.read_features(index, shard.first, shard.last):
+        # there is no device, and little work to lose
+        with nullcontext() if worker.pool.side_by_side else turns.device:
+            for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
+                if store.stopping.is_set():
+                    raise Stopped("the shard is dropped")
                 _add(parts, columns, places, features)
         return []
-    with store.journal(shard.key) as journal:
-        return _score_samples(shard, worker, turn, parts, journal)
+    with turns.reading, store.journal(shard.key) as journal:
+        return _score_samples(shard, worker, turns, parts, journal)
 
 
-def _score_samples(shard: Shard, worker: Worker, turn: _Turn, parts: _Parts, journal: Journal) -> list[str]:
+def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, journal: Journal) -> list[str]:
     index = worker.index(shard)
     cells = enumerate(worker.pool.read_cells(index, shard.first, shard.last), shard.first)
     isolated: list[str] = []
     if not journal.crashes:
-        for number, lines, result in _stream(worker, cells, turn, journal):
+        for number, lines, result in _stream(worker, cells, turns, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
         return isolated
     # A process died here before: a cell at a time, so that the next death names the cell for certain.
-    with turn:
+    with turns.device:
         for number, entries in cells:
             lines = Lines.of(entries, number * worker.config.cell_rows)
             poisoned = _poisoned(worker, number, lines, journal)
@@ -213,7 +225,7 @@ def _score_samples(shard: Shard, worker: Worker, turn: _Turn, parts: _Parts, jou
 
 
 def _stream(
-    worker: Worker, cells: Iterator[tuple[int, Any]], turn: _Turn, journal: Journal
+    worker: Worker, cells: Iterator[tuple[int, Any]], turns: _Turns, journal: Journal
 ) -> Iterator[tuple[int, Lines, CellFeatures]]:
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
@@ -224,8 +236,9 @@ def _stream(
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
             yield lines.samples
+        turns.reading.end()
 
-    for result in worker.model.cells(feed(), gate=turn):
+    for result in worker.model.cells(feed(), gate=turns.device):
         number, lines = waiting.popleft()
         yield number, lines, result
 

@@ -16,12 +16,13 @@ from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
 from dataprophet.features import FIELDS
 from dataprophet.profiles import ALL, Profile
-from dataprophet.run.config import RunConfig
+from dataprophet.run.config import FILES, RunConfig
 from dataprophet.run.journal import Stopped
 from dataprophet.run.score_shard import ShardResult, score_shard
 from dataprophet.run.shards import Shard
 from dataprophet.run.store import Store
 from dataprophet.scoring import Targets
+from dataprophet.sketch import Sketch, bound_of
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -53,12 +54,13 @@ class Worker:
         model: Model | None = None,
     ) -> None:
         self.config, self.store = config, store
-        self.gate = threading.Lock()
+        self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(config, store)
         self._model = model
         self._device = device
         self._indices: dict[str, FileIndex] = {}
+        self._rows: int | None = None  # of the pool
         if config.kind == "samples" and model is None:
             self._model = open_model({**config.model, **({"device": device} if device else {})}, config.numbers)
         if self._model is not None:
@@ -98,8 +100,15 @@ class Worker:
         return self._indices[shard.name]
 
     def empty_profile(self) -> Profile:
-        """A profile of no samples, with the settings of the targets."""
-        return pool_profile(self.config)
+        """A profile of no samples, with the settings of the targets, for a part of the pool."""
+        if self._rows is None:
+            files = json.loads(self.store.read(FILES))["files"]
+            self._rows = sum(int(file["rows"]) for file in files if "error" not in file)
+        profile = pool_profile(self.config)
+        assert profile.sketch is not None  # not sealed
+        size = profile.sketch.size
+        profile.sketch = Sketch.empty(size, bound=bound_of(size, self._rows))
+        return profile
 
 
 def _process() -> str:

@@ -11,6 +11,7 @@ from dataprophet.errors import BudgetError, MetricError
 from dataprophet.matrix import TransferMatrix
 from dataprophet.mixture import Mixture, mix
 from dataprophet.progress import Progress
+from dataprophet.run.signals import terminable
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
             raise BudgetError(f"{text!r} is not a number of rows", where=f"--capacity {name}", fix="give an integer")
     datasets = {name: open_from(_reading(args, name, scores.sources), path, name) for name, path in paths.items()}
     capacity = [int(limits[name]) if name in limits else 2**62 for name in scores.sources] if limits else None
-    with Progress("rows") as progress:
+    with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(
             scores,
             args.target,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataprophet.cli.common import number, print_json, table
 from dataprophet.errors import BudgetError, DataProphetError
 from dataprophet.progress import Progress
+from dataprophet.run.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         ("--budget", args.budget),
         ("--out", args.out),
     ):
-        if not given:
+        if given in (None, "", []):  # a budget of 0 is a wrong number, not a missing one
             raise DataProphetError("is missing", where=option, fix="see dataprophet select --help")
     settings = Settings(
         targets=args.target,
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         diverse=args.diverse,
         candidates=args.candidates,
     )
-    with Progress("rows") as progress:
+    with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         done = select_pool(
             args.scores,
             settings,
@@ -78,7 +79,7 @@ def describe(done: Selection) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    with Progress("rows") as progress:
+    with terminable(), Progress("rows") as progress:
         found = verify(args.verify, progress=progress)
     if args.json:
         print_json({"out": args.verify, "differences": found})

@@ -191,11 +191,13 @@ class _Cursors(threading.local):
     """The few most recent cursors of a thread."""
 
     def __init__(self) -> None:
-        self.open: OrderedDict[tuple[str, str], _Cursor] = OrderedDict()
+        self.open: OrderedDict[tuple[str, str, int, int], _Cursor] = OrderedDict()
 
     def get(self, path: str, column: str) -> _Cursor:
-        cursor = self.open.pop((path, column), None) or _Cursor(path, column)
-        self.open[path, column] = cursor
+        status = os.stat(local(path))  # a file that was replaced under its name is another one
+        key = path, column, status.st_size, status.st_mtime_ns
+        cursor = self.open.pop(key, None) or _Cursor(path, column)
+        self.open[key] = cursor
         if len(self.open) > _OPEN_CURSORS:
             self.open.popitem(last=False)
         return cursor

@@ -18,15 +18,21 @@ from dataprophet.profiles import Profile
 from dataprophet.run.config import FILES, RUN, RunConfig
 from dataprophet.run.digest import RowsDigest
 from dataprophet.run.merge import merged
+from dataprophet.run.rows import schema
 from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
 from dataprophet.run.shards import Shard, shards_of
 from dataprophet.run.store import Store
 from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_index
 from dataprophet.scoring import Targets
 
+MAKE_ANEW = "remove the shard's marker and score again"
+"""What helps against damaged parts of a shard."""
+
 SUMMARY, POOL_PROFILE = "summary.json", "pool.profile"
 CARRIED_PROFILE = "carried.profile"
 """Profile of a pool whose features were read from an earlier run, which knew it better."""
+
+_AGAIN = "score the pool again"
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,13 @@ class ScoredPool:
         self.folder = os.fspath(folder)
         self.store = Store.open(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
-        self.files: list[dict[str, Any]] = _json(self.store, FILES)["files"]
+        listed = _json(self.store, FILES)
         self._markers = self.store.markers()
-        plan = list(plan_of(self.files, self.config))
+        try:
+            self.files: list[dict[str, Any]] = listed["files"]
+            plan = list(plan_of(self.files, self.config))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataProphetError(f"damaged {FILES} ({error!r})", where=self.folder, fix=_AGAIN) from error
         self._shards = [shard for shard in plan if shard.key in self._markers]
         self.missing = [shard for shard in plan if shard.key not in self._markers]
 
@@ -127,13 +137,21 @@ class ScoredPool:
             rows: most rows of a batch.
         """
         for shard in self._shards:
-            with pq.ParquetFile(self._local(shard, ROWS)) as file:
-                yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
+            path = self._local(shard, ROWS)
+            try:
+                with pq.ParquetFile(path) as file:
+                    yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
+            except (pa.ArrowException, OSError) as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise DataProphetError(f"cannot be read ({reason})", where=path, fix=MAKE_ANEW) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows as one table; for pools that fit into memory."""
         batches = list(self.batches(columns))
-        return pa.Table.from_batches(batches).unify_dictionaries() if batches else pa.table({})
+        if batches:
+            return pa.Table.from_batches(batches).unify_dictionaries()
+        nothing = schema(self.targets, nearest=self.config.nearest).empty_table()  # no shard is committed yet
+        return nothing if columns is None else nothing.select(list(columns))
 
     def merged_profile(self) -> Profile:
         """The profile of the committed shards, the same to the bit whatever the shards are and their order."""
@@ -163,7 +181,10 @@ class ScoredPool:
 
     def index(self, name: str) -> FileIndex:
         """Index of one of the pool's files."""
-        return read_index(self.store, name)
+        try:
+            return read_index(self.store, name)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataProphetError(f"damaged index of {name} ({error!r})", where=self.folder, fix=_AGAIN) from error
 
     def digest(self) -> str:
         """Hex digest of all rows, the same for any shard size."""
@@ -221,5 +242,7 @@ def _json(store: Store, name: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(store.read(name))
     except ValueError as error:
-        raise DataProphetError(f"damaged {name} ({error})", where=store.root, fix="score the pool again") from error
+        raise DataProphetError(f"damaged {name} ({error})", where=store.root, fix=_AGAIN) from error
+    if not isinstance(document, dict):
+        raise DataProphetError(f"damaged {name} (it is no object)", where=store.root, fix=_AGAIN)
     return document

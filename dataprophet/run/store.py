@@ -245,6 +245,8 @@ class Store(ABC):
             raise StoreError(
                 f"damaged {name} ({error})", where=self.root, fix="remove that file and run the same command again"
             ) from error
+        if not isinstance(document, dict) or (name.startswith(f"{COMMITS}/") and "files" not in document):
+            raise StoreError(f"damaged {name}", where=self.root, fix="remove that file and run the same command again")
         return document
 
     @abstractmethod

@@ -102,7 +102,15 @@ class Settings:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Settings:
-        return cls(**document)
+        """What ``to_json`` gave.
+
+        Raises:
+            BudgetError: it has other entries, or values of other types.
+        """
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise BudgetError(f"damaged ({error})", where="settings", fix="select again") from error
 
 
 def _whole(value: Any, where: str, *, least: int) -> None:

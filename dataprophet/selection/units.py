@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError, MetricError
-from dataprophet.run.pool import ScoredPool, ScoredShard
+from dataprophet.run.pool import MAKE_ANEW, ScoredPool, ScoredShard
 
 UNITS = ("row", "sample")
 """What may be chosen: conversations with all their turns, or single turns with those before them."""
@@ -169,12 +169,14 @@ class Units:
         path = part.scored.rows
         try:
             with pq.ParquetFile(path) as file:
-                return file.read(columns=list(columns), use_threads=False)
+                table = file.read(columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise DataProphetError(
-                f"cannot be read ({reason})", where=path, fix="remove the shard's marker and score again"
-            ) from error
+            raise DataProphetError(f"cannot be read ({reason})", where=path, fix=MAKE_ANEW) from error
+        missing = next((name for name in columns if name not in table.column_names), None)
+        if missing is not None:
+            raise DataProphetError(f"has no column {missing!r}", where=path, fix=MAKE_ANEW)
+        return table
 
 
 def _starts(table: pa.Table) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError
 from dataprophet.features import FIELDS, Features, field_rows, sketch_vectors
+from dataprophet.run.pool import MAKE_ANEW
 from dataprophet.selection.units import Units
 
 _DTYPES = {"F16": np.float16, "U8": np.uint8, "I64": np.int64}
@@ -84,7 +85,18 @@ def kept_features(units: Units, table: pa.Table) -> Iterator[tuple[NDArray[np.in
 
 
 def mapped(path: str) -> dict[str, NDArray[np.generic]]:
-    """Tensors of a safetensors file, mapped rather than read: rows that nobody asks for stay on the disk."""
+    """Tensors of a safetensors file, mapped rather than read: rows that nobody asks for stay on the disk.
+
+    Raises:
+        DataProphetError: the file is cut short or damaged.
+    """
+    try:
+        return _tensors(path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataProphetError(f"damaged embeddings ({error})", where=path, fix=MAKE_ANEW) from error
+
+
+def _tensors(path: str) -> dict[str, NDArray[np.generic]]:
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     start = 8 + int.from_bytes(data[:8], "little")

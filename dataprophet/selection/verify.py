@@ -83,6 +83,11 @@ def _read(folder: Path) -> dict[str, Any]:
         raise DataProphetError(
             f"is not the manifest of a selection of format {FORMAT}", where=str(path), fix="select again"
         )
+    pools = document.get("pools")
+    wanted = {"name", "scores", "path", *_CONTENT}
+    whole = isinstance(pools, list) and all(isinstance(pool, dict) and pool.keys() >= wanted for pool in pools)
+    if not (whole and document.keys() >= _ASKED):
+        raise DataProphetError("the manifest is damaged: entries are missing", where=str(path), fix="select again")
     return document
 
 
@@ -108,13 +113,15 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
             if value != entry[key]:
                 yield f"pool {pool.name}: not the same {_CONTENT[key]} as then"
         if manifest["format"] != "ids":
-            origin = pool_of_rows(pool)
-            dataset = origin.dataset(_place(folder, entry["path"]) if entry["path"] else None)
-            for number, (path, file) in enumerate(zip(dataset.files, origin.files, strict=False)):
-                if "digest" in file and dataset.index(number).digest != file["digest"]:
-                    yield f"pool {pool.name}: {path} has changed since it was scored"
+            rows = RowSource(pool, _place(folder, entry["path"]) if entry["path"] else None)
+            for file in rows.pool.files:
+                if "digest" in file:
+                    path, changed = rows.file(file["name"], untouched=False)
+                    if changed:
+                        yield f"pool {pool.name}: {path} has changed since it was scored"
 
 
+_ASKED = {"settings", "pools", "files", "format", "decode", "partial"}
 _CONTENT = {
     "configuration": "configuration",
     "rows": "scores",

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
-from dataprophet.data.index import FileIndex
+from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.run.config import RUN
@@ -82,12 +82,40 @@ class RowSource:
         self._index: FileIndex | None = None
 
     def index(self, shard: Shard) -> FileIndex:
-        """Index of a shard's file, which shards of one file share."""
+        """Index of a shard's file, which shards of one file share.
+
+        Raises:
+            DataError: the file is not there any more, or not what it was when it was scored.
+        """
         if self._index is None or self._index.name != shard.name:
-            self._index = self.pool.index(shard.name)
-            if shard.file < len(self.dataset.files):  # where the pool lies now
-                self._index = replace(self._index, path=self.dataset.files[shard.file])
+            path, changed = self.file(shard.name)
+            if changed:
+                raise DataError("the file has changed since it was scored", where=path, fix="score the pool again")
+            self._index = replace(self.pool.index(shard.name), path=path)
         return self._index
+
+    def file(self, name: str, *, untouched: bool = True) -> tuple[str, bool]:
+        """Where one of the pool's files lies now, and whether it has changed since it was scored.
+
+        Args:
+            name: its name.
+            untouched: take a file of the same place, size and time for the same, without reading it.
+
+        Raises:
+            DataError: it is not there any more.
+        """
+        files, folder = self.dataset.files, self.dataset.folder
+        names = [relative_name(path, folder) for path in files]
+        # files that came or went since move the others; a single file may have another name now
+        number = names.index(name) if name in names else 0 if len(files) == len(self.pool.files) == 1 else None
+        if number is None:
+            raise DataError(
+                f"the file {name!r} is not there any more", where=self.dataset.path, fix="restore it, or score again"
+            )
+        entry = next(file for file in self.pool.files if file["name"] == name)
+        path = files[number]
+        same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
+        return path, not same and self.dataset.index(number).digest != entry["digest"]
 
 
 def in_pool_order(table: pa.Table) -> pa.Table:

@@ -20,6 +20,7 @@ from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
 from dataprophet.run.pool import ScoredPool
+from dataprophet.selection.comparable import require_comparable
 from dataprophet.selection.materialise import (
     DROPPED,
     SELECTED,
@@ -36,6 +37,7 @@ from dataprophet.selection.settings import Settings
 from dataprophet.selection.units import Units
 
 FORMAT = "dataprophet-selection-1"
+_LONGEST = 120  # characters of a data file's stem
 _NO_MATTER = ("pool", "model", "shard_cells")
 
 
@@ -101,6 +103,7 @@ def select_pool(
     """
     check_folder(out, overwrite=overwrite)
     units = open_units(scores, settings, partial=partial)
+    _check_places(units, out, pools or {})
     sources: dict[int, RowSource] = {}
 
     def source(number: int) -> RowSource:
@@ -111,7 +114,7 @@ def select_pool(
 
     asked = _asked(units, settings, out, pools or {}, {"decode": decode, "partial": partial})
     rejected: dict[int, str] = {}
-    name = "selection-" + re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(settings.targets))
+    name = _file_name(settings.targets)
     while True:
         picked = pick(units, settings, rejected)
         table = in_pool_order(picked.units)
@@ -154,6 +157,7 @@ def open_units(
 
     Raises:
         DataProphetError: a folder is not scored or not complete, or two pools have one name.
+        MetricError: a pool was not scored for a target, or not as the others were.
     """
     folders = [scores] if isinstance(scores, str | os.PathLike) else list(scores)
     opened = sorted((ScoredPool(folder) for folder in folders), key=lambda pool: pool.name)
@@ -170,7 +174,36 @@ def open_units(
         raise DataProphetError(
             f"two pools are named {name!r}", where=opened[0].folder, fix="score one of them under another --name"
         )
-    return Units(opened, settings.targets, settings.unit)
+    units = Units(opened, settings.targets, settings.unit)
+    require_comparable(opened, settings.targets)
+    return units
+
+
+def _check_places(units: Units, out: str | os.PathLike[str], places: Mapping[str, str]) -> None:
+    """Refuse places of pools that are not there, and an output folder that would replace what is read.
+
+    Raises:
+        DataProphetError: naming the pool or the folder.
+    """
+    names = [pool.name for pool in units.pools]
+    unknown = next((name for name in places if name not in names), None)
+    if unknown is not None:
+        raise DataProphetError(f"no pool {unknown!r}", where="pools", fix=f"the pools are {', '.join(names)}")
+    final = os.path.join(os.path.realpath(out), "")
+    for pool in units.pools:
+        data = places.get(pool.name) or str(pool.config.pool.get("path", ""))
+        for path in (pool.folder, data):
+            if "://" not in path and os.path.join(os.path.realpath(path), "").startswith(final):
+                raise DataProphetError(
+                    f"holds {path}, which the selection is made from", where=os.fspath(out), fix="choose another name"
+                )
+
+
+def _file_name(targets: Sequence[str]) -> str:
+    """Stem of the data file. Names of many targets would be longer than a file system takes."""
+    text = "-".join(targets)
+    name = "selection-" + re.sub(r"[^A-Za-z0-9._-]", "_", text)
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _chosen(units: Units, picked: Picked, table: pa.Table) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Whether the scores of several pools may be ranked together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dataprophet.errors import MetricError
+from dataprophet.profiles import Profile
+from dataprophet.run.pool import ScoredPool
+from dataprophet.run.worker import target_name
+from dataprophet.scoring import Targets
+
+
+def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> None:
+    """Refuse pools that were scored by different models, for other fields, or for other profiles of one name.
+
+    Args:
+        pools: each scored for all targets.
+        targets: names of those that matter.
+
+    Raises:
+        MetricError: naming two pools and what differs.
+    """
+    if len(pools) < 2:
+        return
+    first, its = pools[0], _made_with(pools[0])
+    for pool in pools[1:]:
+        mine = _made_with(pool)
+        differs = [key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key)]
+        differs += [f"profile of target {name!r}" for name in targets if not _same_target(first, pool, name)]
+        if differs:
+            raise MetricError(
+                f"was scored with another {differs[0]} than {first.folder}",
+                where=pool.folder,
+                fix="score both with the same model, fields and targets, or select from one of them",
+            )
+
+
+def _made_with(pool: ScoredPool) -> Mapping[str, str]:
+    """What a pool's scores and vectors depend on, beside its targets."""
+    config = pool.config
+    return {
+        "model": config.fingerprint,
+        "set of fields": ",".join(config.fields),
+        "set of diversity fields": config.sketch["diversity_fields"],
+        **config.settings,
+    }
+
+
+def _same_target(first: ScoredPool, second: ScoredPool, name: str) -> bool:
+    """Whether two pools' profiles of a target score alike, of which one may be sealed or hold a diversity."""
+    return _digest(first, name) == _digest(second, name) or _scale(first, name) == _scale(second, name)
+
+
+def _digest(pool: ScoredPool, name: str) -> str:
+    return next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
+
+
+def _scale(pool: ScoredPool, name: str) -> str:
+    """Hash of all that changes a score for a target."""
+    profile = Profile.load(pool.store.local(target_name(_digest(pool, name))))
+    profile.name = name
+    return Targets.of([profile], pool.fields).fingerprint

@@ -1,0 +1,106 @@
+"""What `select` refuses, so that nothing is chosen by scores that cannot be compared or written from other data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scored_pools
+from scored_pools import row, write_pool, write_scores
+
+from dataprophet import Features, Profile, open_dataset
+from dataprophet.errors import DataProphetError, MetricError
+from dataprophet.selection import Settings, select_pool
+from dataprophet.selection.verify import verify
+
+FILES = {f"{name}.jsonl": [row(f"{name}{i}", image="red.png") for i in range(4)] for name in "bc"}
+SCORES = {(file, i, 1): [1.0 + i] for file in FILES for i in range(4)}
+
+
+def scored(folder, name="pool", **options):
+    pool = write_pool(folder / f"data-{name}", FILES)
+    return write_scores(folder / f"scores-{name}", pool, SCORES, name=name, **options)
+
+
+def choose(scores, out, **options):
+    return select_pool(scores, Settings(["t"], 5), out, format="swift", **options)
+
+
+def target(scale=1.0, *, sealed=False):
+    profile = Profile.empty("t", "f", clusters=2, sketch_size=100, diversity_fields=["question"])
+    rows = np.random.default_rng(0).normal(1, 1, (9, 3)).astype(np.float32)
+    profile.update(Features([str(i) for i in range(9)], np.full(9, scale), {"question": rows}))
+    return profile.seal() if sealed else profile
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"fingerprint": "g"}, "another model"),
+        ({"settings": {"template": "x"}}, "another template"),
+        ({"fields": ["question", "answer"]}, "another set of fields"),
+    ],
+)
+def test_pools_that_were_not_scored_alike_are_not_chosen_from_together(tmp_path, monkeypatch, other, says):
+    one, plain = scored(tmp_path, "one"), scored_pools.RunConfig
+    monkeypatch.setattr(scored_pools, "RunConfig", lambda **config: plain(**{**config, **other}))
+    two = scored(tmp_path, "two")
+    with pytest.raises(MetricError, match=f"scores-two: was scored with {says} than .*scores-one"):
+        choose([one, two], tmp_path / "out")
+
+
+@pytest.mark.parametrize(("second", "fine"), [(target(2.0), False), (target(sealed=True), True)])
+def test_profiles_of_one_target_have_to_score_alike(tmp_path, monkeypatch, second, fine):
+    one, plain = scored(tmp_path, "one", profiles=[target()]), scored_pools.RunConfig
+    named = [{"name": "t", "fingerprint": "t-2"}]
+    monkeypatch.setattr(scored_pools, "RunConfig", lambda **config: plain(**{**config, "targets": named}))
+    both = [one, scored(tmp_path, "two", profiles=[second])]
+    if fine:
+        assert choose(both, tmp_path / "out").chosen == 5
+        return
+    with pytest.raises(MetricError, match="another profile of target 't'"):
+        choose(both, tmp_path / "out")
+
+
+def test_what_is_read_is_not_replaced(tmp_path):
+    scores = scored(tmp_path)
+    for folder in (tmp_path / "data-pool", tmp_path):
+        (folder / "manifest.json").write_text("{}")
+        with pytest.raises(DataProphetError, match="which the selection is made from"):
+            choose(scores, folder, overwrite=True)
+    assert (tmp_path / "data-pool" / "b.jsonl").exists()
+
+
+def test_a_place_for_a_pool_that_there_is_not(tmp_path):
+    with pytest.raises(DataProphetError, match="no pool 'pol'; the pools are pool"):
+        choose(scored(tmp_path), tmp_path / "out", pools={"pol": "elsewhere"})
+
+
+def test_files_that_came_since_do_not_matter(tmp_path):
+    scores = scored(tmp_path)
+    other = (tmp_path / "data-pool" / "b.jsonl").read_bytes().replace(b"answer", b"ANSWER")
+    (tmp_path / "data-pool" / "a.jsonl").write_bytes(other)  # first now, as long as the one that was, with its ids
+    choose(scores, tmp_path / "out")
+    assert b"ANSWER" not in (tmp_path / "out" / "selection-t.jsonl").read_bytes()
+    assert verify(tmp_path / "out") == []
+
+
+def test_data_that_changed_since_it_was_scored_is_refused(tmp_path):
+    scores, file = scored(tmp_path), tmp_path / "data-pool" / "b.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"answer", b"ANSWER"))  # of the same length
+    with pytest.raises(DataProphetError, match=r"b\.jsonl: the file has changed since it was scored"):
+        choose(scores, tmp_path / "out")
+    file.write_bytes(before)  # touched, and the same
+    assert choose(scores, tmp_path / "out").chosen == 5
+    file.unlink()
+    with pytest.raises(DataProphetError, match=r"the file 'b\.jsonl' is not there any more"):
+        choose(scores, tmp_path / "more")
+
+
+def test_many_targets_make_no_name_that_is_too_long(tmp_path):
+    names = [f"a-benchmark-of-some-name-{number}" for number in range(14)]
+    scores = write_scores(
+        tmp_path / "scores", write_pool(tmp_path / "pool", FILES), {k: v * 14 for k, v in SCORES.items()}, targets=names
+    )
+    select_pool(scores, Settings(names, 5), tmp_path / "out", format="webdataset")
+    assert len(list(open_dataset(tmp_path / "out").rows())) == 5

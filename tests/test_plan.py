@@ -16,11 +16,15 @@ from dataprophet import estimates
 from dataprophet.cli import main
 from dataprophet.data import open_dataset
 from dataprophet.data.count import count_rows
+from dataprophet.data.sample import Conversation, Turn
 from dataprophet.errors import DataError
 from dataprophet.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.feature_pool import open_feature_pool
+from dataprophet.features import Features
+from dataprophet.planning.disk import _table, sizes, target_names
 from dataprophet.planning.draw import draw
 from dataprophet.planning.plan import plan
+from dataprophet.run.rows import Lines, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,24 @@ def test_a_small_pool_is_known_but_for_its_time(tmp_path, model):
     assert amounts.profile_bytes.value == pytest.approx(profiles, rel=0.25)
     assert 0 <= amounts.hours.low < amounts.hours.value < amounts.hours.high
     json.dumps(made.to_json(), allow_nan=False)
+
+
+def test_a_few_rows_tell_the_bytes_of_many(tmp_path):
+    """What a rows file takes once must not count for each of its rows."""
+
+    def measured(count):
+        entries = [Conversation(f"row-{i:06d}", (), (Turn("q", "a"),), "f", i + 1) for i in range(count)]
+        columns = Lines.of(entries, 0).columns("pool.jsonl")
+        embeddings = {"question": np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)}
+        features = Features([str(i) for i in range(20)], np.ones(20), embeddings)
+        names = target_names(1)
+        return sizes(columns, np.arange(count), features, names, nearest=True), _table(
+            columns, np.arange(count), names, nearest=True
+        )
+
+    few, (_, table) = measured(100)[0], measured(3000)
+    write_rows(table, tmp_path / "rows.parquet")
+    assert few.shard + 3000 * few.line == pytest.approx(os.path.getsize(tmp_path / "rows.parquet"), rel=0.3)
 
 
 def test_intervals_hold_the_truth(tmp_path, model):

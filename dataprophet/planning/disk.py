@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.features import FIELDS, Features
 from dataprophet.profile_file import profile_bytes
 from dataprophet.profiles import Profile
 from dataprophet.run.embeddings import unit_embeddings
-from dataprophet.run.rows import Columns, schema, table_of
+from dataprophet.run.rows import Columns, table_of, write_rows
 from dataprophet.scoring import SampleScores
 
 
@@ -50,16 +50,17 @@ def sizes(
         targets: names of targets.
         nearest: whether the nearest cosines are kept.
     """
-    empty = _parquet(schema(targets, nearest=nearest).empty_table())
-    filled = _parquet(_table(columns, places, targets, nearest=nearest))
+    table = _table(columns, places, targets, nearest=nearest)
+    one, filled = _parquet(table.slice(0, 1)), _parquet(table)  # an empty file lacks what each column takes once
+    line = (filled - one) / max(1, table.num_rows - 1)
     profile = Profile.empty("pool", "")
     profile.update(features)
     n = len(features.ids)
     sketched = 0 if profile.sketch is None else profile.sketch.z.nbytes + profile.sketch.hashes.nbytes
     kept = unit_embeddings(features, np.arange(n, dtype=np.int64))
     return Sizes(
-        shard=empty,
-        line=(filled - empty) / max(1, len(columns.id)),
+        shard=one - line,
+        line=line,
         profile=len(profile_bytes(profile)) - sketched,
         sketched=sketched / max(1, n),
         embedded=sum(array.nbytes for array in kept.values()) / max(1, n),
@@ -83,6 +84,6 @@ def _table(columns: Columns, places: NDArray[np.int64], targets: Sequence[str], 
 
 
 def _parquet(table: pa.Table) -> int:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.tell()
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        write_rows(table, file.name)
+        return os.path.getsize(file.name)

@@ -336,6 +336,10 @@ def test_errors_are_one_line_with_a_fix_and_leave_nothing(
         ["mix", "s.csv", "--target", "t", "--budget", "3", "--dataset", "a", "--out", "o"],
         ["evaluate", "a", "b", "--variant", "c"],
         ["profile", "x"],
+        ["profile", "x", "--model", "demo", "--out", "o", "--seed", "-1"],
+        ["plan", "x", "--model", "demo", "--threads", "0"],
+        ["plan", "x", "--model", "demo", "--seconds", "nan"],
+        ["bench", "--rounds", "0"],
         [],
     ],
 )

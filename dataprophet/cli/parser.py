@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import Any
@@ -92,8 +93,8 @@ def _bench(commands: Any) -> None:
     )
     parser.add_argument("--rows", type=_count, default=10_000, metavar="N", help="rows of the array")
     parser.add_argument("--columns", type=_count, default=768, metavar="D", help="columns of the array")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="R", help="how often each is timed")
-    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the array")
+    parser.add_argument("--rounds", type=_positive, default=3, metavar="R", help="how often each is timed")
+    parser.add_argument("--seed", type=_count, metavar="N", default=0, help="seed of the array")
 
 
 def _validate(commands: Any) -> None:
@@ -133,7 +134,7 @@ def _profile(commands: Any) -> None:
     parser.add_argument(
         "--diversity-fields", default=",".join(FIELDS), type=_names, metavar="F,...", help="fields of the diversity"
     )
-    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the k-means")
+    parser.add_argument("--seed", type=_count, metavar="N", default=0, help="seed of the k-means")
     _model_arguments(parser)
 
 
@@ -243,12 +244,16 @@ def _plan(commands: Any) -> None:
     parser.add_argument("--model", help="name, local folder or 'demo'; not with --features")
     parser.add_argument("--features", action="store_true", help="the pools hold precomputed features")
     parser.add_argument("--rows", type=_count, default=256, metavar="N", help="rows to draw of each pool")
-    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the draws")
+    parser.add_argument("--seed", type=_count, metavar="N", default=0, help="seed of the draws")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="for counting rows, and for the timed run, of a pool"
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="for counting rows, and for the timed run, of a pool",
     )
     parser.add_argument("--targets", type=_count, default=1, metavar="N", help="targets to be scored for")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of a process")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="CPU threads of a process")
     parser.add_argument("--embeddings", action="store_true", help="plan for embeddings that are kept")
     parser.add_argument("--shard-rows", type=_count, metavar="N", help="rows of a shard, as for score")
     _reading_arguments(parser)
@@ -284,7 +289,7 @@ def _score(commands: Any) -> None:
     )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what runs the shards")
     parser.add_argument("--processes", type=_count, metavar="N", help="worker processes; 0 works in this one")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="CPU threads of each worker")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="CPU threads of each worker")
     parser.add_argument(
         "--shard-rows",
         type=_count,
@@ -375,6 +380,26 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "count"
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 is too few")
+    return value
+
+
+_positive.__name__ = "count"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+_seconds.__name__ = "number of seconds"
 
 
 def _count_or_all(text: str) -> int | None:

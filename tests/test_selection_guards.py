@@ -61,6 +61,22 @@ def test_profiles_of_one_target_have_to_score_alike(tmp_path, monkeypatch, secon
         choose(both, tmp_path / "out")
 
 
+def test_leaks_are_found_by_columns_of_one_pool_and_embeddings_of_another(tmp_path):
+    both = [
+        scored(tmp_path, "one", nearest={key: [float(key[1] == 3)] for key in SCORES}),
+        scored(tmp_path, "two", vectors={key: np.array([1.0, key[1] != 2, key[1] != 2]) for key in SCORES}),
+    ]
+    done = select_pool(both, Settings(["t"], 12, leakage=0.9), tmp_path / "out", format="ids")
+    assert (tmp_path / "out" / "selection-t.txt").read_text().split() == [
+        f"{pool}/{file}/{file[0]}{i}"
+        for pool, leak in (("one", 3), ("two", 2))
+        for file in FILES
+        for i in range(4)
+        if i != leak
+    ]
+    assert done.dropped == {"leakage": 4}
+
+
 def test_what_is_read_is_not_replaced(tmp_path):
     scores = scored(tmp_path)
     for folder in (tmp_path / "data-pool", tmp_path):

@@ -26,18 +26,21 @@ def nearest_to_targets(units: Units, table: pa.Table) -> NDArray[np.float32]:
     Raises:
         DataProphetError: a pool was scored with neither.
     """
-    names = [f"Nearest:{target}" for target in units.targets]
-    if all(name in table.column_names for name in names):
-        stored: NDArray[np.float32] = np.stack([table.column(name).to_numpy() for name in names]).max(0)
-        return stored.astype(np.float32)
     nearest = np.full(table.num_rows, -np.inf, np.float32)
+    names = [f"Nearest:{target}" for target in units.targets]
+    by_part = np.array([units.pools[part.pool].config.nearest for part in units.parts], np.bool_)
+    stored = by_part[table.column("part").to_numpy()] & all(name in table.column_names for name in names)
+    if stored.any():
+        nearest[stored] = np.stack([table.column(name).to_numpy()[stored] for name in names]).max(0)
+    others = np.flatnonzero(~stored)
+    rest = table.take(pa.array(others)).combine_chunks()
     targets: dict[int, tuple[Targets, list[int]]] = {}
-    for owner, features in kept_features(units, table):
-        number = units.parts[int(table.column("part")[int(owner[0])].as_py())].pool
+    for owner, features in kept_features(units, rest):
+        number = units.parts[int(rest.column("part")[int(owner[0])].as_py())].pool
         if number not in targets:
             profiles = units.pools[number].target_profiles()
             targets[number] = profiles, [profiles.names.index(name) for name in units.targets]
         profiles, columns = targets[number]
         found = profiles.nearest(features)[:, columns].max(1)
-        np.maximum.at(nearest, owner, np.nan_to_num(found, nan=-np.inf))
+        np.maximum.at(nearest, others[owner], np.nan_to_num(found, nan=-np.inf))
     return nearest

@@ -96,14 +96,12 @@ class _State:
         """
         if not lane.count:
             return
-        limit = self.settings.leakage
-        columns = all(f"Nearest:{name}" in _columns(self.units, lane) for name in self.units.targets)
         ranking = Ranking(
             self.units,
             lane.score,
             sources=lane.sources,
             minimum=self.settings.minimum,
-            nearest=limit is not None and columns,
+            nearest=self.settings.leakage is not None,
         )
         left, asked, examined = lane.count, lane.count, 0
         if self.settings.diverse is not None:
@@ -284,12 +282,6 @@ class _State:
 
 _TAKEN = "taken"  # by an earlier lane
 _COLUMNS = ("id", "rank", "position", "turn", "part", "line", "lines")
-
-
-def _columns(units: Units, lane: Lane) -> Collection[str]:
-    """Columns that every pool of a lane has for the leakage guard."""
-    used = {part.pool for part in units.parts if lane.sources is None or part.source in lane.sources}
-    return {f"Nearest:{name}" for name in units.targets if all(units.pools[number].config.nearest for number in used)}
 
 
 def _hashes(table: pa.Table) -> NDArray[np.uint64]:

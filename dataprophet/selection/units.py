@@ -115,14 +115,16 @@ class Units:
         Args:
             part: their part.
             chosen: (m,) numbers of units within it.
-            nearest: whether to read ``Nearest:T`` too; of a row, the largest of its turns.
+            nearest: whether to read ``Nearest:T`` too; of a row, the largest of its turns. Minus infinity where the
+                pool was scored without.
 
         Returns:
             m rows: ``id``, ``rank``, ``position``, ``turn`` (0 for rows), which order equal scores; then ``part``,
             ``line`` (of the unit's first sample in the rows file) and ``lines``.
         """
         columns = [f"Nearest:{target}" for target in self.targets] if nearest else []
-        table = self._read(part, ["id", "position", "turn", *columns])
+        stored = columns if self.pools[part.pool].config.nearest else []
+        table = self._read(part, ["id", "position", "turn", *stored])
         starts = _starts(table) if self.unit == "row" else np.arange(table.num_rows)
         lines = np.diff(starts, append=table.num_rows)[chosen]
         line = starts[chosen]
@@ -141,6 +143,9 @@ class Units:
             "lines": lines.astype(np.int32),
         }
         for name in columns:
+            if not stored:
+                made[name] = np.full(len(line), -np.inf)
+                continue
             each = np.nan_to_num(_floats(table.column(name)), nan=-np.inf)
             made[name] = np.maximum.reduceat(each, starts)[chosen] if len(starts) else each
         return pa.table(made)

@@ -36,6 +36,9 @@ class Column(Protocol):
 
     shape: tuple[int, ...]
 
+    def expect(self, start: int, stop: int) -> None:
+        """Begin to read rows that will be needed soon."""
+
     def read(self, start: int, stop: int) -> Any:
         """Rows [start, stop) as an array, or as a list of text."""
 
@@ -49,6 +52,9 @@ class HeldColumn:
     def __init__(self, values: Any) -> None:
         self._values = values
         self.shape = np.shape(values)
+
+    def expect(self, start: int, stop: int) -> None:
+        pass
 
     def read(self, start: int, stop: int) -> Any:
         return self._values[start:stop]
@@ -64,11 +70,20 @@ class MappedFile:
         with path.open("rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
+    def expect(self, start: int, stop: int) -> None:
+        """Have the system read pages while others are used: it reads few ahead by itself where they are mapped."""
+        if hasattr(mmap, "MADV_WILLNEED"):
+            self._advise(mmap.MADV_WILLNEED, start, stop)
+
     def forget(self, start: int, stop: int) -> None:
         """Take pages out of the process, which would otherwise come to hold all of the file."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            begin = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self.map.madvise(mmap.MADV_DONTNEED, begin, min(stop, len(self.map)) - begin)
+            self._advise(mmap.MADV_DONTNEED, start, stop)
+
+    def _advise(self, advice: int, start: int, stop: int) -> None:
+        begin = start // mmap.PAGESIZE * mmap.PAGESIZE
+        if (count := min(stop, len(self.map)) - begin) > 0:
+            self.map.madvise(advice, begin, count)
 
 
 class MappedColumn:
@@ -81,6 +96,9 @@ class MappedColumn:
         self._values: NDArray[Any] = flat.reshape(shape)
         self._row_bytes = self._values.itemsize * int(np.prod(shape[1:]))
         self.shape = shape
+
+    def expect(self, start: int, stop: int) -> None:
+        self._file.expect(self._offset + start * self._row_bytes, self._offset + stop * self._row_bytes)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         rows = self._values[start:stop]
@@ -97,6 +115,9 @@ class ArrowColumn:
         self._file, self._values, self._name, self._where = file, values, name, where
         width = (matrix_of(values.slice(0, 1), name, where).shape[1],) if name in FIELDS else ()
         self.shape: tuple[int, ...] = (len(values), *width)
+
+    def expect(self, start: int, stop: int) -> None:
+        """Where its rows lie in the file is not known here."""
 
     def read(self, start: int, stop: int) -> Any:
         return values_of(self._values.slice(start, stop - start), self._name, self._where, start)
@@ -116,6 +137,9 @@ class ParquetColumns:
         self._starts = list(itertools.accumulate(counts, initial=0))
         self._paused: dict[int, Iterator[pa.RecordBatch]] = {}
         self.rows = self._starts[-1]
+
+    def expect(self, start: int, stop: int) -> None:
+        """Row groups are read in pieces as they are decoded."""
 
     def read(self, start: int, stop: int) -> dict[str, Any]:
         """Rows [start, stop) of all columns."""
@@ -282,6 +306,11 @@ class PlainColumns:
             if count != self.rows:
                 what = f"{count} ids and {self.rows} rows" if name == "id" else f"{count} of {name}, {self.rows} rows"
                 raise ProfileError(what, where=where, fix="store one of each per row")
+
+    def expect(self, start: int, stop: int) -> None:
+        """Begin to read rows that will be needed soon."""
+        for column in self._columns.values():
+            column.expect(start, stop)
 
     def read(self, start: int, stop: int) -> dict[str, Any]:
         """Rows [start, stop) of all columns."""

@@ -106,8 +106,10 @@ class FeaturePool:
         prefix = f"{index.name}:" if len(self.files) > 1 else ""
         step = CELL_ROWS * _cells_at_once(index)
         behind = min(last * CELL_ROWS, index.rows)
+        columns.expect(first * CELL_ROWS, min(first * CELL_ROWS + step, behind))
         for start in range(first * CELL_ROWS, behind, step):
             stop = min(start + step, behind)
+            columns.expect(stop, min(stop + step, behind))
             try:
                 features = features_of(columns.read(start, stop), index.path, first=start + 1, prefix=prefix)
             except (ProfileError, pa.ArrowException, OSError) as error:

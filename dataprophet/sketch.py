@@ -129,7 +129,7 @@ class Sketch:
         if not low.any():
             return self
         merged = Sketch.empty(self.size, bound=self._bound)
-        run = hashes[low], z[low]
+        run = (hashes, z) if low.all() else (hashes[low], z[low])
         # with a limit all are put in order at once, later
         merged._runs = (*self._runs, run if self._runs and self.size is not None else _in_order([run]))
         if self.size is not None:

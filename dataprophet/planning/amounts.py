@@ -112,7 +112,10 @@ def amounts_of(count: Count, seen: Seen, rng: np.random.Generator, *, embeddings
     samples, tokens = for_rows(seen.samples), for_rows(seen.tokens)
     computed = tokens if any(seen.tokens) else rows
     each = ratio(seen.seconds, seen.windows, rng) if seen.seconds else Spread.known(0.0)
-    shards = rows * (1 / shard_rows) + len(count.files) / 2  # the last shard of a file is half full, on average
+    if count.exact:
+        shards = Spread.known(sum(-(-file.rows // shard_rows) for file in count.files))
+    else:
+        shards = rows * (1 / shard_rows) + len(count.files) / 2  # the last shard of a file is half full, on average
     made: Spreads = {
         "rows": rows,
         "samples": samples,

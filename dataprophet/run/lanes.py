@@ -1,4 +1,4 @@
-"""Two shards at a time in one process: while one has the device, the other reads and decodes."""
+"""Several shards at a time in one process: while one has the device, the next one is read and decoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult
     from dataprophet.run.worker import Worker
 
-LANES = 2
+LANES = {"samples": 2, "features": 3}
+"""Shards at a time of each kind of pool. Those of features wait mostly for disks, to be read and to be committed."""
 
 BROKEN = 70
 """Exit status of a worker after an error that is no fault of the input, as after which CUDA cannot be used."""
@@ -43,7 +44,7 @@ class Lanes:
         # daemons: a lane that is inside a long call must not keep the process
         self._threads = [
             threading.Thread(target=self._run, name=f"dataprophet-lane-{number}", daemon=True)
-            for number in range(LANES)
+            for number in range(LANES[worker.config.kind])
         ]
         for thread in self._threads:
             thread.start()

@@ -82,7 +82,7 @@ def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report:
         return shard
 
     lanes = Lanes(worker, take, results.put, lambda _: results.put(None), lambda _, error: results.put(error))
-    running = LANES
+    running = LANES[worker.config.kind]
     try:
         while running:
             result = results.get()

@@ -44,7 +44,7 @@ class _Process:
 
     def stop(self) -> None:
         self.store.stop()
-        for _ in range(LANES):
+        for _ in range(LANES[self.config.kind]):
             self._shards.put(None)
 
     def run(self) -> int:

@@ -49,5 +49,10 @@ def _lower(bound: int | None, other: int | None) -> int | None:
 
 def _with(sketch: Sketch, runs: list[Run], bound: int | None) -> Sketch:
     some = [(hashes, z) for hashes, z in runs if len(hashes)] or [(sketch.hashes[:0], sketch.z[:0])]
+    every = np.concatenate([hashes for hashes, _ in some])
+    if sketch.size is not None and len(every) > sketch.size:  # leave out early what has no place: vectors are long
+        last = np.partition(every, sketch.size - 1)[sketch.size - 1]
+        counts = [int(np.searchsorted(hashes, last, side="right")) for hashes, _ in some]
+        some = [(hashes[:count], z[:count]) for (hashes, z), count in zip(some, counts, strict=True)]
     together = np.concatenate([hashes for hashes, _ in some]), np.concatenate([z for _, z in some])
     return sketch.merge(*together, bound=bound)

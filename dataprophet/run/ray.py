@@ -157,11 +157,11 @@ class _Scorer:
 
 
 class _Actors:
-    """Shards given out to actors, two to each, and taken back when one dies."""
+    """Shards given out to actors, a few to each, and taken back when one dies."""
 
     def __init__(self, ray: Any, config: RunConfig, store: Store, options: dict[str, int], count: int) -> None:
-        self._ray, self._store = ray, store
-        kind = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=LANES + 1, **options)(_Scorer)
+        self._ray, self._store, self._lanes = ray, store, LANES[config.kind]
+        kind = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=self._lanes + 1, **options)(_Scorer)
         environment = {"OPENBLAS_NUM_THREADS": "1"}
         self._actors = [kind.remote(config.to_json(), absolute(store.root), environment) for _ in range(count)]
         self._retries = Retries(store)
@@ -183,7 +183,7 @@ class _Actors:
 
     def _assign(self) -> None:
         """First one shard to each actor. Those that saw a death are alone in one, so that another names its cause."""
-        for depth in range(LANES):
+        for depth in range(self._lanes):
             for number in range(len(self._actors)):
                 here = [shard for actor, shard in self._under_way.values() if actor == number]
                 if not self._waiting or len(here) > depth:

@@ -103,6 +103,8 @@ def score(
     if arguments.get("image_root"):
         arguments["image_root"] = absolute(os.fspath(arguments["image_root"]))
     opened = open_pool(kind, arguments)
+    if kind == "samples":
+        _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
     profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
     if not profiles:
         raise ProfileError("no target given", fix="give the profile of at least one benchmark (--target)")

@@ -117,7 +117,7 @@ class Supervisor:
     def _assign(self) -> None:
         """Give shards to processes that are ready, first one to each. Those that saw a death are alone in a process."""
         suspects = self._retries.suspects
-        for depth in range(LANES):
+        for depth in range(LANES[self._config.kind]):
             for process in self._processes:
                 if not self._waiting:
                     return

@@ -80,7 +80,7 @@ def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None
     )
     store.create_run(config.to_json())
     indices = [dataset.index(number) for number in range(len(dataset.files))]
-    files = [{"name": index.name, "digest": index.digest, "rows": index.rows} for index in indices]
+    files = [{"name": index.name, "path": index.path, "digest": index.digest, "rows": index.rows} for index in indices]
     store.write(FILES, json.dumps({"files": files}).encode())
     for index in indices:
         store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import scored_pools
 from scored_pools import row, write_pool, write_scores
 
-from dataprophet import Features, Profile, open_dataset
+from dataprophet import Features, Profile, open_dataset, score
 from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.selection import Settings, select_pool
 from dataprophet.selection.verify import verify
@@ -120,3 +122,23 @@ def test_many_targets_make_no_name_that_is_too_long(tmp_path):
     )
     select_pool(scores, Settings(names, 5), tmp_path / "out", format="webdataset")
     assert len(list(open_dataset(tmp_path / "out").rows())) == 5
+
+
+def test_scores_of_embeddings_that_were_made_anew_are_refused(tmp_path):
+    def kept(answer):
+        shutil.rmtree(tmp_path / "kept", ignore_errors=True)
+        rows = [row(f"b{i}") for i in range(4)]
+        rows[0]["conversations"][1]["value"] = answer
+        pool, keys = write_pool(tmp_path / "pool", {"b.jsonl": rows}), [("b.jsonl", i, 1) for i in range(4)]
+        write_scores(tmp_path / "kept", pool, {}, vectors={key: np.array([1.0, 2.0, key[1]]) for key in keys})
+        target().save(tmp_path / "kept" / "pool.profile")
+
+    later = target()
+    later.name = "later"
+    kept("red")
+    score(tmp_path / "kept", [later], out=tmp_path / "scores", features=True, fields=["question"])
+    asked = Settings(["later"], 3)
+    select_pool(tmp_path / "scores", asked, tmp_path / "out", format="swift")
+    kept("blue")
+    with pytest.raises(DataProphetError, match=r"embeddings of b\.jsonl that are not those of .* now; score it again"):
+        select_pool(tmp_path / "scores", asked, tmp_path / "new", format="swift")

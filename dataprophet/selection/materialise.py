@@ -17,6 +17,7 @@ from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.run.config import RUN
+from dataprophet.run.kept import KeptFeatures
 from dataprophet.run.pool import ScoredPool
 from dataprophet.run.shards import Shard
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
@@ -56,7 +57,8 @@ def pool_of_rows(pool: ScoredPool) -> ScoredPool:
     """The scored pool whose dataset holds the rows: the pool itself, or the one whose embeddings it was scored from.
 
     Raises:
-        DataProphetError: it was scored from features that belong to no scored pool.
+        DataProphetError: it was scored from features that belong to no scored pool, or from other ones than that pool
+            holds now.
     """
     if pool.config.kind == "samples":
         return pool
@@ -65,7 +67,16 @@ def pool_of_rows(pool: ScoredPool) -> ScoredPool:
         raise DataProphetError(
             "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
         )
-    return pool_of_rows(ScoredPool(path))
+    origin, kept = ScoredPool(path), KeptFeatures(path)
+    now = {str(file["name"]): kept.state(number) for number, file in enumerate(origin.files)}
+    for file in pool.files:
+        if "digest" in file and now.get(str(file["name"])) != file["digest"]:
+            raise DataProphetError(
+                f"was scored from embeddings of {file['name']} that are not those of {path} now",
+                where=pool.folder,
+                fix="score it again",
+            )
+    return pool_of_rows(origin)
 
 
 class RowSource:

@@ -21,10 +21,10 @@ from dataprophet.threads import thread_count
 
 D, TARGETS, DRAWN, STEP = 1536, 14, 8192, 8192
 RESIDENT = """
-import resource, sys, bench_feature_pool
+import sys, bench_feature_pool
 bench_feature_pool.scored(*sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""  # of this program alone: getrusage counts the parent that it was forked from
 
 
 def main() -> None:
@@ -123,11 +123,14 @@ def from_disk(bench: Bench, folder: str, n: int) -> None:
     rows = []
     for name, label in labels.items():
         rate = "" if name == "end" else f"{gigabytes / times[name]:.2f}"
-        rows.append([label, f"{times[name]:.2f}", rate, f"{n / times[name]:,.0f}" if name == "scores" else ""])
-    bench.lines(title, ["", "s", "GB/s", "rows/s"], rows)
-    share = statistics.median(a / b for a, b in zip(found["reading alone"], found["scores"], strict=True))
+        per_second = f"{n / times[name]:,.0f}" if name == "scores" else ""
+        spread = f"{min(found[name]):.2f}-{max(found[name]):.2f}"
+        rows.append([label, f"{times[name]:.2f}", spread, rate, per_second])
+    bench.lines(title, ["", "s", "of all rounds", "GB/s", "rows/s"], rows)
+    reading_alone = min(times["reading alone"], times["digests"])  # the digests cost next to nothing
+    share = 100 * reading_alone / times["scores"]
     goals = [
-        Target("second pass: at least 70% of the bandwidth of reading the files alone", 70, 100 * share),
+        Target("second pass: at least 70% of the bandwidth of reading the files alone", 70, share),
         at_most("at most 1500 MB resident", 1500, int(made.stdout) / 1024),
     ]
     bench.judge(title, goals)

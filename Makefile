@@ -16,7 +16,7 @@ GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?= benchmarks/results
 BENCH_FLAGS ?=
 CUDA ?= ON
-POOL_BENCHES = benchmarks/bench_feature_pool.py benchmarks/bench_pipeline.py benchmarks/bench_topk.py  # no work for a GPU
+POOL_BENCHES = benchmarks/bench_feature_pool.py benchmarks/bench_pipeline.py benchmarks/bench_topk.py benchmarks/bench_scaling.py  # no work for a GPU
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')

@@ -20,6 +20,7 @@ from dataprophet.model.rows import Batch
 from dataprophet.model.windows import CellEnd, Packed, Reader, Refused, WindowEnd
 
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
+_AHEAD = 5  # batches and ends of windows: behind the last batch of a window come its texts and its end, which are quick
 _STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
 
 
@@ -195,7 +196,7 @@ class Model:
         window = _Window(self._adapter)
         with Workers(self.workers) as workers:
             work = self._reader.work(samples, lambda: self.batch_tokens, workers, texts=texts)
-            with ahead(work, 3 if self.workers else 0) as units, gate or nullcontext():
+            with ahead(work, _AHEAD if self.workers else 0) as units, gate or nullcontext():
                 for unit in units:
                     if isinstance(unit, Refused):
                         report(unit)

@@ -154,8 +154,10 @@ class Reader:
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        with ahead(self._windows(samples, workers), min(1, workers.count)) as windows:
-            for items, ends_cell in windows:
+        windows = self._windows(samples, workers)
+        prepared = ((*window, self._encoded_texts(window[0], texts=texts)) for window in windows)
+        with ahead(prepared, min(1, workers.count)) as ready:
+            for items, ends_cell, encoded in ready:
                 usable: list[Item] = []
                 for item in items:
                     if isinstance(item, Refused):
@@ -168,7 +170,7 @@ class Reader:
                 if texts:
                     kept = [item.sample for place, item in enumerate(usable) if place not in refused]
                     unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
-                    yield from self._text_batches(unique, batch_tokens())
+                    yield from self._text_batches([encoded[text] for text in unique], batch_tokens())
                 yield WindowEnd(usable, unique, len(items), ends_cell)
 
     def _windows(
@@ -327,10 +329,18 @@ class Reader:
         left = [[index for index in row if index in kept] for row in bundle]
         return [Row.pack(row, [kept[index] for index in row], images) for row in left if row], problems
 
-    def _text_batches(self, texts: Sequence[str], batch_tokens: int) -> Iterator[Packed]:
-        if not texts:
+    def _encoded_texts(self, items: Sequence[Item | Refused], *, texts: bool) -> dict[str, Encoded]:
+        """Tokens of the questions and answers of a window."""
+        usable = [item.sample for item in items if texts and isinstance(item, Item)]
+        unique = sorted({text for sample in usable for text in _texts(sample) if text.strip()})
+        if not unique:
+            return {}
+        encoded = self._encoder.texts([self._encoder.chat.text(text) for text in unique])
+        return dict(zip(unique, encoded, strict=True))
+
+    def _text_batches(self, encoded: Sequence[Encoded], batch_tokens: int) -> Iterator[Packed]:
+        if not encoded:
             return
-        encoded = self._encoder.texts([self._encoder.chat.text(text) for text in texts])
         if self.share and self._adapter.branches:
             rows = _packed([item.ids for item in encoded], 0, TEXT_ROW_TOKENS, batch_tokens)
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataprophet.data.count import Count
-from dataprophet.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
+from dataprophet.estimates import DRAWS, Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.planning.disk import Sizes
 from dataprophet.profiles import SKETCH_SIZE
 from dataprophet.sketch import bound_of
@@ -129,7 +129,10 @@ def amounts_of(count: Count, seen: Seen, rng: np.random.Generator, *, embeddings
         "embedding_bytes": Spread.known(0.0),
     }
     if (sizes := seen.sizes) is not None:
-        made["rows_bytes"] = shards * sizes.shard + for_rows([seen.lines / drawn * sizes.line] * drawn)
+        least = max(0.0, min(1.0, sizes.line_least / max(sizes.line, 1e-9)))
+        compressed = Spread(1.0, rng.uniform(least, 1.0, DRAWS))  # how well scores compress is not known yet
+        lines = for_rows([seen.lines / drawn * sizes.line] * drawn)
+        made["rows_bytes"] = shards * sizes.shard + lines * compressed
         each_row = samples.value / max(1.0, rows.value)
         bound = bound_of(SKETCH_SIZE, int(rows.value))
         in_shards = samples if bound is None else _least(samples, 2 * SKETCH_SIZE * each_row)

@@ -25,7 +25,8 @@ class Sizes:
 
     Attributes:
         shard: of a shard's rows file, beside its lines.
-        line: of a line in it.
+        line: of a line in it, where scores do not compress.
+        line_least: the same, where they are all alike.
         profile: of a profile, beside its sketch.
         sketched: of a sample in the sketch.
         embedded: of a sample's embeddings.
@@ -33,6 +34,7 @@ class Sizes:
 
     shard: float
     line: float
+    line_least: float
     profile: float
     sketched: float
     embedded: float
@@ -50,7 +52,7 @@ def sizes(
         targets: names of targets.
         nearest: whether the nearest cosines are kept.
     """
-    table = _table(columns, places, targets, nearest=nearest)
+    table, alike = (_table(columns, places, targets, nearest=nearest, spread=spread) for spread in (1.0, 0.0))
     one, filled = _parquet(table.slice(0, 1)), _parquet(table)  # an empty file lacks what each column takes once
     line = (filled - one) / max(1, table.num_rows - 1)
     profile = Profile.empty("pool", "")
@@ -61,6 +63,7 @@ def sizes(
     return Sizes(
         shard=one - line,
         line=line,
+        line_least=(_parquet(alike) - one) / max(1, table.num_rows - 1),
         profile=len(profile_bytes(profile)) - sketched,
         sketched=sketched / max(1, n),
         embedded=sum(array.nbytes for array in kept.values()) / max(1, n),
@@ -72,11 +75,13 @@ def target_names(count: int) -> list[str]:
     return [f"target{number}" for number in range(1, count + 1)]
 
 
-def _table(columns: Columns, places: NDArray[np.int64], targets: Sequence[str], *, nearest: bool) -> pa.Table:
-    """A rows file of numbers that compress as badly as scores do."""
+def _table(
+    columns: Columns, places: NDArray[np.int64], targets: Sequence[str], *, nearest: bool, spread: float
+) -> pa.Table:
+    """A rows file of numbers that do not compress, or, without a spread, of one number."""
     rng = np.random.default_rng(0)
     n = len(places)
-    drawn = {name: rng.random((n, len(targets)), np.float32) for name in (*FIELDS, "M", "nearest")}
+    drawn = {name: rng.random((n, len(targets)), np.float32) * np.float32(spread) for name in (*FIELDS, "M", "nearest")}
     features = Features([""] * n, rng.random(n), {}, n_tokens=rng.integers(1, 50, n))
     scores = SampleScores({name: drawn[name] for name in FIELDS}, drawn["M"])
     close = drawn["nearest"] if nearest else None

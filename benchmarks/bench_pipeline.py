@@ -8,9 +8,9 @@ the first batch on the device to the last commit, so that starting processes and
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -99,30 +99,26 @@ def by_engine(engine: str) -> Any:
 
 
 def measure(bench: Bench, title: str, images: int, ways: dict[str, Any], flights: tuple[int, ...]) -> None:
-    """Rounds of every way at every number of pictures in flight, in turn."""
+    """Every way at every number of pictures in flight, once: a run is long, and its sleep takes the same every time."""
     import dataprophet as dp
 
     cells = SHARDS if bench.quick else SHARDS * SHARD_CELLS
-    found: dict[tuple[str, int], list[float]] = {(way, flight): [] for way in ways for flight in flights}
-    base = []
+    found: dict[tuple[str, int], float] = {}
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         write_pool(work / "pool", images, cells * 1024)
         sample = dp.Sample("t", [Image.new("RGB", (32, 32), "red")], "What is it?", "a thing")
         dp.profile([sample], dp.load_model("demo", device="cpu", check=False)).save(work / "t.profile")
-        for _ in range(1 if bench.quick else 2):
-            base.append(bare([16] * (4 if bench.quick else 100)))
-            for (way, flight), values in found.items():
-                out, log = work / "out", work / "log"
-                os.environ["DATAPROPHET_SLEEP_LOG"] = str(log)
-                ways[way](work, out, flight)
-                values.append(per_sample(out, log, cells * 1024))
-                shutil.rmtree(out)
-                log.unlink()
-    loop = statistics.median(base)
+        loop = bare([16] * (4 if bench.quick else 100))
+        for way, flight in itertools.product(ways, flights):
+            out, log = work / "out", work / "log"
+            os.environ["DATAPROPHET_SLEEP_LOG"] = str(log)
+            ways[way](work, out, flight)
+            found[way, flight] = per_sample(out, log, cells * 1024)
+            shutil.rmtree(out)
+            log.unlink()
     rows, targets = [["bare loop", "", f"{loop:.3f}", ""]], []
-    for (way, flight), values in found.items():
-        value = statistics.median(values)
+    for (way, flight), value in found.items():
         over = 100 * (value / loop - 1)
         rows.append([way, str(flight), f"{value:.3f}", f"{over:.1f}%"])
         bound = 7.0 if way.startswith("Ray") else 5.0

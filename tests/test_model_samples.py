@@ -146,7 +146,7 @@ def test_order_and_bounded_windows(tiny_model, monkeypatch):
 
     seen, progress = [], []
     for part in model.features(stream(), progress=progress.append):
-        assert len(read) - len(seen) <= 4
+        assert len(read) - len(seen) <= 4 + 1  # a window, and the sample that it has no room for
         seen += part.ids
     assert seen == [str(index) for index in range(10)]
     assert progress == [4, 8, 10]

@@ -121,6 +121,27 @@ class WindowEnd:
 Work = Refused | Packed | WindowEnd
 
 
+@dataclass(slots=True)
+class Window:
+    """Samples that were read and decoded, and what to do with them.
+
+    Attributes:
+        items: the usable ones, in order of the input.
+        refused: the others.
+        batches: of each batch the bundles, of each bundle the rows, of each row the places of its samples.
+        texts: tokens of their questions and answers.
+        budget: the bound on tokens that they were planned under.
+        ends_cell: whether a cell ends with it.
+    """
+
+    items: list[Item]
+    refused: list[Refused]
+    batches: list[list[list[list[int]]]]
+    texts: dict[str, Encoded]
+    budget: int
+    ends_cell: bool
+
+
 class Reader:
     """Reads samples a window at a time and makes the batches of each window. All of it happens on the CPU.
 
@@ -146,32 +167,31 @@ class Reader:
     ) -> Iterator[Work]:
         """Everything to be done for samples, in order: refusals and batches, and behind each window its end.
 
-        With workers, the next window is read and decoded while the batches of one are made.
+        With workers, the next windows are read, decoded and planned while the batches of one are made.
 
         Args:
             samples: read once. What stands between two cell ends depends on nothing outside of them.
-            batch_tokens: bound on the padded tokens of a batch, asked before each window.
+            batch_tokens: bound on the padded tokens of a batch, asked when a window has been read.
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        windows = self._windows(samples, workers)
-        prepared = ((*window, self._encoded_texts(window[0], texts=texts)) for window in windows)
-        with ahead(prepared, min(1, workers.count)) as ready:
-            for items, ends_cell, encoded in ready:
-                usable: list[Item] = []
-                for item in items:
-                    if isinstance(item, Refused):
-                        yield item
-                    else:
-                        usable.append(item)
+        planned = (
+            self._planned(items, ends_cell, batch_tokens(), texts=texts)
+            for items, ends_cell in self._windows(samples, workers)
+        )
+        # Two, as the last window of a cell may be small.
+        with ahead(planned, 2 if workers.count else 0) as windows:
+            for window in windows:
+                yield from window.refused
                 refused: set[int] = set()
-                yield from self._score_batches(usable, batch_tokens(), workers, refused)
+                yield from self._score_batches(window, workers, refused)
                 unique: list[str] = []
                 if texts:
-                    kept = [item.sample for place, item in enumerate(usable) if place not in refused]
-                    unique = sorted({text for sample in kept for text in _texts(sample) if text.strip()})
-                    yield from self._text_batches([encoded[text] for text in unique], batch_tokens())
-                yield WindowEnd(usable, unique, len(items), ends_cell)
+                    kept = [item.sample for place, item in enumerate(window.items) if place not in refused]
+                    unique = _unique_texts(kept)
+                    yield from self._text_batches([window.texts[text] for text in unique], window.budget)
+                taken = len(window.items) + len(window.refused)
+                yield WindowEnd(window.items, unique, taken, window.ends_cell)
 
     def _windows(
         self, samples: Iterable[Sample | CellEnd], workers: Workers
@@ -184,6 +204,9 @@ class Reader:
                 yield items, True
                 items, place, pixels, pictures = [], 0, 0, set()
                 continue
+            if len(items) >= WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:  # not before, or a cell's end would stand alone
+                yield items, False
+                items, pixels, pictures = [], 0, set()
             found = self._prepare(sample, place, decoded)
             items.append(found if isinstance(found, Item) else Refused(place, found))
             place += 1
@@ -192,9 +215,6 @@ class Reader:
                     if id(image) not in pictures:
                         pictures.add(id(image))
                         pixels += image.width * image.height
-            if len(items) >= WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:
-                yield items, False
-                items, pixels, pictures = [], 0, set()
         if items:
             yield items, False
 
@@ -255,15 +275,28 @@ class Reader:
         group: Key = (_identity(sample), "" if images else turns[0].question) if self.share else (object(),)
         return Item(sample, place, images, rendered, np.concatenate([prompt, answer]), len(answer), group)
 
-    def _score_batches(
-        self, items: Sequence[Item], batch_tokens: int, workers: Workers, refused: set[int]
-    ) -> Iterator[Refused | Packed]:
-        bundles = [part for group in _groups(items) for part in self._bundles(items, group, batch_tokens)]
-        batches = plan([cost for _, cost in bundles], max_tokens=batch_tokens, max_answer_tokens=self.max_answer_tokens)
+    def _planned(self, found: Sequence[Item | Refused], ends_cell: bool, budget: int, *, texts: bool) -> Window:
+        """A window with all that can be done before its batches are made."""
+        items = [item for item in found if isinstance(item, Item)]
+        bundles = [part for group in _groups(items) for part in self._bundles(items, group, budget)]
+        batches = plan([cost for _, cost in bundles], max_tokens=budget, max_answer_tokens=self.max_answer_tokens)
+        unique = _unique_texts([item.sample for item in items]) if texts else []
+        encoded = self._encoder.texts([self._encoder.chat.text(text) for text in unique]) if unique else []
+        return Window(
+            items,
+            [item for item in found if isinstance(item, Refused)],
+            [[bundles[number][0] for number in chosen] for chosen in batches],
+            dict(zip(unique, encoded, strict=True)),
+            budget,
+            ends_cell,
+        )
+
+    def _score_batches(self, window: Window, workers: Workers, refused: set[int]) -> Iterator[Refused | Packed]:
+        items = window.items
 
         def started() -> Iterator[list[Future[tuple[list[Row], dict[int, Problem]]]]]:
-            for chosen in batches:
-                yield [workers.submit(self._rows, items, bundles[number][0]) for number in chosen]
+            for bundles in window.batches:
+                yield [workers.submit(self._rows, items, bundle) for bundle in bundles]
 
         for futures in _one_ahead(started(), workers.count > 0):
             rows: list[Row] = []
@@ -274,7 +307,7 @@ class Reader:
                     yield Refused(items[place].place, problem)
                 rows += found
             if rows:
-                yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=batch_tokens))
+                yield self._ready(Packed.of(rows, self._adapter.image_token_id, texts=False, budget=window.budget))
 
     def _bundles(
         self, items: Sequence[Item], group: list[int], batch_tokens: int
@@ -328,15 +361,6 @@ class Reader:
                 kept[index] = result
         left = [[index for index in row if index in kept] for row in bundle]
         return [Row.pack(row, [kept[index] for index in row], images) for row in left if row], problems
-
-    def _encoded_texts(self, items: Sequence[Item | Refused], *, texts: bool) -> dict[str, Encoded]:
-        """Tokens of the questions and answers of a window."""
-        usable = [item.sample for item in items if texts and isinstance(item, Item)]
-        unique = sorted({text for sample in usable for text in _texts(sample) if text.strip()})
-        if not unique:
-            return {}
-        encoded = self._encoder.texts([self._encoder.chat.text(text) for text in unique])
-        return dict(zip(unique, encoded, strict=True))
 
     def _text_batches(self, encoded: Sequence[Encoded], batch_tokens: int) -> Iterator[Packed]:
         if not encoded:
@@ -407,8 +431,8 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _texts(sample: Sample) -> tuple[str, str]:
-    return sample.question, sample.answer
+def _unique_texts(samples: Iterable[Sample]) -> list[str]:
+    return sorted({text for sample in samples for text in (sample.question, sample.answer) if text.strip()})
 
 
 def _identity(sample: Sample) -> Key:

@@ -32,9 +32,9 @@ def main() -> None:
         measure(bench, "features", work, features, "rows of 3 fields x 1536 float16, 14 targets")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (written, *_) = [one for one in write_datasets(work) if one.spec.name == "count-bench"]
-        model = dp.load_model("demo", device="cpu")
-        dp.profile(dp.open_dataset(written.path, name="count-bench"), model).save(work / "count-bench.profile")
+        write_datasets(work / "demo")
+        dataset = dp.open_dataset(work / "demo" / "count-bench", name="count-bench")
+        dp.profile(dataset, dp.load_model("demo", device="cpu")).save(work / "count-bench.profile")
         measure(bench, "samples", work, samples, "drawn samples, the demo model on the CPU")
     bench.write()
 

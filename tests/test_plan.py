@@ -183,12 +183,13 @@ def test_a_few_rows_tell_the_bytes_of_many(tmp_path):
         features = Features([str(i) for i in range(20)], np.ones(20), embeddings)
         names = target_names(1)
         return sizes(columns, np.arange(count), features, names, nearest=True), _table(
-            columns, np.arange(count), names, nearest=True
+            columns, np.arange(count), names, nearest=True, spread=1.0
         )
 
     few, (_, table) = measured(100)[0], measured(3000)
     write_rows(table, tmp_path / "rows.parquet")
     assert few.shard + 3000 * few.line == pytest.approx(os.path.getsize(tmp_path / "rows.parquet"), rel=0.3)
+    assert 0 < few.line_least < few.line
 
 
 def test_intervals_hold_the_truth(tmp_path, model):

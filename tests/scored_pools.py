@@ -20,6 +20,7 @@ from dataprophet.run.pool import FILES, plan_of
 from dataprophet.run.rows import Lines, schema
 from dataprophet.run.store import Store
 from dataprophet.run.worker import index_name, target_name
+from dataprophet.selection import Settings, select_pool
 
 IMAGES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
 
@@ -141,3 +142,18 @@ def _profile(name):
     profile = Profile.empty(name, "f", clusters=2, sketch_size=100, diversity_fields=["question"])
     profile.update(Features(["1", "2", "3"], np.ones(3), {"question": np.eye(3, dtype=np.float32)}))
     return profile
+
+
+TWO_FILES = {f"{name}.jsonl": [row(f"{name}{i}", image="red.png") for i in range(4)] for name in "bc"}
+TWO_SCORES = {(file, i, 1): [1.0 + i] for file in TWO_FILES for i in range(4)}
+
+
+def scored(folder, name="pool", **options):
+    """A scored pool of two files of four rows, for the target t; ``options`` as of ``write_scores``."""
+    pool = write_pool(folder / f"data-{name}", TWO_FILES)
+    return write_scores(folder / f"scores-{name}", pool, TWO_SCORES, name=name, **options)
+
+
+def choose(scores, out, **options):
+    """The best five of the rows for t; ``options`` as of ``select_pool``."""
+    return select_pool(scores, Settings(["t"], 5), out, format="swift", **options)

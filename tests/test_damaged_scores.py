@@ -8,26 +8,13 @@ import signal
 
 import numpy as np
 import pytest
-from scored_pools import IMAGES, row, write_pool, write_scores
+from scored_pools import IMAGES, TWO_SCORES, choose, scored
 
 from dataprophet import open_dataset, open_scores
 from dataprophet.cli import main
 from dataprophet.data.export import write_rows
 from dataprophet.data.images import BytesImage
 from dataprophet.data.sample import Conversation, Turn
-from dataprophet.selection import Settings, select_pool
-
-FILES = {f"{name}.jsonl": [row(f"{name}{i}", image="red.png") for i in range(4)] for name in "bc"}
-SCORES = {(file, i, 1): [1.0 + i] for file in FILES for i in range(4)}
-
-
-def scored(folder, name="pool", **options):
-    pool = write_pool(folder / f"data-{name}", FILES)
-    return write_scores(folder / f"scores-{name}", pool, SCORES, name=name, **options)
-
-
-def choose(scores, out, **options):
-    return select_pool(scores, Settings(["t"], 5), out, format="swift", **options)
 
 
 def damage_list(scores):
@@ -69,7 +56,7 @@ def damage_index(scores):
 )
 def test_damaged_scores_are_told_on_one_line(tmp_path, capsys, damage, says):
     rng = np.random.default_rng(0)
-    scores = scored(tmp_path, vectors={key: rng.normal(size=3) for key in SCORES})
+    scores = scored(tmp_path, vectors={key: rng.normal(size=3) for key in TWO_SCORES})
     damage(scores)
     arguments = ["select", scores, "--target", "t", "--budget", 5, "--near-duplicates", 0.9999, "--out"]
     assert main([str(text) for text in [*arguments, tmp_path / "out"]]) == 1

@@ -7,24 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import scored_pools
-from scored_pools import row, write_pool, write_scores
+from scored_pools import TWO_FILES, TWO_SCORES, choose, row, scored, write_pool, write_scores
 
 from dataprophet import Features, Profile, open_dataset, score
 from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.selection import Settings, select_pool
 from dataprophet.selection.verify import verify
-
-FILES = {f"{name}.jsonl": [row(f"{name}{i}", image="red.png") for i in range(4)] for name in "bc"}
-SCORES = {(file, i, 1): [1.0 + i] for file in FILES for i in range(4)}
-
-
-def scored(folder, name="pool", **options):
-    pool = write_pool(folder / f"data-{name}", FILES)
-    return write_scores(folder / f"scores-{name}", pool, SCORES, name=name, **options)
-
-
-def choose(scores, out, **options):
-    return select_pool(scores, Settings(["t"], 5), out, format="swift", **options)
 
 
 def target(scale=1.0, *, sealed=False):
@@ -65,14 +53,14 @@ def test_profiles_of_one_target_have_to_score_alike(tmp_path, monkeypatch, secon
 
 def test_leaks_are_found_by_columns_of_one_pool_and_embeddings_of_another(tmp_path):
     both = [
-        scored(tmp_path, "one", nearest={key: [float(key[1] == 3)] for key in SCORES}),
-        scored(tmp_path, "two", vectors={key: np.array([1.0, key[1] != 2, key[1] != 2]) for key in SCORES}),
+        scored(tmp_path, "one", nearest={key: [float(key[1] == 3)] for key in TWO_SCORES}),
+        scored(tmp_path, "two", vectors={key: np.array([1.0, key[1] != 2, key[1] != 2]) for key in TWO_SCORES}),
     ]
     done = select_pool(both, Settings(["t"], 12, leakage=0.9), tmp_path / "out", format="ids")
     assert (tmp_path / "out" / "selection-t.txt").read_text().split() == [
         f"{pool}/{file}/{file[0]}{i}"
         for pool, leak in (("one", 3), ("two", 2))
-        for file in FILES
+        for file in TWO_FILES
         for i in range(4)
         if i != leak
     ]
@@ -118,7 +106,10 @@ def test_data_that_changed_since_it_was_scored_is_refused(tmp_path):
 def test_many_targets_make_no_name_that_is_too_long(tmp_path):
     names = [f"a-benchmark-of-some-name-{number}" for number in range(14)]
     scores = write_scores(
-        tmp_path / "scores", write_pool(tmp_path / "pool", FILES), {k: v * 14 for k, v in SCORES.items()}, targets=names
+        tmp_path / "scores",
+        write_pool(tmp_path / "pool", TWO_FILES),
+        {k: v * 14 for k, v in TWO_SCORES.items()},
+        targets=names,
     )
     select_pool(scores, Settings(names, 5), tmp_path / "out", format="webdataset")
     assert len(list(open_dataset(tmp_path / "out").rows())) == 5

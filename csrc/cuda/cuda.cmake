@@ -49,8 +49,8 @@ add_library(dataprophet_cuda STATIC csrc/cuda/cluster_counts.cu csrc/cuda/cluste
   csrc/cuda/plus_plus.cu csrc/cuda/silhouette.cu csrc/cuda/weights.cu)
 target_include_directories(dataprophet_cuda PRIVATE csrc)
 target_compile_definitions(dataprophet_cuda PRIVATE DATAPROPHET_CUDA_ARCHITECTURES="${ARCHITECTURE_TEXT}")
-pybind11_add_module(_cuda MODULE csrc/cuda/module.cpp csrc/cuda/bindings/directions.cpp
-  csrc/cuda/bindings/clusters.cpp csrc/bind/array.cpp)
+pybind11_add_module(_cuda MODULE csrc/bind/cuda/module.cpp csrc/bind/cuda/directions.cpp
+  csrc/bind/cuda/clusters.cpp csrc/bind/array.cpp)
 target_compile_options(_cuda PRIVATE ${BASELINE_FLAGS})
 target_link_libraries(_cuda PRIVATE dataprophet_flags dataprophet_cuda)
 install(TARGETS _cuda LIBRARY DESTINATION .)

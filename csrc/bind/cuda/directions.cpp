@@ -1,5 +1,5 @@
-#include "cuda/bindings/arguments.hpp"
-#include "cuda/bindings/operations.hpp"
+#include "bind/cuda/arguments.hpp"
+#include "bind/cuda/operations.hpp"
 #include "cuda/cosine_to.hpp"
 #include "cuda/mean_direction.hpp"
 #include "cuda/nearest.hpp"

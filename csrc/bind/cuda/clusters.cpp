@@ -1,5 +1,5 @@
-#include "cuda/bindings/arguments.hpp"
-#include "cuda/bindings/operations.hpp"
+#include "bind/cuda/arguments.hpp"
+#include "bind/cuda/operations.hpp"
 #include "cuda/cluster_counts.hpp"
 #include "cuda/kmeans.hpp"
 #include "cuda/plus_plus.hpp"

@@ -1,6 +1,6 @@
 #include <pybind11/pybind11.h>
 
-#include "cuda/bindings/operations.hpp"
+#include "bind/cuda/operations.hpp"
 #include "cuda/cosine_to.hpp"
 #include "cuda/device.hpp"
 #include "cuda/error.hpp"

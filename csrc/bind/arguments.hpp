@@ -4,7 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind/array.hpp"
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::bind {
 

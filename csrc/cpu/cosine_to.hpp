@@ -1,7 +1,7 @@
 // The cosine of each row to a few directions.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

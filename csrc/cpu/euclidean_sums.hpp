@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cpu/clusters.hpp"
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 #include "cpu/points.hpp"
 
 namespace dataprophet::cpu {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/buffer.hpp"
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 #include "cpu/parallel.hpp"
 
 namespace dataprophet::cpu {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -1,7 +1,7 @@
 // Lloyd's k-means, from greedy k-means++ or given centroids.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -1,7 +1,7 @@
 // Log-probabilities of tokens under a linear head, whose logits are never stored.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 #include "cpu/token_sums.hpp"
 
 namespace dataprophet::cpu {

@@ -1,7 +1,7 @@
 // The mean direction of an array: the mean of its l2-normalised rows.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -1,7 +1,7 @@
 // Cosines, lengths and sums by group of rows, in one read.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "cpu/buffer.hpp"
-#include "cpu/direction_kernels.hpp"
+#include "cpu/simd/direction_kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -2,7 +2,7 @@
 // least mean distance to another cluster.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -1,7 +1,7 @@
 // Log-probabilities of tokens from logits that are given.
 #pragma once
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 #include "cpu/token_sums.hpp"
 
 namespace dataprophet::cpu {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/logit_kernels.hpp"
+#include "cpu/simd/logit_kernels.hpp"
 
 namespace dataprophet::cpu {
 

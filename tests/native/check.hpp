@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::check {
 

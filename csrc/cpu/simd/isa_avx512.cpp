@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 namespace {
-#include "cpu/table.inl"
+#include "cpu/simd/table.inl"
 }  // namespace
 
-constexpr Kernels kAvx512Bf16 = table("avx512bf16");
+constexpr Kernels kAvx512 = table("avx512");
 
 }  // namespace dataprophet::cpu

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/tile_kernels.hpp"
+#include "cpu/simd/tile_kernels.hpp"
 
 namespace dataprophet::cpu {
 

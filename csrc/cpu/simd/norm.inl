@@ -1,7 +1,7 @@
 #pragma once
 
 // Norms of rows. Include inside an anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 // Sum of squares in fp32. Four running sums hide the latency of the additions.
 template <class T>

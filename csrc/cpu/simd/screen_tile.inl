@@ -1,7 +1,7 @@
 #pragma once
 
 // Search for the nearest direction. Include inside an anonymous namespace.
-#include "cpu/row_sums.inl"
+#include "cpu/simd/row_sums.inl"
 
 inline bool any(Vector a, Vector b) {  // whether an element of a exceeds that of b
 #if defined(__AVX512F__)

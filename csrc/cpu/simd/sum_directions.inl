@@ -1,7 +1,7 @@
 #pragma once
 
 // Sum of the directions of rows. Include inside an anonymous namespace.
-#include "cpu/norm.inl"
+#include "cpu/simd/norm.inl"
 
 // Rows whose fp32 partial sums are added to the fp64 sum at a time. The rounding error of a partial sum grows with its
 // length; at 32 it stays below that of the rows themselves, and the additions in fp64 cost under 3%.

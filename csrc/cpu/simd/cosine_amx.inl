@@ -3,8 +3,8 @@
 // Cosine of bfloat16 rows to a few directions on AMX tiles. A direction is the sum of three bfloat16 parts, which hold
 // its 24 bits exactly, and products of bfloat16 are exact in fp32. (float32 rows in three parts were slower than fused
 // multiply-adds.) Include inside an anonymous namespace.
-#include "cpu/cosine_rows.inl"
-#include "cpu/tile.inl"
+#include "cpu/simd/cosine_rows.inl"
+#include "cpu/simd/tile.inl"
 
 constexpr std::int64_t kTileRows = 16, kTileColumns = 32;  // of bfloat16, in a tile of 16 lines of 64 bytes
 constexpr std::int64_t kTileSize = kTileRows * kTileColumns;

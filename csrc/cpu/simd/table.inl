@@ -2,21 +2,21 @@
 
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
-#include "cpu/average_directions.inl"
-#include "cpu/cosine_rows.inl"
+#include "cpu/simd/average_directions.inl"
+#include "cpu/simd/cosine_rows.inl"
 #if defined(__AMX_BF16__)
-#include "cpu/cosine_amx.inl"
+#include "cpu/simd/cosine_amx.inl"
 #endif
-#include "cpu/distance_tile.inl"
-#include "cpu/lloyd_rows.inl"
-#include "cpu/logits.inl"
-#include "cpu/measure_rows.inl"
-#include "cpu/peak.inl"
-#include "cpu/row_sums.inl"
-#include "cpu/screen_tile.inl"
-#include "cpu/seed_rows.inl"
-#include "cpu/sum_directions.inl"
-#include "cpu/tile.inl"
+#include "cpu/simd/distance_tile.inl"
+#include "cpu/simd/lloyd_rows.inl"
+#include "cpu/simd/logits.inl"
+#include "cpu/simd/measure_rows.inl"
+#include "cpu/simd/peak.inl"
+#include "cpu/simd/row_sums.inl"
+#include "cpu/simd/screen_tile.inl"
+#include "cpu/simd/seed_rows.inl"
+#include "cpu/simd/sum_directions.inl"
+#include "cpu/simd/tile.inl"
 
 template <class T>
 constexpr Tiles tiles() {

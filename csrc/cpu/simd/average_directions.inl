@@ -1,7 +1,7 @@
 #pragma once
 
 // Sums of scaled rows, and their directions in float16. Include inside an anonymous namespace.
-#include "cpu/norm.inl"
+#include "cpu/simd/norm.inl"
 
 template <class T>
 void add_scaled(const void* row, float scale, std::int64_t d, float* total) {

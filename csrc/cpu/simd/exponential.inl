@@ -2,7 +2,7 @@
 
 // Exponential and hyperbolic tangent of vectors, by the polynomials of the Cephes library, to about 1e-7 of the value.
 // NaN stays NaN. Include inside an anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 // exp(x) for x <= 88; below -87.3, where it is no normal number, 0.
 inline Vector exponential(Vector x) {

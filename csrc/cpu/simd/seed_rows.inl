@@ -2,7 +2,7 @@
 
 // What k-means does before its first iteration: the mean and magnitude of the rows, and greedy k-means++. Include
 // inside an anonymous namespace.
-#include "cpu/dots.inl"
+#include "cpu/simd/dots.inl"
 
 // The largest bit pattern of the magnitudes of a row: from that of infinity on, the row is not finite.
 template <class T>

@@ -2,7 +2,7 @@
 
 // Dot products of four rows with a few vectors, along the columns: no padding of the vectors' number to that of the
 // lanes. Include inside an anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 typedef float Four __attribute__((vector_size(16)));
 typedef std::int32_t FourInts __attribute__((vector_size(16)));

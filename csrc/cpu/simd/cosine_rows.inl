@@ -1,8 +1,8 @@
 #pragma once
 
 // Cosine of rows to a few directions. Include inside an anonymous namespace.
-#include "cpu/dots.inl"
-#include "cpu/norm.inl"
+#include "cpu/simd/dots.inl"
+#include "cpu/simd/norm.inl"
 
 constexpr std::int64_t kDepth = 1024;  // columns whose products are added in one chain in fp32
 

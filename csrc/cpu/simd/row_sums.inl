@@ -2,7 +2,7 @@
 
 // Norms, sums and distances of single rows, in double precision or from differences. Include inside an anonymous
 // namespace.
-#include "cpu/norm.inl"
+#include "cpu/simd/norm.inl"
 
 typedef float HalfVector __attribute__((vector_size(2 * kLanes)));
 typedef double Doubles __attribute__((vector_size(4 * kLanes)));

@@ -2,8 +2,8 @@
 
 // Cosines and lengths of rows, and sums of their directions in whole multiples of 2^-30. Include inside an anonymous
 // namespace.
-#include "cpu/cosine_rows.inl"
-#include "cpu/row_sums.inl"
+#include "cpu/simd/cosine_rows.inl"
+#include "cpu/simd/row_sums.inl"
 
 typedef std::int64_t Longs __attribute__((vector_size(4 * kLanes)));
 typedef std::int64_t LooseLongs __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));

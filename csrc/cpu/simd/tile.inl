@@ -2,7 +2,7 @@
 
 // Products of tiles of rows: `left` rows by `right` rows, over all columns, from packed panels. Include inside an
 // anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 // A tile's dot products fill the registers that the running sums may use: more spill, fewer wait for each other.
 #if defined(__AVX512F__)

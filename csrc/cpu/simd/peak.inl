@@ -2,7 +2,7 @@
 
 // What the instruction set can do at most, for benchmarks: multiply-adds that stay in registers, and a plain read of
 // memory. Include inside an anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 constexpr int kChains =
     kLanes == 16 ? 24 : 12;  // running results: enough to hide the latency, and they fit in registers

@@ -4,11 +4,11 @@
 #include <cstring>
 #include <type_traits>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 namespace {
-#include "cpu/table.inl"
+#include "cpu/simd/table.inl"
 }  // namespace
 
 constexpr Kernels kAmx = table("amx");

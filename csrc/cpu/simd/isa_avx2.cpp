@@ -3,11 +3,11 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cpu/kernels.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 namespace {
-#include "cpu/table.inl"
+#include "cpu/simd/table.inl"
 }  // namespace
 
 constexpr Kernels kAvx2 = table("avx2");

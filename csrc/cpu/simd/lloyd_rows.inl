@@ -1,7 +1,7 @@
 #pragma once
 
 // A pass of Lloyd's algorithm: labels, and the sums of the rows of each cluster. Include inside an anonymous namespace.
-#include "cpu/dots.inl"
+#include "cpu/simd/dots.inl"
 
 constexpr int kFetchedAtStage = 2;  // rows; the others are fetched between dot products, so that memory never rests
 

@@ -1,12 +1,12 @@
 // The function table that each instruction set fills in. One translation unit per instruction set defines one table.
 #pragma once
 
-#include "cpu/direction_kernels.hpp"
+#include "cpu/simd/direction_kernels.hpp"
 #include "cpu/element.hpp"
-#include "cpu/kmeans_kernels.hpp"
-#include "cpu/logit_kernels.hpp"
-#include "cpu/row_kernels.hpp"
-#include "cpu/tile_kernels.hpp"
+#include "cpu/simd/kmeans_kernels.hpp"
+#include "cpu/simd/logit_kernels.hpp"
+#include "cpu/simd/row_kernels.hpp"
+#include "cpu/simd/tile_kernels.hpp"
 
 namespace dataprophet::cpu {
 

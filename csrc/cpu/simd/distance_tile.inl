@@ -1,7 +1,7 @@
 #pragma once
 
 // Euclidean distances of a tile. Include inside an anonymous namespace.
-#include "cpu/vector.inl"
+#include "cpu/simd/vector.inl"
 
 inline Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 // Sums of a softmax over logits. Include inside an anonymous namespace.
-#include "cpu/exponential.inl"
+#include "cpu/simd/exponential.inl"
 
 typedef std::int32_t Integers __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t LooseIntegers __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));

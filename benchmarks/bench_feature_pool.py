@@ -15,9 +15,9 @@ import dataprophet as dp
 from dataprophet import Profile, _core, ops
 from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features import FIELDS, Features
+from dataprophet.ops.threads import thread_count
 from dataprophet.scoring import Targets
 from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
-from dataprophet.threads import thread_count
 
 D, TARGETS, DRAWN, STEP = 1536, 14, 8192, 8192
 RESIDENT = """

@@ -73,7 +73,7 @@ def compiled(torch, given):
 
 
 def cpu_peers(hidden, weight, targets):
-    torch_ops, cce = optional("dataprophet.torch_ops"), optional("cut_cross_entropy")
+    torch_ops, cce = optional("dataprophet.ops.torch_ops"), optional("cut_cross_entropy")
     if str(hidden.dtype) != "torch.float32":
         yield Way(WIDE, lambda: naive(hidden.float(), weight.float(), targets))
     yield Way(CHUNKED, lambda: torch_ops.linear_logprobs(hidden, weight, targets))

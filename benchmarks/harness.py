@@ -1,4 +1,4 @@
-"""One way to measure, judge, print and write all benchmarks; the timing itself is in dataprophet/timing.py.
+"""One way to measure, judge, print and write all benchmarks; the timing itself is in dataprophet/ops/timing.py.
 
 A benchmark has tasks. Each task runs ours and its peers, prints a table, and says beside each of its targets what was
 measured. A floor is the least time that a task could take on this machine: its work, in bytes read or in
@@ -17,8 +17,18 @@ from typing import Any
 import numpy as np
 
 from dataprophet import _core
-from dataprophet.threads import thread_count
-from dataprophet.timing import KINDS, Way, extra_memory, interleaved, machine, number, optional, thread_counts, threads
+from dataprophet.ops.threads import thread_count
+from dataprophet.ops.timing import (
+    KINDS,
+    Way,
+    extra_memory,
+    interleaved,
+    machine,
+    number,
+    optional,
+    thread_counts,
+    threads,
+)
 
 __all__ = [
     "Bench",

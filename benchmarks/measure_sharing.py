@@ -18,7 +18,7 @@ from architectures import ARCHITECTURES, architecture
 from dataprophet.model import from_transformers
 from dataprophet.model.rows import Row, assemble
 from dataprophet.model.tree import common_prefix
-from dataprophet.timing import Way, interleaved, thread_counts
+from dataprophet.ops.timing import Way, interleaved, thread_counts
 
 
 def main() -> None:

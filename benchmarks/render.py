@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import table, verdict
 
-from dataprophet.timing import number
+from dataprophet.ops.timing import number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"

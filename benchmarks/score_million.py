@@ -30,7 +30,7 @@ import numpy as np
 import dataprophet as dp
 from dataprophet.demo.datasets import write_datasets
 from dataprophet.demo.pool import write_pool
-from dataprophet.timing import machine
+from dataprophet.ops.timing import machine
 
 RESULTS = Path(__file__).resolve().parent / "results" / "runs"
 TARGETS = {"count-bench": "count-bench/count-bench.parquet", "scene-bench": "scene-bench/scene-bench.tsv"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from dataprophet.errors import MetricError
-from dataprophet.intake import Operand, load
+from dataprophet.ops.arrays import Operand, load
 
 
 def as_numpy(values: Any, *, where: str, ndim: int) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
-from dataprophet.intake import Operand, load
+from dataprophet.ops.arrays import Operand, load
 from dataprophet.ops.directions import average_directions, measured
 
 FIELDS = ("question", "answer", "image")

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.ops import backend
-from dataprophet.threads import thread_count
+from dataprophet.ops.threads import thread_count
 
 N_GROUPS = 64
 _LARGEST = 2**64 - 1

@@ -109,7 +109,7 @@ def test_peers_find_what_ours_finds():
     import model_data
 
     from dataprophet.model import from_transformers
-    from dataprophet.timing import Way
+    from dataprophet.ops.timing import Way
 
     built = architectures.architecture("InternVL3-2B", scaled=True)
     network = built.network("cpu", "float32")

@@ -80,7 +80,7 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
 
 
 def test_results_that_differ_by_threads_are_an_error(harness, bench):
-    from dataprophet.threads import thread_count
+    from dataprophet.ops.threads import thread_count
 
     bench.same_bits("constant", lambda: (np.arange(3), 2.0))
     assert bench.targets[-1]["reached"]

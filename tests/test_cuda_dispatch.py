@@ -6,8 +6,8 @@ import pytest
 
 from dataprophet import ops, reference
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import Operand
 from dataprophet.ops import backend, cuda
+from dataprophet.ops.arrays import Operand
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler")

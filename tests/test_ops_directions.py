@@ -301,7 +301,7 @@ def test_core_refuses_what_it_cannot_write():
 def test_torch_forms_equal_the_core():
     """The forms that CUDA tensors take, on CPU tensors."""
     torch = pytest.importorskip("torch")
-    from dataprophet import torch_ops
+    from dataprophet.ops import torch_ops
 
     x, y = torch.tensor(random_rows(200, 12)), torch.tensor(random_rows(31, 12, seed=1))
     np.testing.assert_allclose(torch_ops.mean_direction(x, "x"), ops.mean_direction(x), atol=1e-7)

@@ -17,9 +17,8 @@ from dataprophet.kernels.segment_means import segment_means
 from dataprophet.kernels.token_logprobs import token_logprobs
 from scipy.special import log_softmax
 
-from dataprophet import torch_ops
-from dataprophet.intake import operand
-from dataprophet.ops import backend, tokens
+from dataprophet.ops import backend, tokens, torch_ops
+from dataprophet.ops.arrays import operand
 
 INF, NAN = float("inf"), float("nan")
 HEADS = [

@@ -132,7 +132,7 @@ def _plain_logprobs(model: Model, encoded: Encoded, images: ImageSet | None) -> 
 
 def _check_kernel(model: Model, encoded: Encoded, images: ImageSet | None, found: Any) -> None:
     """In half precision the model's own logits are too coarse to tell whether the kernel is right."""
-    from dataprophet import torch_ops
+    from dataprophet.ops import torch_ops
 
     adapter = model._adapter
     if adapter.head is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from dataprophet.threads import thread_count
+from dataprophet.ops.threads import thread_count
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError
-from dataprophet.threads import thread_count
+from dataprophet.ops.threads import thread_count
 
 COMPILE = "did you forget to compile? Run: pip install -e . (in a checkout) or reinstall dataprophet"
 
@@ -65,7 +65,7 @@ def kernel(name: str) -> Callable[..., Any] | None:
 
 def torch_ops() -> Any:
     """The operations in plain torch, for where no compiled kernel serves."""
-    return importlib.import_module("dataprophet.torch_ops")
+    return importlib.import_module("dataprophet.ops.torch_ops")
 
 
 def core_info() -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet import checks, reference
+from dataprophet import reference
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import Operand, operand
-from dataprophet.ops import backend, cuda
+from dataprophet.ops import backend, checks, cuda
+from dataprophet.ops.arrays import Operand, operand
+from dataprophet.ops.threads import thread_count
 from dataprophet.reference import KMeans, Silhouette
-from dataprophet.threads import thread_count
 
 
 def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 100, tol: float = 1e-4) -> KMeans:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet import reference
-from dataprophet.intake import Operand
 from dataprophet.ops import backend
+from dataprophet.ops.arrays import Operand
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
 _ALIGNMENT = 16  # bytes

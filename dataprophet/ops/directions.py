@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet import checks, reference
-from dataprophet.intake import Operand, like, operand
-from dataprophet.ops import backend, cuda
+from dataprophet import reference
+from dataprophet.ops import backend, checks, cuda
+from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.threads import thread_count
 from dataprophet.reference import RowMeasures, bad_rows_error
-from dataprophet.threads import thread_count
 
 
 def mean_direction(x: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprophet import checks
-from dataprophet.intake import operand
+from dataprophet.ops import checks
+from dataprophet.ops.arrays import operand
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.reference import Diversity
 

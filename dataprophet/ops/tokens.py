@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet import checks, reference
-from dataprophet.intake import Operand, like, operand
-from dataprophet.ops import backend
+from dataprophet import reference
+from dataprophet.ops import backend, checks
+from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.threads import thread_count
 from dataprophet.reference import LogprobParts, TokenDetails
-from dataprophet.threads import thread_count
 
 
 def token_logprobs(

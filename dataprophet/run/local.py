@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
+from dataprophet.ops.threads import thread_count
 from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES, Lanes
 from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
 from dataprophet.run.store import Store
 from dataprophet.run.supervisor import Supervisor
-from dataprophet.threads import thread_count
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult

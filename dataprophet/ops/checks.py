@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet.errors import DataProphetError
-from dataprophet.intake import Operand, like, operand
+from dataprophet.ops.arrays import Operand, like, operand
 from dataprophet.reference import LogprobParts, bad_rows_error
 
 _ANY = int(np.iinfo(np.int64).max)

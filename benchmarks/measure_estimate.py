@@ -13,8 +13,8 @@ import tempfile
 import numpy as np
 
 from dataprophet import ops
-from dataprophet.reference.estimate import cells_of, draw, estimate, stratify
-from dataprophet.reference.variates import control_variates
+from dataprophet.ops.reference.estimate import cells_of, draw, estimate, stratify
+from dataprophet.ops.reference.variates import control_variates
 
 K, WIDTH = 10, 768
 

@@ -14,9 +14,9 @@ from dataprophet.errors import MetricError
 from dataprophet.features import FIELDS
 from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
+from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.origin import require_same_origin
 from dataprophet.profiles import Profile
-from dataprophet.reference.products import exact_dots, exact_dots_with
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
 

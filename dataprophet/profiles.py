@@ -18,8 +18,8 @@ from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import DiversitySums, diversity_of
 from dataprophet.errors import ProfileError
 from dataprophet.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
+from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.origin import require_same_origin
-from dataprophet.reference import SUM_UNIT
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from dataprophet.kernels.merge_logprobs import Partials, merge
 from dataprophet.kernels.token_logprobs import token_logprob_parts
 
-from dataprophet.reference import LogprobParts
+from dataprophet.ops.reference import LogprobParts
 
 ROWS, COLUMNS = 1024, 8192  # of a chunk: 32 MiB of logits
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from dataprophet.kernels.linear_sweep import sweep
 
-from dataprophet.reference import LogprobParts
+from dataprophet.ops.reference import LogprobParts
 
 
 def logprob_parts(

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from dataprophet.kernels.softmax_sums import shift_of, shifted, store_details
 
-from dataprophet.reference import LogprobParts
+from dataprophet.ops.reference import LogprobParts
 
 BLOCK = 128  # rows of a program
 WARPS = 4

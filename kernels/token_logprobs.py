@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from dataprophet.kernels.softmax_sums import add_tile, finished, scale_and_cap, shift_of, shifted, store_details
 
-from dataprophet.reference import LogprobParts, TokenDetails
+from dataprophet.ops.reference import LogprobParts, TokenDetails
 
 # Fixed, so that results are the same bits in every run. Sums are kept for each of LANES groups of NEIGHBOURS columns:
 # a thread reads a group at once, and one exponential in NEIGHBOURS + 1 moves the sums to a new maximum.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dataprophet import _core, reference
+from dataprophet import _core
+from dataprophet.ops import reference
 
 torch = pytest.importorskip("torch")
 

@@ -5,8 +5,9 @@ import ctypes
 import numpy as np
 import pytest
 
-from dataprophet import ops, reference
+from dataprophet import ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 DTYPES = ["float32", "float16", "bfloat16"]
 METRICS = {"euclidean": 2e-4, "sqeuclidean": 2e-6, "cosine": 2e-6}

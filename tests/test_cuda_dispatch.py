@@ -4,9 +4,9 @@ import cuda_emulated
 import numpy as np
 import pytest
 
-from dataprophet import ops, reference
+from dataprophet import ops
 from dataprophet.errors import DataProphetError
-from dataprophet.ops import backend, cuda
+from dataprophet.ops import backend, cuda, reference
 from dataprophet.ops.arrays import Operand
 
 torch = pytest.importorskip("torch")

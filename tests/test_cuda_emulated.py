@@ -4,7 +4,7 @@ import cuda_emulated
 import numpy as np
 import pytest
 
-from dataprophet import reference
+from dataprophet.ops import reference
 
 pytestmark = pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler")
 

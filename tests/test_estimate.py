@@ -9,9 +9,10 @@ from clusters import blobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprophet import load_model, open_dataset, ops, profile, reference
-from dataprophet.reference.estimate import cells_of, draw, estimate, stratify
-from dataprophet.reference.variates import control_variates
+from dataprophet import load_model, open_dataset, ops, profile
+from dataprophet.ops import reference
+from dataprophet.ops.reference.estimate import cells_of, draw, estimate, stratify
+from dataprophet.ops.reference.variates import control_variates
 
 DRAWS = 2000  # of which the share covered varies by half a percent
 

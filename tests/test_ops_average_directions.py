@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataprophet import _core, reference
-from dataprophet.ops import directions
+from dataprophet import _core
+from dataprophet.ops import directions, reference
 
 SHAPES = [(1, 1), (5, 7), (200, 64), (130, 1000), (70, 1536)]
 

@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from dataprophet import ops, reference
+from dataprophet import ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 N, D, K = 90, 24, 3
 LABELS = np.arange(N) % K

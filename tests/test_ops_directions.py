@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dataprophet import _core, ops, reference
+from dataprophet import _core, ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 SHAPES = [(1, 1), (3, 5), (64, 16), (513, 768), (1000, 33), (2, 4097)]
 # Float16 and bfloat16 are widened exactly: all round only in fp32 sums, never in the inputs.

@@ -6,8 +6,9 @@ from clusters import blobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprophet import ops, reference
+from dataprophet import ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 X = blobs(600, 12, 5)
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dataprophet import _core, ops, reference
+from dataprophet import _core, ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 ISAS = _core.available_isas()
 SHAPES = [(1, 1, 1), (4, 3, 4), (50, 1, 4), (63, 17, 2), (300, 7, 6), (1000, 33, 11), (500, 768, 17), (70, 4097, 3)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataprophet import _core, ops, reference
+from dataprophet import _core, ops
 from dataprophet.errors import DataProphetError
-from dataprophet.reference import SUM_UNIT
+from dataprophet.ops import reference
+from dataprophet.ops.reference import SUM_UNIT
 
 SHAPES = [(1, 1), (3, 5), (64, 16), (513, 768), (1000, 33), (2, 4097), (300, 1536)]
 DTYPES = ["float32", "float16", "bfloat16"]

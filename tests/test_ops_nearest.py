@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dataprophet import _core, ops, reference
+from dataprophet import _core, ops
 from dataprophet.errors import DataProphetError
+from dataprophet.ops import reference
 
 torch = pytest.importorskip("torch")
 

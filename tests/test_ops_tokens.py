@@ -152,8 +152,7 @@ def test_parts_of_a_vocabulary(library, dtype, edges):
 def test_plain_torch(dtype):
     """What serves CUDA without Triton, here on the CPU: the definitions, and NaN for targets out of range."""
     torch = pytest.importorskip("torch")
-    from dataprophet import reference
-    from dataprophet.ops import torch_ops
+    from dataprophet.ops import reference, torch_ops
 
     hidden, weight, targets = (torch.as_tensor(each) for each in problem(70, 9001))
     hidden, weight = hidden.to(getattr(torch, dtype)), weight.to(getattr(torch, dtype))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import spatial, special, stats
 
-from dataprophet import reference
 from dataprophet.errors import DataProphetError
-from dataprophet.reference.products import exact_dots, product
+from dataprophet.ops import reference
+from dataprophet.ops.reference.products import exact_dots, product
 
 
 @pytest.fixture

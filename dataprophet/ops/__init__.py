@@ -9,8 +9,8 @@ from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, measure_rows, nearest
 from dataprophet.ops.diversity import diversity
+from dataprophet.ops.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette, TokenDetails
 from dataprophet.ops.tokens import linear_logprobs, logprob_parts, merge_logprobs, segment_means, token_logprobs
-from dataprophet.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette, TokenDetails
 
 __all__ = [
     "Diversity",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.arrays import Operand, like, operand
-from dataprophet.reference import LogprobParts, bad_rows_error
+from dataprophet.ops.reference import LogprobParts, bad_rows_error
 
 _ANY = int(np.iinfo(np.int64).max)
 _METRICS = ("euclidean", "sqeuclidean", "cosine")

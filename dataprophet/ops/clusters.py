@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet import reference
 from dataprophet.errors import DataProphetError
-from dataprophet.ops import backend, checks, cuda
+from dataprophet.ops import backend, checks, cuda, reference
 from dataprophet.ops.arrays import Operand, operand
+from dataprophet.ops.reference import KMeans, Silhouette
 from dataprophet.ops.threads import thread_count
-from dataprophet.reference import KMeans, Silhouette
 
 
 def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 100, tol: float = 1e-4) -> KMeans:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet import reference
-from dataprophet.ops import backend
+from dataprophet.ops import backend, reference
 from dataprophet.ops.arrays import Operand
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either

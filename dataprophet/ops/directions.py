@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet import reference
-from dataprophet.ops import backend, checks, cuda
+from dataprophet.ops import backend, checks, cuda, reference
 from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.reference import RowMeasures, bad_rows_error
 from dataprophet.ops.threads import thread_count
-from dataprophet.reference import RowMeasures, bad_rows_error
 
 
 def mean_direction(x: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from dataprophet.ops import checks
 from dataprophet.ops.arrays import operand
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
-from dataprophet.reference import Diversity
+from dataprophet.ops.reference import Diversity
 
 
 def diversity(

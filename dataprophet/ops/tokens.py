@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet import reference
-from dataprophet.ops import backend, checks
+from dataprophet.ops import backend, checks, reference
 from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.reference import LogprobParts, TokenDetails
 from dataprophet.ops.threads import thread_count
-from dataprophet.reference import LogprobParts, TokenDetails
 
 
 def token_logprobs(

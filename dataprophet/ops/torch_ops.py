@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dataprophet.reference import LogprobParts, TokenDetails, bad_rows_error
+from dataprophet.ops.reference import LogprobParts, TokenDetails, bad_rows_error
 
 _ELEMENTS = 1 << 24  # of one float64 or float32 working block
 _VOCABULARY = 4096

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import Array, Integers, product
+from dataprophet.ops.reference.products import Array, Integers, product
 
 _ROWS = 256
 _COLUMNS = 4096

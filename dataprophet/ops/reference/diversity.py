@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.clusters import cluster_entropy, kmeans
-from dataprophet.reference.silhouette import silhouette_samples, silhouette_score
+from dataprophet.ops.reference.clusters import cluster_entropy, kmeans
+from dataprophet.ops.reference.silhouette import silhouette_samples, silhouette_score
 
 
 class Diversity(NamedTuple):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from dataprophet.errors import DataProphetError
-from dataprophet.reference.products import ROWS, Array, exact_dots_with, product
+from dataprophet.ops.reference.products import ROWS, Array, exact_dots_with, product
 
 SUM_UNIT = 2.0**-30
 """What sums of normalised rows are multiples of."""

@@ -4,14 +4,14 @@ Arguments are NumPy arrays that ``dataprophet.ops`` has checked; nothing of size
 are the same bits for any number of BLAS threads.
 """
 
-from dataprophet.reference.clusters import (
+from dataprophet.ops.reference.clusters import (
     KMeans,
     cluster_entropy,
     entropy_of_counts,
     kmeans,
     kmeans_draws,
 )
-from dataprophet.reference.directions import (
+from dataprophet.ops.reference.directions import (
     SUM_UNIT,
     RowMeasures,
     average_directions,
@@ -22,10 +22,10 @@ from dataprophet.reference.directions import (
     measure_rows,
     nearest,
 )
-from dataprophet.reference.diversity import Diversity, diversity
-from dataprophet.reference.estimate import estimated_mean
-from dataprophet.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
-from dataprophet.reference.tokens import (
+from dataprophet.ops.reference.diversity import Diversity, diversity
+from dataprophet.ops.reference.estimate import estimated_mean
+from dataprophet.ops.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
+from dataprophet.ops.reference.tokens import (
     LogprobParts,
     TokenDetails,
     linear_logprobs,

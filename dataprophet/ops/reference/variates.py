@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import ROWS, Array, Clusters, Integers, product
+from dataprophet.ops.reference.products import ROWS, Array, Clusters, Integers, product
 
 Floats = npt.NDArray[np.floating]
 Read = Callable[[Integers], Floats]

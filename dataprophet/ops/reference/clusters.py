@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.products import ROWS, Array, Clusters, product
+from dataprophet.ops.reference.products import ROWS, Array, Clusters, product
 
 Labels = npt.NDArray[np.int64]
 

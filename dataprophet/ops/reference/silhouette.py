@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.reference.clusters import cluster_sums
-from dataprophet.reference.directions import chunks_of, normalized
-from dataprophet.reference.estimate import estimated_mean
-from dataprophet.reference.products import ROWS, Array, Clusters, Integers, product
+from dataprophet.ops.reference.clusters import cluster_sums
+from dataprophet.ops.reference.directions import chunks_of, normalized
+from dataprophet.ops.reference.estimate import estimated_mean
+from dataprophet.ops.reference.products import ROWS, Array, Clusters, Integers, product
 
 _TILE = 1024
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet.allocation import allocate
-from dataprophet.reference.products import Array, Clusters, Integers
-from dataprophet.reference.variates import Read, control_variates
+from dataprophet.ops.reference.products import Array, Clusters, Integers
+from dataprophet.ops.reference.variates import Read, control_variates
 
 _SHARE = 16  # a cluster with an expected share of fewer rows of the sample joins the others of its kind
 _LEAST = 8  # rows drawn from each stratum, or all of them

@@ -27,7 +27,7 @@ from harness import Bench, at_most, options
 
 from dataprophet.run.pool import open_scores
 from dataprophet.run.score import score
-from dataprophet.run.store import Store
+from dataprophet.store.base import Store
 
 KEY = "0123456789abcdef"
 PROCESSES = 2

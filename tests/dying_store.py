@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dataprophet.run.folder_store import FolderStore
+from dataprophet.store.folder import FolderStore
 
 STEPS = 10
 """Of a commit of two parts: before and after each is forced to the disk, after it is renamed; before and after the

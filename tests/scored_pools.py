@@ -18,9 +18,9 @@ from dataprophet.run.config import RunConfig
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
 from dataprophet.run.pool import FILES, plan_of
 from dataprophet.run.rows import Lines, schema
-from dataprophet.run.store import Store
 from dataprophet.run.worker import index_name, target_name
 from dataprophet.selection import Settings, select_pool
+from dataprophet.store.base import Store
 
 IMAGES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dataprophet.run.store import Store
+from dataprophet.store.base import Store
 
 KEY = "0123456789abcdef"
 
@@ -20,7 +20,7 @@ KEY = "0123456789abcdef"
 def test_killed_process_has_its_journal_read(root: str) -> None:
     code = """
         import os, sys
-        from dataprophet.run.store import Store
+        from dataprophet.store.base import Store
         journal = Store.open(sys.argv[1]).journal(sys.argv[2])
         journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
         os.kill(os.getpid(), 9)

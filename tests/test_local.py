@@ -21,11 +21,11 @@ from dataprophet import profile
 from dataprophet.errors import DataProphetError, ModelError, StoreError
 from dataprophet.run.config import RunConfig
 from dataprophet.run.local import cuda_devices, environments, run_local
-from dataprophet.run.owner import new_attempt
 from dataprophet.run.retries import FRUITLESS, Retries
 from dataprophet.run.score import score
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
+from dataprophet.store.attempts import new_attempt
+from dataprophet.store.base import Store
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"

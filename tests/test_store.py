@@ -16,8 +16,8 @@ import dying_store
 import pytest
 
 from dataprophet.errors import StoreError
-from dataprophet.run.owner import is_alive, new_attempt
-from dataprophet.run.store import Store
+from dataprophet.store.attempts import is_alive, new_attempt
+from dataprophet.store.base import Store
 
 KEY = "0123456789abcdef"
 
@@ -151,7 +151,7 @@ def test_death_before_the_run_is_created(tmp_path: Path) -> None:
 RACES = """
     import sys
     from pathlib import Path
-    from dataprophet.run.store import Store
+    from dataprophet.store.base import Store
     store = Store.open(sys.argv[1])
     for shard in range(20):
         sys.stdin.readline()
@@ -187,7 +187,7 @@ def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from dataprophet.run.folder_store import FolderStore
+        from dataprophet.store.folder import FolderStore
         def write(path):
             Path(path).write_text("part")
             print("writing", flush=True)
@@ -214,7 +214,7 @@ def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
 
 def test_owner_is_alive() -> None:
     assert is_alive(new_attempt()) is True
-    process = _run("from dataprophet.run.owner import new_attempt; print(new_attempt())")
+    process = _run("from dataprophet.store.attempts import new_attempt; print(new_attempt())")
     assert is_alive(process.stdout.strip()) is False
     machine, pid, started, token = new_attempt().split("-")
     assert is_alive(f"{machine}-{pid}-{int(started) + 1}-{token}") is False  # the number was used again
@@ -249,7 +249,7 @@ def test_folder_without_rights(tmp_path: Path) -> None:
     code = """
         import os, sys
         from dataprophet.errors import StoreError
-        from dataprophet.run.store import Store
+        from dataprophet.store.base import Store
         if os.geteuid() == 0:
             os.setuid(65534)  # root writes anywhere
         try:
@@ -294,7 +294,7 @@ def test_orphans_in_an_object_store(bucket: str) -> None:
     code = """
         import os, sys
         from pathlib import Path
-        from dataprophet.run.object_store import ObjectStore
+        from dataprophet.store.objects import ObjectStore
         class Dying(ObjectStore):
             def _create(self, name, data):
                 os._exit(9)
@@ -314,7 +314,9 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
     pytest.importorskip("fsspec")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    code = "import os; from dataprophet.run.store import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    code = (
+        "import os; from dataprophet.store.base import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+    )
     _run(code)
     assert len(list(tmp_path.iterdir())) == 1
     store = Store.open(f"memory://{uuid.uuid4().hex}/out")

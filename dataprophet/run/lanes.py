@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dataprophet.run.journal import Stopped
 from dataprophet.run.shards import Shard
+from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult

@@ -14,8 +14,8 @@ from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES, Lanes
 from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
-from dataprophet.run.store import Store
 from dataprophet.run.supervisor import Supervisor
+from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult

@@ -16,9 +16,9 @@ from dataprophet.errors import DataProphetError
 from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import BROKEN, LANES, Lanes
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
 from dataprophet.run.told import told
 from dataprophet.run.worker import Worker
+from dataprophet.store.base import Store
 
 ORPHANED = 3
 """Exit status of a worker whose driver is gone."""

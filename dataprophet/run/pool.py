@@ -21,9 +21,9 @@ from dataprophet.run.merge import merged
 from dataprophet.run.rows import schema
 from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
 from dataprophet.run.shards import Shard, shards_of
-from dataprophet.run.store import Store
 from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_index
 from dataprophet.scoring import Targets
+from dataprophet.store.base import Store
 
 MAKE_ANEW = "remove the shard's marker and score again"
 """What helps against damaged parts of a shard."""

@@ -20,8 +20,8 @@ from dataprophet.run.lanes import BROKEN, LANES
 from dataprophet.run.retries import Retries
 from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
-from dataprophet.run.store import Store
 from dataprophet.run.told import error_of, told
+from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult
@@ -135,7 +135,7 @@ class _Scorer:
 
     def run(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Score a shard: its result, or an error that ends the run, or word that it was dropped."""
-        from dataprophet.run.journal import Stopped
+        from dataprophet.store.journal import Stopped
 
         if self._error is not None:
             return {"error": self._error}

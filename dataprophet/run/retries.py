@@ -6,7 +6,7 @@ from collections import Counter
 
 from dataprophet.run.score_shard import CRASHES, ShardResult
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
+from dataprophet.store.base import Store
 
 FRUITLESS = 5
 """Deaths without progress after which a shard is given up."""

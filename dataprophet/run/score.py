@@ -23,8 +23,8 @@ from dataprophet.run.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredP
 from dataprophet.run.probe import origin_of, probe
 from dataprophet.run.score_shard import ShardResult
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
 from dataprophet.run.worker import Worker, index_name, open_pool, pool_profile, target_name
+from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

@@ -20,15 +20,15 @@ from dataprophet.errors import DataError, ProfileError
 from dataprophet.features import FIELDS, Features
 from dataprophet.profile_file import profile_bytes
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
-from dataprophet.run.journal import Stopped
 from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.run.shards import Shard
+from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
     from dataprophet.model.scorer import CellFeatures
-    from dataprophet.run.journal import Journal
-    from dataprophet.run.store import Store
     from dataprophet.run.worker import Worker
+    from dataprophet.store.base import Store
+    from dataprophet.store.journal import Journal
 
 ROWS, PROFILE, EMBEDDINGS = "rows.parquet", "profile", "embeddings.safetensors"
 """Suffixes of the files of a shard."""

@@ -22,8 +22,8 @@ from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES
 from dataprophet.run.retries import Retries
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
 from dataprophet.run.told import error_of
+from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
     from dataprophet.run.score_shard import ShardResult

@@ -17,12 +17,12 @@ from dataprophet.errors import DataProphetError
 from dataprophet.features import FIELDS
 from dataprophet.profiles import ALL, Profile
 from dataprophet.run.config import FILES, RunConfig
-from dataprophet.run.journal import Stopped
 from dataprophet.run.score_shard import ShardResult, score_shard
 from dataprophet.run.shards import Shard
-from dataprophet.run.store import Store
 from dataprophet.scoring import Targets
 from dataprophet.sketch import Sketch, bound_of
+from dataprophet.store.base import Store
+from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from dataprophet.errors import DataProphetError
-from dataprophet.run.owner import is_alive
+from dataprophet.store.attempts import is_alive
 
 _BEGIN, _END, _CLOSE, _FAIL = "begin", "end", "close", "fail"
 

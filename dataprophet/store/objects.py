@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError, StoreError
-from dataprophet.run.owner import is_alive, new_attempt
-from dataprophet.run.store import JOURNALS, Store
+from dataprophet.store.attempts import is_alive, new_attempt
+from dataprophet.store.base import JOURNALS, Store
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 """Schemes whose file systems create an object only where there is none in one request (`If-None-Match: *` or the like).

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dataprophet.errors import StoreError
-from dataprophet.run.owner import new_attempt
-from dataprophet.run.store import JOURNALS, TEMPORARY, Store
+from dataprophet.store.attempts import new_attempt
+from dataprophet.store.base import JOURNALS, TEMPORARY, Store
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from dataprophet.errors import StoreError
 from dataprophet.run.config import RUN
-from dataprophet.run.journal import Journal, crashes_of
-from dataprophet.run.owner import is_alive, new_attempt
+from dataprophet.store.attempts import is_alive, new_attempt
+from dataprophet.store.journal import Journal, crashes_of
 
 DATA, COMMITS, JOURNALS, LOGS, TEMPORARY = "data", "commits", "journal", "logs", "tmp"
 """Folders within the output folder, beside those that callers of ``write`` name."""
@@ -59,10 +59,10 @@ class Store(ABC):
         """
         place = os.fspath(root)
         if "://" in place and not place.startswith("file://"):
-            from dataprophet.run.object_store import ObjectStore
+            from dataprophet.store.objects import ObjectStore
 
             return ObjectStore(place)
-        from dataprophet.run.folder_store import FolderStore
+        from dataprophet.store.folder import FolderStore
 
         return FolderStore(place)
 

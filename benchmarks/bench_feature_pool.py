@@ -14,7 +14,7 @@ from harness import Bench, Floor, Probe, Target, Way, at_most, exact, faster, of
 import dataprophet as dp
 from dataprophet import Profile, _core, ops
 from dataprophet.feature_pool import open_feature_pool
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
 from dataprophet.scoring import Targets
 from dataprophet.sketch import N_GROUPS, groups_of, hash_ids

@@ -4,7 +4,7 @@ import numpy as np
 from harness import Bench, Way, options
 
 from dataprophet import Features, Profile, transfer_matrix
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 
 SETTINGS = {"template": "bench"}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataprophet.data import Dataset as Dataset
     from dataprophet.data import open_dataset as open_dataset
     from dataprophet.data.sample import Sample as Sample
-    from dataprophet.features import Features as Features
+    from dataprophet.features.features import Features as Features
     from dataprophet.matrix import TransferMatrix as TransferMatrix
     from dataprophet.metric import transfer_matrix as transfer_matrix
     from dataprophet.model import Model as Model

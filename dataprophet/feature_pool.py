@@ -19,9 +19,9 @@ import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
 from dataprophet.errors import DataError, ProfileError
-from dataprophet.feature_columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
-from dataprophet.features import Features
-from dataprophet.features_file import features_of
+from dataprophet.features.columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
+from dataprophet.features.features import Features
+from dataprophet.features.file import features_of
 from dataprophet.run.config import RUN
 from dataprophet.run.rows import OK, Columns
 

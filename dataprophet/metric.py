@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet.diversity import HALVES, DiversitySums
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.files import atomic_file
 from dataprophet.profiles import ALL, Profile
 from dataprophet.sketch import N_GROUPS, Sketch

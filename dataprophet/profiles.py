@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.diversity import DiversitySums, diversity_of
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
+from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.origin import require_same_origin
 from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids

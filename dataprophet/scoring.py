@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors
 from dataprophet.origin import require_same_origin
 from dataprophet.profiles import Profile
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataprophet.features import Features
+from dataprophet.features.features import Features
 
 
 def make_features(n: int, d: int = 6, seed: int = 0, *, text_only: float = 0.0, prefix: str = "s") -> Features:

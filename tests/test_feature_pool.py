@@ -15,7 +15,7 @@ import dataprophet as dp
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.feature_pool import open_feature_pool
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiles import Profile, profile
 from dataprophet.scoring import Targets
 

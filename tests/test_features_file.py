@@ -11,7 +11,7 @@ import pytest
 from sample_features import make_features
 
 from dataprophet.errors import DataProphetError, ProfileError
-from dataprophet.features_file import load_features
+from dataprophet.features.file import load_features
 from dataprophet.profiles import profile
 
 

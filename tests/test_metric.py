@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features import Features
+from dataprophet.features.features import Features
 from dataprophet.jackknife import influence, standard_error
 from dataprophet.matrix import FACTORS, TransferMatrix
 from dataprophet.metric import transfer_matrix

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dataprophet import Sample
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 
 FAMILY = "internvl"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dataprophet import Features, Profile
 from dataprophet.data.sample import Conversation, Problem, Turn
 from dataprophet.errors import DataProphetError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.run.config import RunConfig
 from dataprophet.run.digest import RowsDigest
 from dataprophet.run.merge import merged

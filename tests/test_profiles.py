@@ -17,7 +17,7 @@ from sample_features import dp_fields, make_features, take
 
 import dataprophet as dp
 from dataprophet.errors import ProfileError
-from dataprophet.features import Features
+from dataprophet.features.features import Features
 from dataprophet.profiles import Profile, profile
 from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
 

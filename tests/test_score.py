@@ -14,7 +14,7 @@ from dataprophet.cli import build_parser, main
 from dataprophet.cli.score import _loading
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError, ProfileError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 
 ROWS = 2500  # three cells
 

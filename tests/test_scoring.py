@@ -13,7 +13,7 @@ from sample_features import make_features, take
 
 from dataprophet import Features, Profile, ops
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.scoring import Targets
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import Any
 
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 
 _FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
 EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "ids")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dataprophet.cli.common import open_from, print_json
-from dataprophet.features_file import load_features
+from dataprophet.features.file import load_features
 from dataprophet.files import check_file
 from dataprophet.profiles import Profile, profile
 from dataprophet.progress import Progress

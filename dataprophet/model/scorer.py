@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, ModelError
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers, ahead

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dataprophet.data.sample import Sample
-from dataprophet.features import Features
+from dataprophet.features.features import Features
 from dataprophet.model.scorer import Model
 
 _WARM_UP = 8  # samples of the first run, which is not counted

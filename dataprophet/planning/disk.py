@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.profile_file import profile_bytes
 from dataprophet.profiles import Profile
 from dataprophet.run.embeddings import unit_embeddings

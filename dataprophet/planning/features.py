@@ -14,7 +14,7 @@ from dataprophet.data.count import Count
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError
 from dataprophet.feature_pool import FeaturePool
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.planning.amounts import Seen
 from dataprophet.planning.disk import sizes, target_names
 from dataprophet.profiles import Profile

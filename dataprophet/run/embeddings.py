@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.features import FIELDS, Features, field_rows
+from dataprophet.features.features import FIELDS, Features, field_rows
 from dataprophet.ops.directions import average_directions
 
 

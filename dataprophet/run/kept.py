@@ -13,9 +13,9 @@ import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.feature_columns import Column, safetensors_columns
 from dataprophet.feature_pool import Batch
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.columns import Column, safetensors_columns
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiles import Profile
 from dataprophet.run.pool import ScoredPool, ScoredShard
 from dataprophet.run.rows import Columns

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import Conversation, Problem, Sample
-from dataprophet.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring import SampleScores
 
 OK, CRASHED = "ok", "crashed"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError, ProfileError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.files import absolute
 from dataprophet.origin import require_same_origin
 from dataprophet.profile_file import profile_bytes

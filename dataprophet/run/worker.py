@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.data.dataset import open_dataset
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 from dataprophet.profiles import ALL, Profile
 from dataprophet.run.config import FILES, RunConfig
 from dataprophet.run.score_shard import ShardResult, score_shard

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError
-from dataprophet.features import FIELDS, Features, field_rows, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, field_rows, sketch_vectors
 from dataprophet.run.pool import MAKE_ANEW
 from dataprophet.selection.units import Units
 

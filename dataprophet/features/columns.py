@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
-from dataprophet.features import FIELDS
+from dataprophet.features.features import FIELDS
 
 SUFFIXES = (".npz", ".safetensors", ".parquet", ".arrow")
 """Kinds of features files; a folder of .npy files is one too."""

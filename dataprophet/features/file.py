@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
-from dataprophet.feature_columns import open_columns
-from dataprophet.features import FIELDS, Features, tokens_of
+from dataprophet.features.columns import open_columns
+from dataprophet.features.features import FIELDS, Features, tokens_of
 
 
 def load_features(path: str | os.PathLike[str]) -> Features:

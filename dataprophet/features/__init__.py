@@ -1,0 +1,1 @@
+"""Features of samples, their files and columns."""

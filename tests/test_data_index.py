@@ -16,9 +16,10 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataprophet.data import arrow, open_dataset
+from dataprophet.data import open_dataset
+from dataprophet.data.files import arrow
+from dataprophet.data.files.json_list import mark_json, read_json
 from dataprophet.data.index import FileIndex
-from dataprophet.data.json_rows import mark_json, read_json
 from dataprophet.data.readers import vlmeval
 from dataprophet.errors import DataError
 
@@ -105,7 +106,7 @@ def test_json(tmp_path, rows, size, mark, indent, chunk):
     path.write_bytes(b"\xef\xbb\xbf" * mark + body.encode())
     with pytest.MonkeyPatch.context() as patch:
         small_cells(size, patch)
-        patch.setattr("dataprophet.data.json_rows._CHUNK", max(chunk, 3 * mark))
+        patch.setattr("dataprophet.data.files.json_list._CHUNK", max(chunk, 3 * mark))
         dataset = open_dataset(path, format="vqa")
         check(dataset, size)
         assert dataset.index(0).digest == xxhash.xxh3_128_hexdigest(path.read_bytes())
@@ -130,7 +131,7 @@ def test_json(tmp_path, rows, size, mark, indent, chunk):
     ],
 )
 def test_json_that_is_no_list(text, message, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataprophet.data.json_rows._CHUNK", chunk)
+    monkeypatch.setattr("dataprophet.data.files.json_list._CHUNK", chunk)
     path = tmp_path / "bad.json"
     path.write_bytes(text.encode("latin-1"))
     for read in (read_json, mark_json):
@@ -176,7 +177,7 @@ def test_parts_in_any_order(tmp_path, asked, group, suffix):
             stream.write_table(table, max_chunksize=group)
     with pytest.MonkeyPatch.context() as patch:
         small_cells(6, patch)
-        patch.setattr("dataprophet.data.arrow._MOST_ROWS", 5)
+        patch.setattr("dataprophet.data.files.arrow._MOST_ROWS", 5)
         dataset = open_dataset(path, format="vqa")
         index, every = dataset.index(0), list(dataset.rows())
         readers = [(first, last, dataset.read_cells(index, first, last)) for first, last in asked]
@@ -190,7 +191,7 @@ def test_parts_in_any_order(tmp_path, asked, group, suffix):
 
 def test_a_row_group_is_read_once_for_parts_that_follow_one_another(tmp_path, monkeypatch):
     monkeypatch.setattr(ONE_ROW, 5)
-    monkeypatch.setattr("dataprophet.data.arrow._MOST_ROWS", 4)
+    monkeypatch.setattr("dataprophet.data.files.arrow._MOST_ROWS", 4)
     pq.write_table(pa.table({"question": [f"q{i}" for i in range(100)], "answer": ["a"] * 100}), tmp_path / "a.parquet")
     dataset = open_dataset(tmp_path / "a.parquet")
     index, opened = dataset.index(0), []

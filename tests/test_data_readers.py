@@ -18,8 +18,8 @@ from sample_files import good
 
 import dataprophet
 from dataprophet.data import Conversation, Dataset, Sample, open_dataset, validate
-from dataprophet.data import arrow as arrow_module
 from dataprophet.data.decode import decode
+from dataprophet.data.files import arrow as arrow_module
 from dataprophet.data.images import LazyImages
 from dataprophet.errors import DataError
 

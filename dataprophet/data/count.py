@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dataprophet.data.arrow import arrow_rows
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.files.arrow import arrow_rows
+from dataprophet.data.files.text import Mark
 from dataprophet.data.index import CELL_ROWS, MARKS, FileIndex, relative_name
 from dataprophet.data.readers.webdataset import mark_tar
 from dataprophet.data.remote import is_url, size_of
-from dataprophet.data.tables import Mark
 from dataprophet.errors import DataError
 
 _LEAST_CELLS = 8  # of a file that is not counted to its end

@@ -11,6 +11,7 @@ from typing import Any
 
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
+from dataprophet.data.files.text import opened
 from dataprophet.data.images import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.readers.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
@@ -25,7 +26,6 @@ from dataprophet.data.readers.webdataset import parse_webdataset, read_webdatase
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.rows import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
-from dataprophet.data.tables import opened
 from dataprophet.errors import DataError
 
 Rows = Callable[[], Iterator[Conversation | Problem]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
-from dataprophet.data.arrow import arrow_columns
+from dataprophet.data.files.arrow import arrow_columns
 from dataprophet.data.readers.base import SUFFIXES, Options, read_rows
 from dataprophet.data.readers.huggingface import is_saved
 from dataprophet.data.readers.llamafactory import INFO

@@ -191,7 +191,7 @@ class CellImage(ImageSource):
         return f"{self.path} row {self.row + 1} column {self.column!r}"
 
     def read_bytes(self) -> bytes:
-        from dataprophet.data.arrow import read_cell
+        from dataprophet.data.files.arrow import read_cell
 
         return read_cell(self.path, self.row, self.column, self.index)
 

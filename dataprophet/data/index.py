@@ -7,13 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from dataprophet.data.arrow import arrow_rows, read_arrow
-from dataprophet.data.json_rows import mark_json, read_json_part
-from dataprophet.data.readers.base import SUFFIXES
-from dataprophet.data.readers.webdataset import mark_tar, read_tar
-from dataprophet.data.remote import is_url, local, version
-from dataprophet.data.rows import BadRow, Row
-from dataprophet.data.tables import (
+from dataprophet.data.files.arrow import arrow_rows, read_arrow
+from dataprophet.data.files.json_list import mark_json, read_json_part
+from dataprophet.data.files.text import (
     START,
     Digest,
     Mark,
@@ -23,6 +19,10 @@ from dataprophet.data.tables import (
     read_delimited,
     read_jsonl,
 )
+from dataprophet.data.readers.base import SUFFIXES
+from dataprophet.data.readers.webdataset import mark_tar, read_tar
+from dataprophet.data.remote import is_url, local, version
+from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError
 
 CELL_ROWS = 1024

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dataprophet.data.arrow import arrow_columns, read_arrow
-from dataprophet.data.json_rows import read_json
+from dataprophet.data.files.arrow import arrow_columns, read_arrow
+from dataprophet.data.files.json_list import read_json
+from dataprophet.data.files.text import Rows, read_delimited, read_jsonl
 from dataprophet.data.rows import BadRow, ImagePolicy, Row, bad_row, clean_text
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.data.tables import Rows, read_delimited, read_jsonl
 from dataprophet.errors import DataError
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow")

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from dataprophet.data.files.text import opened
 from dataprophet.data.images import FileImage
 from dataprophet.data.remote import is_file
 from dataprophet.data.rows import Row
-from dataprophet.data.tables import opened
 from dataprophet.errors import DataError, MissingDependencyError
 
 PREFIX = "hf:"

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataprophet.data.files.text import opened
 from dataprophet.data.readers.base import Options, first_of
 from dataprophet.data.readers.chat import read_messages
 from dataprophet.data.readers.swift import query_messages, text_cell
 from dataprophet.data.rows import BadRow, Row, make_conversation
 from dataprophet.data.sample import Conversation
-from dataprophet.data.tables import opened
 from dataprophet.errors import DataError
 
 INFO = "dataset_info.json"

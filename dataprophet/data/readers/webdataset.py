@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from dataprophet.data.files.text import START, Mark, Rows, opened
 from dataprophet.data.images import TarImage
 from dataprophet.data.readers.base import Options, parse_row
 from dataprophet.data.readers.finevision import parse_finevision
@@ -17,7 +18,6 @@ from dataprophet.data.readers.swift import parse_swift
 from dataprophet.data.readers.vqa import parse_vqa
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.data.tables import START, Mark, Rows, opened
 from dataprophet.errors import DataError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from dataprophet.data.tables import ENCODING_FIX, Digest, Mark, Rows, first_line, kind_of, not_an_object, opened
+from dataprophet.data.files.text import ENCODING_FIX, Digest, Mark, Rows, first_line, kind_of, not_an_object, opened
 from dataprophet.errors import DataError
 
 _WHITE = " \t\n\r"  # what JSON takes for white space

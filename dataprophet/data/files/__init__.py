@@ -1,0 +1,1 @@
+"""Rows out of files: Arrow and Parquet, JSON, CSV and TSV."""

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from dataprophet.data import open_dataset
 from dataprophet.data.files import arrow
 from dataprophet.data.files.json_list import mark_json, read_json
+from dataprophet.data.formats import vlmeval
 from dataprophet.data.index import FileIndex
-from dataprophet.data.readers import vlmeval
 from dataprophet.errors import DataError
 
 ONE_ROW = "dataprophet.data.index.CELL_ROWS"

@@ -13,8 +13,8 @@ import numpy as np
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.files.arrow import arrow_rows
 from dataprophet.data.files.text import Mark
+from dataprophet.data.formats.webdataset import mark_tar
 from dataprophet.data.index import CELL_ROWS, MARKS, FileIndex, relative_name
-from dataprophet.data.readers.webdataset import mark_tar
 from dataprophet.data.remote import is_url, size_of
 from dataprophet.errors import DataError
 

@@ -12,17 +12,17 @@ from typing import Any
 from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.files.text import opened
+from dataprophet.data.formats.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
+from dataprophet.data.formats.finevision import parse_finevision
+from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files
+from dataprophet.data.formats.llamafactory import INFO, read_info
+from dataprophet.data.formats.llava import parse_llava
+from dataprophet.data.formats.swift import parse_swift
+from dataprophet.data.formats.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
+from dataprophet.data.formats.vqa import parse_vqa
+from dataprophet.data.formats.webdataset import parse_webdataset, read_webdataset
 from dataprophet.data.images import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
-from dataprophet.data.readers.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
-from dataprophet.data.readers.finevision import parse_finevision
-from dataprophet.data.readers.huggingface import PREFIX, named_rows, saved_files
-from dataprophet.data.readers.llamafactory import INFO, read_info
-from dataprophet.data.readers.llava import parse_llava
-from dataprophet.data.readers.swift import parse_swift
-from dataprophet.data.readers.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
-from dataprophet.data.readers.vqa import parse_vqa
-from dataprophet.data.readers.webdataset import parse_webdataset, read_webdataset
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.rows import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from dataprophet.data.files.arrow import arrow_columns
-from dataprophet.data.readers.base import SUFFIXES, Options, read_rows
-from dataprophet.data.readers.huggingface import is_saved
-from dataprophet.data.readers.llamafactory import INFO
+from dataprophet.data.formats.base import SUFFIXES, Options, read_rows
+from dataprophet.data.formats.huggingface import is_saved
+from dataprophet.data.formats.llamafactory import INFO
 from dataprophet.data.remote import is_dir, is_file, is_url, names_in
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError

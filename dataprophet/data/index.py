@@ -19,8 +19,8 @@ from dataprophet.data.files.text import (
     read_delimited,
     read_jsonl,
 )
-from dataprophet.data.readers.base import SUFFIXES
-from dataprophet.data.readers.webdataset import mark_tar, read_tar
+from dataprophet.data.formats.base import SUFFIXES
+from dataprophet.data.formats.webdataset import mark_tar, read_tar
 from dataprophet.data.remote import is_url, local, version
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError

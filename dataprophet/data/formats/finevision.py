@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataprophet.data.readers.base import Options, first_of
-from dataprophet.data.readers.swift import text_cell
+from dataprophet.data.formats.base import Options, first_of
+from dataprophet.data.formats.swift import text_cell
 from dataprophet.data.rows import BadRow, Row, make_conversation
 from dataprophet.data.sample import Conversation
 

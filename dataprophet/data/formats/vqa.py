@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from dataprophet.data.readers.base import Options, first_of
+from dataprophet.data.formats.base import Options, first_of
 from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation
 

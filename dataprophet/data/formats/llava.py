@@ -2,8 +2,8 @@ r"""LLaVA: ``{"id", "image", "conversations": [{"from": "human", "value": "<imag
 
 from __future__ import annotations
 
-from dataprophet.data.readers.base import Options, first_of
-from dataprophet.data.readers.chat import read_messages
+from dataprophet.data.formats.base import Options, first_of
+from dataprophet.data.formats.chat import read_messages
 from dataprophet.data.rows import Row, make_conversation
 from dataprophet.data.sample import Conversation
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataprophet.data.readers.base import Options, first_of
-from dataprophet.data.readers.chat import read_messages
+from dataprophet.data.formats.base import Options, first_of
+from dataprophet.data.formats.chat import read_messages
 from dataprophet.data.rows import BadRow, Row, make_conversation
 from dataprophet.data.sample import Conversation
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from dataprophet.data.files.text import START, Mark, Rows, opened
+from dataprophet.data.formats.base import Options, parse_row
+from dataprophet.data.formats.finevision import parse_finevision
+from dataprophet.data.formats.llava import parse_llava
+from dataprophet.data.formats.swift import parse_swift
+from dataprophet.data.formats.vqa import parse_vqa
 from dataprophet.data.images import TarImage
-from dataprophet.data.readers.base import Options, parse_row
-from dataprophet.data.readers.finevision import parse_finevision
-from dataprophet.data.readers.llava import parse_llava
-from dataprophet.data.readers.swift import parse_swift
-from dataprophet.data.readers.vqa import parse_vqa
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError

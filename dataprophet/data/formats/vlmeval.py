@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from dataprophet.data.files.text import Rows
-from dataprophet.data.readers.base import Options, first_of, parse_row, read_rows
-from dataprophet.data.readers.vqa import chosen, listed, pick_answer, string_list, with_options
+from dataprophet.data.formats.base import Options, first_of, parse_row, read_rows
+from dataprophet.data.formats.vqa import chosen, listed, pick_answer, string_list, with_options
 from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, ImagePolicy, Row, clean_text, make_conversation
 from dataprophet.data.sample import Conversation, Problem

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data.files.text import opened
-from dataprophet.data.readers.base import Options, first_of
-from dataprophet.data.readers.chat import read_messages
-from dataprophet.data.readers.swift import query_messages, text_cell
+from dataprophet.data.formats.base import Options, first_of
+from dataprophet.data.formats.chat import read_messages
+from dataprophet.data.formats.swift import query_messages, text_cell
 from dataprophet.data.rows import BadRow, Row, make_conversation
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError

@@ -13,7 +13,7 @@ from scored_pools import IMAGES, TWO_SCORES, choose, scored
 from dataprophet import open_dataset, open_scores
 from dataprophet.cli import main
 from dataprophet.data.export import write_rows
-from dataprophet.data.images import BytesImage
+from dataprophet.data.images.sources import BytesImage
 from dataprophet.data.sample import Conversation, Turn
 
 

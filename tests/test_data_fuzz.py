@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataprophet.data import Conversation, Problem, open_dataset
-from dataprophet.data.decode import decode
+from dataprophet.data.images.decode import decode
 from dataprophet.errors import DataError
 
 words = st.sampled_from(

@@ -20,9 +20,9 @@ import sample_files as files
 from PIL import Image
 
 from dataprophet.data import Dataset, Problem, open_dataset, validate
-from dataprophet.data.decode import decode, image_suffix
 from dataprophet.data.fetch import fetch
-from dataprophet.data.images import Base64Image, BytesImage, FileImage, LazyImages, MemoryImage, UrlImage
+from dataprophet.data.images.decode import decode, image_suffix
+from dataprophet.data.images.sources import Base64Image, BytesImage, FileImage, LazyImages, MemoryImage, UrlImage
 from dataprophet.errors import DataError
 
 

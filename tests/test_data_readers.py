@@ -18,9 +18,9 @@ from sample_files import good
 
 import dataprophet
 from dataprophet.data import Conversation, Dataset, Sample, open_dataset, validate
-from dataprophet.data.decode import decode
 from dataprophet.data.files import arrow as arrow_module
-from dataprophet.data.images import LazyImages
+from dataprophet.data.images.decode import decode
+from dataprophet.data.images.sources import LazyImages
 from dataprophet.errors import DataError
 
 chat_formats = pytest.mark.parametrize("case", files.CHAT_WRITERS)
@@ -275,7 +275,7 @@ def test_fingerprint_follows_bytes_and_options(tmp_path: Path) -> None:
 
 
 def test_opening_and_reading_rows_does_not_read_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataprophet.data.images as images_module
+    import dataprophet.data.images.sources as images_module
 
     def refuse(*_: object) -> bytes:
         raise AssertionError("an image was read")

@@ -20,7 +20,7 @@ from PIL import Image
 from sample_files import png
 
 from dataprophet import load_model
-from dataprophet.data.images import BytesImage, LazyImages
+from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import DataError, ModelError
 from dataprophet.model import windows

@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 import tiny_models
 from PIL import Image
 
-from dataprophet.data.images import BytesImage, LazyImages
+from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Conversation, Sample, Turn
 from dataprophet.model import windows
 

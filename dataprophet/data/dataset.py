@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprophet.data.decode import MAX_PIXELS
 from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.files.text import opened
 from dataprophet.data.formats.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
@@ -21,7 +20,8 @@ from dataprophet.data.formats.swift import parse_swift
 from dataprophet.data.formats.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
 from dataprophet.data.formats.vqa import parse_vqa
 from dataprophet.data.formats.webdataset import parse_webdataset, read_webdataset
-from dataprophet.data.images import image_sources
+from dataprophet.data.images.decode import MAX_PIXELS
+from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.rows import ImagePolicy

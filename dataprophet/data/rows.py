@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprophet.data.decode import MAX_PIXELS
-from dataprophet.data.images import Base64Image, BytesImage, FileImage, ImageSource, RemoteImage, UrlImage
+from dataprophet.data.images.decode import MAX_PIXELS
+from dataprophet.data.images.sources import Base64Image, BytesImage, FileImage, ImageSource, RemoteImage, UrlImage
 from dataprophet.data.remote import is_file, is_url, real_path
 from dataprophet.data.sample import Conversation, Problem, Turn
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dataprophet.data.images import ImageSource
+    from dataprophet.data.images.sources import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Conversation:
 
     def samples(self) -> Iterator[Sample]:
         """One sample for each turn, the turns before it as its context."""
-        from dataprophet.data.images import LazyImages
+        from dataprophet.data.images.sources import LazyImages
 
         used = 0
         for index, turn in enumerate(self.turns):

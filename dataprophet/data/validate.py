@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprophet.data.dataset import Dataset
-from dataprophet.data.images import BytesImage, CellImage, ImageSource
+from dataprophet.data.images.sources import BytesImage, CellImage, ImageSource
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.data.decode import to_rgb
-from dataprophet.data.images import ImageSource, LazyImages, MemoryImage
+from dataprophet.data.images.decode import to_rgb
+from dataprophet.data.images.sources import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError
 from dataprophet.model.adapter import Adapter

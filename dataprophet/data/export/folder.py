@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from dataprophet.data.decode import image_suffix
-from dataprophet.data.images import ImageSource
+from dataprophet.data.images.decode import image_suffix
+from dataprophet.data.images.sources import ImageSource
 from dataprophet.errors import DataError
 from dataprophet.files import MANIFEST
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from dataprophet.data.decode import MAX_PIXELS
-from dataprophet.data.images import CellImage
+from dataprophet.data.images.decode import MAX_PIXELS
+from dataprophet.data.images.sources import CellImage
 from dataprophet.data.remote import local
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.errors import DataError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dataprophet.data.files.text import opened
-from dataprophet.data.images import FileImage
+from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
 from dataprophet.data.rows import Row
 from dataprophet.errors import DataError, MissingDependencyError

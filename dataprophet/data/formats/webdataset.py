@@ -15,7 +15,7 @@ from dataprophet.data.formats.finevision import parse_finevision
 from dataprophet.data.formats.llava import parse_llava
 from dataprophet.data.formats.swift import parse_swift
 from dataprophet.data.formats.vqa import parse_vqa
-from dataprophet.data.images import TarImage
+from dataprophet.data.images.sources import TarImage
 from dataprophet.data.rows import BadRow, Row
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError

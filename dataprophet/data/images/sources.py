@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from dataprophet.data.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
+from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
 from dataprophet.data.remote import local, read_bytes
 from dataprophet.errors import DataError
 

@@ -1,0 +1,1 @@
+"""Images of samples: where their bytes are, and how they are decoded."""

@@ -17,7 +17,7 @@ from architectures import ARCHITECTURES, architecture
 
 from dataprophet.model import from_transformers
 from dataprophet.model.rows import Row, assemble
-from dataprophet.model.tree import common_prefix
+from dataprophet.model.token_tree import common_prefix
 from dataprophet.ops.timing import Way, interleaved, thread_counts
 
 

@@ -38,7 +38,7 @@ def same(a, b):
 
 @pytest.fixture(params=[3, 1000], ids=["several windows a cell", "a window a cell"])
 def windows(request, monkeypatch):
-    monkeypatch.setattr("dataprophet.model.windows.WINDOW_SAMPLES", request.param)
+    monkeypatch.setattr("dataprophet.model.reader.WINDOW_SAMPLES", request.param)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -17,7 +17,7 @@ from dataprophet import load_model
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError
 from dataprophet.model.chat import Chat
-from dataprophet.model.splice import Beginning
+from dataprophet.model.token_reuse import Beginning
 
 IMAGE = Image.new("RGB", (28, 28), (200, 30, 30))
 HOSTILE = {

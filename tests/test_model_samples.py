@@ -23,8 +23,8 @@ from dataprophet import load_model
 from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import DataError, ModelError
-from dataprophet.model import windows
-from dataprophet.model.budget import Cost, plan
+from dataprophet.model import reader as windows
+from dataprophet.model.batching import Cost, plan
 from dataprophet.model.prefetch import Workers
 
 IMAGE = Image.new("RGB", (28, 28), (20, 130, 30))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Conversation, Sample, Turn
-from dataprophet.model import windows
+from dataprophet.model import reader as windows
 
 family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
 QUESTIONS = ["what color is it?", "what color was it?", "how many circles are there?", "and?", "is it left of the cat?"]

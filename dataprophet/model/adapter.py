@@ -13,9 +13,9 @@ import numpy as np
 
 from dataprophet import ops
 from dataprophet.errors import ModelError
-from dataprophet.model.encoded import Encoded, ImageSet
 from dataprophet.model.head import Head
 from dataprophet.model.rows import Batch
+from dataprophet.model.tokens import Encoded, ImageSet
 
 _MASKABLE = ("sdpa", "eager")  # kinds of attention that take any mask
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.model.chat import Chat, Rendered
-from dataprophet.model.encoded import Encoded, ImageSet, tail_mask
-from dataprophet.model.splice import Beginning
+from dataprophet.model.token_reuse import Beginning
+from dataprophet.model.tokens import Encoded, ImageSet, tail_mask
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,8 +11,8 @@ from typing import Any
 
 from dataprophet.errors import MissingDependencyError, ModelError
 from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint
+from dataprophet.model.model import Model
 from dataprophet.model.processor import first_line, has_torchvision, load_processor
-from dataprophet.model.scorer import Model
 from dataprophet.model.wrap import from_transformers
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.model.encoded import Encoded, ImageSet
-from dataprophet.model.tree import TokenTree, token_tree
+from dataprophet.model.token_tree import TokenTree, token_tree
+from dataprophet.model.tokens import Encoded, ImageSet
 
 
 @dataclass(slots=True, eq=False)

@@ -11,12 +11,12 @@ from typing import Any
 from dataprophet.errors import ModelError
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.chat import Chat
-from dataprophet.model.checks import self_check
 from dataprophet.model.compiled import compile_layers
 from dataprophet.model.encode import Encoder
 from dataprophet.model.fingerprint import network_fingerprint, text_fingerprint
+from dataprophet.model.model import Model
 from dataprophet.model.processor import image_backend
-from dataprophet.model.scorer import Model
+from dataprophet.model.self_check import self_check
 
 # On a CPU a larger batch is no faster: it pads more, and its activations leave the caches.
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dataprophet.data.sample import Sample
 from dataprophet.features.features import Features
-from dataprophet.model.scorer import Model
+from dataprophet.model.model import Model
 
 _WARM_UP = 8  # samples of the first run, which is not counted
 _WINDOWS = 8  # as many windows as the time should be enough for

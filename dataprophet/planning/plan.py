@@ -22,7 +22,7 @@ from dataprophet.run.config import cells_of
 from dataprophet.run.rows import Lines, status_of
 
 if TYPE_CHECKING:
-    from dataprophet.model.scorer import Model
+    from dataprophet.model.model import Model
     from dataprophet.run.kept import KeptFeatures
 
 LEAST_ROWS = 16
@@ -145,7 +145,7 @@ def plan(
 
 def see(drawn: Drawn, model: Model, *, seconds: float, targets: int) -> Seen:
     """What rows that were drawn take of a model."""
-    from dataprophet.model.weigh import weigh
+    from dataprophet.model.cost import weigh
     from dataprophet.planning.cost import timed
 
     lines = Lines.of(drawn.rows, 0)

@@ -25,7 +25,7 @@ from dataprophet.run.shards import Shard
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
-    from dataprophet.model.scorer import CellFeatures
+    from dataprophet.model.model import CellFeatures
     from dataprophet.run.worker import Worker
     from dataprophet.store.base import Store
     from dataprophet.store.journal import Journal

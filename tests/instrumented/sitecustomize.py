@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 
-_MODULE = "dataprophet.model.scorer"
+_MODULE = "dataprophet.model.model"
 
 
 def _add_to(module):

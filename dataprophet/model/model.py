@@ -16,8 +16,8 @@ from dataprophet.features.features import FIELDS, Features
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers, ahead
+from dataprophet.model.reader import CellEnd, Packed, Reader, Refused, WindowEnd
 from dataprophet.model.rows import Batch
-from dataprophet.model.windows import CellEnd, Packed, Reader, Refused, WindowEnd
 
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 _AHEAD = 5  # batches and ends of windows: behind the last batch of a window come its texts and its end, which are quick

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.model.encoded import Encoded, tail_mask
+from dataprophet.model.tokens import Encoded, tail_mask
 
 
 class Beginning:

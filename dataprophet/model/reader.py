@@ -17,14 +17,14 @@ from dataprophet.data.images.sources import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError
 from dataprophet.model.adapter import Adapter
-from dataprophet.model.budget import Cost, plan
+from dataprophet.model.batching import Cost, plan
 from dataprophet.model.chat import Rendered
 from dataprophet.model.encode import Encoder
-from dataprophet.model.encoded import Encoded
 from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.processor import first_line
 from dataprophet.model.rows import Batch, Row, assemble
-from dataprophet.model.tree import common_prefix, sort_key
+from dataprophet.model.token_tree import common_prefix, sort_key
+from dataprophet.model.tokens import Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dataprophet.data.sample import Problem, Sample
+from dataprophet.model.model import Model
 from dataprophet.model.prefetch import Workers
-from dataprophet.model.scorer import Model
-from dataprophet.model.windows import CellEnd, Packed, Refused
+from dataprophet.model.reader import CellEnd, Packed, Refused
 
 
 @dataclass

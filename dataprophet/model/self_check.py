@@ -8,8 +8,8 @@ import numpy as np
 
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
-from dataprophet.model.encoded import Encoded, ImageSet
 from dataprophet.model.rows import Row, assemble
+from dataprophet.model.tokens import Encoded, ImageSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from dataprophet.model.chat import Rendered
-    from dataprophet.model.scorer import Model
+    from dataprophet.model.model import Model
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision rounds logits, so more there
 _HALF = 0.25

@@ -16,8 +16,8 @@ from dataprophet import Profile, _core, ops
 from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
+from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
 from dataprophet.scoring import Targets
-from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
 
 D, TARGETS, DRAWN, STEP = 1536, 14, 8192, 8192
 RESIDENT = """

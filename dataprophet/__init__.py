@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
     from dataprophet.planning.plan import plan as plan
-    from dataprophet.profiles import Profile as Profile
-    from dataprophet.profiles import profile as profile
+    from dataprophet.profiling.profile import Profile as Profile
+    from dataprophet.profiling.profile import profile as profile
     from dataprophet.run.pool import ScoredPool as ScoredPool
     from dataprophet.run.pool import open_scores as open_scores
     from dataprophet.run.score import score as score

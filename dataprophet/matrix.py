@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.arrays import as_numpy
 from dataprophet.errors import MetricError
-from dataprophet.jackknife import standard_error
+from dataprophet.profiling.jackknife import standard_error
 
 FACTORS = {
     "question_similarity": "QSim",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.features.features import FIELDS
-from dataprophet.jackknife import influence
 from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
-from dataprophet.origin import require_same_origin
-from dataprophet.profiles import Profile
+from dataprophet.profiling.jackknife import influence
+from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.profile import Profile
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dataprophet import ops
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors
-from dataprophet.origin import require_same_origin
-from dataprophet.profiles import Profile
+from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.profile import Profile
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.origin import require_same_origin
-from dataprophet.profiles import Profile
+from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.profile import Profile
 from dataprophet.scoring import Targets
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError
 from dataprophet.files import atomic_file
-from dataprophet.profile_file import profile_bytes
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.selector import Scored, Selector
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dataprophet.cli import build_parser, main
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.published import path as published_path
 
 torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profiles import Profile, profile
+from dataprophet.profiling.profile import Profile, profile
 from dataprophet.scoring import Targets
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]

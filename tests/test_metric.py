@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
-from dataprophet.jackknife import influence, standard_error
 from dataprophet.matrix import FACTORS, TransferMatrix
 from dataprophet.metric import transfer_matrix
-from dataprophet.profiles import Profile, profile
+from dataprophet.profiling.jackknife import influence, standard_error
+from dataprophet.profiling.profile import Profile, profile
 
 FIELDS = ("question", "answer", "image")
 

@@ -17,12 +17,12 @@ from dataprophet import Features, Profile
 from dataprophet.data.sample import Conversation, Problem, Turn
 from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
+from dataprophet.profiling.merge import merged
+from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.run.config import RunConfig
 from dataprophet.run.digest import RowsDigest
-from dataprophet.run.merge import merged
 from dataprophet.run.rows import Lines, table_of
 from dataprophet.run.shards import shards_of
-from dataprophet.sketch import Sketch, bound_of
 
 
 def table(n=40):
@@ -143,7 +143,7 @@ def features(rng, ids):
 
 
 def test_parts_of_a_large_pool_keep_no_more_than_the_whole_may_need(monkeypatch):
-    monkeypatch.setattr("dataprophet.run.merge._PENDING", 100)
+    monkeypatch.setattr("dataprophet.profiling.merge._PENDING", 100)
     rng = np.random.default_rng(0)
     size, rows = 20, 3000
     parts = [features(rng, [f"{part}-{i}" for i in range(300)]) for part in range(10)]
@@ -189,7 +189,7 @@ def test_a_bound_leaves_enough_and_not_much_more():
 
 @pytest.mark.parametrize("size", [16, 5000])
 def test_merged_partials_are_the_profile_of_all(size, monkeypatch):
-    monkeypatch.setattr("dataprophet.run.merge._PENDING", 100)
+    monkeypatch.setattr("dataprophet.profiling.merge._PENDING", 100)
     rng = np.random.default_rng(0)
     parts = [features(rng, [f"{part}-{i}" for i in range(int(rng.integers(0, 60)))]) for part in range(12)]
 

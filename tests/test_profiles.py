@@ -18,8 +18,8 @@ from sample_features import dp_fields, make_features, take
 import dataprophet as dp
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import Features
-from dataprophet.profiles import Profile, profile
-from dataprophet.sketch import N_GROUPS, groups_of, hash_ids
+from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
 
 
 def same_sums(a: Profile, b: Profile) -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sample_features import make_features, take
 
 from dataprophet.errors import ProfileError
-from dataprophet.profiles import Profile, profile
-from dataprophet.sketch import Sketch
+from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.sketch import Sketch
 
 
 @settings(max_examples=25)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dataprophet.cli.common import open_from, print_json
 from dataprophet.features.file import load_features
 from dataprophet.files import check_file
-from dataprophet.profiles import Profile, profile
+from dataprophet.profiling.profile import Profile, profile
 from dataprophet.progress import Progress
 
 

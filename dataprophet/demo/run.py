@@ -18,7 +18,7 @@ from dataprophet.matrix import TransferMatrix
 from dataprophet.metric import transfer_matrix
 from dataprophet.mixture import Mixture, mix
 from dataprophet.model import load_model
-from dataprophet.profiles import Profile, profile
+from dataprophet.profiling.profile import Profile, profile
 from dataprophet.report.heatmap import save_heatmap
 
 SOURCE_SAMPLES = 300

@@ -11,8 +11,8 @@ import numpy as np
 from dataprophet.data.count import Count
 from dataprophet.estimates import DRAWS, Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.planning.disk import Sizes
-from dataprophet.profiles import SKETCH_SIZE
-from dataprophet.sketch import bound_of
+from dataprophet.profiling.profile import SKETCH_SIZE
+from dataprophet.profiling.sketch import bound_of
 
 _LEAST_CLUSTERS = 8  # below, rows are the units of the bootstrap, and not cells
 _HOUR = 3600.0

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profile_file import profile_bytes
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.run.embeddings import unit_embeddings
 from dataprophet.run.rows import Columns, table_of, write_rows
 from dataprophet.scoring import SampleScores

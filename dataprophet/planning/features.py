@@ -17,7 +17,7 @@ from dataprophet.feature_pool import FeaturePool
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.planning.amounts import Seen
 from dataprophet.planning.disk import sizes, target_names
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.run.rows import OK, Columns
 from dataprophet.scoring import Targets
 

@@ -16,7 +16,7 @@ from dataprophet.errors import DataError, DataProphetError
 from dataprophet.feature_pool import Batch
 from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.run.pool import ScoredPool, ScoredShard
 from dataprophet.run.rows import Columns
 

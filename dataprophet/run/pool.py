@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
-from dataprophet.profiles import Profile
+from dataprophet.profiling.merge import merged
+from dataprophet.profiling.profile import Profile
 from dataprophet.run.config import FILES, RUN, RunConfig
 from dataprophet.run.digest import RowsDigest
-from dataprophet.run.merge import merged
 from dataprophet.run.rows import schema
 from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
 from dataprophet.run.shards import Shard, shards_of

@@ -15,9 +15,9 @@ from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features.features import FIELDS
 from dataprophet.files import absolute
-from dataprophet.origin import require_same_origin
-from dataprophet.profile_file import profile_bytes
-from dataprophet.profiles import Profile
+from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.run.config import FILES, RUN, RunConfig, cells_of
 from dataprophet.run.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredPool
 from dataprophet.run.probe import origin_of, probe

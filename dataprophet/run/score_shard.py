@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profile_file import profile_bytes
+from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.run.embeddings import unit_embeddings, write_embeddings
 from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.run.shards import Shard

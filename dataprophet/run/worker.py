@@ -15,12 +15,12 @@ from dataprophet.data.dataset import open_dataset
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
-from dataprophet.profiles import ALL, Profile
+from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.run.config import FILES, RunConfig
 from dataprophet.run.score_shard import ShardResult, score_shard
 from dataprophet.run.shards import Shard
 from dataprophet.scoring import Targets
-from dataprophet.sketch import Sketch, bound_of
 from dataprophet.store.base import Store
 from dataprophet.store.journal import Stopped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataprophet.errors import MetricError
-from dataprophet.profiles import Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.run.pool import ScoredPool
 from dataprophet.run.worker import target_name
 from dataprophet.scoring import Targets

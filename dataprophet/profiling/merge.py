@@ -7,8 +7,8 @@ from copy import copy
 
 import numpy as np
 
-from dataprophet.profiles import Profile
-from dataprophet.sketch import Run, Sketch
+from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.sketch import Run, Sketch
 
 _PENDING = 1 << 17  # vectors that wait to be merged into the sketch: merging copies all of it
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.diversity import DiversitySums, diversity_of
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
 from dataprophet.ops.reference import SUM_UNIT
-from dataprophet.origin import require_same_origin
-from dataprophet.sketch import N_GROUPS, Sketch, groups_of, hash_ids
+from dataprophet.profiling.diversity import DiversitySums, diversity_of
+from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -295,7 +295,7 @@ class Profile:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with JSON metadata; :meth:`load` gives back an equal profile."""
-        from dataprophet.profile_file import save
+        from dataprophet.profiling.profile_file import save
 
         save(self, path)
 
@@ -306,7 +306,7 @@ class Profile:
         Raises:
             ProfileError: when the file is missing, is not a profile, or is damaged.
         """
-        from dataprophet.profile_file import load
+        from dataprophet.profiling.profile_file import load
 
         return load(path)
 

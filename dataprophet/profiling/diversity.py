@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import ProfileError
-from dataprophet.jackknife import influence
-from dataprophet.sketch import N_GROUPS, Sketch, groups_of
+from dataprophet.profiling.jackknife import influence
+from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of
 
 HALVES = 16
 HALVED_SAMPLES = 4096

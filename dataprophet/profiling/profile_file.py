@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.diversity import HALVES, DiversitySums
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS
 from dataprophet.files import atomic_file
-from dataprophet.profiles import ALL, Profile
-from dataprophet.sketch import N_GROUPS, Sketch
+from dataprophet.profiling.diversity import HALVES, DiversitySums
+from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.profiling.sketch import N_GROUPS, Sketch
 
 _FORMAT = "dataprophet-profile-1"
 _FIX = "profile the dataset again"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dataprophet.errors import ProfileError
 
 if TYPE_CHECKING:
-    from dataprophet.profiles import Profile
+    from dataprophet.profiling.profile import Profile
 
 
 def require_same_origin(profiles: Iterable[Profile]) -> None:

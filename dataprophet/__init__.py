@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import dataprophet.ops as ops  # noqa: PLR0402 (mypy reads this form of a module importing its own part)
-    from dataprophet.agreement import RankAgreement as RankAgreement
-    from dataprophet.agreement import kendall_tau as kendall_tau
     from dataprophet.allocation import allocate as allocate
     from dataprophet.data import Dataset as Dataset
     from dataprophet.data import open_dataset as open_dataset
     from dataprophet.data.sample import Sample as Sample
     from dataprophet.features.features import Features as Features
-    from dataprophet.matrix import TransferMatrix as TransferMatrix
-    from dataprophet.metric import transfer_matrix as transfer_matrix
+    from dataprophet.metric.agreement import RankAgreement as RankAgreement
+    from dataprophet.metric.agreement import kendall_tau as kendall_tau
+    from dataprophet.metric.matrix import TransferMatrix as TransferMatrix
+    from dataprophet.metric.transfer import transfer_matrix as transfer_matrix
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
     from dataprophet.planning.plan import plan as plan

@@ -21,7 +21,7 @@ from dataprophet.data.export import write_rows
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import BudgetError, DataError, MetricError
 from dataprophet.files import check_folder
-from dataprophet.matrix import TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
 
 
 @dataclass

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from dataprophet import published
-from dataprophet.agreement import kendall_tau
 from dataprophet.errors import MetricError
+from dataprophet.metric.agreement import kendall_tau
 
 Matrix = namedtuple("Matrix", ["sources", "targets", "values"])
 

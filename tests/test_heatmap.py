@@ -13,7 +13,7 @@ from dataprophet.errors import DataProphetError, MetricError, MissingDependencyE
 
 pytest.importorskip("matplotlib")
 
-from dataprophet.report.heatmap import save_heatmap
+from dataprophet.metric.heatmap import save_heatmap
 
 
 def scores(rows, columns, seed=0):

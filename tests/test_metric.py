@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
-from dataprophet.matrix import FACTORS, TransferMatrix
-from dataprophet.metric import transfer_matrix
+from dataprophet.metric.matrix import FACTORS, TransferMatrix
+from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.jackknife import influence, standard_error
 from dataprophet.profiling.profile import Profile, profile
 

@@ -12,7 +12,7 @@ import pytest
 
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.errors import BudgetError, DataProphetError, MetricError
-from dataprophet.matrix import TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.mixture import Mixture, mix
 
 Image = pytest.importorskip("PIL.Image")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from dataprophet.agreement import kendall_tau
 from dataprophet.cli.common import print_json, table
 from dataprophet.errors import MetricError
-from dataprophet.matrix import TransferMatrix
+from dataprophet.metric.agreement import kendall_tau
+from dataprophet.metric.matrix import TransferMatrix
 
 
 def run(args: argparse.Namespace) -> int:

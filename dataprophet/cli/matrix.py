@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from dataprophet.cli.common import number, print_json, table
-from dataprophet.matrix import TransferMatrix
-from dataprophet.metric import transfer_matrix
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.transfer import transfer_matrix
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from dataprophet.cli.common import number, open_from, print_json, table
 from dataprophet.errors import BudgetError, MetricError
-from dataprophet.matrix import TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.mixture import Mixture, mix
 from dataprophet.progress import Progress
 from dataprophet.run.signals import terminable

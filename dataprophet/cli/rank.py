@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dataprophet.cli.common import number, print_json, table
-from dataprophet.matrix import FACTORS, TransferMatrix
+from dataprophet.metric.matrix import FACTORS, TransferMatrix
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,12 +14,12 @@ from dataprophet.data import Dataset, open_dataset
 from dataprophet.demo.datasets import write_datasets
 from dataprophet.errors import MissingDependencyError
 from dataprophet.files import MANIFEST, atomic_folder, sha256
-from dataprophet.matrix import TransferMatrix
-from dataprophet.metric import transfer_matrix
+from dataprophet.metric.heatmap import save_heatmap
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.mixture import Mixture, mix
 from dataprophet.model import load_model
 from dataprophet.profiling.profile import Profile, profile
-from dataprophet.report.heatmap import save_heatmap
 
 SOURCE_SAMPLES = 300
 TARGET_SAMPLES = 150

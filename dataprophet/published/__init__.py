@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.agreement import kendall_tau
 from dataprophet.errors import DataError
-from dataprophet.matrix import TransferMatrix
+from dataprophet.metric.agreement import kendall_tau
+from dataprophet.metric.matrix import TransferMatrix
 
 NAMES = ("metric_scores", "relative_improvement_percent", "kendall_tau", "ablation", "selection_results")
 

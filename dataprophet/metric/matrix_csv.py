@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.files import write_text
-from dataprophet.matrix import FACTORS, TransferMatrix
+from dataprophet.metric.matrix import FACTORS, TransferMatrix
 
 CORNER = "source\\target"
 

@@ -224,7 +224,7 @@ class TransferMatrix:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
-        from dataprophet.matrix_csv import write
+        from dataprophet.metric.matrix_csv import write
 
         write(self, path)
 
@@ -235,7 +235,7 @@ class TransferMatrix:
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
-        from dataprophet.matrix_csv import read
+        from dataprophet.metric.matrix_csv import read
 
         return read(path)
 

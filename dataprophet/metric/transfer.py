@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.features.features import FIELDS
-from dataprophet.matrix import FACTORS, Influences, TransferMatrix, product
+from dataprophet.metric.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.origin import require_same_origin

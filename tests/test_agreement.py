@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from dataprophet import published
 from dataprophet.errors import MetricError
+from dataprophet.metric import published
 from dataprophet.metric.agreement import kendall_tau
 
 Matrix = namedtuple("Matrix", ["sources", "targets", "values"])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from dataprophet.cli import build_parser, main
+from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
-from dataprophet.published import path as published_path
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")

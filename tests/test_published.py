@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from dataprophet import published
 from dataprophet.errors import DataError
+from dataprophet.metric import published
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _published(args: argparse.Namespace) -> int:
-    from dataprophet.published import findings
+    from dataprophet.metric.published import findings
 
     found = findings()
     if args.json:

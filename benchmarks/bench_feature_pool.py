@@ -13,11 +13,11 @@ from harness import Bench, Floor, Probe, Target, Way, at_most, exact, faster, of
 
 import dataprophet as dp
 from dataprophet import Profile, _core, ops
-from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
 from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
-from dataprophet.scoring import Targets
+from dataprophet.scoring.feature_pool import open_feature_pool
+from dataprophet.scoring.targets import Targets
 
 D, TARGETS, DRAWN, STEP = 1536, 14, 8192, 8192
 RESIDENT = """

@@ -25,8 +25,8 @@ import fault_pools as faults
 import numpy as np
 from harness import Bench, at_most, options
 
-from dataprophet.run.pool import open_scores
-from dataprophet.run.score import score
+from dataprophet.scoring.pool import open_scores
+from dataprophet.scoring.score import score
 from dataprophet.store.base import Store
 
 KEY = "0123456789abcdef"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from dataprophet.planning.plan import plan as plan
     from dataprophet.profiling.profile import Profile as Profile
     from dataprophet.profiling.profile import profile as profile
-    from dataprophet.run.pool import ScoredPool as ScoredPool
-    from dataprophet.run.pool import open_scores as open_scores
-    from dataprophet.run.score import score as score
+    from dataprophet.scoring.pool import ScoredPool as ScoredPool
+    from dataprophet.scoring.pool import open_scores as open_scores
+    from dataprophet.scoring.score import score as score
     from dataprophet.selection import select as select
     from dataprophet.selector import Selector as Selector
 

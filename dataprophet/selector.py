@@ -17,7 +17,7 @@ from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring import Targets
+from dataprophet.scoring.targets import Targets
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

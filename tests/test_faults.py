@@ -11,8 +11,8 @@ import fault_pools as faults
 import pyarrow.parquet as pq
 import pytest
 
-from dataprophet.run.pool import open_scores
-from dataprophet.run.score import score
+from dataprophet.scoring.pool import open_scores
+from dataprophet.scoring.score import score
 
 FILES, SAMPLES = 10, 130
 

@@ -14,10 +14,10 @@ from sample_features import make_features, take
 import dataprophet as dp
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile, profile
-from dataprophet.scoring import Targets
+from dataprophet.scoring.feature_pool import open_feature_pool
+from dataprophet.scoring.targets import Targets
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]
 N = 2 * CELL_ROWS + 100

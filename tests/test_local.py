@@ -19,11 +19,11 @@ from sample_features import make_features
 
 from dataprophet import profile
 from dataprophet.errors import DataProphetError, ModelError, StoreError
-from dataprophet.run.config import RunConfig
 from dataprophet.run.local import cuda_devices, environments, run_local
 from dataprophet.run.retries import FRUITLESS, Retries
-from dataprophet.run.score import score
-from dataprophet.run.shards import Shard
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.score import score
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.attempts import new_attempt
 from dataprophet.store.base import Store
 

@@ -19,12 +19,12 @@ from dataprophet.data.count import count_rows
 from dataprophet.data.sample import Conversation, Turn
 from dataprophet.errors import DataError
 from dataprophet.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
-from dataprophet.feature_pool import open_feature_pool
 from dataprophet.features.features import Features
 from dataprophet.planning.disk import _table, sizes, target_names
 from dataprophet.planning.draw import draw
 from dataprophet.planning.plan import plan
-from dataprophet.run.rows import Lines, write_rows
+from dataprophet.scoring.feature_pool import open_feature_pool
+from dataprophet.scoring.rows import Lines, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.merge import merged
 from dataprophet.profiling.sketch import Sketch, bound_of
-from dataprophet.run.config import RunConfig
-from dataprophet.run.digest import RowsDigest
-from dataprophet.run.rows import Lines, table_of
-from dataprophet.run.shards import shards_of
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.digest import RowsDigest
+from dataprophet.scoring.rows import Lines, table_of
+from dataprophet.scoring.shards import shards_of
 
 
 def table(n=40):

@@ -15,7 +15,7 @@ from dataprophet import Features, Profile, ops
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import FIELDS
 from dataprophet.ops.reference import SUM_UNIT
-from dataprophet.scoring import Targets
+from dataprophet.scoring.targets import Targets
 
 
 def profile_of(features: Features, name: str = "t", **options) -> Profile:  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import dataprophet as dp
 from dataprophet import Features, Profile, Selector
 from dataprophet.errors import DataProphetError, MetricError, ProfileError
-from dataprophet.scoring import Targets
+from dataprophet.scoring.targets import Targets
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.cli.common import open_from, print_json, table
 from dataprophet.errors import DataProphetError
 from dataprophet.estimates import Estimate
-from dataprophet.feature_pool import open_feature_pool
 from dataprophet.planning.amounts import Amounts
 from dataprophet.planning.plan import Plan, plan
+from dataprophet.scoring.feature_pool import open_feature_pool
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -101,7 +101,7 @@ def _time(hours: float) -> str:
 
 def _model(args: argparse.Namespace) -> Model:
     """The model, as a worker of `score` loads it."""
-    from dataprophet.run.worker import open_model
+    from dataprophet.scoring.worker import open_model
 
     arguments = {
         "name": args.model,

@@ -9,9 +9,9 @@ from typing import Any
 
 from dataprophet.cli.common import print_json
 from dataprophet.progress import Progress
-from dataprophet.run.pool import ScoredPool
-from dataprophet.run.score import score
 from dataprophet.run.signals import TERMINATED
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.score import score
 
 _SHOWN = 5
 _INTERRUPTED = 130

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.profile_file import profile_bytes
-from dataprophet.run.embeddings import unit_embeddings
-from dataprophet.run.rows import Columns, table_of, write_rows
-from dataprophet.scoring import SampleScores
+from dataprophet.scoring.embeddings import unit_embeddings
+from dataprophet.scoring.rows import Columns, table_of, write_rows
+from dataprophet.scoring.targets import SampleScores
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ import numpy as np
 from dataprophet.data.count import Count
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError
-from dataprophet.feature_pool import FeaturePool
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.planning.amounts import Seen
 from dataprophet.planning.disk import sizes, target_names
 from dataprophet.profiling.profile import Profile
-from dataprophet.run.rows import OK, Columns
-from dataprophet.scoring import Targets
+from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.rows import OK, Columns
+from dataprophet.scoring.targets import Targets
 
 if TYPE_CHECKING:
-    from dataprophet.run.kept import KeptFeatures
+    from dataprophet.scoring.stored_features import KeptFeatures
 
 _CELLS, _LEAST = 16, 4  # cells to read, and times to take
 

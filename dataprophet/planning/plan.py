@@ -14,16 +14,16 @@ from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError
-from dataprophet.feature_pool import FeaturePool
 from dataprophet.planning.amounts import Amounts, Seen, Spreads, amounts_of, estimates, total_of
 from dataprophet.planning.disk import sizes, target_names
 from dataprophet.planning.draw import Drawn, draw
-from dataprophet.run.config import cells_of
-from dataprophet.run.rows import Lines, status_of
+from dataprophet.scoring.config import cells_of
+from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.rows import Lines, status_of
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
-    from dataprophet.run.kept import KeptFeatures
+    from dataprophet.scoring.stored_features import KeptFeatures
 
 LEAST_ROWS = 16
 """Rows that have to be drawn, for intervals to mean something."""

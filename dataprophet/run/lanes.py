@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dataprophet.run.shards import Shard
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
-    from dataprophet.run.score_shard import ShardResult
-    from dataprophet.run.worker import Worker
+    from dataprophet.scoring.score_shard import ShardResult
+    from dataprophet.scoring.worker import Worker
 
 LANES = {"samples": 2, "features": 3}
 """Shards at a time of each kind of pool. Those of features wait mostly for disks, to be read and to be committed."""

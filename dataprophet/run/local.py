@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
-from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES, Lanes
-from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
 from dataprophet.run.supervisor import Supervisor
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
-    from dataprophet.run.score_shard import ShardResult
-    from dataprophet.run.worker import Worker
+    from dataprophet.scoring.score_shard import ShardResult
+    from dataprophet.scoring.worker import Worker
 
 _GRACE = 20.0  # seconds for a shard to be dropped at the end of its cell, before it is left as it is
 

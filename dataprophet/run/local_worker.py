@@ -13,11 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 from dataprophet.errors import DataProphetError
-from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import BROKEN, LANES, Lanes
-from dataprophet.run.shards import Shard
-from dataprophet.run.told import told
-from dataprophet.run.worker import Worker
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.told import told
+from dataprophet.scoring.worker import Worker
 from dataprophet.store.base import Store
 
 ORPHANED = 3

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.files import absolute
-from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import BROKEN, LANES
 from dataprophet.run.retries import Retries
-from dataprophet.run.shards import Shard
 from dataprophet.run.signals import terminable
-from dataprophet.run.told import error_of, told
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.told import error_of, told
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
-    from dataprophet.run.score_shard import ShardResult
+    from dataprophet.scoring.score_shard import ShardResult
 
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
 _WAIT = 1.0  # seconds between two looks at signals
@@ -124,7 +124,7 @@ class _Scorer:
 
     def __init__(self, config: dict[str, Any], root: str, environment: dict[str, str]) -> None:
         os.environ.update(environment)
-        from dataprophet.run.worker import Worker
+        from dataprophet.scoring.worker import Worker
 
         self._store = Store.open(root)
         self._error: dict[str, str] | None = None
@@ -195,7 +195,7 @@ class _Actors:
                 self._under_way[self._actors[number].run.remote(shard.to_json())] = number, shard
 
     def _take(self, call: Any, report: Callable[[ShardResult], None]) -> None:
-        from dataprophet.run.score_shard import ShardResult
+        from dataprophet.scoring.score_shard import ShardResult
 
         _, shard = self._under_way.pop(call)
         try:

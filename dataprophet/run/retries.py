@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dataprophet.run.score_shard import CRASHES, ShardResult
-from dataprophet.run.shards import Shard
+from dataprophet.scoring.score_shard import CRASHES, ShardResult
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.base import Store
 
 FRUITLESS = 5

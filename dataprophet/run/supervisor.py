@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError
-from dataprophet.run.config import RunConfig
 from dataprophet.run.lanes import LANES
 from dataprophet.run.retries import Retries
-from dataprophet.run.shards import Shard
-from dataprophet.run.told import error_of
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.told import error_of
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
-    from dataprophet.run.score_shard import ShardResult
+    from dataprophet.scoring.score_shard import ShardResult
 
 _STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends if no other works
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
@@ -130,7 +130,7 @@ class Supervisor:
                     process.send({"shard": shard.to_json()})
 
     def _handle(self, process: _Process, message: dict[str, Any] | None, report: Callable[[ShardResult], None]) -> None:
-        from dataprophet.run.score_shard import ShardResult
+        from dataprophet.scoring.score_shard import ShardResult
 
         if message is None:
             self._bury(process, report)

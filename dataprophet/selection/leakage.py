@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.scoring import Targets
+from dataprophet.scoring.targets import Targets
 from dataprophet.selection.units import Units
 from dataprophet.selection.vectors import kept_features
 

@@ -16,10 +16,10 @@ from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.run.config import RUN
-from dataprophet.run.kept import KeptFeatures
-from dataprophet.run.pool import ScoredPool
-from dataprophet.run.shards import Shard
+from dataprophet.scoring.config import RUN
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.stored_features import KeptFeatures
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
 from dataprophet.selection.units import Part, Units
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
-from dataprophet.run.pool import ScoredPool
+from dataprophet.scoring.pool import ScoredPool
 from dataprophet.selection.comparable import require_comparable
 from dataprophet.selection.materialise import (
     DROPPED,

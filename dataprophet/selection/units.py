@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError, MetricError
-from dataprophet.run.pool import MAKE_ANEW, ScoredPool, ScoredShard
+from dataprophet.scoring.pool import MAKE_ANEW, ScoredPool, ScoredShard
 
 UNITS = ("row", "sample")
 """What may be chosen: conversations with all their turns, or single turns with those before them."""

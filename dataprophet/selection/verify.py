@@ -12,7 +12,7 @@ from typing import Any
 
 from dataprophet.errors import DataProphetError
 from dataprophet.files import MANIFEST, sha256
-from dataprophet.run.pool import ScoredPool
+from dataprophet.scoring.pool import ScoredPool
 from dataprophet.selection.materialise import RowSource
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings

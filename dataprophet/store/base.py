@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from dataprophet.errors import StoreError
-from dataprophet.run.config import RUN
+from dataprophet.scoring.config import RUN
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.journal import Journal, crashes_of
 

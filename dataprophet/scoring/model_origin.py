@@ -13,7 +13,7 @@ from dataprophet.errors import DataProphetError, ModelError
 
 def origin_of(model: Any) -> dict[str, Any]:
     """Fingerprint, settings and rounding of a loaded model."""
-    from dataprophet.run.worker import numbers_of
+    from dataprophet.scoring.worker import numbers_of
 
     return {"fingerprint": model.fingerprint, "settings": model.settings, "numbers": numbers_of(model)}
 
@@ -29,7 +29,7 @@ def probe(arguments: Mapping[str, Any], threads: int) -> dict[str, Any]:
         ModelError: the model cannot be loaded; the message is the child's.
     """
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "dataprophet.run.probe"],
+        [sys.executable, "-P", "-m", "dataprophet.scoring.model_origin"],
         input=json.dumps([dict(arguments), threads]),
         capture_output=True,
         text=True,
@@ -47,7 +47,7 @@ def probe(arguments: Mapping[str, Any], threads: int) -> dict[str, Any]:
 
 def main() -> None:
     """Read arguments as JSON from standard input, write the answer, or the error, to standard output."""
-    from dataprophet.run.worker import open_model
+    from dataprophet.scoring.worker import open_model
 
     arguments, threads = json.load(sys.stdin)
     try:

@@ -16,13 +16,13 @@ from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
 from dataprophet.profiling.merge import merged
 from dataprophet.profiling.profile import Profile
-from dataprophet.run.config import FILES, RUN, RunConfig
-from dataprophet.run.digest import RowsDigest
-from dataprophet.run.rows import schema
-from dataprophet.run.score_shard import EMBEDDINGS, PROFILE, ROWS
-from dataprophet.run.shards import Shard, shards_of
-from dataprophet.run.worker import load_targets, open_pool, pool_profile, read_index
-from dataprophet.scoring import Targets
+from dataprophet.scoring.config import FILES, RUN, RunConfig
+from dataprophet.scoring.digest import RowsDigest
+from dataprophet.scoring.rows import schema
+from dataprophet.scoring.score_shard import EMBEDDINGS, PROFILE, ROWS
+from dataprophet.scoring.shards import Shard, shards_of
+from dataprophet.scoring.targets import Targets
+from dataprophet.scoring.worker import load_targets, open_pool, pool_profile, read_index
 from dataprophet.store.base import Store
 
 MAKE_ANEW = "remove the shard's marker and score again"

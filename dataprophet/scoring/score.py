@@ -18,12 +18,12 @@ from dataprophet.files import absolute
 from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.profile_file import profile_bytes
-from dataprophet.run.config import FILES, RUN, RunConfig, cells_of
-from dataprophet.run.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredPool
-from dataprophet.run.probe import origin_of, probe
-from dataprophet.run.score_shard import ShardResult
-from dataprophet.run.shards import Shard
-from dataprophet.run.worker import Worker, index_name, open_pool, pool_profile, target_name
+from dataprophet.scoring.config import FILES, RUN, RunConfig, cells_of
+from dataprophet.scoring.model_origin import origin_of, probe
+from dataprophet.scoring.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredPool
+from dataprophet.scoring.score_shard import ShardResult
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.worker import Worker, index_name, open_pool, pool_profile, target_name
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:

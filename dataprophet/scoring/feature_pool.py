@@ -22,11 +22,11 @@ from dataprophet.errors import DataError, ProfileError
 from dataprophet.features.columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
 from dataprophet.features.features import Features
 from dataprophet.features.file import features_of
-from dataprophet.run.config import RUN
-from dataprophet.run.rows import OK, Columns
+from dataprophet.scoring.config import RUN
+from dataprophet.scoring.rows import OK, Columns
 
 if TYPE_CHECKING:
-    from dataprophet.run.kept import KeptFeatures
+    from dataprophet.scoring.stored_features import KeptFeatures
 
 _BYTES_AT_ONCE = 128 << 20
 _CELLS_AT_ONCE = 8
@@ -146,7 +146,7 @@ def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) 
         DataProphetError: a scored folder is not finished, or was scored without embeddings.
     """
     if os.path.isfile(os.path.join(path, RUN)):
-        from dataprophet.run.kept import KeptFeatures
+        from dataprophet.scoring.stored_features import KeptFeatures
 
         return KeptFeatures(path, name=name)
     return FeaturePool(path, name=name)

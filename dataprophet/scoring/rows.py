@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.scoring import SampleScores
+from dataprophet.scoring.targets import SampleScores
 
 OK, CRASHED = "ok", "crashed"
 SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}

@@ -19,14 +19,14 @@ from dataprophet.data.sample import Sample
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile_file import profile_bytes
-from dataprophet.run.embeddings import unit_embeddings, write_embeddings
-from dataprophet.run.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of, write_rows
-from dataprophet.run.shards import Shard
+from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
+from dataprophet.scoring.rows import CRASHED, OK, Columns, Lines, schema, status_of, table_of, write_rows
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
     from dataprophet.model.model import CellFeatures
-    from dataprophet.run.worker import Worker
+    from dataprophet.scoring.worker import Worker
     from dataprophet.store.base import Store
     from dataprophet.store.journal import Journal
 

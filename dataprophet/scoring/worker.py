@@ -17,10 +17,10 @@ from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import ALL, Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
-from dataprophet.run.config import FILES, RunConfig
-from dataprophet.run.score_shard import ShardResult, score_shard
-from dataprophet.run.shards import Shard
-from dataprophet.scoring import Targets
+from dataprophet.scoring.config import FILES, RunConfig
+from dataprophet.scoring.score_shard import ShardResult, score_shard
+from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.targets import Targets
 from dataprophet.store.base import Store
 from dataprophet.store.journal import Stopped
 
@@ -118,7 +118,7 @@ def _process() -> str:
 def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
     """The pool that a configuration names."""
     if kind == "features":
-        from dataprophet.feature_pool import open_feature_pool
+        from dataprophet.scoring.feature_pool import open_feature_pool
 
         return open_feature_pool(**arguments)
     return open_dataset(**arguments)

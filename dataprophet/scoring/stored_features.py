@@ -13,12 +13,12 @@ import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.feature_pool import Batch
 from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
-from dataprophet.run.pool import ScoredPool, ScoredShard
-from dataprophet.run.rows import Columns
+from dataprophet.scoring.feature_pool import Batch
+from dataprophet.scoring.pool import ScoredPool, ScoredShard
+from dataprophet.scoring.rows import Columns
 
 _COLUMNS = ["id", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"]
 _CELLS_AT_ONCE = 8

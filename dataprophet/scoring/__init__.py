@@ -1,0 +1,1 @@
+"""Scores of the samples of a pool for targets: shards, commits and engines."""

@@ -19,9 +19,9 @@ from sample_features import make_features
 
 from dataprophet import profile
 from dataprophet.errors import DataProphetError, ModelError, StoreError
-from dataprophet.run.local import cuda_devices, environments, run_local
-from dataprophet.run.retries import FRUITLESS, Retries
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.local import cuda_devices, environments, run_local
+from dataprophet.scoring.engines.retries import FRUITLESS, Retries
 from dataprophet.scoring.score import score
 from dataprophet.scoring.shards import Shard
 from dataprophet.store.attempts import new_attempt
@@ -135,7 +135,7 @@ def test_a_worker_leaves_when_its_driver_is_gone(features: Any) -> None:
     config, store = features[2].config, features[2].store
     code = """
         import subprocess, sys
-        command = [sys.executable, "-P", "-m", "dataprophet.run.local_worker"]
+        command = [sys.executable, "-P", "-m", "dataprophet.scoring.engines.worker_process"]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE)
         print(worker.pid, worker.stdout.readline().decode(), flush=True)
         worker.wait()

@@ -11,7 +11,7 @@ from dataprophet.errors import BudgetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.mixture import Mixture, mix
 from dataprophet.progress import Progress
-from dataprophet.run.signals import terminable
+from dataprophet.scoring.engines.signals import terminable
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataprophet.cli.common import print_json
 from dataprophet.progress import Progress
-from dataprophet.run.signals import TERMINATED
+from dataprophet.scoring.engines.signals import TERMINATED
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.score import score
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataprophet.cli.common import number, print_json, table
 from dataprophet.errors import BudgetError, DataProphetError
 from dataprophet.progress import Progress
-from dataprophet.run.signals import terminable
+from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 

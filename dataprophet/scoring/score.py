@@ -320,11 +320,11 @@ def _run(
 ) -> None:
     """Have the engine do the shards."""
     if engine == "ray":
-        from dataprophet.run.ray import run_ray
+        from dataprophet.scoring.engines.ray import run_ray
 
         run_ray(config, store, shards, report, actors=processes, address=ray_address)
         return
-    from dataprophet.run.local import run_local
+    from dataprophet.scoring.engines.local import run_local
 
     if processes is None:
         processes = 0 if config.kind == "features" or model is not None else None

@@ -49,7 +49,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
-if "dataprophet.run.local_worker" in sys.orig_argv:
+if "dataprophet.scoring.engines.worker_process" in sys.orig_argv:
     if os.environ.get("ENDS_AT_START"):
         sys.stderr.write("no memory\n")
         sys.stderr.flush()

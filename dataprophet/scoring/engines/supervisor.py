@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError
-from dataprophet.run.lanes import LANES
-from dataprophet.run.retries import Retries
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.retries import Retries
+from dataprophet.scoring.engines.threads import LANES
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.told import error_of
 from dataprophet.store.base import Store
@@ -93,7 +93,7 @@ class Supervisor:
     def _start(self, slot: int) -> None:
         said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process is gone)
         popen = subprocess.Popen(
-            [sys.executable, "-P", "-X", "faulthandler", "-m", "dataprophet.run.local_worker"],
+            [sys.executable, "-P", "-X", "faulthandler", "-m", "dataprophet.scoring.engines.worker_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

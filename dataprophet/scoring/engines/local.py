@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
-from dataprophet.run.lanes import LANES, Lanes
-from dataprophet.run.signals import terminable
-from dataprophet.run.supervisor import Supervisor
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.signals import terminable
+from dataprophet.scoring.engines.supervisor import Supervisor
+from dataprophet.scoring.engines.threads import LANES, Lanes
 from dataprophet.scoring.shards import Shard
 from dataprophet.store.base import Store
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.files import absolute
-from dataprophet.run.lanes import BROKEN, LANES
-from dataprophet.run.retries import Retries
-from dataprophet.run.signals import terminable
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.retries import Retries
+from dataprophet.scoring.engines.signals import terminable
+from dataprophet.scoring.engines.threads import BROKEN, LANES
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.told import error_of, told
 from dataprophet.store.base import Store

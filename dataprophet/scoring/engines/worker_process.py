@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from dataprophet.errors import DataProphetError
-from dataprophet.run.lanes import BROKEN, LANES, Lanes
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.threads import BROKEN, LANES, Lanes
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.told import told
 from dataprophet.scoring.worker import Worker

@@ -1,1 +1,0 @@
-"""Scoring of pools: shards of work, each committed once, by whichever engine runs them."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import Bench, Way, at_most, faster, optional, options
 
-from dataprophet.selection.cut import top_rows
+from dataprophet.selection.top_k import top_rows
 
 GROUP = 1 << 20
 

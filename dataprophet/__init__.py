@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import dataprophet.ops as ops  # noqa: PLR0402 (mypy reads this form of a module importing its own part)
-    from dataprophet.allocation import allocate as allocate
     from dataprophet.data import Dataset as Dataset
     from dataprophet.data import open_dataset as open_dataset
     from dataprophet.data.sample import Sample as Sample
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from dataprophet.scoring.pool import open_scores as open_scores
     from dataprophet.scoring.score import score as score
     from dataprophet.selection import select as select
-    from dataprophet.selector import Selector as Selector
+    from dataprophet.selection.allocation import allocate as allocate
+    from dataprophet.selection.selector import Selector as Selector
 
 _HOME = {
     "RankAgreement": "agreement",

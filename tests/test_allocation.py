@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprophet.allocation import allocate
 from dataprophet.errors import BudgetError
+from dataprophet.selection.allocation import allocate
 
 WEIGHTS = st.lists(st.floats(0, 1e300, allow_subnormal=True), min_size=1, max_size=12).filter(any)
 BUDGETS = st.integers(0, 10**15)

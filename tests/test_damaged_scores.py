@@ -119,7 +119,7 @@ def test_sigterm_leaves_nothing_behind(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         return True
 
-    monkeypatch.setattr("dataprophet.selection.materialise.decodes", stop)
+    monkeypatch.setattr("dataprophet.selection.written_rows.decodes", stop)
     arguments = ["select", scores, "--target", "t", "--budget", 5, "--out", tmp_path / "out"]
     with pytest.raises(SystemExit, match="143"):
         main([str(text) for text in arguments])

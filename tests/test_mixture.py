@@ -13,7 +13,7 @@ import pytest
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.errors import BudgetError, DataProphetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
-from dataprophet.mixture import Mixture, mix
+from dataprophet.selection.mixture import Mixture, mix
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprophet.selection import cut, select
-from dataprophet.selection.cut import Cut, top_rows
-from dataprophet.selection.lanes import ExactSum
+from dataprophet.selection import select
+from dataprophet.selection import top_k as cut
+from dataprophet.selection.quotas import ExactSum
+from dataprophet.selection.top_k import Cut, top_rows
 
 SCORES = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.0, math.inf, -math.inf, math.nan]), st.floats(width=32))
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from dataprophet.cli.common import number, open_from, print_json, table
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
-from dataprophet.mixture import Mixture, mix
 from dataprophet.progress import Progress
 from dataprophet.scoring.engines.signals import terminable
+from dataprophet.selection.mixture import Mixture, mix
 
 
 def run(args: argparse.Namespace) -> int:

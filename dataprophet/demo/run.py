@@ -17,9 +17,9 @@ from dataprophet.files import MANIFEST, atomic_folder, sha256
 from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
-from dataprophet.mixture import Mixture, mix
 from dataprophet.model import load_model
 from dataprophet.profiling.profile import Profile, profile
+from dataprophet.selection.mixture import Mixture, mix
 
 SOURCE_SAMPLES = 300
 TARGET_SAMPLES = 150

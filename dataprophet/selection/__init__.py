@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.selection.best import select
 
 if TYPE_CHECKING:
-    from dataprophet.selection.pools import Selection, select_pool
+    from dataprophet.selection.select_pool import Selection, select_pool
     from dataprophet.selection.settings import Settings
 
 _HOME = {"Selection": "pools", "Settings": "settings", "select_pool": "pools"}

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.scoring.targets import Targets
-from dataprophet.selection.units import Units
+from dataprophet.selection.candidates import Units
 from dataprophet.selection.vectors import kept_features
 
 

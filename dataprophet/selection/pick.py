@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import BudgetError
+from dataprophet.selection.candidates import Units
 from dataprophet.selection.diverse import Chosen, Greedy
-from dataprophet.selection.lanes import Lane, lanes_of
 from dataprophet.selection.leakage import nearest_to_targets
+from dataprophet.selection.quotas import Lane, lanes_of
 from dataprophet.selection.ranking import Ranking
 from dataprophet.selection.settings import Settings
-from dataprophet.selection.units import Units
 from dataprophet.selection.vectors import unit_vectors
 
 LEAKAGE, DUPLICATE_ID, NEAR_DUPLICATE = "leakage", "duplicate_id", "near_duplicate"

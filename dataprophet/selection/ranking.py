@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprophet.selection.cut import top_rows
-from dataprophet.selection.units import Part, Units
+from dataprophet.selection.candidates import Part, Units
+from dataprophet.selection.top_k import top_rows
 
 KEYS = ("id", "rank", "position", "turn")
 """What orders equal scores: the id as text, then source and file by name, the row of the file, the turn."""

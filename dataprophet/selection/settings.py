@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprophet.errors import BudgetError, MetricError
-from dataprophet.selection.units import UNITS
+from dataprophet.selection.candidates import UNITS
 
 COMBINE = ("mean", "worst", "quota")
 """How the scores for several targets become one."""

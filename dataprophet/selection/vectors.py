@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS, Features, field_rows, sketch_vectors
 from dataprophet.scoring.pool import MAKE_ANEW
-from dataprophet.selection.units import Units
+from dataprophet.selection.candidates import Units
 
 _DTYPES = {"F16": np.float16, "U8": np.uint8, "I64": np.int64}
 

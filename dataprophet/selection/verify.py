@@ -13,9 +13,9 @@ from typing import Any
 from dataprophet.errors import DataProphetError
 from dataprophet.files import MANIFEST, sha256
 from dataprophet.scoring.pool import ScoredPool
-from dataprophet.selection.materialise import RowSource
-from dataprophet.selection.pools import FORMAT, content_of, select_pool
+from dataprophet.selection.select_pool import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings
+from dataprophet.selection.written_rows import RowSource
 
 
 def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None = None) -> list[str]:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.allocation import allocate
 from dataprophet.ops.reference.products import Array, Clusters, Integers
 from dataprophet.ops.reference.variates import Read, control_variates
+from dataprophet.selection.allocation import allocate
 
 _SHARE = 16  # a cluster with an expected share of fewer rows of the sample joins the others of its kind
 _LEAST = 8  # rows drawn from each stratum, or all of them

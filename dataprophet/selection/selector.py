@@ -217,7 +217,7 @@ class Selector:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot, atomically; ``load`` gives back an equal selector. The same state gives the same bytes."""
-        from dataprophet.selector_file import save
+        from dataprophet.selection.selector_file import save
 
         with self._state:
             self._trim()
@@ -240,7 +240,7 @@ class Selector:
         Raises:
             DataProphetError: a damaged file, or other targets.
         """
-        from dataprophet.selector_file import load
+        from dataprophet.selection.selector_file import load
 
         return load(path, targets, model)
 

@@ -20,8 +20,11 @@ from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
 from dataprophet.scoring.pool import ScoredPool
+from dataprophet.selection.candidates import Units
 from dataprophet.selection.comparable import require_comparable
-from dataprophet.selection.materialise import (
+from dataprophet.selection.pick import Picked, pick
+from dataprophet.selection.settings import Settings
+from dataprophet.selection.written_rows import (
     DROPPED,
     SELECTED,
     RowSource,
@@ -32,9 +35,6 @@ from dataprophet.selection.materialise import (
     write_dropped,
     write_selected,
 )
-from dataprophet.selection.pick import Picked, pick
-from dataprophet.selection.settings import Settings
-from dataprophet.selection.units import Units
 
 FORMAT = "dataprophet-selection-1"
 _LONGEST = 120  # characters of a data file's stem

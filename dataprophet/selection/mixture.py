@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.allocation import allocate
 from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import BudgetError, DataError, MetricError
 from dataprophet.files import check_folder
 from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.selection.allocation import allocate
 
 
 @dataclass

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import BudgetError, MetricError
+from dataprophet.selection.candidates import Units
 from dataprophet.selection.ranking import Score
 from dataprophet.selection.settings import Settings
-from dataprophet.selection.units import Units
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataprophet.errors import DataProphetError
 from dataprophet.files import atomic_file
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.profile_file import profile_bytes
-from dataprophet.selector import Scored, Selector
+from dataprophet.selection.selector import Scored, Selector
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

@@ -20,8 +20,8 @@ from dataprophet.scoring.config import RUN
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.stored_features import KeptFeatures
+from dataprophet.selection.candidates import Part, Units
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
-from dataprophet.selection.units import Part, Units
 
 SELECTED, DROPPED = "_selected.parquet", "_dropped.parquet"
 """Tables beside the rows: what was chosen, with its scores and factors, and what a rule left out. The underscore keeps

@@ -12,17 +12,17 @@ import pytest
 import sample_files as files
 
 import dataprophet
-from dataprophet import estimates
 from dataprophet.cli import main
 from dataprophet.data import open_dataset
-from dataprophet.data.count import count_rows
 from dataprophet.data.sample import Conversation, Turn
 from dataprophet.errors import DataError
-from dataprophet.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.features.features import Features
+from dataprophet.planning import estimates
+from dataprophet.planning.count import count_rows
 from dataprophet.planning.disk import _table, sizes, target_names
-from dataprophet.planning.draw import draw
+from dataprophet.planning.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.planning.plan import plan
+from dataprophet.planning.sample import draw
 from dataprophet.scoring.feature_pool import open_feature_pool
 from dataprophet.scoring.rows import Lines, write_rows
 
@@ -104,9 +104,9 @@ def test_tars_are_counted(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
 def test_what_is_not_counted_is_estimated(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataprophet.data.count.CELL_ROWS", 10)
+    monkeypatch.setattr("dataprophet.planning.count.CELL_ROWS", 10)
     monkeypatch.setattr("dataprophet.data.index.CELL_ROWS", 10)
-    monkeypatch.setattr("dataprophet.planning.draw.CELL_ROWS", 10)
+    monkeypatch.setattr("dataprophet.planning.sample.CELL_ROWS", 10)
     texts = [("q" * int(length), "a") for length in rng().integers(1, 90, 500)]
     path = tmp_path / f"a{suffix}"
     if suffix == ".csv":

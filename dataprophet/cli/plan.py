@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.cli.common import open_from, print_json, table
 from dataprophet.errors import DataProphetError
-from dataprophet.estimates import Estimate
 from dataprophet.planning.amounts import Amounts
+from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
 from dataprophet.scoring.feature_pool import open_feature_pool
 

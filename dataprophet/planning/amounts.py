@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataprophet.data.count import Count
-from dataprophet.estimates import DRAWS, Estimate, Spread, added, clustered_trials, ratio, wilson
+from dataprophet.planning.count import Count
 from dataprophet.planning.disk import Sizes
+from dataprophet.planning.estimates import DRAWS, Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.profiling.profile import SKETCH_SIZE
 from dataprophet.profiling.sketch import bound_of
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataprophet.data.count import Count
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.planning.amounts import Seen
+from dataprophet.planning.count import Count
 from dataprophet.planning.disk import sizes, target_names
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.feature_pool import FeaturePool

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataprophet.data.count import count_rows
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError
 from dataprophet.planning.amounts import Amounts, Seen, Spreads, amounts_of, estimates, total_of
+from dataprophet.planning.count import count_rows
 from dataprophet.planning.disk import sizes, target_names
-from dataprophet.planning.draw import Drawn, draw
+from dataprophet.planning.sample import Drawn, draw
 from dataprophet.scoring.config import cells_of
 from dataprophet.scoring.feature_pool import FeaturePool
 from dataprophet.scoring.rows import Lines, status_of
@@ -146,7 +146,7 @@ def plan(
 def see(drawn: Drawn, model: Model, *, seconds: float, targets: int) -> Seen:
     """What rows that were drawn take of a model."""
     from dataprophet.model.cost import weigh
-    from dataprophet.planning.cost import timed
+    from dataprophet.planning.timed_run import timed
 
     lines = Lines.of(drawn.rows, 0)
     samples: list[list[Sample]] = [[] if isinstance(row, Problem) else list(row.samples()) for row in drawn.rows]

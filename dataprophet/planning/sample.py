@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dataprophet.data.count import Count
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Conversation, Problem
+from dataprophet.planning.count import Count
 
 MOST_CELLS = 32
 """Cells that rows are drawn from: each is read up to the last row that is wanted of it."""

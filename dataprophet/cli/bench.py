@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.cli.common import number, print_json, table
+from dataprophet.cli.progress import Progress
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.timing import Way, interleaved, machine, optional, thread_counts
-from dataprophet.progress import Progress
 
 CLUSTERS, TARGETS, ITERATIONS, TOKENS = 10, 14, 10, 512
 PEERS = {"torch": "torch", "scikit-learn": "sklearn"}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from dataprophet.cli.common import number, open_from, print_json, table
+from dataprophet.cli.progress import Progress
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
-from dataprophet.progress import Progress
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
 

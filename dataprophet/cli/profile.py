@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from dataprophet.cli.common import open_from, print_json
+from dataprophet.cli.progress import Progress
 from dataprophet.features.file import load_features
 from dataprophet.files import check_file
 from dataprophet.profiling.profile import Profile, profile
-from dataprophet.progress import Progress
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from dataprophet.cli.common import print_json
-from dataprophet.progress import Progress
+from dataprophet.cli.progress import Progress
 from dataprophet.scoring.engines.signals import TERMINATED
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.score import score

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from dataprophet.cli.common import number, print_json, table
+from dataprophet.cli.progress import Progress
 from dataprophet.errors import BudgetError, DataProphetError
-from dataprophet.progress import Progress
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from dataprophet.cli.common import open_from
+from dataprophet.cli.progress import Progress
 from dataprophet.data.validate import validate
-from dataprophet.progress import Progress
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import dataprophet.demo
-from dataprophet.demo.batches import Batcher, Row
 from dataprophet.demo.questions import Question, ask
 from dataprophet.demo.scenes import Scene, draw, make_scene
-from dataprophet.demo.train import exact_match, train
+from tools.demo_model.batches import Batcher, Row
+from tools.demo_model.train import exact_match, train
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

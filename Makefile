@@ -21,7 +21,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constr
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
-PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks)
+PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
 .PHONY: demo test lint format sanitize tsan bench soak gpu clean
 .DELETE_ON_ERROR:

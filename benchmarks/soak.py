@@ -27,7 +27,7 @@ from harness import Bench, at_most, options
 
 from dataprophet.scoring.pool import open_scores
 from dataprophet.scoring.score import score
-from dataprophet.store.base import Store
+from dataprophet.store import open_store
 
 KEY = "0123456789abcdef"
 PROCESSES = 2
@@ -70,7 +70,7 @@ class Soak:
             status = subprocess.run(
                 [sys.executable, "-P", dying_store.__file__, str(root), str(step), KEY], check=False
             ).returncode
-            store = Store.open(root)
+            store = open_store(root)
             died = store.done(KEY)
             won = store.commit(KEY, {name: dying_store.part(text) for name, text in dying_store.PARTS.items()}, {})
             store.collect()

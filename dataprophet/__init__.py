@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from dataprophet.selection.selector import Selector as Selector
 
 _HOME = {
-    "RankAgreement": "agreement",
-    "kendall_tau": "agreement",
-    "allocate": "allocation",
+    "RankAgreement": "metric.agreement",
+    "kendall_tau": "metric.agreement",
+    "allocate": "selection.allocation",
     "Dataset": "data",
     "open_dataset": "data",
     "Sample": "data.sample",
-    "Features": "features",
-    "TransferMatrix": "matrix",
-    "transfer_matrix": "metric",
+    "Features": "features.features",
+    "TransferMatrix": "metric.matrix",
+    "transfer_matrix": "metric.transfer",
     "Model": "model",
     "load_model": "model",
     "plan": "planning.plan",
-    "Profile": "profiles",
-    "profile": "profiles",
-    "ScoredPool": "run.pool",
-    "open_scores": "run.pool",
-    "score": "run.score",
+    "Profile": "profiling.profile",
+    "profile": "profiling.profile",
+    "ScoredPool": "scoring.pool",
+    "open_scores": "scoring.pool",
+    "score": "scoring.score",
     "select": "selection",
-    "Selector": "selector",
+    "Selector": "selection.selector",
 }
 
 __all__ = [  # noqa: PLE0604 (the keys are the names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DataProphetError(ValueError):
     """Base of every error that bad input can cause.
@@ -16,6 +18,17 @@ class DataProphetError(ValueError):
         self.what, self.where, self.fix = what, where, fix
         text = f"{where}: {what}" if where else what
         super().__init__(" ".join(f"{text}; {fix}".split()) if fix else " ".join(text.split()))
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as plain values, on its way to another process."""
+        return {"kind": type(self).__name__, "what": self.what, "where": self.where, "fix": self.fix}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, str]) -> DataProphetError:
+        """The error that ``to_dict`` was called on."""
+        kind = globals().get(values["kind"], DataProphetError)
+        made: DataProphetError = kind(values["what"], where=values["where"], fix=values["fix"])
+        return made
 
 
 class DataError(DataProphetError):

@@ -56,6 +56,6 @@ if __name__ == "__main__":
     store = DyingStore(root)
     store.left = int(step)
     if key == "run":
-        store.create_run({"who": "dead"})
+        store.create_once("run.json", {"who": "dead"})
     else:
         store.commit(key, {name: part(f"dead {text}") for name, text in PARTS.items()}, {"rows": 3})

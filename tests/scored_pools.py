@@ -14,13 +14,13 @@ from sample_files import BLUE, GREEN, RED
 from dataprophet import Features, Profile, open_dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem
-from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.config import RUN, RunConfig
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
 from dataprophet.scoring.pool import FILES, plan_of
 from dataprophet.scoring.rows import Lines, schema
 from dataprophet.scoring.worker import index_name, target_name
 from dataprophet.selection import Settings, select_pool
-from dataprophet.store.base import Store
+from dataprophet.store import open_store
 
 IMAGES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
 
@@ -61,7 +61,7 @@ def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None
         cells: cells of a shard.
         profiles: of the targets, when they are used.
     """
-    store, dataset = Store.open(out), open_dataset(pool)
+    store, dataset = open_store(out), open_dataset(pool)
     profiles = profiles or [_profile(target) for target in targets]
     config = RunConfig(
         name=name,
@@ -79,7 +79,7 @@ def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None
         nearest=nearest is not None,
         shard_cells=cells,
     )
-    store.create_run(config.to_json())
+    store.create_once(RUN, config.to_json())
     indices = [dataset.index(number) for number in range(len(dataset.files))]
     files = [{"name": index.name, "path": index.path, "digest": index.digest, "rows": index.rows} for index in indices]
     store.write(FILES, json.dumps({"files": files}).encode())

@@ -91,7 +91,7 @@ BAD_ROWS = {
     "image on the web": Bad({**QA, "images": ["http://127.0.0.1/a.png"]}, "url_refused", "not fetched", "allow_urls"),
     "image over ftp": Bad({**QA, "images": ["ftp://host/a.png"]}, "url_refused", "not http(s)", "name a file"),
     "image of scheme file": Bad({**QA, "images": ["file:///etc/passwd"]}, "url_refused", "not http(s)", "name a file"),
-    "bad base64": Bad({**QA, "images": ["data:image/png;base64,"]}, "undecodable_image", "bad base64", "again"),
+    "bad base64": Bad({**QA, "images": ["data:image/png;base64,@@@@"]}, "undecodable_image", "bad base64", "again"),
     "data URI without base64": Bad(
         {**QA, "images": ["data:image/png,xx"]}, "undecodable_image", "not base64", "encode"
     ),

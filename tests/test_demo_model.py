@@ -8,12 +8,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from demo_model.batches import Batcher, Row
+from demo_model.train import exact_match, train
 
 import dataprophet.demo
 from dataprophet.demo.questions import Question, ask
 from dataprophet.demo.scenes import Scene, draw, make_scene
-from tools.demo_model.batches import Batcher, Row
-from tools.demo_model.train import exact_match, train
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -8,7 +8,8 @@ from importlib import metadata
 
 import pytest
 
-from dataprophet import _core, doctor
+from dataprophet import _core
+from dataprophet.cli import doctor
 
 
 def named(name):
@@ -101,7 +102,8 @@ class Hide:
             raise ImportError(name + " is hidden")
 sys.meta_path.insert(0, Hide())
 import numpy
-from dataprophet import doctor, ops
+from dataprophet import ops
+from dataprophet.cli import doctor
 assert ops.expected_cosine(numpy.eye(3), numpy.ones((2, 3))) > 0
 print(json.dumps({check.name: check.ok for check in doctor.report()}))
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dataprophet.store.base import Store
+from dataprophet.store import open_store
 
 KEY = "0123456789abcdef"
 
@@ -20,12 +20,12 @@ KEY = "0123456789abcdef"
 def test_killed_process_has_its_journal_read(root: str) -> None:
     code = """
         import os, sys
-        from dataprophet.store.base import Store
-        journal = Store.open(sys.argv[1]).journal(sys.argv[2])
+        from dataprophet.store import open_store
+        journal = open_store(sys.argv[1]).journal(sys.argv[2])
         journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
         os.kill(os.getpid(), 9)
     """
-    store = Store.open(root)
+    store = open_store(root)
     for times in (1, 2):
         command = [sys.executable, "-P", "-c", textwrap.dedent(code), root, KEY]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
@@ -40,7 +40,7 @@ def test_killed_process_has_its_journal_read(root: str) -> None:
 
 
 def test_closed_attempts_are_not_held_against_units(root: str) -> None:
-    store = Store.open(root)
+    store = open_store(root)
     running = store.journal(KEY)
     running.begin("cell 0")
     for unit, error in (("cell 1", KeyboardInterrupt()), ("cell 2", RuntimeError("CUDA error"))):
@@ -53,7 +53,7 @@ def test_closed_attempts_are_not_held_against_units(root: str) -> None:
 
 
 def test_cut_record_of_a_journal(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     (tmp_path / "journal").mkdir()
     dead = "ffffffffffff-1-1-00000000"
     (tmp_path / "journal" / KEY).write_text(f"begin\t{dead}\tcell 0\nbegin\t{dead}\tcel")

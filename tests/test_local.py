@@ -24,8 +24,8 @@ from dataprophet.scoring.engines.local import cuda_devices, environments, run_lo
 from dataprophet.scoring.engines.retries import FRUITLESS, Retries
 from dataprophet.scoring.score import score
 from dataprophet.scoring.shards import Shard
+from dataprophet.store import open_store
 from dataprophet.store.attempts import new_attempt
-from dataprophet.store.base import Store
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"
@@ -74,14 +74,14 @@ def test_each_worker_has_its_device_and_its_share_of_the_cores(monkeypatch: pyte
 
 def test_a_loaded_model_stays_in_this_process(tmp_path: Path) -> None:
     with pytest.raises(DataProphetError, match="cannot be handed to other processes"):
-        run_local(_config(model={}), Store.open(tmp_path), [SHARD], print, processes=2)
+        run_local(_config(model={}), open_store(tmp_path), [SHARD], print, processes=2)
 
 
 def test_workers_that_die_before_they_are_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", faults.INSTRUMENTED)
     monkeypatch.setenv("ENDS_AT_START", "1")
     with pytest.raises(DataProphetError, match=r"worker processes cannot start \(no memory\)"):
-        run_local(_config(), Store.open(tmp_path), [SHARD], print, processes=1)
+        run_local(_config(), open_store(tmp_path), [SHARD], print, processes=1)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_an_error_of_a_worker_ends_the_run(features: Any, tmp_path: Path) -> Non
 
 
 def test_a_shard_that_ends_every_worker_is_given_up(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     retries = Retries(store)
     told = [retries.died(SHARD, "was ended by SIGKILL") for _ in range(FRUITLESS)]
     assert told[:-1] == [None] * (FRUITLESS - 1)
@@ -199,7 +199,7 @@ def test_a_shard_that_ends_every_worker_is_given_up(tmp_path: Path) -> None:
 
 
 def test_deaths_that_come_closer_to_their_cause_are_no_reason_to_give_up(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     retries = Retries(store)
     for number in range(2 * FRUITLESS):
         attempt = f"{DEAD[:-2]}{number:02d}"

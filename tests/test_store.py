@@ -16,8 +16,8 @@ import dying_store
 import pytest
 
 from dataprophet.errors import StoreError
+from dataprophet.store import Store, open_store
 from dataprophet.store.attempts import is_alive, new_attempt
-from dataprophet.store.base import Store
 
 KEY = "0123456789abcdef"
 
@@ -43,11 +43,11 @@ def _run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_commit_and_read_back(root: str) -> None:
-    store = Store.open(root)
+    store = open_store(root)
     assert store.markers() == {}
     assert not store.done(KEY)
     assert _commit(store)
-    other = Store.open(root)
+    other = open_store(root)
     assert other.done(KEY)
     marker = other.markers()[KEY]
     assert marker["rows"] == 3
@@ -57,7 +57,7 @@ def test_commit_and_read_back(root: str) -> None:
 
 
 def test_second_commit_loses_and_leaves_nothing(root: str) -> None:
-    first, second = Store.open(root), Store.open(root)
+    first, second = open_store(root), open_store(root)
     assert _commit(first, "first")
     before = first.markers()
     assert not _commit(second, "second")
@@ -67,12 +67,12 @@ def test_second_commit_loses_and_leaves_nothing(root: str) -> None:
 
 
 def test_run_is_created_once(root: str) -> None:
-    assert Store.open(root).create_run({"a": 1}) == {"a": 1}
-    assert Store.open(root).create_run({"a": 2}) == {"a": 1}
+    assert open_store(root).create_once("run.json", {"a": 1}) == {"a": 1}
+    assert open_store(root).create_once("run.json", {"a": 2}) == {"a": 1}
 
 
 def test_write_and_replace(root: str) -> None:
-    store = Store.open(root)
+    store = open_store(root)
     assert store.write("index/a.json", b"1")
     assert not store.write("index/a.json", b"2")
     assert store.read("index/a.json") == b"1"
@@ -83,7 +83,7 @@ def test_write_and_replace(root: str) -> None:
 
 
 def test_log(root: str) -> None:
-    store = Store.open(root)
+    store = open_store(root)
     store.log(KEY, "one\ntwo")
     store.log(KEY, "three")
     text = b"".join(store._read_all("logs").values()).decode()
@@ -91,7 +91,7 @@ def test_log(root: str) -> None:
 
 
 def test_error_of_a_part_leaves_nothing(root: str) -> None:
-    store = Store.open(root)
+    store = open_store(root)
 
     def fails(path: str) -> None:
         Path(path).write_text("half")
@@ -105,7 +105,7 @@ def test_error_of_a_part_leaves_nothing(root: str) -> None:
 
 
 def test_damaged_marker_is_named(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     _commit(store)
     (tmp_path / "commits" / f"{KEY}.json").write_text('{"rows": ')
     with pytest.raises(StoreError, match=f"damaged commits/{KEY}.json") as caught:
@@ -123,7 +123,7 @@ def test_death_at_each_step_of_a_commit(tmp_path: Path) -> None:
     for step in range(dying_store.STEPS + 1):
         root = tmp_path / str(step)
         codes.append(_die(root, step, KEY))
-        store = Store.open(root)
+        store = open_store(root)
         committed.append(store.done(KEY))
         assert _commit(store, "alive") is not committed[-1]
         store.collect()
@@ -142,17 +142,17 @@ def test_death_before_the_run_is_created(tmp_path: Path) -> None:
         root = tmp_path / str(step)
         assert _die(root, step, "run") == dying_store.DIED
         assert not (root / "run.json").exists()
-        store = Store.open(root)
+        store = open_store(root)
         assert len(store.collect()) == 1
-        assert store.create_run({"who": "alive"}) == {"who": "alive"}
+        assert store.create_once("run.json", {"who": "alive"}) == {"who": "alive"}
         assert _files(root) == ["run.json"]
 
 
 RACES = """
     import sys
     from pathlib import Path
-    from dataprophet.store.base import Store
-    store = Store.open(sys.argv[1])
+    from dataprophet.store import Store, open_store
+    store = open_store(sys.argv[1])
     for shard in range(20):
         sys.stdin.readline()
         write = lambda path: Path(path).write_text(sys.argv[2])
@@ -174,7 +174,7 @@ def test_processes_that_commit_the_same_shards(place: str, tmp_path: Path, reque
     for process in processes:
         process.communicate()
     assert [sum(row) for row in won] == [1] * 20
-    store = Store.open(root)
+    store = open_store(root)
     for row, (key, marker) in zip(won, sorted(store.markers().items()), strict=True):
         for name in marker["files"].values():
             assert name.startswith(f"data/{key}.")
@@ -183,7 +183,7 @@ def test_processes_that_commit_the_same_shards(place: str, tmp_path: Path, reque
 
 
 def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     code = """
         import sys
         from pathlib import Path
@@ -227,7 +227,7 @@ def test_owner_is_alive() -> None:
 
 @pytest.mark.parametrize("limit", [0, 5, 30, 200])
 def test_full_disk(tmp_path: Path, limit: int) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     _commit(store, key="before")
     before = _files(tmp_path)
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -236,7 +236,7 @@ def test_full_disk(tmp_path: Path, limit: int) -> None:
         with pytest.raises(StoreError, match="no space is left") as caught:
             store.commit(KEY, {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)}, {})
         with pytest.raises(StoreError, match="no space is left"):
-            store.create_run({"name": "x" * 300})
+            store.create_once("run.json", {"name": "x" * 300})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, kept)
     assert "\n" not in str(caught.value)
@@ -249,11 +249,11 @@ def test_folder_without_rights(tmp_path: Path) -> None:
     code = """
         import os, sys
         from dataprophet.errors import StoreError
-        from dataprophet.store.base import Store
+        from dataprophet.store import Store, open_store
         if os.geteuid() == 0:
             os.setuid(65534)  # root writes anywhere
         try:
-            Store.open(sys.argv[1] + "/out").create_run({})
+            open_store(sys.argv[1] + "/out").create_once("run.json", {})
         except StoreError as error:
             print(error)
     """
@@ -268,24 +268,24 @@ def test_folder_without_rights(tmp_path: Path) -> None:
 def test_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(StoreError, match="cannot be used"):
-        Store.open(tmp_path / "out").create_run({})
+        open_store(tmp_path / "out").create_once("run.json", {})
 
 
 def test_folder_in_proc_is_refused() -> None:
     with pytest.raises(StoreError, match="cannot be"):
-        Store.open("/proc/out").create_run({})
+        open_store("/proc/out").create_once("run.json", {})
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcode-数", "a%20b", "a#b?c", "new\nline", "-x"])
 def test_odd_names_of_folders(tmp_path: Path, name: str) -> None:
-    store = Store.open(tmp_path / name)
+    store = open_store(tmp_path / name)
     assert _commit(store)
     assert store.done(KEY)
     assert len(_files(tmp_path / name)) == 3
 
 
 def test_file_url(tmp_path: Path) -> None:
-    assert _commit(Store.open(f"file://{tmp_path}/a%20b"))
+    assert _commit(open_store(f"file://{tmp_path}/a%20b"))
     assert len(_files(tmp_path / "a b")) == 3
 
 
@@ -301,7 +301,7 @@ def test_orphans_in_an_object_store(bucket: str) -> None:
         Dying(sys.argv[1]).commit(sys.argv[2], {"profile": lambda path: Path(path).write_text("x") and None}, {})
     """
     assert _run(code, root, KEY).returncode == 9
-    store = Store.open(root)
+    store = open_store(root)
     assert not store.done(KEY)
     assert len(store._ages("data")) == 1
     assert _commit(store)
@@ -315,11 +315,11 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     code = (
-        "import os; from dataprophet.store.base import Store; s = Store.open('memory://a/b'); os.kill(os.getpid(), 9)"
+        "import os; from dataprophet.store.base import Store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)"
     )
     _run(code)
     assert len(list(tmp_path.iterdir())) == 1
-    store = Store.open(f"memory://{uuid.uuid4().hex}/out")
+    store = open_store(f"memory://{uuid.uuid4().hex}/out")
     _commit(store)
     (own,) = tmp_path.iterdir()
     assert store.local(next(iter(store.markers().values()))["files"]["profile"]).startswith(str(own))
@@ -329,13 +329,13 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
 
 def test_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(StoreError, match="cannot be") as caught:
-        Store.open("s3://nosuchbucket/out").create_run({})
+        open_store("s3://nosuchbucket/out").create_once("run.json", {})
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("s3://nosuchbucket/out: ")
 
 
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "absent")
+    store = open_store(tmp_path / "absent")
     assert store.markers() == {}
     assert store.collect() == []
     with pytest.raises(StoreError, match=r"run\.json"):
@@ -346,12 +346,12 @@ def test_reading_makes_no_folder(tmp_path: Path) -> None:
 def test_file_systems_without_exclusive_creation_are_refused() -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(StoreError, match="only where there is none"):
-        Store.open("ftp://host/out")
+        open_store("ftp://host/out")
 
 
 def test_markers_are_json_for_people(tmp_path: Path) -> None:
-    _commit(Store.open(tmp_path))
+    _commit(open_store(tmp_path))
     (tmp_path / "commits" / f".{KEY}.json.x7Yz").write_text("{")  # a copy under way
-    assert list(Store.open(tmp_path).markers()) == [KEY]
+    assert list(open_store(tmp_path).markers()) == [KEY]
     marker = json.loads((tmp_path / "commits" / f"{KEY}.json").read_text())
     assert set(marker) == {"rows", "attempt", "files"}

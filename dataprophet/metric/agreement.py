@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.arrays import as_numpy
 from dataprophet.errors import MetricError
+from dataprophet.ops.arrays import as_numpy
 
 _SHOWN_NAMES = 5
 

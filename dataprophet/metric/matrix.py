@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dataprophet.arrays import as_numpy
 from dataprophet.errors import MetricError
+from dataprophet.ops.arrays import as_numpy
 from dataprophet.profiling.jackknife import standard_error
 
 FACTORS = {

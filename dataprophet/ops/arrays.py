@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.errors import DataProphetError, MissingDependencyError
+from dataprophet.errors import DataProphetError, MetricError, MissingDependencyError
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -187,3 +187,31 @@ def _from_dlpack(values: Any, name: str) -> Any:
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name}: a {type(values).__name__} that NumPy cannot read ({error})") from None
     return torch.from_dlpack(values)
+
+
+def as_numpy(values: Any, *, where: str, ndim: int) -> npt.NDArray[Any]:
+    """Return numbers as a NumPy array, without a copy where none is needed.
+
+    Args:
+        values: NumPy array, torch tensor (any device), DLPack array, or nested sequence of numbers.
+        where: the argument's name, for the error.
+        ndim: how many dimensions it must have.
+
+    Returns:
+        An array of ``ndim`` dimensions, of integers or real floats; bfloat16 as float32, which holds it exactly.
+
+    Raises:
+        MetricError: the values are not real numbers, or have another number of dimensions.
+    """
+    try:
+        found, library = load(values, where)
+    except TypeError as error:
+        raise MetricError(str(error).removeprefix(f"{where}: "), where=where, fix="pass an array of numbers") from error
+    array = Operand(found, where, library).numpy()
+    if array.dtype.kind not in "iuf" and array.size:
+        raise MetricError(f"expected real numbers, got dtype {array.dtype}", where=where, fix="pass integers or floats")
+    if array.ndim != ndim:
+        raise MetricError(
+            f"expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}", where=where, fix="reshape it"
+        )
+    return array

@@ -23,7 +23,7 @@ from dataprophet.scoring.score_shard import EMBEDDINGS, PROFILE, ROWS
 from dataprophet.scoring.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
 from dataprophet.scoring.worker import load_targets, open_pool, pool_profile, read_index
-from dataprophet.store.base import Store
+from dataprophet.store import Store, open_store
 
 MAKE_ANEW = "remove the shard's marker and score again"
 """What helps against damaged parts of a shard."""
@@ -69,7 +69,7 @@ class ScoredPool:
             DataProphetError: it is no scored folder, or is damaged.
         """
         self.folder = os.fspath(folder)
-        self.store = Store.open(self.folder)
+        self.store = open_store(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
         listed = _json(self.store, FILES)
         self._markers = self.store.markers()

@@ -24,7 +24,7 @@ from dataprophet.scoring.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, Sco
 from dataprophet.scoring.score_shard import ShardResult
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.worker import Worker, index_name, open_pool, pool_profile, target_name
-from dataprophet.store.base import Store
+from dataprophet.store import Store, open_store
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -96,7 +96,7 @@ def score(
     """
     _check_request(fields, engine, processes)
     where = os.fspath(out)
-    store = Store.open(where)
+    store = open_store(where)
     loaded = None if features or isinstance(model, str | os.PathLike) else model
     kind = "features" if features else "samples"
     arguments = {"path": absolute(os.fspath(pool)), **(reading or {})}
@@ -134,7 +134,7 @@ def score(
     _check(config, profiles)
     for profile, target in zip(profiles, config.targets, strict=True):
         _keep_target(store, profile, target["fingerprint"])
-    config.require_same(RunConfig.from_json(store.create_run(config.to_json()), where), where)
+    config.require_same(RunConfig.from_json(store.create_once(RUN, config.to_json()), where), where)
     if kept is not None:
         _carry_over(store, config, opened.profile)
     store.collect()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dataprophet.selection.select_pool import Selection, select_pool
     from dataprophet.selection.settings import Settings
 
-_HOME = {"Selection": "pools", "Settings": "settings", "select_pool": "pools"}
+_HOME = {"Selection": "select_pool", "Settings": "settings", "select_pool": "select_pool"}
 
 __all__ = ["Selection", "Settings", "select", "select_pool"]
 

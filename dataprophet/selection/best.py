@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.arrays import as_numpy
 from dataprophet.errors import BudgetError, MetricError
+from dataprophet.ops.arrays import as_numpy
 
 
 def select(

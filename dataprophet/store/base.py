@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from dataprophet.errors import StoreError
-from dataprophet.scoring.config import RUN
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.journal import Journal, crashes_of
 
@@ -49,31 +48,14 @@ class Store(ABC):
         self._journals: list[Journal] = []
         self._lock = threading.Lock()
 
-    @staticmethod
-    def open(root: str | os.PathLike[str]) -> Store:
-        """The store at a folder, or at a URL that fsspec knows; nothing is written yet.
-
-        Raises:
-            MissingDependencyError: a URL without fsspec, or without the package for its scheme.
-            StoreError: a URL whose file system cannot create a file only where there is none.
-        """
-        place = os.fspath(root)
-        if "://" in place and not place.startswith("file://"):
-            from dataprophet.store.objects import ObjectStore
-
-            return ObjectStore(place)
-        from dataprophet.store.folder import FolderStore
-
-        return FolderStore(place)
-
-    def create_run(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Store the configuration of a run, unless there is one.
+    def create_once(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a document, such as the configuration of a run, unless there is one of that name.
 
         Returns:
-            The configuration that is there now: the given one, or that of the process that came first.
+            The document that is there now: the given one, or that of the process that came first.
         """
-        self.write(RUN, json.dumps(config, indent=1).encode() + b"\n")
-        return self._document(RUN)
+        self.write(name, json.dumps(document, indent=1).encode() + b"\n")
+        return self._document(name)
 
     def markers(self) -> dict[str, dict[str, Any]]:
         """Marker of every committed shard by its key. ``files`` in it gives the name of each part by its suffix."""

@@ -69,18 +69,18 @@ class ObjectStore(Store):
     def close(self) -> None:
         self._removal()
 
-    def create_run(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        name = f"tmp/file.{new_attempt()}.probe"
+    def create_once(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        probe = f"tmp/file.{new_attempt()}.probe"
         with self.explained():
-            created = self._create(name, b"1") and not self._create(name, b"2")
-            self._remove([name])
+            created = self._create(probe, b"1") and not self._create(probe, b"2")
+            self._remove([probe])
         if not created:
             raise StoreError(
                 "the object store does not honour conditional writes (If-None-Match)",
                 where=self.root,
                 fix="use a folder, or an object store that does",
             )
-        return super().create_run(config)
+        return super().create_once(name, document)
 
     def exists(self, name: str) -> bool:
         with self.explained(), self._remote():

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataprophet.demo.questions import Question, ask, options_of, tasks_of, with_options
 from dataprophet.demo.scenes import Scene, draw, make_scene
-from tools.demo_model.architecture import IMAGE_TOKENS
+from demo_model.architecture import IMAGE_TOKENS
 
 if TYPE_CHECKING:
     import torch

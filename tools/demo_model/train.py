@@ -1,7 +1,8 @@
 """Trains the demo model, in stages: a function of seeds and steps, with no clock, on one thread, in float32.
 
-    python -m tools.demo_model.train --out STAGE1
-    python -m tools.demo_model.train --out STAGE2 --start STAGE1 --seed 1 --steps 700 --rate 0.5
+    export PYTHONPATH=tools
+    python -m demo_model.train --out STAGE1
+    python -m demo_model.train --out STAGE2 --start STAGE1 --seed 1 --steps 700 --rate 0.5
 
 made the shipped model, in about 20 minutes on one core. Its settings and accuracies are in ``recipe.json`` beside the
 weights.
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.demo.questions import PHRASINGS, TASKS, ask
 from dataprophet.demo.scenes import KINDS, STYLES, make_scene
 from dataprophet.errors import MissingDependencyError
-from tools.demo_model import batches
-from tools.demo_model.architecture import build_model, build_processor, build_tokenizer
-from tools.demo_model.batches import Batch, Batcher, Row, training_rows
+from demo_model import batches
+from demo_model.architecture import build_model, build_processor, build_tokenizer
+from demo_model.batches import Batch, Batcher, Row, training_rows
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def train(
         from torch.optim import Muon
     except ImportError as error:
         raise MissingDependencyError(
-            "training needs torch 2.9 or newer", where="tools.demo_model.train", fix="pip install 'dataprophet[model]'"
+            "training needs torch 2.9 or newer", where="demo_model.train", fix="pip install 'dataprophet[model]'"
         ) from error
 
     threads = torch.get_num_threads()
@@ -197,7 +198,7 @@ def _save(out: Path, model: LlavaForConditionalGeneration, batcher: Batcher, rec
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of the training script."""
-    parser = argparse.ArgumentParser(prog="python -m tools.demo_model.train", description="Train the demo model.")
+    parser = argparse.ArgumentParser(prog="python -m demo_model.train", description="Train the demo model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help=f"optimiser steps (default {STEPS})")

@@ -20,8 +20,7 @@ from dataprophet.scoring.engines.retries import Retries
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import BROKEN, LANES
 from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.told import error_of, told
-from dataprophet.store.base import Store
+from dataprophet.store import Store, open_store
 
 if TYPE_CHECKING:
     from dataprophet.scoring.score_shard import ShardResult
@@ -126,12 +125,12 @@ class _Scorer:
         os.environ.update(environment)
         from dataprophet.scoring.worker import Worker
 
-        self._store = Store.open(root)
+        self._store = open_store(root)
         self._error: dict[str, str] | None = None
         try:
             self._worker = Worker(RunConfig.from_json(config, root), self._store)
         except DataProphetError as error:
-            self._error = told(error)
+            self._error = error.to_dict()
 
     def run(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Score a shard: its result, or an error that ends the run, or word that it was dropped."""
@@ -144,7 +143,7 @@ class _Scorer:
         except Stopped:
             return {"dropped": shard["key"]}
         except DataProphetError as error:
-            return {"error": told(error)}
+            return {"error": error.to_dict()}
         except Exception:
             # No fault of the input, such as a device that cannot be used any more: another process, another chance.
             self._store.log(shard["key"], traceback.format_exc())
@@ -208,7 +207,7 @@ class _Actors:
                 report(given_up)
             return
         if "error" in answer:
-            raise error_of(answer["error"])
+            raise DataProphetError.from_dict(answer["error"])
         if "dropped" in answer:
             self._waiting.appendleft(shard)
         else:

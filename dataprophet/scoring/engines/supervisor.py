@@ -22,7 +22,6 @@ from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.retries import Retries
 from dataprophet.scoring.engines.threads import LANES
 from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.told import error_of
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Supervisor:
         elif "dropped" in message:
             self._waiting.appendleft(process.shards.pop(message["dropped"]))
         else:
-            raise error_of(message["error"])
+            raise DataProphetError.from_dict(message["error"])
 
     def _bury(self, process: _Process, report: Callable[[ShardResult], None]) -> None:
         """Put a dead worker's shards back, or give them up, and start another worker."""

@@ -16,9 +16,8 @@ from dataprophet.errors import DataProphetError
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.threads import BROKEN, LANES, Lanes
 from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.told import told
 from dataprophet.scoring.worker import Worker
-from dataprophet.store.base import Store
+from dataprophet.store import open_store
 
 ORPHANED = 3
 """Exit status of a worker whose driver is gone."""
@@ -34,7 +33,7 @@ class _Process:
         self._lock = threading.Lock()
         self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
         head = json.loads(sys.stdin.readline())
-        self.store = Store.open(head["root"])
+        self.store = open_store(head["root"])
         self.config = RunConfig.from_json(head["config"], self.store.root)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which says what to do
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -51,7 +50,7 @@ class _Process:
         try:
             worker = Worker(self.config, self.store)
         except DataProphetError as error:
-            self._tell(error=told(error))
+            self._tell(error=error.to_dict())
             return 1
         self._tell(ready=os.getpid())
         lanes = Lanes(
@@ -69,7 +68,7 @@ class _Process:
 
     def _failed(self, shard: Shard, error: BaseException) -> None:
         if isinstance(error, DataProphetError):
-            self._tell(error=told(error))
+            self._tell(error=error.to_dict())
             self.stop()
             return
         traceback.print_exception(error)

@@ -21,6 +21,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constr
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
+SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
 .PHONY: demo test lint format sanitize tsan bench soak gpu clean
@@ -62,7 +63,7 @@ $(VENV)/.tools: $(VENV)/.build-tools pyproject.toml
 # Python itself is not instrumented, so the sanitizer's library comes first; leaks of the interpreter are not ours to report.
 sanitize: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) --no-build-isolation --no-deps --upgrade --target $(CURDIR)/build/sanitize -C cmake.define.DATAPROPHET_SANITIZE=address,undefined -C cmake.define.DATAPROPHET_CUDA=OFF -C build-dir=build/sanitize-cmake .
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys tests/test_core_*.py tests/test_ops_*.py
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitize $(VENV)/bin/pytest --capture=sys $(SANITIZED)
 	$(MAKE) tsan
 
 # One instruction set: what runs on several threads is the same for all of them.
@@ -83,7 +84,7 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
-	PYTHONPATH=tests $(VENV)/bin/python benchmarks/soak.py $(BENCH_FLAGS)
+	PYTHONPATH=tests/support $(VENV)/bin/python benchmarks/soak.py $(BENCH_FLAGS)
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
 # benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.

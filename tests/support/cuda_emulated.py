@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EMULATOR = ROOT / "tests" / "cuda_emulator"
 METRICS = ("euclidean", "sqeuclidean", "cosine")
 _ELEMENTS = {"float32": 0, "float16": 1, "bfloat16": 2, "uint16": 2}

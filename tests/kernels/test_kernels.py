@@ -29,7 +29,7 @@ def test_kernels(program, tmp_path):
         pytest.skip("Triton's interpreter before 3.9 does not run with NumPy 2.4")
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name(program))],
+        [sys.executable, str(Path(__file__).resolve().parents[1] / "support" / program)],
         env={**kept, "TRITON_CACHE_DIR": str(tmp_path), **PROGRAMS[program]},
         capture_output=True,
         text=True,

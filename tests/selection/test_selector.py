@@ -17,7 +17,7 @@ from dataprophet import Features, Profile, Selector
 from dataprophet.errors import DataProphetError, MetricError, ProfileError
 from dataprophet.scoring.targets import Targets
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def features(ids, seed=0, dimensions=4):

@@ -64,7 +64,7 @@ def test_emulator_shows_races_and_late_copies(emulated):
 def test_sanitizers_watch_the_kernels(fault, sanitized):
     """All operations on odd shapes touch nothing outside their arrays, and planted faults are found."""
     library, environment = sanitized
-    program = Path(__file__).with_name("cuda_sanitized.py")
+    program = Path(cuda_emulated.__file__).with_name("cuda_sanitized.py")
     done = subprocess.run(
         [sys.executable, str(program), str(library), fault],
         env=environment,
@@ -95,7 +95,7 @@ def sanitized(tmp_path_factory):
     library = cuda_emulated.build(tmp_path_factory.mktemp("cuda_sanitized"), flags)
     return library, {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(Path(cuda_emulated.__file__).parent),
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0",
     }

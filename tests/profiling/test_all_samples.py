@@ -74,7 +74,7 @@ made = profile(make_features(80))
 assert 0 < made.diversity < 2
 ops.silhouette_score(made.sketch.z, ops.kmeans(made.sketch.z, 3).labels, sample_size=40)
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "support")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert not any(
         name.lower().startswith("scikit-learn") and "extra" not in name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = ["80", "90", "100"]
 TENSOR_KERNELS = {"distance_sums.cu": ["norm_tiles", "distance_tiles"], "nearest.cu": ["match_tiles"]}
 NVCC = os.environ.get("CUDACXX") or shutil.which("nvcc")

@@ -53,6 +53,8 @@ _HOME = {
     "Selector": "selection.selector",
 }
 
+_ROOMS = {"ops": "ops", "published": "metric.published"}
+
 __all__ = [  # noqa: PLE0604 (the keys are the names)
     "ops",
     *_HOME,
@@ -60,8 +62,8 @@ __all__ = [  # noqa: PLE0604 (the keys are the names)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return importlib.import_module("dataprophet.ops")
+    if name in _ROOMS:
+        return importlib.import_module(f"dataprophet.{_ROOMS[name]}")
     if name == "__version__":
         return metadata.version("dataprophet")
     if name in _HOME:
@@ -72,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "__version__"])
+    return sorted([*globals(), *__all__, "published", "__version__"])

@@ -16,7 +16,7 @@ GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?= benchmarks/results
 BENCH_FLAGS ?=
 CUDA ?= ON
-POOL_BENCHES = benchmarks/bench_feature_pool.py benchmarks/bench_pipeline.py benchmarks/bench_topk.py benchmarks/bench_scaling.py  # no work for a GPU
+GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -79,19 +79,19 @@ $(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
 
 # Run this on an idle machine. BENCH_FLAGS=--quick tries the benchmarks out, and then the tables stay as they are.
 bench: $(VENV)/.installed $(VENV)/.bench-tools
-	set -e; for bench in $(wildcard benchmarks/bench_*.py); do $(VENV)/bin/python $$bench $(BENCH_FLAGS); done
+	$(VENV)/bin/python benchmarks/run.py $(BENCH_FLAGS)
 	$(if $(findstring --quick,$(BENCH_FLAGS)),,$(VENV)/bin/python benchmarks/render.py)
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
-	PYTHONPATH=tests/support $(VENV)/bin/python benchmarks/soak.py $(BENCH_FLAGS)
+	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
 
-# Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON). The
-# benchmarks run without -P, which would hide benchmarks/harness.py from them. BENCH_FLAGS=--quick tries them out.
+# Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
+# BENCH_FLAGS=--quick tries the benchmarks out.
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	set -e; for bench in $(filter-out $(POOL_BENCHES),$(wildcard benchmarks/bench_*.py)); do PYTHONPATH=$(GPU_SITE) $(PYTHON) $$bench --out $(BENCH_OUT) $(BENCH_FLAGS); done
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --out $(BENCH_OUT) $(BENCH_FLAGS)
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -353,7 +354,7 @@ def table(entry: dict[str, Any]) -> str:
 
 def _table(title: str, head: list[str], lines: list[list[str]]) -> str:
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *lines]]
-    return "\n".join([title, "", *text, ""])
+    return "\n".join([*textwrap.wrap(title, 120, break_on_hyphens=False), "", *text, ""])
 
 
 def _bytes(value: Any) -> bytes:

@@ -6,6 +6,7 @@ python benchmarks/render.py --print    prints it
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,30 @@ def replaced(page: str, name: str, text: str) -> str:
 
 
 def targets(found: list[dict[str, Any]]) -> str:
-    lines = ["", "| operation | task | target | measured | |", "| --- | --- | --- | ---: | --- |"]
+    """A list for each benchmark: its tasks, and below each its targets with what was measured."""
+    lines = []
     for bench in found:
+        lines += ["", f"**{bench['name']}**", ""]
+        task = None
         for target in bench.get("targets", ()):
-            cells = [bench["name"], target["task"], target["text"], number(target["value"]), verdict(target)]
-            lines.append("| " + " | ".join(cells) + " |")
+            if target["task"] != task:
+                task = target["task"]
+                lines += wrapped(f"- {task}")
+            measured = "" if target["value"] is None else f"{number(target['value'])}, "
+            lines += wrapped(f"  - {target['text']}: {measured}{verdict(target)}")
     return "\n".join(lines) + "\n"
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of a document, or of one entry of a list."""
+    indent = " " * (len(text) - len(text.lstrip(" -")))
+    return textwrap.wrap(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def benchmarks(found: list[dict[str, Any]]) -> str:
     parts = []
     for bench in found:
-        parts += ["", f"### {bench['name']}", "", facts(bench), ""]
+        parts += ["", f"### {bench['name']}", "", *wrapped(facts(bench)), ""]
         parts += [table(task) for task in bench["tasks"]]
         if not any(task["device"] == "cuda" for task in bench["tasks"]):
             parts.append("CUDA: not measured.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 CHUNKED: frozenset[tuple[int, int, int]] = frozenset()
 """(ten times the compute capability, D, V) where chunked_products.py was measured to be faster than linear_sweep.py,
-for heads of 16 bits: rows that benchmarks/measure_linear_logprobs.py prints. What is not listed is swept."""
+for heads of 16 bits: rows that benchmarks/ops/measure_linear_logprobs.py prints. What is not listed is swept."""
 
 MAX_SPLITS = 64  # of the vocabulary: half of an H100's multiprocessors work where there are few rows
 TILES_OF_SPLIT = 4  # at least: starting a program costs a few hundredths of them

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -69,8 +68,9 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
 
     render = __import__("render")
     text = render.targets([found])
-    assert re.search(r"\| sleep \| sleeping \| at least 500x the best peer \| [\d.]+ \| missed \|", text)
-    assert "| on CUDA |  | not measured |" in text
+    assert "**sleep**\n\n- sleeping\n" in text
+    assert re.search(r"^  - at least 500x the best peer: [\d.]+, missed$", text, re.MULTILINE)
+    assert "  - on CUDA: not measured\n" in text
     tables = render.benchmarks([found])
     assert "Quick run: small data, not a measurement." in tables
     assert "| peer, best | " in tables
@@ -101,9 +101,8 @@ def test_threads_and_instruction_set_come_back(harness, monkeypatch):
 
 
 def test_a_benchmark_runs(tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "bench_mean_direction.py"), "--quick", "--out", str(tmp_path)]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}  # it imports harness
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "mean_direction", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "mean_direction.json").read_text())
     assert found["quick"]
@@ -111,7 +110,7 @@ def test_a_benchmark_runs(tmp_path):
 
 
 def test_every_operation_has_a_benchmark():
-    named = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
+    named = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("*/bench_*.py")}
     assert named >= {
         *("mean_direction", "cosine_to", "nearest", "kmeans", "silhouette", "diversity"),
         *("token_logprobs", "linear_logprobs"),

@@ -26,7 +26,7 @@ named = pytest.mark.parametrize("name", PUBLISHED)
 
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model"))
 
 
 @named

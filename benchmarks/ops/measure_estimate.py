@@ -4,7 +4,7 @@ All rows of each set are scored exactly once. A draw then takes its rows, as ops
 variates are those of one seed. Sets: 20,000 drawn rows of width 768 and, on request, embeddings of the demo model
 (needs the extra "model"; 1,700 samples of each of its 12 datasets are 20,400 rows and take about two minutes).
 
-    python benchmarks/measure_estimate.py [--demo 1700] [--rows 20000] [--sample 1024] [--draws 500]
+    python benchmarks/run.py measure_estimate [--demo 1700] [--rows 20000] [--sample 1024] [--draws 500]
 """
 
 import argparse

@@ -132,7 +132,7 @@ def measure(bench: Bench, title: str, images: int, ways: dict[str, Any], flights
 def main() -> None:
     args = options(__doc__)
     bench = Bench("pipeline", args)
-    os.environ["PYTHONPATH"] = str(HERE / "sleeping")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "sleeping"), os.environ.get("PYTHONPATH", "")])
     os.environ["DATAPROPHET_SLEEP_MS"] = str(MILLISECONDS)
     os.environ["PYTHONSAFEPATH"] = "1"
     ways = {"local, in this process": embedded, "local, a worker process": by_engine("local")}

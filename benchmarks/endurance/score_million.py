@@ -1,6 +1,6 @@
 """A pool of a million samples, scored end to end by the command line while workers and drivers are killed.
 
-    python benchmarks/score_million.py [--samples N] [--work DIR]
+    python benchmarks/run.py score_million [--samples N] [--work DIR]
 
 Draws the pool, profiles two benchmarks with the demo model, and runs `dataprophet score` again and again until it
 ends by itself. Meanwhile processes are ended with SIGKILL at times that a seed chooses. Then every row is checked, and
@@ -32,7 +32,7 @@ from dataprophet.demo.datasets import write_datasets
 from dataprophet.demo.pool import write_pool
 from dataprophet.ops.timing import machine
 
-RESULTS = Path(__file__).resolve().parent / "results" / "runs"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "runs"
 TARGETS = {"count-bench": "count-bench/count-bench.parquet", "scene-bench": "scene-bench/scene-bench.tsv"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -165,7 +165,7 @@ def main() -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     profile = hashlib.sha256((out / "pool.profile").read_bytes()).hexdigest()
     document = {
-        "command": "python benchmarks/score_million.py",
+        "command": "python benchmarks/run.py score_million",
         "options": {key: value for key, value in vars(args).items() if key not in ("work", "out")},
         "machine": machine(),
         "samples": args.samples,

@@ -5,7 +5,7 @@ table and variants of its configuration, and chunked products with kernel (a); i
 float64, and prints the rows of CHUNKED to paste. A variant that is faster is for you to put into the table: its last
 bits may be others.
 
-    python benchmarks/measure_linear_logprobs.py [--rows 65536] [--vocabulary 151936] [--depths 1536 2048 3584]
+    python benchmarks/run.py measure_linear_logprobs [--rows 65536] [--vocabulary 151936] [--depths 1536 2048 3584]
 """
 
 import argparse

@@ -5,7 +5,7 @@ over the beginning that all questions of an image have in common keeps keys and 
 question, and a second pass takes the rest of each. And the rounding in bfloat16, beside that of other batches where
 nothing is shared. Scaled-down models on the CPU; the time is that of the decoder, vision features are computed before.
 
-python benchmarks/measure_sharing.py [--images 4] [--questions 5] [--rounds 5]
+python benchmarks/run.py measure_sharing [--images 4] [--questions 5] [--rounds 5]
 """
 
 import argparse

@@ -13,18 +13,29 @@ from dataprophet.data import Dataset, open_dataset
 
 def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> Dataset:
     """Open a dataset as the command's reading arguments say."""
-    return open_dataset(
-        path,
-        format=args.input_format,
-        columns={field: column for field, _, column in (text.partition("=") for text in args.columns)} or None,
-        limit=getattr(args, "limit", None),
-        name=name,
-        subset=getattr(args, "subset", None),
-        split=getattr(args, "split", None),
-        image_root=args.image_root,
-        allow_outside=args.allow_outside,
-        allow_urls=args.allow_urls,
-    )
+    return open_dataset(path, name=name, limit=getattr(args, "limit", None), **reading(args))
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
+    columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
+    options = ("subset", "split", "image_root", "allow_outside", "allow_urls")
+    return _chosen({"format": args.input_format, "columns": columns or None, **_values(args, options)})
+
+
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``load_model`` other than the name, as far as they were given."""
+    options = ("device", "dtype", "revision", "trust_remote_code", "batch_tokens", "workers", "compile")
+    return {**_chosen(_values(args, options)), **({"fused": False} if args.plain_head else {})}
+
+
+def _values(args: argparse.Namespace, options: Iterable[str]) -> dict[str, Any]:
+    return {option: getattr(args, option, None) for option in options}
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
+    return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
 
 
 def print_json(value: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.cli.common import open_from, print_json, table
+from dataprophet.cli.common import loading, open_from, print_json, table
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.amounts import Amounts
 from dataprophet.planning.estimates import Estimate
@@ -100,18 +100,11 @@ def _time(hours: float) -> str:
 
 
 def _model(args: argparse.Namespace) -> Model:
-    """The model, as a worker of `score` loads it."""
-    from dataprophet.scoring.worker import open_model
+    """The model, on the CPU with as many threads as a worker of ``score`` has."""
+    from dataprophet.model import load_model
 
-    arguments = {
-        "name": args.model,
-        "device": args.device,
-        "dtype": args.dtype,
-        "revision": args.revision,
-        "trust_remote_code": args.trust_remote_code,
-        "batch_tokens": args.batch_tokens,
-        "workers": args.workers,
-        "compile": args.compile,
-        "fused": not args.plain_head,
-    }
-    return open_model(arguments, {"threads": str(args.threads)})
+    model = load_model(args.model, **loading(args))
+    import torch
+
+    torch.set_num_threads(args.threads)
+    return model

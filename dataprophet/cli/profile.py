@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dataprophet.cli.common import open_from, print_json
+from dataprophet.cli.common import loading, open_from, print_json
 from dataprophet.cli.progress import Progress
 from dataprophet.features.file import load_features
 from dataprophet.files import check_file
@@ -30,17 +30,7 @@ def run(args: argparse.Namespace) -> int:
             from dataprophet.model import load_model
 
             dataset = open_from(args, args.dataset, args.name)
-            model = load_model(
-                args.model,
-                device=args.device,
-                dtype=args.dtype,
-                revision=args.revision,
-                trust_remote_code=args.trust_remote_code,
-                batch_tokens=args.batch_tokens,
-                workers=args.workers,
-                compile=args.compile,
-                fused=not args.plain_head,
-            )
+            model = load_model(args.model, **loading(args))
             result = profile(dataset, model, progress=progress, **options)
     diversity = result.diversity  # computed before saving, so that no later command has to
     (result.seal() if args.seal else result).save(args.out)

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import Any
 
-from dataprophet.cli.common import print_json
+from dataprophet.cli.common import loading, print_json, reading
 from dataprophet.cli.progress import Progress
 from dataprophet.scoring.engines.signals import TERMINATED
 from dataprophet.scoring.pool import ScoredPool
@@ -63,8 +63,8 @@ def _score(args: argparse.Namespace) -> ScoredPool:
             engine=args.engine,
             processes=args.processes,
             threads=args.threads,
-            reading=_reading(args),
-            loading=_loading(args),
+            reading={} if args.features else reading(args),
+            loading=loading(args),
             ray_address=args.ray_address,
             progress=tell,
         )
@@ -92,39 +92,3 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
     if not scored.complete:
         lines.append("incomplete: run the same command again to go on")
     return "\n".join(lines)
-
-
-def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``open_dataset`` other than the path, as far as they were given."""
-    if args.features:
-        return {}
-    columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
-    given = {
-        "format": args.input_format,
-        "columns": columns or None,
-        "subset": args.subset,
-        "split": args.split,
-        "image_root": args.image_root,
-        "allow_outside": args.allow_outside,
-        "allow_urls": args.allow_urls,
-    }
-    return _chosen(given)
-
-
-def _loading(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``load_model`` other than the name, as far as they were given."""
-    given = {
-        "device": args.device,
-        "dtype": args.dtype,
-        "revision": args.revision,
-        "trust_remote_code": args.trust_remote_code,
-        "batch_tokens": args.batch_tokens,
-        "workers": args.workers,
-        "compile": args.compile,
-    }
-    return {**_chosen(given), "fused": False} if args.plain_head else _chosen(given)
-
-
-def _chosen(given: dict[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
-    return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}

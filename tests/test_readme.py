@@ -93,7 +93,7 @@ def test_what_the_parts_of_a_readme_are():
         "csrc/cpu/",
         "dataprophet/",
         "dataprophet/ops.py",
-        "dataprophet/metric/matrix.py",
+        "dataprophet/matrix.py",
         "dataprophet/data/",
         "dataprophet/data/sample.py",
         "Makefile",

@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts
 
 
 class Parts:
-    """The tensors of a file, each checked as it is taken: ValueError for what is wrong, KeyError for what is missing."""
+    """The tensors of a file, checked as they are taken: ValueError for what is wrong, KeyError for what is missing."""
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._tensors = tensors

@@ -11,7 +11,7 @@ from dataprophet.errors import DataProphetError
 from dataprophet.planning.amounts import Amounts
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
-from dataprophet.scoring.feature_pool import open_feature_pool
+from dataprophet.scoring.sources import open_feature_pool
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

@@ -10,7 +10,8 @@ from dataprophet.cli.common import loading, open_from, print_json
 from dataprophet.cli.progress import Progress
 from dataprophet.features.file import load_features
 from dataprophet.files import check_file
-from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.build import profile
+from dataprophet.profiling.profile import Profile
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.model import load_model
-from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.build import profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.selection.mixture import Mixture, mix
 
 SOURCE_SAMPLES = 300

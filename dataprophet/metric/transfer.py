@@ -15,7 +15,6 @@ from dataprophet.features.features import FIELDS
 from dataprophet.metric.matrix import FACTORS, Influences, TransferMatrix, product
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.profiling.jackknife import influence
-from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
@@ -53,7 +52,7 @@ def transfer_matrix(
     s, t = _load(sources), _load(targets)
     if not s or not t:
         raise MetricError(f"no {'targets' if s else 'sources'} given", fix="give at least one profile of each")
-    require_same_origin([*s, *t])
+    s[0].require_comparable([*s, *t])
     wanted = list(dict.fromkeys(fields))
     if set(wanted) - set(FIELDS):
         raise MetricError(f"unknown field {sorted(set(wanted) - set(FIELDS))[0]!r}", fix=f"use {', '.join(FIELDS)}")

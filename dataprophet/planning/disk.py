@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
-from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.scoring.embeddings import unit_embeddings
 from dataprophet.scoring.rows import Columns, table_of, write_rows
 from dataprophet.scoring.targets import SampleScores
@@ -64,7 +63,7 @@ def sizes(
         shard=one - line,
         line=line,
         line_least=(_parquet(alike) - one) / max(1, table.num_rows - 1),
-        profile=len(profile_bytes(profile)) - sketched,
+        profile=len(profile.to_bytes()) - sketched,
         sketched=sketched / max(1, n),
         embedded=sum(array.nbytes for array in kept.values()) / max(1, n),
     )

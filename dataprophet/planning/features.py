@@ -22,12 +22,12 @@ from dataprophet.scoring.rows import OK, Columns
 from dataprophet.scoring.targets import Targets
 
 if TYPE_CHECKING:
-    from dataprophet.scoring.stored_features import KeptFeatures
+    from dataprophet.scoring.stored_features import StoredFeatures
 
 _CELLS, _LEAST = 16, 4  # cells to read, and times to take
 
 
-def count_features(pool: FeaturePool | KeptFeatures) -> Count:
+def count_features(pool: FeaturePool | StoredFeatures) -> Count:
     """Rows of a pool of features, all of them counted."""
     count = Count()
     for number in range(len(pool.files)):
@@ -44,7 +44,7 @@ def count_features(pool: FeaturePool | KeptFeatures) -> Count:
 
 
 def see_features(
-    pool: FeaturePool | KeptFeatures, count: Count, *, seconds: float, targets: int, rng: np.random.Generator
+    pool: FeaturePool | StoredFeatures, count: Count, *, seconds: float, targets: int, rng: np.random.Generator
 ) -> Seen:
     """What some cells of a pool of features take: read, scored, and added to a profile.
 

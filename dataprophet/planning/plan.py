@@ -23,7 +23,7 @@ from dataprophet.scoring.rows import Lines, status_of
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
-    from dataprophet.scoring.stored_features import KeptFeatures
+    from dataprophet.scoring.stored_features import StoredFeatures
 
 LEAST_ROWS = 16
 """Rows that have to be drawn, for intervals to mean something."""
@@ -77,7 +77,7 @@ class Plan:
 
 
 def plan(
-    pools: Iterable[Dataset | FeaturePool | KeptFeatures],
+    pools: Iterable[Dataset | FeaturePool | StoredFeatures],
     model: Model | None = None,
     *,
     rows: int = 256,

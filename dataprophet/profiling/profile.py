@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.data.sample import ProblemLog, Sample
+from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
+from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
+from dataprophet.profiling import profile_file
 from dataprophet.profiling.diversity import DiversitySums, diversity_of
-from dataprophet.profiling.origin import require_same_origin
+from dataprophet.profiling.profile_file import Parts
 from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of, hash_ids
-
-if TYPE_CHECKING:
-    from dataprophet.model import Model
 
 CLUSTERS = 10
 SKETCH_SIZE = 20_000
@@ -182,6 +180,25 @@ class Profile:
         sealed._diversity, sealed.sketch = self.diversity_sums, None
         return sealed
 
+    def require_comparable(self, others: Iterable[Profile]) -> None:
+        """Refuse profiles of another model or other settings.
+
+        Raises:
+            ProfileError: naming the first of them and what differs.
+        """
+        for other in others:
+            if (other.model, other.settings) == (self.model, self.settings):
+                continue
+            mine, its = ({**item.settings, "model": item.model[:16]} for item in (self, other))
+            differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
+            what = "model" if other.model != self.model else differ[0]
+            values = f"{its.get(what, 'unset')} against {mine.get(what, 'unset')}"
+            raise ProfileError(
+                f"{what} differs from profile {self.name!r} ({values})",
+                where=f"profile {other.name!r}",
+                fix="profile both with the same model and settings",
+            )
+
     def update(self, features: Features) -> None:
         """Add samples.
 
@@ -245,7 +262,7 @@ class Profile:
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        require_same_origin([self, other])
+        self.require_comparable([other])
         for profile in (self, other):
             if profile.sketch is None:
                 raise ProfileError(
@@ -279,11 +296,10 @@ class Profile:
         return (
             isinstance(other, Profile)
             and (self.name, self.model, self.settings) == (other.name, other.model, other.settings)
-            and np.array_equal(self.count, other.count)
-            and np.array_equal(self.nll_sum, other.nll_sum)
-            and np.array_equal(self.tokens, other.tokens)
-            and all(np.array_equal(self.field_count[name], other.field_count[name]) for name in FIELDS)
-            and all(np.array_equal(self.field_sum[name], other.field_sum[name]) for name in FIELDS)
+            and all(
+                np.array_equal(mine, its)
+                for mine, its in zip(self._sums().values(), other._sums().values(), strict=True)
+            )
             and self.sketch == other.sketch
             and (not self.sealed or self._diversity == other._diversity)
         )
@@ -294,102 +310,59 @@ class Profile:
         return self.n_samples
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file with JSON metadata; :meth:`load` gives back an equal profile."""
-        from dataprophet.profiling.profile_file import save
+        """Write one safetensors file with JSON metadata, atomically; :meth:`load` gives back an equal profile."""
+        data = self.to_bytes()
+        with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
+            temporary.write_bytes(data)
 
-        save(self, path)
+    def to_bytes(self) -> bytes:
+        """The content of the profile's file."""
+        tensors = self._sums()
+        if self.sketch is not None:
+            tensors |= {"sketch.hashes": self.sketch.hashes, "sketch.z": self.sketch.z}
+            if self.sketch.bound is not None:
+                tensors["sketch.bound"] = np.array([self.sketch.bound], np.uint64)
+        if self._diversity is not None:
+            tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
+        return profile_file.to_bytes({"name": self.name, "model": self.model, "settings": self.settings}, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
-        """Read a profile.
+        """Read a profile, and check every part of it.
 
         Raises:
             ProfileError: when the file is missing, is not a profile, or is damaged.
         """
-        from dataprophet.profiling.profile_file import load
+        return profile_file.read(path, cls._of_parts)
 
-        return load(path)
+    def _sums(self) -> dict[str, NDArray[Any]]:
+        sums: dict[str, NDArray[Any]] = {"count": self.count, "nll_sum": self.nll_sum, "tokens": self.tokens}
+        sums |= {f"{name}.count": self.field_count[name] for name in FIELDS}
+        return sums | {f"{name}.sum": self.field_sum[name] for name in FIELDS}
 
-
-def profile(
-    dataset: Iterable[Sample] | Iterable[Features] | Features,
-    model: Model | str | None = None,
-    *,
-    name: str | None = None,
-    clusters: int = CLUSTERS,
-    sketch_size: int | None = SKETCH_SIZE,
-    diversity_fields: Iterable[str] = FIELDS,
-    seed: int = 0,
-    progress: Callable[[int], Any] | None = None,
-) -> Profile:
-    """Profile a dataset in one pass.
-
-    Args:
-        dataset: a ``Dataset``, any iterable of samples, or features that were computed before.
-        model: the model that scores the samples; for features, a label of the model they came from.
-        name: the dataset's name; by default its own.
-        clusters: K of the k-means (10 in the paper).
-        sketch_size: samples that the diversity is computed on, chosen by the hash of their id. None takes all, which
-            keeps 2 d bytes of each (3 GB for a million of width 1,536; at moments three times that) until it is sealed.
-        diversity_fields: fields averaged into z.
-        seed: of the k-means.
-        progress: called with the number of samples done so far.
-
-    Returns:
-        The profile. Rows that could not be used are counted in its ``problems``.
-
-    Raises:
-        ProfileError: when no sample could be used, or features are not finite.
-    """
-    problems = ProblemLog()
-    name = name or str(getattr(dataset, "name", "") or "dataset")
-    batches, label, settings = _features(dataset, model, name, problems)
-    result = Profile.empty(
-        name, label, settings, clusters=clusters, sketch_size=sketch_size, diversity_fields=diversity_fields, seed=seed
-    )
-    for features in batches:
-        result.update(features)
-        if progress is not None:
-            progress(result.n_samples)
-    found = getattr(dataset, "problems", None)
-    if isinstance(found, ProblemLog):
-        problems.counts += found.counts
-        problems.first = [*found.first, *problems.first][: problems.keep]
-    result.problems = problems
-    if result.n_samples == 0:
-        why = f": {problems.first[0]}" if problems.first else ""
-        raise ProfileError(f"no sample could be used{why}", where=name, fix="run `dataprophet validate` on it")
-    return result
-
-
-def _features(
-    dataset: Iterable[Sample] | Iterable[Features] | Features,
-    model: Model | str | None,
-    name: str,
-    problems: ProblemLog,
-) -> tuple[Iterator[Features], str, dict[str, str]]:
-    """Batches of features, the model's label and its settings, whatever the dataset is."""
-    if not isinstance(dataset, Iterable | Features) or isinstance(dataset, str):
-        raise ProfileError(
-            f"a {type(dataset).__name__} is not a dataset", where=name, fix="open files with dataprophet.open_dataset"
+    @classmethod
+    def _of_parts(cls, head: Mapping[str, Any], parts: Parts) -> Profile:
+        """The profile of a file's head and tensors. Raises ValueError, or what follows from a lack of one."""
+        settings = {str(key): str(value) for key, value in head["settings"].items()}
+        count = parts.take("count", np.int64, N_GROUPS)
+        field_count = {name: parts.take(f"{name}.count", np.int64, N_GROUPS) for name in FIELDS}
+        if (count < 0).any() or any((part < 0).any() or (part > count).any() for part in field_count.values()):
+            raise ValueError("counts do not add up")
+        made = cls(
+            name=str(head["name"]),
+            model=str(head["model"]),
+            settings=settings,
+            count=count,
+            nll_sum=parts.take("nll_sum", np.float64, N_GROUPS),
+            tokens=parts.take("tokens", np.int64, N_GROUPS),
+            field_count=field_count,
+            field_sum={name: parts.take(f"{name}.sum", np.float64, N_GROUPS, None) for name in FIELDS},
+            sketch=parts.sketch(None if settings["sketch_size"] == ALL else int(settings["sketch_size"])),
+            _diversity=parts.diversity(int(settings["clusters"])),
         )
-    items: Iterator[Any] = iter([dataset] if isinstance(dataset, Features) else dataset)
-    first = next(items, None)
-    items = chain([first], items) if first is not None else iter(())
-    if isinstance(first, Features):
-        if model is not None and not isinstance(model, str):
-            raise ProfileError(
-                "features need no model", where=name, fix="pass model=<label of the model they came from>"
-            )
-        return items, model or "precomputed", {}
-    if first is not None and not isinstance(first, Sample):
-        raise ProfileError(
-            f"holds {type(first).__name__}, not samples", where=name, fix="open it with dataprophet.open_dataset"
-        )
-    if model is None or isinstance(model, str):
-        raise ProfileError("samples need a model", where=name, fix="pass model=dataprophet.load_model(...)")
-
-    return model.features(items, on_problem=problems.add), model.fingerprint, dict(model.settings)
+        if made.sketch is None and made._diversity is None:
+            raise ValueError("neither sketch nor diversity")
+        return made
 
 
 def _padded(sums: NDArray[np.float64], width: int) -> NDArray[np.float64]:

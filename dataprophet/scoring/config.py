@@ -11,8 +11,9 @@ from typing import Any
 
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError
+from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.scoring.folder import RUN
 
-RUN, FILES = "run.json", "files.json"
 FORMAT = "dataprophet-scores-1"
 SHARD_CELLS = {"samples": 8, "features": 32}
 """Cells of a shard of each kind of pool, unless another number is asked for. 8,192 samples are half a minute of a
@@ -66,6 +67,18 @@ class RunConfig:
         """Hex hash of everything but where the pool and the model lie."""
         content = {key: value for key, value in asdict(self).items() if key not in _PLACES}
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    def empty_profile(self) -> Profile:
+        """A profile of no samples for the run's pool."""
+        return Profile.empty(
+            self.name,
+            self.fingerprint,
+            self.settings,
+            clusters=int(self.sketch["clusters"]),
+            sketch_size=None if self.sketch["sketch_size"] == ALL else int(self.sketch["sketch_size"]),
+            diversity_fields=self.sketch["diversity_fields"].split(","),
+            seed=int(self.sketch["seed"]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

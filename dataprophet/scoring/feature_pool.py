@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,13 @@ import xxhash
 from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.features.columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
-from dataprophet.features.features import Features
 from dataprophet.features.file import features_of
-from dataprophet.scoring.config import RUN
-from dataprophet.scoring.rows import OK, Columns
-
-if TYPE_CHECKING:
-    from dataprophet.scoring.stored_features import KeptFeatures
+from dataprophet.scoring.rows import Batch, lines_of
 
 _BYTES_AT_ONCE = 128 << 20
 _CELLS_AT_ONCE = 8
 _CHUNK = 1 << 22
 _CHANGED = "do not change a pool while it is read; run the command again"
-
-Batch = tuple[Columns, np.ndarray[Any, np.dtype[np.int64]], Features]
 
 
 class FeaturePool:
@@ -131,45 +124,6 @@ class FeaturePool:
                 except ProfileError as error:
                     raise DataError(error.what, where=error.where, fix=error.fix) from error
             return self._opened[1]
-
-
-def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) -> FeaturePool | KeptFeatures:
-    """Open precomputed features, or the embeddings of a scored pool.
-
-    Args:
-        path: a file of features, a folder of ``.npy`` files, a folder of either, or a folder that was scored with
-            ``embeddings``, which then needs no pass of the model for further targets.
-        name: the pool's name; by default from its path.
-
-    Raises:
-        DataError: there is nothing at ``path``, or no features.
-        DataProphetError: a scored folder is not finished, or was scored without embeddings.
-    """
-    if os.path.isfile(os.path.join(path, RUN)):
-        from dataprophet.scoring.stored_features import KeptFeatures
-
-        return KeptFeatures(path, name=name)
-    return FeaturePool(path, name=name)
-
-
-def lines_of(file: str, ids: list[str], start: int) -> Columns:
-    """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
-    n = len(ids)
-    positions = np.arange(start, start + n)
-    try:
-        texts = pa.array(ids, pa.string())
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
-        texts = pa.array([text.encode("utf-8", "replace").decode() for text in ids], pa.string())
-    return Columns(
-        texts,
-        file,
-        positions,
-        positions + 1,
-        np.ones(n, np.int32),
-        pa.repeat(pa.scalar(OK), n),
-        pa.nulls(n, pa.string()),
-        np.arange(n),
-    )
 
 
 def _files(path: Path) -> list[str]:

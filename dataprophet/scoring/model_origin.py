@@ -6,15 +6,41 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, ModelError
+from dataprophet.scoring.config import RunConfig
+
+if TYPE_CHECKING:
+    from dataprophet.model import Model
+
+
+def open_model(arguments: Mapping[str, Any], numbers: Mapping[str, str] | None = None) -> Model:
+    """Load a model, on the CPU with as many threads as the run's numbers were made with."""
+    from dataprophet.model import load_model
+
+    if numbers and numbers.get("threads"):
+        import torch
+
+        torch.set_num_threads(int(numbers["threads"]))
+    return load_model(**arguments)
+
+
+def numbers_of(model: Model) -> dict[str, str]:
+    """What changes the rounding of a model's numbers, beside its settings."""
+    import torch
+
+    on_cpu = model.device == "cpu"
+    return {
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(model.device),
+        "batch_tokens": str(model.batch_tokens),
+        "sharing": model.sharing,
+        "threads": str(torch.get_num_threads()) if on_cpu else "",
+    }
 
 
 def origin_of(model: Any) -> dict[str, Any]:
     """Fingerprint, settings and rounding of a loaded model."""
-    from dataprophet.scoring.worker import numbers_of
-
     return {"fingerprint": model.fingerprint, "settings": model.settings, "numbers": numbers_of(model)}
 
 
@@ -45,10 +71,27 @@ def probe(arguments: Mapping[str, Any], threads: int) -> dict[str, Any]:
     return answer
 
 
+def require_origin(config: RunConfig, model: Model) -> None:
+    """Refuse a model other than the one that the run began with.
+
+    Raises:
+        DataProphetError: naming what differs.
+    """
+    mine = {"model": model.fingerprint, **model.settings, **numbers_of(model)}
+    its = {"model": config.fingerprint, **config.settings, **config.numbers}
+    # a batch budget that memory has halved since is no other configuration
+    differs = sorted(key for key in its if mine.get(key) != its[key] and not (key == "batch_tokens" and model.splits))
+    if differs:
+        key = differs[0]
+        raise DataProphetError(
+            f"{key} is {mine.get(key, 'unset')}, and the run began with {its[key]}",
+            where=model.name,
+            fix="resume on the same kind of machine, or score into another folder",
+        )
+
+
 def main() -> None:
     """Read arguments as JSON from standard input, write the answer, or the error, to standard output."""
-    from dataprophet.scoring.worker import open_model
-
     arguments, threads = json.load(sys.stdin)
     try:
         answer = origin_of(open_model(arguments, {"threads": str(threads)}))

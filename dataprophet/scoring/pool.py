@@ -16,21 +16,26 @@ from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError
 from dataprophet.profiling.merge import merged
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.config import FILES, RUN, RunConfig
-from dataprophet.scoring.digest import RowsDigest
-from dataprophet.scoring.rows import schema
-from dataprophet.scoring.score_shard import EMBEDDINGS, PROFILE, ROWS
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.folder import (
+    CARRIED_PROFILE,
+    EMBEDDINGS,
+    FILES,
+    POOL_PROFILE,
+    PROFILE,
+    ROWS,
+    RUN,
+    SUMMARY,
+    load_targets,
+    read_index,
+)
+from dataprophet.scoring.rows import RowsDigest, schema
 from dataprophet.scoring.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
-from dataprophet.scoring.worker import load_targets, open_pool, pool_profile, read_index
 from dataprophet.store import Store, open_store
 
 MAKE_ANEW = "remove the shard's marker and score again"
 """What helps against damaged parts of a shard."""
-
-SUMMARY, POOL_PROFILE = "summary.json", "pool.profile"
-CARRIED_PROFILE = "carried.profile"
-"""Profile of a pool whose features were read from an earlier run, which knew it better."""
 
 _AGAIN = "score the pool again"
 
@@ -158,7 +163,7 @@ class ScoredPool:
         if self.store.exists(CARRIED_PROFILE):
             return Profile.load(self.store.local(CARRIED_PROFILE))
         partials = (Profile.load(self._local(shard, PROFILE)) for shard in self._shards)
-        profile = merged(pool_profile(self.config), partials)
+        profile = merged(self.config.empty_profile(), partials)
         for status, count in sorted(self.statuses.items()):
             if status != "ok":
                 profile.problems.counts[status] += count
@@ -173,11 +178,7 @@ class ScoredPool:
 
     def target_profiles(self) -> Targets:
         """The targets, as they were when the run began."""
-        return load_targets(self.config, self.store)
-
-    def dataset(self, path: str | None = None) -> Any:
-        """The pool, opened again; ``path`` where it lies elsewhere now."""
-        return open_pool(self.config.kind, {**self.config.pool, **({"path": path} if path else {})})
+        return load_targets(self.store, self.config.targets, self.config.fields)
 
     def index(self, name: str) -> FileIndex:
         """Index of one of the pool's files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,6 +129,30 @@ class Columns:
     place: NDArray[np.int64]
 
 
+Batch = tuple[Columns, NDArray[np.int64], Features]
+"""Output rows without scores, which of their samples have features, and those."""
+
+
+def lines_of(file: str, ids: list[str], start: int) -> Columns:
+    """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
+    n = len(ids)
+    positions = np.arange(start, start + n)
+    try:
+        texts = pa.array(ids, pa.string())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
+        texts = pa.array([text.encode("utf-8", "replace").decode() for text in ids], pa.string())
+    return Columns(
+        texts,
+        file,
+        positions,
+        positions + 1,
+        np.ones(n, np.int32),
+        pa.repeat(pa.scalar(OK), n),
+        pa.nulls(n, pa.string()),
+        np.arange(n),
+    )
+
+
 def status_of(problem: Problem) -> str:
     """Status of a row with a problem: its code, by the name that rows files use."""
     return _STATUS.get(problem.code, problem.code)
@@ -189,6 +214,29 @@ def write_rows(table: pa.Table, path: str) -> None:
     pq.write_table(table, path, compression="zstd", use_dictionary=["file", "status", "detail"])
 
 
+class RowsDigest:
+    """SHA-256 over a stream of record batches: for each column its values, which are null, and the lengths of texts."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, hashlib._Hash] = {}
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+            valid = plain.is_valid().to_numpy(zero_copy_only=False)
+            self._columns.setdefault(f"{name} valid", hashlib.sha256()).update(valid.astype(np.uint8).tobytes())
+            for kind, values in _bytes(plain).items():
+                self._columns.setdefault(f"{name} {kind}", hashlib.sha256()).update(values)
+
+    def hexdigest(self) -> str:
+        """Hex digest of all columns in order of their names."""
+        total = hashlib.sha256()
+        for name, found in sorted(self._columns.items()):
+            total.update(f"{name}\0{found.hexdigest()}\n".encode())
+        return total.hexdigest()
+
+
 def _none(count: int) -> NDArray[np.float32]:
     return np.full(count, np.nan, np.float32)
 
@@ -196,3 +244,16 @@ def _none(count: int) -> NDArray[np.float32]:
 def _text(text: str) -> str:
     """Text that Arrow takes: half of a surrogate pair, which JSON may hold, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _bytes(column: pa.Array) -> dict[str, bytes | memoryview]:
+    """The values of a column as bytes whose concatenation over batches does not depend on where batches end."""
+    if pa.types.is_string(column.type):
+        text = column.fill_null("").cast(pa.large_string())
+        _, ends, data = text.buffers()
+        if not len(text):
+            return {}
+        offsets = np.frombuffer(ends, np.int64, len(text) + 1, text.offset * 8)
+        return {"lengths": np.diff(offsets).tobytes(), "values": memoryview(data or b"")[offsets[0] : offsets[-1]]}
+    values: NDArray[np.generic] = column.fill_null(0).to_numpy(zero_copy_only=False)
+    return {"values": values.tobytes()}

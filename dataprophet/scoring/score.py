@@ -15,15 +15,14 @@ from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features.features import FIELDS
 from dataprophet.files import absolute
-from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
-from dataprophet.profiling.profile_file import profile_bytes
-from dataprophet.scoring.config import FILES, RUN, RunConfig, cells_of
+from dataprophet.scoring.config import RunConfig, cells_of
+from dataprophet.scoring.folder import CARRIED_PROFILE, FILES, POOL_PROFILE, RUN, SUMMARY, index_name, target_name
 from dataprophet.scoring.model_origin import origin_of, probe
-from dataprophet.scoring.pool import CARRIED_PROFILE, POOL_PROFILE, SUMMARY, ScoredPool
-from dataprophet.scoring.score_shard import ShardResult
-from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.worker import Worker, index_name, open_pool, pool_profile, target_name
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.scoring.sources import open_pool
+from dataprophet.scoring.worker import Worker
 from dataprophet.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
         if scored.complete:
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
-            store.write(POOL_PROFILE, profile_bytes(profile), replace=True)
+            store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
     store.write(SUMMARY, json.dumps(summary_of(scored, why, short), indent=1).encode() + b"\n", replace=True)
     return scored
 
@@ -254,20 +253,20 @@ def digest_of(profile: Profile) -> str:
     """Hex digest of a profile without its name."""
     unnamed = copy(profile)
     unnamed.name = ""
-    return hashlib.blake2b(profile_bytes(unnamed), digest_size=16).hexdigest()
+    return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
 
 
 def _keep_target(store: Store, profile: Profile, digest: str) -> None:
     """A copy of a target's profile in the folder, so that a resume and other machines need no other file."""
     if not store.exists(target_name(digest)):
-        store.write(target_name(digest), profile_bytes(profile), replace=True)
+        store.write(target_name(digest), profile.to_bytes(), replace=True)
 
 
 def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
     """The profile of features before they were rounded to float16, in place of one of the rounded ones."""
-    require_same_origin([pool_profile(config), profile])
+    config.empty_profile().require_comparable([profile])
     profile.name = config.name
-    store.write(CARRIED_PROFILE, profile_bytes(profile), replace=True)
+    store.write(CARRIED_PROFILE, profile.to_bytes(), replace=True)
 
 
 def _check_request(fields: Sequence[str], engine: str, processes: int | None) -> None:
@@ -284,7 +283,7 @@ def _check_request(fields: Sequence[str], engine: str, processes: int | None) ->
 
 def _check(config: RunConfig, profiles: list[Profile]) -> None:
     """Refuse targets that are not comparable with the pool, or that share a name."""
-    require_same_origin([*profiles, pool_profile(config)])
+    profiles[0].require_comparable([*profiles, config.empty_profile()])
     names = [profile.name for profile in profiles]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:

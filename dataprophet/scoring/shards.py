@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,28 @@ class Shard:
         return asdict(self)
 
 
+@dataclass
+class ShardResult:
+    """What became of a shard.
+
+    Attributes:
+        key: the shard's key.
+        outcome: ``done``, ``skipped`` (committed before), ``lost`` (another process was first), ``unreadable``, or
+            ``failed`` (every process that tried it died).
+        rows: input rows accounted for.
+        samples: samples scored.
+        seconds: wall time.
+        detail: why it is unreadable, or was given up.
+    """
+
+    key: str
+    outcome: str
+    rows: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    detail: str = ""
+
+
 def shards_of(
     number: int, name: str, digest: str, rows: int, *, cells: int, cell_rows: int, config: str
 ) -> Iterator[Shard]:
@@ -53,8 +75,3 @@ def shards_of(
         identity = json.dumps([name, digest, first, last, config])
         key = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         yield Shard(key, number, name, first, last, min(last * cell_rows, rows) - first * cell_rows)
-
-
-def total_rows(shards: Iterable[Shard]) -> int:
-    """Input rows of shards."""
-    return sum(shard.rows for shard in shards)

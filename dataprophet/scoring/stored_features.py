@@ -16,15 +16,14 @@ from dataprophet.errors import DataError, DataProphetError
 from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.feature_pool import Batch
 from dataprophet.scoring.pool import ScoredPool, ScoredShard
-from dataprophet.scoring.rows import Columns
+from dataprophet.scoring.rows import Batch, Columns
 
 _COLUMNS = ["id", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"]
 _CELLS_AT_ONCE = 8
 
 
-class KeptFeatures:
+class StoredFeatures:
     """A folder that was scored with ``embeddings``, read as a pool. Every row keeps its status.
 
     Attributes:

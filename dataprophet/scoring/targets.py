@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from dataprophet import ops
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors
-from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
 
 
@@ -68,7 +67,7 @@ class Targets:
         if not wanted or wanted - set(FIELDS):
             what = f"unknown field {min(wanted - set(FIELDS))!r}" if wanted else "no field given"
             raise MetricError(what, fix=f"choose among {', '.join(FIELDS)}")
-        require_same_origin(given)
+        given[0].require_comparable(given)
         return cls(given, [name for name in FIELDS if name in wanted])
 
     def score(self, features: Features) -> SampleScores:

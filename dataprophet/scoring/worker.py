@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import threading
+import time
 import traceback
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.data.dataset import open_dataset
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from dataprophet.data.index import FileIndex
-from dataprophet.errors import DataProphetError
-from dataprophet.features.features import FIELDS
-from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.data.sample import Sample
+from dataprophet.errors import DataError, ProfileError
+from dataprophet.features.features import FIELDS, Features
+from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
-from dataprophet.scoring.config import FILES, RunConfig
-from dataprophet.scoring.score_shard import ShardResult, score_shard
-from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.targets import Targets
+from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
+from dataprophet.scoring.folder import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
+from dataprophet.scoring.model_origin import open_model, require_origin
+from dataprophet.scoring.rows import CRASHED, Columns, Lines, schema, status_of, table_of, write_rows
+from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.scoring.sources import open_pool
 from dataprophet.store.base import Store
-from dataprophet.store.journal import Stopped
+from dataprophet.store.journal import CRASHES, Journal, Stopped
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
+    from dataprophet.model.model import CellFeatures
 
 _FILES_KEPT = 8  # indices of files that a worker remembers
 
@@ -56,7 +68,7 @@ class Worker:
         self.config, self.store = config, store
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
-        self.targets = load_targets(config, store)
+        self.targets = load_targets(store, config.targets, config.fields)
         self._model = model
         self._device = device
         self._indices: dict[str, FileIndex] = {}
@@ -64,7 +76,7 @@ class Worker:
         if config.kind == "samples" and model is None:
             self._model = open_model({**config.model, **({"device": device} if device else {})}, config.numbers)
         if self._model is not None:
-            _require_origin(config, self._model)
+            require_origin(config, self._model)
 
     @property
     def model(self) -> Model:
@@ -104,103 +116,282 @@ class Worker:
         if self._rows is None:
             files = json.loads(self.store.read(FILES))["files"]
             self._rows = sum(int(file["rows"]) for file in files if "error" not in file)
-        profile = pool_profile(self.config)
+        profile = self.config.empty_profile()
         assert profile.sketch is not None  # not sealed
         size = profile.sketch.size
         profile.sketch = Sketch.empty(size, bound=bound_of(size, self._rows))
         return profile
 
 
-def _process() -> str:
-    return f"process {os.getpid()} of {platform.node()}"
+def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
+    """Score a shard and commit it.
+
+    Of two shards in one process, the second is read and decoded once the first has been read to its end, and waits for
+    the device until the first is committed: what is prepared first is needed first, and only one has work on the device
+    to lose.
+
+    Args:
+        shard: the cells to score.
+        worker: the pool, the model and the targets.
+        store: where results go.
+
+    Returns:
+        What became of it. A file that is damaged makes it ``unreadable``, and nothing is committed.
+
+    Raises:
+        DataProphetError: what is wrong with more than this shard: the model, or the output folder.
+    """
+    started = time.monotonic()
+    if store.done(shard.key):
+        return ShardResult(shard.key, "skipped", shard.rows)
+    turns = _Turns(worker, store)
+    parts = _Parts(worker)
+    try:
+        splits = worker.splits
+        isolated = _score(shard, worker, store, turns, parts)
+        marker = {
+            "file": shard.name,
+            "first": shard.first,
+            "last": shard.last,
+            "rows": shard.rows,
+            "samples": parts.samples,
+            "tokens": parts.tokens,
+            "statuses": dict(sorted(parts.statuses.items())),
+            "unscored": dict(parts.unscored),
+            "isolated": isolated,
+            "splits": worker.splits - splits,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        won = store.commit(shard.key, parts.writers(), marker)
+    except DataError as error:
+        return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
+    finally:
+        turns.reading.end()
+        turns.device.end()
+    seconds = time.monotonic() - started
+    return ShardResult(shard.key, "done" if won else "lost", shard.rows, parts.samples, seconds)
 
 
-def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
-    """The pool that a configuration names."""
-    if kind == "features":
-        from dataprophet.scoring.feature_pool import open_feature_pool
+class _Turn:
+    """A lock of the worker, taken at the first ``with`` and kept until ``end``."""
 
-        return open_feature_pool(**arguments)
-    return open_dataset(**arguments)
+    def __init__(self, lock: threading.Lock, stopping: threading.Event) -> None:
+        self._lock, self._stopping = lock, stopping
+        self._held = False
 
+    def __enter__(self) -> None:
+        if not self._held:
+            self._lock.acquire()
+            self._held = True
+            if self._stopping.is_set():
+                raise Stopped("the shard is dropped")
 
-def open_model(arguments: Mapping[str, Any], numbers: Mapping[str, str] | None = None) -> Model:
-    """Load a model, on the CPU with as many threads as the run's numbers were made with."""
-    from dataprophet.model import load_model
+    def __exit__(self, *_: object) -> None:
+        pass
 
-    if numbers and numbers.get("threads"):
-        import torch
-
-        torch.set_num_threads(int(numbers["threads"]))
-    return load_model(**arguments)
-
-
-def numbers_of(model: Model) -> dict[str, str]:
-    """What changes the rounding of a model's numbers, beside its settings."""
-    import torch
-
-    on_cpu = model.device == "cpu"
-    return {
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(model.device),
-        "batch_tokens": str(model.batch_tokens),
-        "sharing": model.sharing,
-        "threads": str(torch.get_num_threads()) if on_cpu else "",
-    }
+    def end(self) -> None:
+        if self._held:
+            self._lock.release()
+            self._held = False
 
 
-def pool_profile(config: RunConfig) -> Profile:
-    """A profile of no samples for a run's pool."""
-    own = config.sketch
-    return Profile.empty(
-        config.name,
-        config.fingerprint,
-        config.settings,
-        clusters=int(own["clusters"]),
-        sketch_size=None if own["sketch_size"] == ALL else int(own["sketch_size"]),
-        diversity_fields=own["diversity_fields"].split(","),
-        seed=int(own["seed"]),
+class _Turns:
+    """Turns of a shard: of those in this process, to be read, and to have the device."""
+
+    def __init__(self, worker: Worker, store: Store) -> None:
+        self.reading = _Turn(worker.reading, store.stopping)
+        self.device = _Turn(worker.gate, store.stopping)
+
+
+@dataclass
+class _Parts:
+    """What a shard has given so far."""
+
+    worker: Worker
+    tables: list[pa.Table] = field(default_factory=list)
+    kept: list[dict[str, NDArray[Any]]] = field(default_factory=list)  # embeddings, where they are wanted
+    statuses: Counter[str] = field(default_factory=Counter)
+    unscored: Counter[str] = field(default_factory=Counter)  # target -> samples without M
+    lines: int = 0
+    samples: int = 0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.profile = self.worker.empty_profile()
+        self.schema = schema(self.worker.targets.names, nearest=self.worker.config.nearest)
+
+    def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
+        """Score features, and add the rows, the features and the embeddings."""
+        targets = self.worker.targets
+        scores = targets.add(features, self.profile) if len(places) else None
+        nearest = targets.nearest(features) if self.worker.config.nearest else None
+        table = table_of(columns, places, features, scores=scores, nearest=nearest, targets=targets.names)
+        if self.worker.config.embeddings:
+            self.kept.append(unit_embeddings(features, columns.place[places] + self.lines))
+        if scores is not None:
+            for name, missing in zip(targets.names, np.isnan(scores.values).sum(0), strict=True):
+                self.unscored[name] += int(missing)
+        self.tables.append(table)
+        for pair in table.column("status").combine_chunks().value_counts():
+            self.statuses[pair["values"].as_py()] += pair["counts"].as_py()
+        self.lines += table.num_rows
+        self.samples += len(places)
+        self.tokens += 0 if features.n_tokens is None else int(features.n_tokens.sum())
+
+    def writers(self) -> dict[str, Callable[[str], None]]:
+        """Suffix -> what writes that file."""
+
+        def rows(path: str) -> None:
+            table = pa.concat_tables(self.tables) if self.tables else self.schema.empty_table()
+            write_rows(table.unify_dictionaries().combine_chunks(), path)
+
+        def profile(path: str) -> None:
+            Path(path).write_bytes(self.profile.to_bytes())
+
+        made: dict[str, Callable[[str], None]] = {ROWS: rows, PROFILE: profile}
+        if self.worker.config.embeddings:
+            made[EMBEDDINGS] = lambda path: write_embeddings(path, self.kept)
+        return made
+
+
+def _score(shard: Shard, worker: Worker, store: Store, turns: _Turns, parts: _Parts) -> list[str]:
+    """All cells of a shard in order. Returns the ids of samples that were found to kill the process."""
+    if worker.config.kind == "features":
+        # there is no device, and little work to lose
+        with nullcontext() if worker.pool.side_by_side else turns.device:
+            for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
+                if store.stopping.is_set():
+                    raise Stopped("the shard is dropped")
+                _add(parts, columns, places, features)
+        return []
+    with turns.reading, store.journal(shard.key) as journal:
+        return _score_samples(shard, worker, turns, parts, journal)
+
+
+def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, journal: Journal) -> list[str]:
+    index = worker.index(shard)
+    cells = enumerate(worker.pool.read_cells(index, shard.first, shard.last), shard.first)
+    isolated: list[str] = []
+    if not journal.crashes:
+        for number, lines, result in _stream(worker, cells, turns, journal):
+            journal.end(f"cell {number}")
+            _add_cell(parts, lines, result, shard.name)
+        return isolated
+    # A process died here before: a cell at a time, so that the next death names the cell for certain.
+    with turns.device:
+        for number, entries in cells:
+            lines = Lines.of(entries, number * worker.config.cell_rows)
+            poisoned = _poisoned(worker, number, lines, journal)
+            isolated += [lines.samples[place].id for place in poisoned]
+            result = _whole(worker, number, lines, poisoned, journal)
+            _add_cell(parts, lines, result, shard.name)
+    return isolated
+
+
+def _stream(
+    worker: Worker, cells: Iterator[tuple[int, Any]], turns: _Turns, journal: Journal
+) -> Iterator[tuple[int, Lines, CellFeatures]]:
+    """Cells through the model, the next ones being read and decoded meanwhile."""
+    waiting: deque[tuple[int, Lines]] = deque()
+
+    def feed() -> Iterator[list[Sample]]:
+        for number, entries in cells:
+            lines = Lines.of(entries, number * worker.config.cell_rows)
+            journal.begin(f"cell {number}")
+            waiting.append((number, lines))
+            yield lines.samples
+        turns.reading.end()
+
+    for result in worker.model.cells(feed(), gate=turns.device):
+        number, lines = waiting.popleft()
+        yield number, lines, result
+
+
+def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
+    """Samples of a cell that kill the process: each is tried alone where the cell as a whole has done so."""
+    if journal.crashes[f"cell {number}"] < CRASHES:
+        return []
+    found = []
+    for place, sample in enumerate(lines.samples):
+        unit = f"sample {number} {place}"
+        if journal.crashes[unit] >= CRASHES:
+            found.append(place)
+            lines.refuse(place, CRASHED, f"the process died {journal.crashes[unit]} times while it was scored")
+            continue
+        journal.begin(unit)
+        for _ in worker.model.cells([[sample]]):
+            pass
+        journal.end(unit)
+    return found
+
+
+def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journal: Journal) -> CellFeatures:
+    """A cell without its poisoned samples, in the batches that it would have had without them."""
+    left = np.array([place for place in range(len(lines.samples)) if place not in set(poisoned)], np.int64)
+    journal.begin(f"cell {number}")
+    (result,) = worker.model.cells([[lines.samples[place] for place in left]])
+    journal.end(f"cell {number}")
+    result.places = left[result.places]
+    result.problems = [(int(left[place]), problem) for place, problem in result.problems]
+    return result
+
+
+def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:
+    for place, problem in result.problems:
+        lines.refuse(place, status_of(problem), problem.message)
+    _add(parts, lines.columns(file), result.places, result.features)
+
+
+def _add(parts: _Parts, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
+    """Add features; those that a profile refuses are left out one by one, each with its reason."""
+    try:
+        parts.add(columns, places, features)
+    except ProfileError:
+        good, why = _usable(features)
+        if good.all():
+            raise
+        status, detail = columns.status.to_pylist(), columns.detail.to_pylist()
+        for place, reason in zip(columns.place[places[~good]], why, strict=True):
+            status[place], detail[place] = "bad_features", reason
+        changed = Columns(
+            columns.id,
+            columns.file,
+            columns.position,
+            columns.row,
+            columns.turn,
+            pa.array(status, pa.string()),
+            pa.array(detail, pa.string()),
+            columns.place,
+        )
+        parts.add(changed, places[good], _subset(features, good))
+
+
+def _usable(features: Features) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which samples have finite numbers and embeddings other than zero, and what is wrong with the others."""
+    reasons: list[str] = [""] * len(features.ids)
+    for place in np.flatnonzero(~np.isfinite(features.nll)):
+        reasons[place] = "nll is not finite"
+    for name in FIELDS:
+        if name in features.embeddings:
+            rows = np.asarray(features.embeddings[name])
+            here = np.asarray(features.present.get(name, np.ones(len(rows), np.bool_)))
+            for place in np.flatnonzero(here & ~np.isfinite(rows).all(1)):
+                reasons[place] = reasons[place] or f"{name} embedding is not finite"
+            for place in np.flatnonzero(here & ~rows.any(1)):
+                reasons[place] = reasons[place] or f"{name} embedding is zero"
+    good = np.array([not reason for reason in reasons], np.bool_)
+    return good, [reason for reason in reasons if reason]
+
+
+def _subset(features: Features, good: NDArray[np.bool_]) -> Features:
+    return Features(
+        ids=[name for name, kept in zip(features.ids, good, strict=True) if kept],
+        nll=np.asarray(features.nll)[good],
+        embeddings={name: np.asarray(rows)[good] for name, rows in features.embeddings.items()},
+        present={name: np.asarray(flags)[good] for name, flags in features.present.items()},
+        n_tokens=None if features.n_tokens is None else np.asarray(features.n_tokens)[good],
     )
 
 
-def index_name(file: str) -> str:
-    """Name, within the output folder, of the index of a data file."""
-    return f"index/{hashlib.blake2b(file.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}.json"
-
-
-def read_index(store: Store, file: str) -> FileIndex:
-    """The stored index of a data file."""
-    return FileIndex.from_json(json.loads(store.read(index_name(file)))["index"])
-
-
-def target_name(fingerprint: str) -> str:
-    """Name, within the output folder, of a target's profile."""
-    return f"targets/{fingerprint}.profile"
-
-
-def load_targets(config: RunConfig, store: Store) -> Targets:
-    """The targets of a run, in order, from their copies in the output folder."""
-    profiles = []
-    for target in config.targets:
-        profile = Profile.load(store.local(target_name(target["fingerprint"])))
-        profile.name = target["name"]
-        profiles.append(profile)
-    return Targets.of(profiles, fields=[name for name in FIELDS if name in config.fields])
-
-
-def _require_origin(config: RunConfig, model: Model) -> None:
-    """Refuse a model other than the one that the run began with.
-
-    Raises:
-        DataProphetError: naming what differs.
-    """
-    mine = {"model": model.fingerprint, **model.settings, **numbers_of(model)}
-    its = {"model": config.fingerprint, **config.settings, **config.numbers}
-    # a batch budget that memory has halved since is no other configuration
-    differs = sorted(key for key in its if mine.get(key) != its[key] and not (key == "batch_tokens" and model.splits))
-    if differs:
-        key = differs[0]
-        raise DataProphetError(
-            f"{key} is {mine.get(key, 'unset')}, and the run began with {its[key]}",
-            where=model.name,
-            fix="resume on the same kind of machine, or score into another folder",
-        )
+def _process() -> str:
+    return f"process {os.getpid()} of {platform.node()}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from dataprophet.errors import MetricError
 from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.folder import target_name
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.targets import Targets
-from dataprophet.scoring.worker import target_name
 
 
 def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profiling.origin import require_same_origin
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.targets import Targets
 
@@ -113,7 +112,7 @@ class Selector:
         self._divisors = _divisors(self.names, combine, means, capacity)
         self._model = model
         self._profile = _empty_profile(name, profiles[0], model)
-        require_same_origin([profiles[0], self._profile])
+        profiles[0].require_comparable([self._profile])
         self.taken: set[str] = set()
         self.unscored = 0
         self._kept: dict[str, Scored] = {}

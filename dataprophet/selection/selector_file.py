@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from dataprophet.errors import DataProphetError
 from dataprophet.files import atomic_file
 from dataprophet.profiling.profile import Profile
-from dataprophet.profiling.profile_file import profile_bytes
 from dataprophet.selection.selector import Scored, Selector
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def save(selector: Selector, path: str | os.PathLike[str]) -> None:
     tensors: dict[str, NDArray[Any]] = {
         "score": np.array([sample.score for sample in kept], np.float64),
         "values": np.array([sample.values for sample in kept], np.float32).reshape(len(kept), len(selector.names)),
-        "profile": np.frombuffer(profile_bytes(selector._profile), np.uint8),
+        "profile": np.frombuffer(selector._profile.to_bytes(), np.uint8),
         **_texts("id", [sample.id for sample in kept]),
         **_texts("taken", sorted(selector.taken)),
     }

@@ -16,10 +16,11 @@ from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.scoring.config import RUN
+from dataprophet.scoring.folder import RUN
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.stored_features import KeptFeatures
+from dataprophet.scoring.sources import reopen
+from dataprophet.scoring.stored_features import StoredFeatures
 from dataprophet.selection.candidates import Part, Units
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
 
@@ -67,7 +68,7 @@ def pool_of_rows(pool: ScoredPool) -> ScoredPool:
         raise DataProphetError(
             "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
         )
-    origin, kept = ScoredPool(path), KeptFeatures(path)
+    origin, kept = ScoredPool(path), StoredFeatures(path)
     now = {str(file["name"]): kept.state(number) for number, file in enumerate(origin.files)}
     for file in pool.files:
         if "digest" in file and now.get(str(file["name"])) != file["digest"]:
@@ -89,7 +90,7 @@ class RowSource:
 
     def __init__(self, pool: ScoredPool, path: str | None = None) -> None:
         self.pool = pool_of_rows(pool)
-        self.dataset: Dataset = self.pool.dataset(path)
+        self.dataset: Dataset = reopen(self.pool, path)
         self._index: FileIndex | None = None
 
     def index(self, shard: Shard) -> FileIndex:

@@ -10,6 +10,9 @@ from types import TracebackType
 from dataprophet.errors import DataProphetError
 from dataprophet.store.attempts import is_alive
 
+CRASHES = 2
+"""So often a unit is under way when the process dies before it is held to blame."""
+
 _BEGIN, _END, _CLOSE, _FAIL = "begin", "end", "close", "fail"
 
 

@@ -12,7 +12,7 @@ from sample_features import make_features
 
 from dataprophet.errors import DataProphetError, ProfileError
 from dataprophet.features.file import load_features
-from dataprophet.profiling.profile import profile
+from dataprophet.profiling.build import profile
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])

@@ -14,8 +14,9 @@ from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
 from dataprophet.metric.matrix import FACTORS, TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
+from dataprophet.profiling.build import profile
 from dataprophet.profiling.jackknife import influence, standard_error
-from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.profile import Profile
 
 FIELDS = ("question", "answer", "image")
 

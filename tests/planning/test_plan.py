@@ -23,8 +23,8 @@ from dataprophet.planning.disk import _table, sizes, target_names
 from dataprophet.planning.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
 from dataprophet.planning.plan import plan
 from dataprophet.planning.sample import draw
-from dataprophet.scoring.feature_pool import open_feature_pool
 from dataprophet.scoring.rows import Lines, write_rows
+from dataprophet.scoring.sources import open_feature_pool
 
 
 @pytest.fixture(scope="module")

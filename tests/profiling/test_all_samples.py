@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sample_features import make_features, take
 
 from dataprophet.errors import ProfileError
-from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.build import profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch
 
 

@@ -18,7 +18,8 @@ from sample_features import dp_fields, make_features, take
 import dataprophet as dp
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import Features
-from dataprophet.profiling.profile import Profile, profile
+from dataprophet.profiling.build import profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
 
 

@@ -15,8 +15,9 @@ import dataprophet as dp
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profiling.profile import Profile, profile
-from dataprophet.scoring.feature_pool import open_feature_pool
+from dataprophet.profiling.build import profile
+from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.sources import open_feature_pool
 from dataprophet.scoring.targets import Targets
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]

@@ -20,8 +20,7 @@ from dataprophet.features.features import FIELDS
 from dataprophet.profiling.merge import merged
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.digest import RowsDigest
-from dataprophet.scoring.rows import Lines, table_of
+from dataprophet.scoring.rows import Lines, RowsDigest, table_of
 from dataprophet.scoring.shards import shards_of
 
 

@@ -14,11 +14,11 @@ from sample_files import BLUE, GREEN, RED
 from dataprophet import Features, Profile, open_dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem
-from dataprophet.scoring.config import RUN, RunConfig
+from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
-from dataprophet.scoring.pool import FILES, plan_of
+from dataprophet.scoring.folder import FILES, RUN, index_name, target_name
+from dataprophet.scoring.pool import plan_of
 from dataprophet.scoring.rows import Lines, schema
-from dataprophet.scoring.worker import index_name, target_name
 from dataprophet.selection import Settings, select_pool
 from dataprophet.store import open_store
 

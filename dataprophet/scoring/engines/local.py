@@ -14,11 +14,10 @@ from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.supervisor import Supervisor
 from dataprophet.scoring.engines.threads import LANES, Lanes
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
-    from dataprophet.scoring.score_shard import ShardResult
     from dataprophet.scoring.worker import Worker
 
 _GRACE = 20.0  # seconds for a shard to be dropped at the end of its cell, before it is left as it is

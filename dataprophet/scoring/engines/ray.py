@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.files import absolute
@@ -19,11 +19,8 @@ from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.retries import Retries
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import BROKEN, LANES
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store import Store, open_store
-
-if TYPE_CHECKING:
-    from dataprophet.scoring.score_shard import ShardResult
 
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
 _WAIT = 1.0  # seconds between two looks at signals
@@ -194,8 +191,6 @@ class _Actors:
                 self._under_way[self._actors[number].run.remote(shard.to_json())] = number, shard
 
     def _take(self, call: Any, report: Callable[[ShardResult], None]) -> None:
-        from dataprophet.scoring.score_shard import ShardResult
-
         _, shard = self._under_way.pop(call)
         try:
             answer = self._ray.get(call)

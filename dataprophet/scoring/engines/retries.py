@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dataprophet.scoring.score_shard import CRASHES, ShardResult
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
+from dataprophet.store.journal import CRASHES
 
 FRUITLESS = 5
 """Deaths without progress after which a shard is given up."""

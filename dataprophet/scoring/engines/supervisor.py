@@ -15,17 +15,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dataprophet.errors import DataProphetError
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.retries import Retries
 from dataprophet.scoring.engines.threads import LANES
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
-
-if TYPE_CHECKING:
-    from dataprophet.scoring.score_shard import ShardResult
 
 _STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends if no other works
 _GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
@@ -129,8 +126,6 @@ class Supervisor:
                     process.send({"shard": shard.to_json()})
 
     def _handle(self, process: _Process, message: dict[str, Any] | None, report: Callable[[ShardResult], None]) -> None:
-        from dataprophet.scoring.score_shard import ShardResult
-
         if message is None:
             self._bury(process, report)
         elif "ready" in message:

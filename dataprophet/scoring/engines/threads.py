@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
-    from dataprophet.scoring.score_shard import ShardResult
     from dataprophet.scoring.worker import Worker
 
 LANES = {"samples": 2, "features": 3}

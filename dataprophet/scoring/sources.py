@@ -1,0 +1,40 @@
+"""Opens what a pool is: a dataset, files of features, or a folder that was scored before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dataprophet.data.dataset import open_dataset
+from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.folder import RUN
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.stored_features import StoredFeatures
+
+
+def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
+    """The pool that a configuration names."""
+    return open_feature_pool(**arguments) if kind == "features" else open_dataset(**arguments)
+
+
+def reopen(scored: ScoredPool, path: str | None = None) -> Any:
+    """The pool that was scored; ``path`` where it lies elsewhere now."""
+    return open_pool(scored.config.kind, {**scored.config.pool, **({"path": path} if path else {})})
+
+
+def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) -> FeaturePool | StoredFeatures:
+    """Open precomputed features, or the embeddings of a scored pool.
+
+    Args:
+        path: a file of features, a folder of ``.npy`` files, a folder of either, or a folder that was scored with
+            ``embeddings``, which then needs no pass of the model for further targets.
+        name: the pool's name; by default from its path.
+
+    Raises:
+        DataError: there is nothing at ``path``, or no features.
+        DataProphetError: a scored folder is not finished, or was scored without embeddings.
+    """
+    if os.path.isfile(os.path.join(path, RUN)):
+        return StoredFeatures(path, name=name)
+    return FeaturePool(path, name=name)

@@ -93,4 +93,4 @@ gpu:
 	set -e; for bench in $(filter-out $(POOL_BENCHES),$(wildcard benchmarks/bench_*.py)); do PYTHONPATH=$(GPU_SITE) $(PYTHON) $$bench --out $(BENCH_OUT) $(BENCH_FLAGS); done
 
 clean:
-	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,17 +1,20 @@
-"""Runs pip for another Python than the one that runs: a program for test_constraints.py.
+"""What pip would install on another Python than the one that runs: a program for test_constraints.py.
 
-    python resolve.py 3.14 install --dry-run --report FILE ...
+    python resolve.py 3.14 FILE install --dry-run ...
 
 ``pip --python-version`` chooses wheels for that Python, but evaluates markers (``python_version < "3.13"``) for the one
-that runs. Here both are of the one asked for. What was resolved is not downloaded: its metadata is enough.
+that runs: here both are of the one asked for. ``pip --report`` downloads all that was chosen, gigabytes of it: here the
+URLs of the wheels are written to FILE as a JSON object of names, and only metadata is read.
 """
 
+import json
 import sys
+from pathlib import Path
 
 from pip._vendor.packaging import markers
 
 if __name__ == "__main__":
-    version, *arguments = sys.argv[1:]
+    version, report, *arguments = sys.argv[1:]
     running = markers.default_environment
     markers.default_environment = lambda: {
         **running(),
@@ -22,12 +25,12 @@ if __name__ == "__main__":
 
     from pip._internal.cli.main import main
     from pip._internal.operations.prepare import RequirementPreparer
-    from pip._internal.utils.direct_url_helpers import direct_url_from_link
 
-    def without_downloads(_, requirements, **__):
-        for requirement in requirements:  # the report says whence each would come
-            requirement.download_info = requirement.download_info or direct_url_from_link(requirement.link)
+    def write(_, requirements, **__):
+        Path(report).write_text(json.dumps({found.name.lower(): found.link.url for found in requirements}))
+        raise SystemExit  # ends pip, which tells of it as of an error
 
     assert hasattr(RequirementPreparer, "prepare_linked_requirements_more"), "this pip downloads in another way"
-    RequirementPreparer.prepare_linked_requirements_more = without_downloads
-    sys.exit(main([*arguments, "--python-version", version]))
+    RequirementPreparer.prepare_linked_requirements_more = write
+    main([*arguments, "--python-version", version])
+    sys.exit(0 if Path(report).exists() else 1)

@@ -94,4 +94,4 @@ gpu:
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --out $(BENCH_OUT) $(BENCH_FLAGS)
 
 clean:
-	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHUNKED: frozenset[tuple[int, int, int]] = frozenset()
-"""(ten times the compute capability, D, V) where chunked_products.py was measured to be faster than linear_sweep.py,
-for heads of 16 bits: rows that benchmarks/ops/measure_linear_logprobs.py prints. What is not listed is swept."""
-
 MAX_SPLITS = 64  # of the vocabulary: half of an H100's multiprocessors work where there are few rows
 TILES_OF_SPLIT = 4  # at least: starting a program costs a few hundredths of them
 
@@ -46,8 +42,9 @@ class Configuration:
 DESCRIPTORS = {9: Configuration(128, 256, 64, 8, 4, True), 10: Configuration(128, 256, 64, 8, 4, True)}
 """By major compute capability: float16 and bfloat16 heads whose rows are aligned, which those of all models are."""
 
-POINTERS = Configuration(128, 128, 64, 8, 3)
-"""The same, on other architectures."""
+POINTERS = {8: Configuration(128, 128, 64, 8, 3), 10: Configuration(128, 128, 32, 8, 4)}
+"""By major compute capability, others as 8: the same on other architectures, and where Triton has no descriptors.
+On 10 the steps are shorter: with those of 64 Triton 3.7.1 spills 16 bytes there. Chosen so, not by any time."""
 
 SCATTERED = Configuration(64, 128, 16, 8, 3)
 """float16 and bfloat16 heads that are not aligned, on every architecture."""
@@ -71,4 +68,5 @@ def configuration(capability: int, *, sixteen_bit: bool, regular: bool, descript
         return WIDE.get(major, WIDE[8])
     if not regular:
         return SCATTERED
-    return DESCRIPTORS.get(major, POINTERS) if descriptors else POINTERS
+    pointers = POINTERS.get(major, POINTERS[8])
+    return DESCRIPTORS.get(major, pointers) if descriptors else pointers

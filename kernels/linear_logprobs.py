@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from dataprophet.kernels import chunked_products, linear_sweep
-from dataprophet.kernels.configurations import CHUNKED
+from dataprophet.kernels import linear_sweep
 from dataprophet.kernels.token_logprobs import empty_details
 
 
@@ -40,14 +39,5 @@ def linear_logprobs(
         linear_sweep.sweep(hidden, weight, targets, found, bias=bias, softcap=softcap, scale=scale)
         return found
     logprobs = torch.empty_like(targets, dtype=torch.float32)
-    way = chunked_products.chunked if _by_products(hidden, weight) else linear_sweep.sweep
-    way(hidden, weight, targets, (logprobs,), bias=bias, softcap=softcap, scale=scale)
+    linear_sweep.sweep(hidden, weight, targets, (logprobs,), bias=bias, softcap=softcap, scale=scale)
     return logprobs
-
-
-def _by_products(hidden: Any, weight: Any) -> bool:
-    vocabulary, depth = weight.shape
-    return (
-        hidden.dtype == weight.dtype != torch.float32
-        and (linear_sweep.capability(hidden.device), depth, vocabulary) in CHUNKED
-    )

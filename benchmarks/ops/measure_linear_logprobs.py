@@ -1,9 +1,8 @@
-"""Ways to compute linear_logprobs on the GPU at hand, and the rows of kernels/configurations.py that follow.
+"""Ways to compute linear_logprobs on the GPU at hand.
 
 For each D it times the product alone (which writes logits of 16 bits and computes nothing of them), the sweep of the
-table and variants of its configuration, and chunked products with kernel (a); it compares their results with those of
-float64, and prints the rows of CHUNKED to paste. A variant that is faster is for you to put into the table: its last
-bits may be others.
+table and variants of its configuration; it compares their results with those of float64. A variant that is faster is
+for you to put into the table of kernels/configurations.py: its last bits may be others.
 
     python benchmarks/run.py measure_linear_logprobs [--rows 65536] [--vocabulary 151936] [--depths 1536 2048 3584]
 """
@@ -32,14 +31,13 @@ def main() -> None:
     print(f"{args.rows:,} rows, {args.vocabulary:,} tokens, bfloat16, median of {ROUNDS}\n")
     print("| D | way | ms | of the product alone | largest error, nat |")
     print("|---|---|---|---|---|")
-    rows = [row for depth in args.depths for row in measure(torch, args.rows, args.vocabulary, depth)]
-    print("\nCHUNKED:", ", ".join(map(str, rows)) or "nothing to add")
+    for depth in args.depths:
+        measure(torch, args.rows, args.vocabulary, depth)
 
 
 def measure(torch, n, vocabulary, depth):
-    """Prints the ways for one D; yields its row of CHUNKED where chunked products are the fastest."""
+    """Prints the ways for one D."""
     from dataprophet.kernels import configurations, linear_sweep
-    from dataprophet.kernels.chunked_products import chunked
 
     torch.manual_seed(0)
     hidden = torch.randn(n, depth, dtype=torch.bfloat16, device="cuda")
@@ -53,27 +51,25 @@ def measure(torch, n, vocabulary, depth):
         "sweep, of the table": table,
         "sweep, flat": replace(table, flat=not table.flat),
         "sweep, one stage less": replace(table, stages=table.stages - 1),
-        "sweep, through pointers": configurations.POINTERS,
+        "sweep, through pointers": configurations.configuration(
+            linear_sweep.capability(hidden.device), sixteen_bit=True, regular=True, descriptors=False
+        ),
     }
     ways = {
         name: lambda chosen=chosen: linear_sweep.sweep(hidden, weight, targets, (found,), configuration=chosen)
         for name, chosen in variants.items()
     }
-    ways["chunked products"] = lambda: chunked(hidden, weight, targets, (found,))
     few = hidden[: max(1, n // 8)]  # all logits at once would be tens of gigabytes
     alone = milliseconds(torch, lambda: few @ weight.T) * n / len(few)
     print(f"| {depth} | product alone | {alone:.2f} | 1.00 | |")
-    taken = {}
     for name, run in ways.items():
         try:
-            taken[name] = milliseconds(torch, run)
+            taken = milliseconds(torch, run)
         except Exception as error:  # a variant may need more shared memory than there is
             print(f"| {depth} | {name} | {type(error).__name__} | | |")
             continue
         error = float((found[:SAMPLE] - expected).abs().max())
-        print(f"| {depth} | {name} | {taken[name]:.2f} | {taken[name] / alone:.2f} | {error:.1e} |", flush=True)
-    if min(taken, key=taken.get) == "chunked products":
-        yield linear_sweep.capability(hidden.device), depth, vocabulary
+        print(f"| {depth} | {name} | {taken:.2f} | {taken / alone:.2f} | {error:.1e} |", flush=True)
 
 
 def milliseconds(torch, run):

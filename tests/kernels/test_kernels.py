@@ -20,13 +20,17 @@ NATS = 2e-5  # for logits of some tens, summed in fp32
 PROGRAMS = {"triton_cases.py": {"TRITON_INTERPRET": "1"}, "triton_compile.py": {}}
 
 
+def release(package):
+    return tuple(map(int, metadata.version(package).split(".")[:2]))
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_kernels(program, tmp_path):
     for module in ("triton", "torch"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    if tuple(map(int, metadata.version("triton").split(".")[:2])) < (3, 9):
-        pytest.skip("Triton's interpreter before 3.9 does not run with NumPy 2.4")
+    if program == "triton_cases.py" and release("triton") < (3, 9) and release("numpy") >= (2, 4):
+        pytest.skip("Triton's interpreter before 3.9 does not run with NumPy 2.4; constraints.txt has a pair that runs")
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).resolve().parents[1] / "support" / program)],
@@ -148,22 +152,6 @@ def test_memory_and_waiting_on_cuda(torch, details):
     taken = torch.cuda.max_memory_allocated() - before
     result = sum(field.nbytes for field in (found if details else [found]))
     assert taken - result <= 8_000_000
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_chunked_products_on_cuda(torch, dtype):
-    chunked_products = pytest.importorskip("dataprophet.kernels.chunked_products")
-    hidden, weight, targets = head_of(torch, 1_500, 20_000, 256, (dtype, dtype))
-    targets[3], targets[4] = -1, 20_000
-    found = torch.empty(1_500, device="cuda")
-    chunked_products.chunked(hidden, weight, targets, (found,), softcap=20.0)
-    expected = ops.linear_logprobs(hidden, weight, targets, softcap=20.0)
-    assert bool(found[3:5].isnan().all())
-    np.testing.assert_allclose(found.cpu(), expected.cpu(), atol=NATS)
-    few = torch.empty(7, device="cuda")
-    chunked_products.chunked(hidden[1_200:1_207], weight, targets[1_200:1_207], (few,), softcap=20.0)
-    assert torch.equal(few, found[1_200:1_207])
 
 
 @pytest.mark.gpu

@@ -8,8 +8,7 @@ import warnings
 
 import numpy as np
 import torch
-from dataprophet.kernels import chunked_products, configurations, linear_sweep
-from dataprophet.kernels.chunked_products import chunked
+from dataprophet.kernels import configurations, linear_sweep
 from dataprophet.kernels.linear_logprobs import linear_logprobs
 from dataprophet.kernels.logprob_parts import logprob_parts
 from dataprophet.kernels.merge_logprobs import merge_logprobs
@@ -166,7 +165,7 @@ def check_configurations() -> None:
     odd = torch.zeros(150, 83, dtype=torch.float16)[:, 1:81]
     odd.copy_(hidden)
     expected = exact(hidden.double().numpy() @ weight.double().numpy().T, targets.numpy())
-    table = {*configurations.DESCRIPTORS.values(), configurations.POINTERS, configurations.SCATTERED}
+    table = {*configurations.DESCRIPTORS.values(), *configurations.POINTERS.values(), configurations.SCATTERED}
     for configuration in table:
         found = torch.empty(150)
         for given in (hidden, odd):
@@ -181,7 +180,8 @@ def check_configurations() -> None:
     assert chosen(90).descriptors
     assert chosen(103) == configurations.DESCRIPTORS[10]
     for other in (chosen(90, descriptors=False), chosen(86), chosen(120)):
-        assert other == configurations.POINTERS
+        assert other == configurations.POINTERS[8]
+    assert chosen(100, descriptors=False) == configurations.POINTERS[10]
     assert chosen(90, regular=False) == configurations.SCATTERED
     assert chosen(90, sixteen_bit=False) == configurations.WIDE[9]
     assert chosen(75, sixteen_bit=False) == configurations.WIDE[8]
@@ -227,26 +227,6 @@ def check_parts() -> None:
     assert merge_logprobs([type(part)(*(field[:0] for field in part)) for part in parts]).shape == (0,)
     lost = [part._replace(target=torch.full((40,), -INF)) for part in parts]
     assert bool((merge_logprobs(lost) == -INF).all())
-
-
-def check_chunked_products() -> None:
-    """Three chunks of the vocabulary and two of rows, the second filled up; targets outside give NaN."""
-    sizes = chunked_products.ROWS, chunked_products.COLUMNS
-    chunked_products.ROWS, chunked_products.COLUMNS = 40, 500  # the interpreter is slow
-    generator = torch.Generator().manual_seed(0)
-    hidden, weight, targets = head_of(46, 1005, 8, torch.float32, generator)
-    targets[7], targets[8] = -1, 1005
-    bias = torch.linspace(-2, 2, 1005)
-    found = torch.empty(46)
-    chunked(hidden, weight, targets, (found,), bias=bias, softcap=8.0, scale=0.5)
-    logits = hidden.double().numpy() @ weight.double().numpy().T
-    expected = exact(logits, targets.clamp(0, 1004).numpy(), bias, 8.0, 0.5)[0]
-    expected[7:9] = NAN
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
-    few = torch.empty(6)
-    chunked(hidden[-6:], weight, targets[-6:], (few,), bias=bias, softcap=8.0, scale=0.5)
-    assert torch.equal(few, found[-6:])
-    chunked_products.ROWS, chunked_products.COLUMNS = sizes
 
 
 def check_dispatch() -> None:
@@ -299,7 +279,6 @@ if __name__ == "__main__":
     check_configurations()
     check_bits()
     check_parts()
-    check_chunked_products()
     check_dispatch()
     check_segment_means()
     print("fine")

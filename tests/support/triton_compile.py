@@ -149,10 +149,12 @@ def builds() -> list[Build]:
         ),
         *token_builds(),
         *merge_builds(),
-        *linear_builds(configurations.POINTERS, ARCHITECTURES, "bf16", "bf16", True),
-        *linear_builds(configurations.POINTERS, (80,), "fp16", "fp16", True),
         *linear_builds(configurations.SCATTERED, ARCHITECTURES, "bf16", "bf16", False),
     ]
+    for architecture in ARCHITECTURES:  # as a Triton without descriptors would
+        pointers = configurations.configuration(architecture, sixteen_bit=True, regular=True, descriptors=False)
+        found += linear_builds(pointers, (architecture,), "bf16", "bf16", True)
+        found += linear_builds(pointers, (architecture,), "fp16", "fp16", True)
     for major, configuration in configurations.DESCRIPTORS.items():
         found += linear_builds(configuration, (10 * major,), "bf16", "bf16", True)
         found += linear_builds(configuration, (10 * major,), "fp16", "fp16", True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
-from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
+from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -208,56 +208,50 @@ class Profile:
         """
         self.measure(features)
 
-    def measure(self, features: Features, directions: Mapping[str, NDArray[Any]] | None = None) -> dict[str, FieldRows]:
+    def measure(
+        self, features: Features, directions: Mapping[str, NDArray[Any]] | None = None, *, leave_out: bool = False
+    ) -> Measured:
         """Add samples, and take their cosines in the same read of the embeddings.
 
         Args:
             features: n samples.
             directions: field -> (T, d) directions.
-
-        Returns:
-            What was read of each field that some sample has.
+            leave_out: leave out samples that cannot be used, in place of an error; the result tells which and why.
 
         Raises:
             ProfileError: as :meth:`update`.
         """
-        n = len(features.ids)
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        nll, tokens = nll_of(features, self.name), tokens_of(features, self.name)
         hashes = hash_ids(features.ids)
         groups = groups_of(hashes)
-        fields = field_rows(features, self.name, groups=groups, count=N_GROUPS, directions=directions)
-        if n == 0:
-            return fields
-        for name, given in fields.items():
-            width = given.rows.shape[1]
-            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != width:
+        found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
+        if not found.usable.any():
+            return found
+        for name in found.fields:
+            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != found.widths[name]:
                 raise ProfileError(
-                    f"{name} embeddings are {width} wide, earlier ones {self.field_sum[name].shape[1]}",
+                    f"{name} embeddings are {found.widths[name]} wide, earlier ones {self.field_sum[name].shape[1]}",
                     where=self.name,
                     fix="use features of one model",
                 )
-        self.sketch = self._sketched(self.sketch, hashes, fields)
+        hashes, groups = hashes[found.usable], groups[found.usable]
+        low = np.flatnonzero(self.sketch.takes(hashes))
+        z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
+        self.sketch = self.sketch.merge(hashes[low[placed]], z[placed])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
-        units = np.bincount(groups, weights=np.rint(nll / SUM_UNIT), minlength=N_GROUPS)
+        units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT
         self.tokens = self.tokens.copy()
-        np.add.at(self.tokens, groups, tokens)
+        np.add.at(self.tokens, groups, found.tokens)
         # new dictionaries: a copy, such as a sealed one, shares the old ones
         self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
-        for name, given in fields.items():
+        for name, given in found.fields.items():
             here = np.bincount(groups[given.present], minlength=N_GROUPS)
             self.field_count[name] = self.field_count[name] + here
-            self.field_sum[name] = _padded(self.field_sum[name], given.rows.shape[1]) + given.sums
+            self.field_sum[name] = _padded(self.field_sum[name], found.widths[name]) + given.sums
         self._diversity = None
-        return fields
-
-    def _sketched(self, sketch: Sketch, hashes: NDArray[np.uint64], fields: Mapping[str, FieldRows]) -> Sketch:
-        """The sketch with z of new samples."""
-        low = np.flatnonzero(sketch.takes(hashes))
-        z, usable = sketch_vectors(fields, self.settings["diversity_fields"], low, self.name)
-        return sketch.merge(hashes[low[usable]], z[usable])
+        return found
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring.targets import SampleScores
 
-OK, CRASHED = "ok", "crashed"
+OK, CRASHED, BAD_FEATURES = "ok", "crashed", "bad_features"
 SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
 """Field -> the name of its similarity in column names, such as ``QSim:chartqa``."""
 
@@ -128,6 +128,15 @@ class Columns:
     detail: pa.Array
     place: NDArray[np.int64]
 
+    def refused(self, reasons: Mapping[int, str]) -> Columns:
+        """The same with samples that cannot be used; ``reasons`` of each, by its number."""
+        if not reasons:
+            return self
+        status, detail = self.status.to_pylist(), self.detail.to_pylist()
+        for sample, reason in reasons.items():
+            status[self.place[sample]], detail[self.place[sample]] = BAD_FEATURES, reason
+        return replace(self, status=pa.array(status, pa.string()), detail=pa.array(detail, pa.string()))
+
 
 Batch = tuple[Columns, NDArray[np.int64], Features]
 """Output rows without scores, which of their samples have features, and those."""
@@ -161,9 +170,10 @@ def status_of(problem: Problem) -> str:
 def table_of(
     columns: Columns,
     places: NDArray[np.int64],
-    features: Features,
+    nll: NDArray[np.floating],
+    tokens: NDArray[np.int64],
     *,
-    scores: SampleScores | None,
+    scores: SampleScores,
     nearest: NDArray[np.float32] | None,
     targets: Sequence[str],
 ) -> pa.Table:
@@ -171,9 +181,10 @@ def table_of(
 
     Args:
         columns: what is known without scores.
-        places: (n,) which of the samples have features.
-        features: their features.
-        scores: their scores; None when there are none.
+        places: (n,) which of the samples have scores.
+        nll: (n,) of those.
+        tokens: (n,) answer tokens of those.
+        scores: their scores.
         nearest: (n, T) largest cosine to a sample of each target, or None.
         targets: names of the T targets.
     """
@@ -187,7 +198,6 @@ def table_of(
         full[where], missing[where] = values, np.isnan(values)
         return pa.array(full, mask=missing)
 
-    tokens = np.zeros(len(places), np.int64) if features.n_tokens is None else features.n_tokens
     made: list[Any] = [
         columns.id,
         pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [_text(columns.file)]),
@@ -197,13 +207,13 @@ def table_of(
         columns.status.dictionary_encode(),
         columns.detail,
         spread(tokens, np.int32),
-        spread(np.asarray(features.nll), np.float32),
+        spread(nll, np.float32),
     ]
     for number in range(len(targets)):
         for name in FIELDS:
-            given = None if scores is None else scores.similarities.get(name)
-            made.append(spread(_none(len(places)) if given is None else given[:, number], np.float32))
-        made.append(spread(_none(len(places)) if scores is None else scores.values[:, number], np.float32))
+            given = scores.similarities.get(name)
+            made.append(pa.nulls(count, pa.float32()) if given is None else spread(given[:, number], np.float32))
+        made.append(spread(scores.values[:, number], np.float32))
         if nearest is not None:
             made.append(spread(nearest[:, number], np.float32))
     return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None))
@@ -235,10 +245,6 @@ class RowsDigest:
         for name, found in sorted(self._columns.items()):
             total.update(f"{name}\0{found.hexdigest()}\n".encode())
         return total.hexdigest()
-
-
-def _none(count: int) -> NDArray[np.float32]:
-    return np.full(count, np.nan, np.float32)
 
 
 def _text(text: str) -> str:

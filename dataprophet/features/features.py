@@ -99,7 +99,7 @@ def measure(
         ProfileError: when shapes do not fit, or a sample cannot be used, naming the first one.
     """
     n = len(features.ids)
-    nll, tokens = _vector(features.nll, "nll", n, where), tokens_of(features, where)
+    nll, tokens = _per_sample(features.nll, "nll", features, where), tokens_of(features, where)
     usable, reasons = np.ones(n, np.bool_), dict[int, str]()
 
     def refuse(bad: NDArray[np.bool_], what: str) -> None:
@@ -117,7 +117,14 @@ def measure(
     read: dict[str, FieldRows] = {}
     widths: dict[str, int] = {}
     for name, values in features.embeddings.items():
-        rows, here = _rows(values, name, n, where), _present(features, name, where)
+        if name not in FIELDS:
+            raise ProfileError(f"unknown field {name!r}", where=where, fix=f"choose among {', '.join(FIELDS)}")
+        rows, here = _operand(values, name, where), np.ones(n, np.bool_)
+        if len(rows.shape) != 2 or rows.shape[0] != n:
+            what = f"{name} has shape {rows.shape}, expected ({n}, d)"
+            raise ProfileError(what, where=where, fix="give a row per id")
+        if name in features.present:
+            here = _per_sample(features.present[name], f"present[{name!r}]", features, where).astype(np.bool_)
         widths[name] = rows.shape[1]
         if not here.any():
             continue
@@ -191,59 +198,31 @@ def tokens_of(features: Features, where: str) -> NDArray[np.int64]:
     Raises:
         ProfileError: when there is not one whole number, 0 or more, for each sample.
     """
-    n = len(features.ids)
     if features.n_tokens is None:
-        return np.zeros(n, np.int64)
-    given = _numbers(features.n_tokens, "n_tokens", where)
-    if given.shape != (n,) or not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
+        return np.zeros(len(features.ids), np.int64)
+    given = _per_sample(features.n_tokens, "n_tokens", features, where)
+    if not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
         raise ProfileError(
             "n_tokens is not one count for each sample", where=where, fix="give whole numbers, 0 where unknown"
         )
     return given.astype(np.int64)
 
 
-def _vector(values: Any, name: str, n: int, where: str) -> NDArray[np.float64]:
-    found = _numbers(values, name, where)
+def _per_sample(values: Any, name: str, features: Features, where: str) -> NDArray[np.float64]:
+    found, n = _operand(values, name, where).numpy().astype(np.float64), len(features.ids)
     if found.shape != (n,):
         raise ProfileError(f"{name} has shape {found.shape}, expected ({n},)", where=where, fix="give one value per id")
     return found
 
 
-def _present(features: Features, name: str, where: str) -> NDArray[np.bool_]:
-    n = len(features.ids)
-    if name not in features.present:
-        return np.ones(n, np.bool_)
-    here = _numbers(features.present[name], f"present[{name!r}]", where).astype(np.bool_)
-    if here.shape != (n,):
-        raise ProfileError(f"present[{name!r}] has shape {here.shape}", where=where, fix=f"give shape ({n},)")
-    return here
-
-
-def _rows(values: Any, name: str, n: int, where: str) -> Operand:
-    """Embeddings as they came, laid out in rows so that the layout changes no sum; what is not float as float64."""
-    if name not in FIELDS:
-        raise ProfileError(f"unknown field {name!r}", where=where, fix=f"choose among {', '.join(FIELDS)}")
-    given = _operand(values, name, where)
-    if given.dtype not in ("float16", "float32", "bfloat16", "float64"):
-        given = Operand(_numbers(values, name, where), name, "numpy")
-    laid_out = given.values.contiguous() if given.is_torch else np.ascontiguousarray(given.values)
-    if len(given.shape) != 2 or given.shape[0] != n:
-        raise ProfileError(f"{name} has shape {given.shape}, expected ({n}, d)", where=where, fix="give a row per id")
-    return Operand(laid_out, name, given.library)
-
-
 def _operand(values: Any, name: str, where: str) -> Operand:
+    """Floats of any library as they came, laid out in rows, so that the layout changes no sum; integers as float64."""
     try:
         found, library = load(values, name)
+        given = Operand(found, name, library)
+        if given.dtype not in ("float16", "bfloat16", "float32", "float64"):
+            given = Operand(given.numpy().astype(np.float64), name, "numpy")
     except (TypeError, ValueError) as error:
         raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
-    return Operand(found, name, library)
-
-
-def _numbers(values: Any, name: str, where: str) -> NDArray[np.float64]:
-    """Numbers of any library and shape as NumPy float64."""
-    given = _operand(values, name, where).numpy()
-    try:
-        return np.ascontiguousarray(given, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
+    laid_out = given.values.contiguous() if given.is_torch else np.ascontiguousarray(given.values)
+    return Operand(laid_out, name, given.library)

@@ -228,13 +228,7 @@ class Profile:
         found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
         if not found.usable.any():
             return found
-        for name in found.fields:
-            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != found.widths[name]:
-                raise ProfileError(
-                    f"{name} embeddings are {found.widths[name]} wide, earlier ones {self.field_sum[name].shape[1]}",
-                    where=self.name,
-                    fix="use features of one model",
-                )
+        sums = {name: _added(self.field_sum[name], given.sums, name, self.name) for name, given in found.fields.items()}
         hashes, groups = hashes[found.usable], groups[found.usable]
         low = np.flatnonzero(self.sketch.takes(hashes))
         z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
@@ -242,14 +236,13 @@ class Profile:
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
         units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT
-        self.tokens = self.tokens.copy()
+        self.tokens = self.tokens.copy()  # shared with copies of the profile, such as a sealed one
         np.add.at(self.tokens, groups, found.tokens)
-        # new dictionaries: a copy, such as a sealed one, shares the old ones
-        self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
-        for name, given in found.fields.items():
-            here = np.bincount(groups[given.present], minlength=N_GROUPS)
-            self.field_count[name] = self.field_count[name] + here
-            self.field_sum[name] = _padded(self.field_sum[name], found.widths[name]) + given.sums
+        self.field_sum = self.field_sum | sums
+        self.field_count = self.field_count | {
+            name: self.field_count[name] + np.bincount(groups[given.present], minlength=N_GROUPS)
+            for name, given in found.fields.items()
+        }
         self._diversity = None
         return found
 
@@ -359,14 +352,11 @@ class Profile:
         return made
 
 
-def _padded(sums: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    return sums if sums.shape[1] else np.zeros((N_GROUPS, width))
-
-
 def _added(a: NDArray[np.float64], b: NDArray[np.float64], field: str, where: str) -> NDArray[np.float64]:
-    width = max(a.shape[1], b.shape[1])
-    if 0 not in (a.shape[1], b.shape[1]) and a.shape != b.shape:
-        raise ProfileError(
-            f"{field} embeddings are {a.shape[1]} and {b.shape[1]} wide", where=where, fix="use features of one model"
-        )
-    return _padded(a, width) + _padded(b, width)
+    """Sums of both; those of a field that no sample had have no width yet."""
+    if 0 in (a.shape[1], b.shape[1]):
+        return a if a.shape[1] else b
+    if a.shape != b.shape:
+        what = f"{field} embeddings are {b.shape[1]} wide, earlier ones {a.shape[1]}"
+        raise ProfileError(what, where=where, fix="use features of one model")
+    return np.asarray(a + b)

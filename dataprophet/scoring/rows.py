@@ -93,13 +93,13 @@ class Lines:
         """The lines as columns of a rows file."""
         lines = self.lines
         return Columns(
-            pa.array([_text(line.id) for line in lines], pa.string()),
+            _texts([line.id for line in lines]),
             file,
             np.array([line.position for line in lines], np.int64),
             np.array([line.row for line in lines], np.int64),
             np.array([line.turn for line in lines], np.int32),
             pa.array([line.status for line in lines], pa.string()),
-            pa.array([None if line.detail is None else _text(line.detail) for line in lines], pa.string()),
+            _texts([line.detail for line in lines]),
             np.array(self.place, np.int64),
         )
 
@@ -146,12 +146,8 @@ def lines_of(file: str, ids: list[str], start: int) -> Columns:
     """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
     n = len(ids)
     positions = np.arange(start, start + n)
-    try:
-        texts = pa.array(ids, pa.string())
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
-        texts = pa.array([text.encode("utf-8", "replace").decode() for text in ids], pa.string())
     return Columns(
-        texts,
+        _texts(ids),
         file,
         positions,
         positions + 1,
@@ -200,7 +196,7 @@ def table_of(
 
     made: list[Any] = [
         columns.id,
-        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [_text(columns.file)]),
+        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file])),
         pa.array(columns.position),
         pa.array(columns.row),
         pa.array(columns.turn),
@@ -247,9 +243,12 @@ class RowsDigest:
         return total.hexdigest()
 
 
-def _text(text: str) -> str:
-    """Text that Arrow takes: half of a surrogate pair, which JSON may hold, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
+def _texts(texts: Sequence[str | None]) -> pa.Array:
+    """Texts as Arrow takes them: half of a surrogate pair, which JSON may hold, becomes a question mark."""
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
 
 
 def _bytes(column: pa.Array) -> dict[str, bytes | memoryview]:

@@ -94,16 +94,21 @@ class Profile:
             "diversity_fields": ",".join(fields),
             "seed": str(seed),
         }
+        return cls.blank(name, model, {**(settings or {}), **own})
+
+    @classmethod
+    def blank(cls, name: str, model: str, settings: Mapping[str, str]) -> Profile:
+        """A profile of no samples with settings such as another profile has, those of the diversity among them."""
         return cls(
             name=name,
             model=model,
-            settings={**(settings or {}), **own},
+            settings=dict(settings),
             count=np.zeros(N_GROUPS, np.int64),
             nll_sum=np.zeros(N_GROUPS),
             tokens=np.zeros(N_GROUPS, np.int64),
             field_count={name: np.zeros(N_GROUPS, np.int64) for name in FIELDS},
             field_sum={name: np.zeros((N_GROUPS, 0)) for name in FIELDS},
-            sketch=Sketch.empty(sketch_size),
+            sketch=Sketch.empty(_size_of(settings)),
         )
 
     @property
@@ -344,12 +349,17 @@ class Profile:
             tokens=parts.take("tokens", np.int64, N_GROUPS),
             field_count=field_count,
             field_sum={name: parts.take(f"{name}.sum", np.float64, N_GROUPS, None) for name in FIELDS},
-            sketch=parts.sketch(None if settings["sketch_size"] == ALL else int(settings["sketch_size"])),
+            sketch=parts.sketch(_size_of(settings)),
             _diversity=parts.diversity(int(settings["clusters"])),
         )
         if made.sketch is None and made._diversity is None:
             raise ValueError("neither sketch nor diversity")
         return made
+
+
+def _size_of(settings: Mapping[str, str]) -> int | None:
+    """Size of the sketch, None without a limit."""
+    return None if settings["sketch_size"] == ALL else int(settings["sketch_size"])
 
 
 def _added(a: NDArray[np.float64], b: NDArray[np.float64], field: str, where: str) -> NDArray[np.float64]:

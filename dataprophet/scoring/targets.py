@@ -80,7 +80,7 @@ class Targets:
         Raises:
             ProfileError: features are not finite, an embedding is zero, or a width is not that of the targets.
         """
-        return self.scores(measure(features, "features", directions=self.directions))
+        return self.scores_of(measure(features, "features", directions=self.directions))
 
     def add(self, features: Features, profile: Profile) -> SampleScores:
         """Score samples and add them to a profile, in one read of their embeddings.
@@ -90,22 +90,26 @@ class Targets:
         Raises:
             ProfileError: as :meth:`score`; the profile is then left as it was.
         """
-        return self.scores(profile.measure(features, self.directions))
+        return self.scores_of(profile.measure(features, self.directions))
 
-    def nearest(self, found: Measured) -> NDArray[np.float32]:
+    def nearest(self, features: Features) -> NDArray[np.float32]:
         """Largest cosine of each sample's z to that of a sample of each target, as far as the target keeps them.
 
         z is the average of a sample's normalised diversity fields, normalised, in float16: 1 means a copy.
 
         Args:
-            found: n samples.
+            features: n samples.
 
         Returns:
             (n, T) float32, NaN for samples that have no z.
 
         Raises:
-            ProfileError: a target is sealed, or no sample has a diversity field.
+            ProfileError: a target is sealed, or as :meth:`score`.
         """
+        return self.nearest_of(measure(features, "features"))
+
+    def nearest_of(self, found: Measured) -> NDArray[np.float32]:
+        """As :meth:`nearest`, of samples that were measured."""
         n = len(found.nll)
         nearest = np.full((n, len(self.names)), np.nan, np.float32)
         if n == 0:
@@ -124,7 +128,7 @@ class Targets:
                 nearest[usable, number] = ops.nearest(z[usable], profile.sketch.z)[0]
         return nearest
 
-    def scores(self, found: Measured) -> SampleScores:
+    def scores_of(self, found: Measured) -> SampleScores:
         """Scores of samples that were measured with :attr:`directions`."""
         nothing = np.full((len(found.nll), len(self.names)), np.nan, np.float32)
         similarities = {name: found.fields[name].cosines if name in found.fields else nothing for name in self.fields}

@@ -225,8 +225,8 @@ class _Parts:
         config, targets = self.worker.config, self.worker.targets
         found = self.profile.measure(features, targets.directions, leave_out=True)
         columns = columns.refused({int(places[row]): reason for row, reason in found.reasons.items()})
-        places, scores = places[found.usable], targets.scores(found)
-        nearest = targets.nearest(found) if config.nearest else None
+        places, scores = places[found.usable], targets.scores_of(found)
+        nearest = targets.nearest_of(found) if config.nearest else None
         table = table_of(
             columns, places, found.nll, found.tokens, scores=scores, nearest=nearest, targets=targets.names
         )

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.features.features import measure
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.candidates import Units
 from dataprophet.selection.vectors import kept_features
@@ -42,6 +41,6 @@ def nearest_to_targets(units: Units, table: pa.Table) -> NDArray[np.float32]:
             profiles = units.pools[number].target_profiles()
             targets[number] = profiles, [profiles.names.index(name) for name in units.targets]
         profiles, columns = targets[number]
-        found = profiles.nearest(measure(features, "features"))[:, columns].max(1)
+        found = profiles.nearest(features)[:, columns].max(1)
         np.maximum.at(nearest, others[owner], np.nan_to_num(found, nan=-np.inf))
     return nearest

@@ -13,7 +13,7 @@ from sample_features import make_features, take
 
 from dataprophet import Features, Profile, ops
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features.features import FIELDS, measure
+from dataprophet.features.features import FIELDS
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.scoring.targets import Targets
 
@@ -132,7 +132,7 @@ def test_nearest_is_the_largest_cosine_to_a_sample_of_the_target() -> None:
         {name: np.append(rows, copied.embeddings[name][:1], 0) for name, rows in features.embeddings.items()},
         {name: np.append(flags, [True]) for name, flags in features.present.items()},
     )
-    found = Targets.of(profiles).nearest(measure(both, "features"))
+    found = Targets.of(profiles).nearest(both)
     z = np.zeros((31, 6))
     for rows in both.embeddings.values():
         z += rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-9)[:, None]
@@ -150,9 +150,7 @@ def test_nearest_of_samples_without_a_place_on_the_sphere() -> None:
         features.embeddings[name][2] = features.embeddings["question"][2]  # type: ignore[index]
     features.embeddings["answer"][2] *= -1  # type: ignore[index]
     features.present["image"][2] = False  # type: ignore[index]
-    assert np.isnan(Targets.of(targets_of(2)).nearest(measure(features, "features"))).tolist() == [
-        [row == 2] * 2 for row in range(5)
-    ]
+    assert np.isnan(Targets.of(targets_of(2)).nearest(features)).tolist() == [[row == 2] * 2 for row in range(5)]
 
 
 def test_sealed_targets_score_but_know_no_nearest() -> None:
@@ -160,14 +158,14 @@ def test_sealed_targets_score_but_know_no_nearest() -> None:
     sealed = Targets.of([profile.seal() for profile in profiles])
     assert sealed.score(features).values.tobytes() == Targets.of(profiles).score(features).values.tobytes()
     with pytest.raises(ProfileError, match="'t0': is sealed"):
-        sealed.nearest(measure(features, "features"))
+        sealed.nearest(features)
 
 
 def test_no_samples() -> None:
     targets = Targets.of(targets_of(2))
     none = Features([], np.empty(0), {})
     assert targets.score(none).values.shape == (0, 2)
-    assert targets.nearest(measure(none, "features")).shape == (0, 2)
+    assert targets.nearest(none).shape == (0, 2)
     made = Profile.empty("p", "m", clusters=3)
     assert targets.add(none, made).values.shape == (0, 2)
     assert made.n_samples == 0

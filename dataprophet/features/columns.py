@@ -277,9 +277,8 @@ def matrix_of(column: pa.ChunkedArray, name: str, where: str, start: int = 0) ->
     Raises:
         ProfileError: it holds no lists of numbers of one width, or nulls, naming the first row.
     """
-    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(chunk, pa.ChunkedArray):  # of no chunks, or of more than one array holds
-        chunk = pa.concat_arrays(chunk.chunks) if chunk.num_chunks else pa.array([], column.type)
+    several = column.num_chunks != 1  # or none
+    chunk = pa.concat_arrays([pa.array([], column.type), *column.chunks]) if several else column.chunk(0)
     kind = chunk.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise ProfileError(f"column {name!r} is {kind}", where=where, fix="store a list of numbers in each row")

@@ -18,6 +18,7 @@ from sample_features import dp_fields, make_features, take
 import dataprophet as dp
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import Features
+from dataprophet.ops.arrays import Operand
 from dataprophet.ops.directions import measured
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
@@ -285,6 +286,26 @@ def test_embeddings_are_read_once_and_stay_in_their_library(monkeypatch: pytest.
     Profile.empty("d", "m").measure(features, leave_out=True)
     once = [(torch.bfloat16, 50)] * 3
     assert read == [*once, (torch.bfloat16, 1)]  # what the bad sample's question added to the sums is taken off
+
+
+def test_of_tensors_on_a_device_only_chosen_rows_are_copied_for_the_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    features, copied = make_features(90, text_only=0.2), []
+    expected = profile(features, sketch_size=16)
+    features.embeddings = {name: torch.from_numpy(rows) for name, rows in features.embeddings.items()}
+
+    def read(operand: Operand, rows: np.ndarray) -> np.ndarray:
+        copied.append(len(rows))
+        return np.asarray(operand.values[rows])
+
+    monkeypatch.setattr(Operand, "on_cuda", property(lambda operand: operand.is_torch))  # as if they lay on one
+    monkeypatch.setattr(Operand, "read", read)
+    made = Profile.empty("dataset", "precomputed", sketch_size=16)
+    for start in (0, 60):
+        made.update(take(features, list(range(start, start + (60 if start == 0 else 30)))))
+    assert made == expected
+    assert copied[:3] == [60] * 3
+    assert max(copied[3:]) < 30  # the sketch is full by then
 
 
 def test_log_likelihoods_of_whole_answers_are_noticed() -> None:

@@ -9,7 +9,7 @@ import mmap
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,40 +27,26 @@ _HEAD = 1 << 16  # bytes that hold the header of an array
 _STREAMED = 1 << 20  # bytes of a Parquet column read at a time: a row group may be larger than memory
 
 
-class Column(Protocol):
-    """Rows of one column.
+class Column:
+    """Rows of one column, in memory.
 
     Attributes:
         shape: rows, and the width of a matrix.
     """
 
-    shape: tuple[int, ...]
+    def __init__(self, values: Any) -> None:
+        self._values = values
+        self.shape: tuple[int, ...] = np.shape(values)
 
     def expect(self, start: int, stop: int) -> None:
         """Begin to read rows that will be needed soon."""
 
     def read(self, start: int, stop: int) -> Any:
         """Rows [start, stop) as an array, or as a list of text."""
-
-    def forget(self, start: int, stop: int) -> None:
-        """Give back the memory of rows that will not be needed soon."""
-
-
-class HeldColumn:
-    """A column in memory."""
-
-    def __init__(self, values: Any) -> None:
-        self._values = values
-        self.shape = np.shape(values)
-
-    def expect(self, start: int, stop: int) -> None:
-        pass
-
-    def read(self, start: int, stop: int) -> Any:
         return self._values[start:stop]
 
     def forget(self, start: int, stop: int) -> None:
-        pass
+        """Give back the memory of rows that will not be needed soon."""
 
 
 class MappedFile:
@@ -86,38 +72,34 @@ class MappedFile:
             self.map.madvise(advice, begin, count)
 
 
-class MappedColumn:
+class MappedColumn(Column):
     """A column of fixed width in a mapped file; bfloat16 is read as float32, which holds it exactly."""
 
-    def __init__(self, file: MappedFile, offset: int, dtype: str, shape: tuple[int, ...], *, bfloat: bool = False):
-        self._file, self._offset, self._bfloat = file, offset, bfloat
+    def __init__(self, file: MappedFile, offset: int, dtype: Any, shape: tuple[int, ...], *, bfloat: bool = False):
         count = int(np.prod(shape))
         flat = np.frombuffer(file.map, dtype, count, offset) if count else np.empty(0, dtype)
-        self._values: NDArray[Any] = flat.reshape(shape)
-        self._row_bytes = self._values.itemsize * int(np.prod(shape[1:]))
-        self.shape = shape
+        super().__init__(flat.reshape(shape))
+        self._file, self._offset, self._bfloat = file, offset, bfloat
+        self._row_bytes = flat.itemsize * int(np.prod(shape[1:]))
 
     def expect(self, start: int, stop: int) -> None:
         self._file.expect(self._offset + start * self._row_bytes, self._offset + stop * self._row_bytes)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        rows = self._values[start:stop]
+        rows: NDArray[Any] = self._values[start:stop]
         return (rows.astype(np.uint32) << 16).view(np.float32) if self._bfloat else rows
 
     def forget(self, start: int, stop: int) -> None:
         self._file.forget(self._offset + start * self._row_bytes, self._offset + stop * self._row_bytes)
 
 
-class ArrowColumn:
-    """A column of an Arrow file that is mapped into memory."""
+class ArrowColumn(Column):
+    """A column of an Arrow file that is mapped into memory. Where its rows lie in the file is not known here."""
 
     def __init__(self, file: MappedFile, values: pa.ChunkedArray, name: str, where: str) -> None:
         self._file, self._values, self._name, self._where = file, values, name, where
         width = (matrix_of(values.slice(0, 1), name, where).shape[1],) if name in FIELDS else ()
-        self.shape: tuple[int, ...] = (len(values), *width)
-
-    def expect(self, start: int, stop: int) -> None:
-        """Where its rows lie in the file is not known here."""
+        self.shape = (len(values), *width)
 
     def read(self, start: int, stop: int) -> Any:
         return values_of(self._values.slice(start, stop - start), self._name, self._where, start)
@@ -126,10 +108,42 @@ class ArrowColumn:
         self._file.forget(0, len(self._file.map))
 
 
-class ParquetColumns:
+class PlainColumns:
+    """Columns that are read one by one.
+
+    Attributes:
+        rows: how many each of them has.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], where: str) -> None:
+        self._columns = dict(columns)
+        counts = {name: (column.shape or (0,))[0] for name, column in columns.items()}
+        self.rows = counts.get("nll", next(iter(counts.values()), 0))
+        for name, count in counts.items():
+            if count != self.rows:
+                what = f"{count} ids and {self.rows} rows" if name == "id" else f"{count} of {name}, {self.rows} rows"
+                raise ProfileError(what, where=where, fix="store one of each per row")
+
+    def expect(self, start: int, stop: int) -> None:
+        """Begin to read rows that will be needed soon."""
+        for column in self._columns.values():
+            column.expect(start, stop)
+
+    def read(self, start: int, stop: int) -> dict[str, Any]:
+        """Rows [start, stop) of all columns."""
+        return {name: column.read(start, stop) for name, column in self._columns.items()}
+
+    def forget(self, start: int, stop: int) -> None:
+        """Give back the memory of rows."""
+        for column in self._columns.values():
+            column.forget(start, stop)
+
+
+class ParquetColumns(PlainColumns):
     """The columns of a Parquet file, decoded in batches. Going on where it stopped, it decodes nothing twice."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__({}, str(path))
         self._path = path
         self._open = pq.ParquetFile(path, memory_map=False, buffer_size=_STREAMED, pre_buffer=False)
         self.names = self._open.schema_arrow.names
@@ -138,11 +152,7 @@ class ParquetColumns:
         self._paused: dict[int, Iterator[pa.RecordBatch]] = {}
         self.rows = self._starts[-1]
 
-    def expect(self, start: int, stop: int) -> None:
-        """Row groups are read in pieces as they are decoded."""
-
     def read(self, start: int, stop: int) -> dict[str, Any]:
-        """Rows [start, stop) of all columns."""
         step = stop - start
         batches = self._paused.pop(start, None)
         if batches is None:
@@ -161,9 +171,6 @@ class ParquetColumns:
         table = pa.Table.from_batches(got, self._open.schema_arrow)
         return {name: values_of(table.column(name), name, str(self._path), start) for name in self.names}
 
-    def forget(self, start: int, stop: int) -> None:
-        """Nothing is kept."""
-
     def _from(self, group: int, start: int, step: int) -> Iterator[pa.RecordBatch]:
         """Batches from row ``start`` on, which is in that row group."""
         left = start - self._starts[group]
@@ -179,7 +186,7 @@ def npy_columns(folder: Path) -> dict[str, Column]:
     columns: dict[str, Column] = {}
     for path in npy_files(folder):
         if path.suffix == ".txt":
-            columns["id"] = HeldColumn(path.read_text(encoding="utf-8").splitlines())
+            columns["id"] = Column(path.read_text(encoding="utf-8").splitlines())
         else:
             file = MappedFile(path)
             columns[path.stem] = _npy(file, 0, file.map[:_HEAD])
@@ -199,7 +206,7 @@ def npz_columns(path: Path) -> dict[str, Column]:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             if entry.compress_type != zipfile.ZIP_STORED:
-                columns[name] = HeldColumn(arrays[name])
+                columns[name] = Column(arrays[name])
                 continue
             local = file.map[entry.header_offset : entry.header_offset + 30]
             names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
@@ -217,7 +224,7 @@ def _npy(file: MappedFile, offset: int, head: bytes) -> Column:
         raise ValueError("an array of Python objects")
     if fortran and len(shape) > 1:
         raise ValueError("an array in Fortran order; save np.ascontiguousarray of it")
-    return MappedColumn(file, offset + stream.tell(), dtype.str, shape)
+    return MappedColumn(file, offset + stream.tell(), dtype, shape)
 
 
 def safetensors_columns(path: Path) -> dict[str, Column]:
@@ -236,9 +243,9 @@ def safetensors_columns(path: Path) -> dict[str, Column]:
         if stop - start != dtype.itemsize * int(np.prod(entry["shape"])) or 8 + size + stop > len(file.map):
             raise ValueError(f"{name} is cut off")
         shape = tuple(entry["shape"])
-        columns[name] = MappedColumn(file, 8 + size + start, dtype.str, shape, bfloat=entry["dtype"] == "BF16")
+        columns[name] = MappedColumn(file, 8 + size + start, dtype, shape, bfloat=entry["dtype"] == "BF16")
     if "id" in head.get("__metadata__", {}):
-        columns["id"] = HeldColumn(json.loads(head["__metadata__"]["id"]))
+        columns["id"] = Column(json.loads(head["__metadata__"]["id"]))
     return columns
 
 
@@ -270,9 +277,8 @@ def matrix_of(column: pa.ChunkedArray, name: str, where: str, start: int = 0) ->
     Raises:
         ProfileError: it holds no lists of numbers of one width, or nulls, naming the first row.
     """
-    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(chunk, pa.ChunkedArray):  # of no chunks, or of more than one array holds
-        chunk = pa.concat_arrays(chunk.chunks) if chunk.num_chunks else pa.array([], column.type)
+    several = column.num_chunks != 1  # or none
+    chunk = pa.concat_arrays([pa.array([], column.type), *column.chunks]) if several else column.chunk(0)
     kind = chunk.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise ProfileError(f"column {name!r} is {kind}", where=where, fix="store a list of numbers in each row")
@@ -294,35 +300,7 @@ def matrix_of(column: pa.ChunkedArray, name: str, where: str, start: int = 0) ->
     return values.reshape(len(chunk), width)
 
 
-class PlainColumns:
-    """Columns that are read one by one."""
-
-    def __init__(self, columns: Mapping[str, Column], where: str) -> None:
-        self._columns = dict(columns)
-        first = self._columns.get("nll") or next(iter(self._columns.values()), None)
-        self.rows = 0 if first is None else (first.shape or (0,))[0]
-        for name, column in self._columns.items():
-            count = (column.shape or (0,))[0]
-            if count != self.rows:
-                what = f"{count} ids and {self.rows} rows" if name == "id" else f"{count} of {name}, {self.rows} rows"
-                raise ProfileError(what, where=where, fix="store one of each per row")
-
-    def expect(self, start: int, stop: int) -> None:
-        """Begin to read rows that will be needed soon."""
-        for column in self._columns.values():
-            column.expect(start, stop)
-
-    def read(self, start: int, stop: int) -> dict[str, Any]:
-        """Rows [start, stop) of all columns."""
-        return {name: column.read(start, stop) for name, column in self._columns.items()}
-
-    def forget(self, start: int, stop: int) -> None:
-        """Give back the memory of rows."""
-        for column in self._columns.values():
-            column.forget(start, stop)
-
-
-def open_columns(path: Path) -> PlainColumns | ParquetColumns:
+def open_columns(path: Path) -> PlainColumns:
     """The columns of a features file, or of a folder of arrays.
 
     Raises:

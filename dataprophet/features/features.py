@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
 from dataprophet.ops.arrays import Operand, load
-from dataprophet.ops.directions import average_directions, measured
+from dataprophet.ops.directions import average_directions
+from dataprophet.ops.directions import measured as _measured
 
 FIELDS = ("question", "answer", "image")
 
@@ -23,7 +24,8 @@ class Features:
     Attributes:
         ids: n sample ids.
         nll: (n,) float64, the mean over answer tokens of minus the natural log of their probability, in nats.
-        embeddings: field name -> (n, d) float32, not normalised. Rows of absent fields are zero.
+        embeddings: field name -> (n, d) floats of any library and device, not normalised. Rows of absent fields mean
+            nothing.
         present: field name -> (n,) bool, False where the sample lacks the field (a text-only row has no image).
         n_tokens: (n,) int64 answer tokens, 0 where unknown.
     """
@@ -36,32 +38,54 @@ class Features:
 
 
 class FieldRows(NamedTuple):
-    """Checked embeddings of one field, and what one read of them gave.
+    """Embeddings of one field, and what one read of them gave.
 
     Attributes:
-        rows: (n, d) floats as they were given; the rows of samples without the field mean nothing.
-        present: (n,) bool.
-        lengths: (n,) float64 l2 norms, NaN for samples without the field.
-        cosines: (n, T) float32 cosines to the directions asked for, NaN for samples without the field.
+        rows: (m, d) floats, of the library and on the device that they came in; the rows of samples without the field
+            mean nothing.
+        present: (m,) bool.
+        cosines: (m, T) float32 cosines to the directions asked for, NaN for samples without the field.
+        lengths: (m,) float64 l2 norms, NaN for samples without the field.
         sums: (count, d) float64 exact sums of the normalised rows of each group.
     """
 
-    rows: NDArray[Any]
+    rows: Any
     present: NDArray[np.bool_]
-    lengths: NDArray[np.float64]
     cosines: NDArray[np.float32]
+    lengths: NDArray[np.float64]
     sums: NDArray[np.float64]
 
 
-def field_rows(
+class Measured(NamedTuple):
+    """What one read of n samples gave: arrays of the m that can be used, and why the others cannot.
+
+    Attributes:
+        nll: (m,) float64.
+        tokens: (m,) int64 answer tokens, 0 where the features do not tell.
+        fields: fields that some of the m samples has.
+        widths: width of each field that was given.
+        usable: (n,) bool, which samples the m are.
+        reasons: sample -> what is wrong with it.
+    """
+
+    nll: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    fields: dict[str, FieldRows]
+    widths: dict[str, int]
+    usable: NDArray[np.bool_]
+    reasons: dict[int, str]
+
+
+def measure(
     features: Features,
     where: str,
     *,
     groups: NDArray[np.int64] | None = None,
     count: int = 0,
     directions: Mapping[str, NDArray[Any]] | None = None,
-) -> dict[str, FieldRows]:
-    """Embeddings of each field that some sample has, checked and measured in one read.
+    leave_out: bool = False,
+) -> Measured:
+    """Check features and measure them, in one read of their embeddings.
 
     Args:
         features: n samples.
@@ -69,40 +93,71 @@ def field_rows(
         groups: (n,) group of each sample in [0, count), for the sums; without it there are no sums.
         count: number of groups.
         directions: field -> (T, d) directions that cosines are wanted to.
+        leave_out: leave out samples with a value that is not finite or an embedding that is zero, in place of an error.
 
     Raises:
-        ProfileError: when shapes do not fit, or a value is not finite or an embedding is zero, naming the first sample.
+        ProfileError: when shapes do not fit, or a sample cannot be used, naming the first one.
     """
     n = len(features.ids)
-    found = {}
+    nll, tokens = _per_sample(features.nll, "nll", features, where), tokens_of(features, where)
+    usable, reasons = np.ones(n, np.bool_), dict[int, str]()
+
+    def refuse(bad: NDArray[np.bool_], what: str) -> None:
+        places = np.flatnonzero(bad)
+        if len(places) and not leave_out:
+            raise ProfileError(
+                f"{what} in {len(places)} of {n} samples",
+                where=f"{where}, sample {features.ids[int(places[0])]!r}",
+                fix="leave those samples out, or mark the field as not present",
+            )
+        reasons.update(dict.fromkeys(places.tolist(), what))
+        usable[places] = False
+
+    refuse(~np.isfinite(nll), "nll is not finite")
+    read: dict[str, FieldRows] = {}
+    widths: dict[str, int] = {}
     for name, values in features.embeddings.items():
         if name not in FIELDS:
             raise ProfileError(f"unknown field {name!r}", where=where, fix=f"choose among {', '.join(FIELDS)}")
-        rows = _floats(values, name, where)
-        if rows.ndim != 2 or len(rows) != n:
-            raise ProfileError(
-                f"{name} has shape {rows.shape}, expected ({n}, d)", where=where, fix="give a row per id"
-            )
-        here = np.asarray(features.present.get(name, np.ones(n, np.bool_)), np.bool_)
-        if here.shape != (n,):
-            raise ProfileError(f"present[{name!r}] has shape {here.shape}", where=where, fix=f"give shape ({n},)")
+        rows, here = _operand(values, name, where), np.ones(n, np.bool_)
+        if len(rows.shape) != 2 or rows.shape[0] != n:
+            what = f"{name} has shape {rows.shape}, expected ({n}, d)"
+            raise ProfileError(what, where=where, fix="give a row per id")
+        if name in features.present:
+            here = _per_sample(features.present[name], f"present[{name!r}]", features, where).astype(np.bool_)
+        widths[name] = rows.shape[1]
         if not here.any():
             continue
-        wanted = (directions or {}).get(name, np.zeros((0, rows.shape[1]), np.float32))
-        if wanted.shape[1] != rows.shape[1]:
+        wanted = (directions or {}).get(name, np.zeros((0, widths[name]), np.float32))
+        if wanted.shape[1] != widths[name]:
             raise ProfileError(
-                f"{name} embeddings are {rows.shape[1]} wide, those of the targets {wanted.shape[1]}",
+                f"{name} embeddings are {widths[name]} wide, those of the targets {wanted.shape[1]}",
                 where=where,
                 fix="use features of one model",
             )
-        own = np.where(here, np.zeros(n, np.int64) if groups is None else groups, -1)
-        measures = measured(Operand(rows, name, "numpy"), wanted, own, max(count, 1))
-        _check_rows(np.isfinite(measures.lengths) | ~here, features.ids, f"{name} embedding is not finite", where)
-        _check_rows((measures.lengths > 0) | ~here, features.ids, f"{name} embedding is zero", where)
-        found[name] = FieldRows(rows, here, measures.lengths, measures.cosines, measures.sums)
-    if n and not found:
+        here &= usable
+        own = np.where(here, 0 if groups is None else groups, -1)
+        read[name] = FieldRows(rows.values, here, *_measured(rows, wanted, own, max(count, 1)))
+        lengths = read[name].lengths
+        refuse(here & ~np.isfinite(lengths), f"{name} embedding is not finite")
+        refuse(here & (lengths == 0), f"{name} embedding is zero")
+    if reasons:
+        read = {name: _without(given, usable, groups, count) for name, given in read.items()}
+        read = {name: given for name, given in read.items() if given.present.any()}
+    if usable.any() and not read:
         raise ProfileError("features hold no embeddings", where=where, fix=f"give at least one of {', '.join(FIELDS)}")
-    return found
+    return Measured(nll[usable], tokens[usable], read, widths, usable, reasons)
+
+
+def _without(given: FieldRows, usable: NDArray[np.bool_], groups: NDArray[np.int64] | None, count: int) -> FieldRows:
+    """The usable samples of a field. Sums are exact, so what the others added to them can be taken off."""
+    added = np.flatnonzero(given.present & ~usable & np.isfinite(given.lengths) & (given.lengths > 0))
+    sums = given.sums
+    if groups is not None and len(added):
+        rows = Operand(given.rows[added], "", "numpy")
+        sums = sums - _measured(rows, np.zeros((0, rows.shape[1]), np.float32), groups[added], count).sums
+    kept = np.flatnonzero(usable)
+    return FieldRows(given.rows[kept], given.present[kept], given.cosines[kept], given.lengths[kept], sums)
 
 
 def sketch_vectors(
@@ -111,7 +166,7 @@ def sketch_vectors(
     """Z of samples: the average of their normalised diversity fields, normalised again.
 
     Args:
-        fields: what ``field_rows`` gave.
+        fields: what ``measure`` gave.
         names: the diversity fields, separated by commas.
         chosen: (m,) samples.
         where: the dataset's name, for messages.
@@ -137,52 +192,37 @@ def sketch_vectors(
     return z, norms > 1e-6  # less is rounding
 
 
-def nll_of(features: Features, where: str) -> NDArray[np.float64]:
-    """(n,) float64 negative log-likelihoods.
-
-    Raises:
-        ProfileError: when there is not one for each sample, or one is not finite, naming the first sample.
-    """
-    n = len(features.ids)
-    nll = _floats(features.nll, "nll", where).astype(np.float64)
-    if nll.shape != (n,):
-        raise ProfileError(f"nll has shape {nll.shape}, expected ({n},)", where=where, fix="give one value per id")
-    _check_rows(np.isfinite(nll), features.ids, "nll is not finite", where)
-    return nll
-
-
 def tokens_of(features: Features, where: str) -> NDArray[np.int64]:
     """(n,) int64 answer tokens, 0 where the features do not tell.
 
     Raises:
         ProfileError: when there is not one whole number, 0 or more, for each sample.
     """
-    n = len(features.ids)
     if features.n_tokens is None:
-        return np.zeros(n, np.int64)
-    given = _floats(features.n_tokens, "n_tokens", where)
-    if given.shape != (n,) or not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
+        return np.zeros(len(features.ids), np.int64)
+    given = _per_sample(features.n_tokens, "n_tokens", features, where)
+    if not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
         raise ProfileError(
             "n_tokens is not one count for each sample", where=where, fix="give whole numbers, 0 where unknown"
         )
     return given.astype(np.int64)
 
 
-def _floats(values: Any, name: str, where: str) -> NDArray[Any]:
-    """Numbers of any library as float16, float32 or float64, laid out in rows, so that the layout changes no sum."""
+def _per_sample(values: Any, name: str, features: Features, where: str) -> NDArray[np.float64]:
+    found, n = _operand(values, name, where).numpy().astype(np.float64), len(features.ids)
+    if found.shape != (n,):
+        raise ProfileError(f"{name} has shape {found.shape}, expected ({n},)", where=where, fix="give one value per id")
+    return found
+
+
+def _operand(values: Any, name: str, where: str) -> Operand:
+    """Floats of any library as they came, laid out in rows, so that the layout changes no sum; integers as float64."""
     try:
         found, library = load(values, name)
-        array = Operand(found, name, library).numpy()
-        return np.ascontiguousarray(array, None if array.dtype in (np.float16, np.float32) else np.float64)
+        given = Operand(found, name, library)
+        if given.dtype not in ("float16", "bfloat16", "float32", "float64"):
+            given = Operand(given.numpy().astype(np.float64), name, "numpy")
     except (TypeError, ValueError) as error:
         raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
-
-
-def _check_rows(good: NDArray[np.bool_], ids: list[str], what: str, where: str) -> None:
-    if not good.all():
-        bad = np.flatnonzero(~good)
-        raise ProfileError(
-            f"{what} in {len(bad)} of {len(ids)} samples",
-            where=f"{where}, sample {ids[int(bad[0])]!r}",
-            fix="leave those samples out, or mark the field as not present",
-        )
+    laid_out = given.values.contiguous() if given.is_torch else np.ascontiguousarray(given.values)
+    return Operand(laid_out, name, given.library)

@@ -130,12 +130,12 @@ def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64],
 
 
 def average_directions(
-    fields: Sequence[NDArray[Any]], lengths: Sequence[NDArray[np.float64]], chosen: NDArray[np.int64]
+    fields: Sequence[Any], lengths: Sequence[NDArray[np.float64]], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Average of the directions of several fields of a row, normalised again.
 
     Args:
-        fields: (n, d) arrays in float16, float32 or float64, without gaps.
+        fields: (n, d) arrays. Of those on CUDA, only the chosen rows leave the device.
         lengths: for each field (n,) the lengths of its rows, NaN where a row lacks it; what lies there then may be
             anything.
         chosen: (m,) rows.
@@ -145,18 +145,24 @@ def average_directions(
         rounding leaves, the vector means nothing. The same bits for any number of threads, and for a row whatever
         others are chosen.
     """
-    scales, extreme = np.zeros((len(fields), len(chosen)), np.float32), np.zeros(len(chosen), np.bool_)
-    for place, (rows, own) in enumerate(zip(fields, lengths, strict=True)):
+    given = [operand(rows, "field", 2) for rows in fields]
+    if any(rows.on_cuda for rows in given):
+        own_rows, own_lengths = [rows.read(chosen) for rows in given], [own[chosen] for own in lengths]
+        return average_directions(own_rows, own_lengths, np.arange(len(chosen)))
+    scales, extreme = np.zeros((len(given), len(chosen)), np.float32), np.zeros(len(chosen), np.bool_)
+    for place, (rows, own) in enumerate(zip(given, lengths, strict=True)):
         length = own[chosen]
-        plain = (length > 1e-30) & (length < 1e30) & (rows.dtype != np.float64)  # fp32 scales such a row
+        plain = (length > 1e-30) & (length < 1e30) & (rows.dtype != "float64")  # fp32 scales such a row
         np.divide(1.0, length, out=scales[place], where=plain, casting="same_kind")
         extreme |= ~plain & ~np.isnan(length)
-    z, norms = np.empty((len(chosen), fields[0].shape[1]), np.float16), np.empty(len(chosen), np.float32)
+    z, norms = np.empty((len(chosen), given[0].shape[1]), np.float16), np.empty(len(chosen), np.float32)
     if extreme.any():
-        z[extreme], norms[extreme] = reference.average_directions(fields, lengths, chosen[extreme])
+        few = chosen[extreme]
+        parts, own_lengths = [rows.read(few) for rows in given], [own[few] for own in lengths]
+        z[extreme], norms[extreme] = reference.average_directions(parts, own_lengths, np.arange(len(few)))
     left = ~extreme
     if left.all():
-        backend.core().average_directions(list(fields), chosen, scales, z, norms, thread_count())
+        backend.core().average_directions([rows.rows() for rows in given], chosen, scales, z, norms, thread_count())
     elif left.any():
         z[left], norms[left] = average_directions(fields, lengths, chosen[left])
     return z, norms

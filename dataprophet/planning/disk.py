@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.features.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features, measure
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.embeddings import unit_embeddings
 from dataprophet.scoring.rows import Columns, table_of, write_rows
@@ -58,7 +58,7 @@ def sizes(
     profile.update(features)
     n = len(features.ids)
     sketched = 0 if profile.sketch is None else profile.sketch.z.nbytes + profile.sketch.hashes.nbytes
-    kept = unit_embeddings(features, np.arange(n, dtype=np.int64))
+    kept = unit_embeddings(measure(features, "features"), np.arange(n, dtype=np.int64))
     return Sizes(
         shard=one - line,
         line=line,
@@ -81,10 +81,10 @@ def _table(
     rng = np.random.default_rng(0)
     n = len(places)
     drawn = {name: rng.random((n, len(targets)), np.float32) * np.float32(spread) for name in (*FIELDS, "M", "nearest")}
-    features = Features([""] * n, rng.random(n), {}, n_tokens=rng.integers(1, 50, n))
+    nll, tokens = rng.random(n), rng.integers(1, 50, n)
     scores = SampleScores({name: drawn[name] for name in FIELDS}, drawn["M"])
     close = drawn["nearest"] if nearest else None
-    return table_of(columns, places, features, scores=scores, nearest=close, targets=targets)
+    return table_of(columns, places, nll, tokens, scores=scores, nearest=close, targets=targets)
 
 
 def _parquet(table: pa.Table) -> int:

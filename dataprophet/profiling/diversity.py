@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +77,8 @@ class DiversitySums:
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, DiversitySums)
-            and np.array_equal(self.silhouette_sum, other.silhouette_sum)
-            and np.array_equal(self.cluster_counts, other.cluster_counts)
-            and np.array_equal(self.halves, other.halves, equal_nan=True)
+        return isinstance(other, DiversitySums) and all(
+            np.array_equal(getattr(self, part.name), getattr(other, part.name), equal_nan=True) for part in fields(self)
         )
 
 

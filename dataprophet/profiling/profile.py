@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
-from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors, tokens_of
+from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -94,16 +94,21 @@ class Profile:
             "diversity_fields": ",".join(fields),
             "seed": str(seed),
         }
+        return cls.blank(name, model, {**(settings or {}), **own})
+
+    @classmethod
+    def blank(cls, name: str, model: str, settings: Mapping[str, str]) -> Profile:
+        """A profile of no samples with settings such as another profile has, those of the diversity among them."""
         return cls(
             name=name,
             model=model,
-            settings={**(settings or {}), **own},
+            settings=dict(settings),
             count=np.zeros(N_GROUPS, np.int64),
             nll_sum=np.zeros(N_GROUPS),
             tokens=np.zeros(N_GROUPS, np.int64),
             field_count={name: np.zeros(N_GROUPS, np.int64) for name in FIELDS},
             field_sum={name: np.zeros((N_GROUPS, 0)) for name in FIELDS},
-            sketch=Sketch.empty(sketch_size),
+            sketch=Sketch.empty(_size_of(settings)),
         )
 
     @property
@@ -208,56 +213,43 @@ class Profile:
         """
         self.measure(features)
 
-    def measure(self, features: Features, directions: Mapping[str, NDArray[Any]] | None = None) -> dict[str, FieldRows]:
+    def measure(
+        self, features: Features, directions: Mapping[str, NDArray[Any]] | None = None, *, leave_out: bool = False
+    ) -> Measured:
         """Add samples, and take their cosines in the same read of the embeddings.
 
         Args:
             features: n samples.
             directions: field -> (T, d) directions.
-
-        Returns:
-            What was read of each field that some sample has.
+            leave_out: leave out samples that cannot be used, in place of an error; the result tells which and why.
 
         Raises:
             ProfileError: as :meth:`update`.
         """
-        n = len(features.ids)
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        nll, tokens = nll_of(features, self.name), tokens_of(features, self.name)
         hashes = hash_ids(features.ids)
         groups = groups_of(hashes)
-        fields = field_rows(features, self.name, groups=groups, count=N_GROUPS, directions=directions)
-        if n == 0:
-            return fields
-        for name, given in fields.items():
-            width = given.rows.shape[1]
-            if int(self.field_count[name].sum()) and self.field_sum[name].shape[1] != width:
-                raise ProfileError(
-                    f"{name} embeddings are {width} wide, earlier ones {self.field_sum[name].shape[1]}",
-                    where=self.name,
-                    fix="use features of one model",
-                )
-        self.sketch = self._sketched(self.sketch, hashes, fields)
+        found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
+        if not found.usable.any():
+            return found
+        sums = {name: _added(self.field_sum[name], given.sums, name, self.name) for name, given in found.fields.items()}
+        hashes, groups = hashes[found.usable], groups[found.usable]
+        low = np.flatnonzero(self.sketch.takes(hashes))
+        z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
+        self.sketch = self.sketch.merge(hashes[low[placed]], z[placed])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
-        units = np.bincount(groups, weights=np.rint(nll / SUM_UNIT), minlength=N_GROUPS)
+        units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT
-        self.tokens = self.tokens.copy()
-        np.add.at(self.tokens, groups, tokens)
-        # new dictionaries: a copy, such as a sealed one, shares the old ones
-        self.field_count, self.field_sum = dict(self.field_count), dict(self.field_sum)
-        for name, given in fields.items():
-            here = np.bincount(groups[given.present], minlength=N_GROUPS)
-            self.field_count[name] = self.field_count[name] + here
-            self.field_sum[name] = _padded(self.field_sum[name], given.rows.shape[1]) + given.sums
+        self.tokens = self.tokens.copy()  # shared with copies of the profile, such as a sealed one
+        np.add.at(self.tokens, groups, found.tokens)
+        self.field_sum = self.field_sum | sums
+        self.field_count = self.field_count | {
+            name: self.field_count[name] + np.bincount(groups[given.present], minlength=N_GROUPS)
+            for name, given in found.fields.items()
+        }
         self._diversity = None
-        return fields
-
-    def _sketched(self, sketch: Sketch, hashes: NDArray[np.uint64], fields: Mapping[str, FieldRows]) -> Sketch:
-        """The sketch with z of new samples."""
-        low = np.flatnonzero(sketch.takes(hashes))
-        z, usable = sketch_vectors(fields, self.settings["diversity_fields"], low, self.name)
-        return sketch.merge(hashes[low[usable]], z[usable])
+        return found
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
@@ -357,7 +349,7 @@ class Profile:
             tokens=parts.take("tokens", np.int64, N_GROUPS),
             field_count=field_count,
             field_sum={name: parts.take(f"{name}.sum", np.float64, N_GROUPS, None) for name in FIELDS},
-            sketch=parts.sketch(None if settings["sketch_size"] == ALL else int(settings["sketch_size"])),
+            sketch=parts.sketch(_size_of(settings)),
             _diversity=parts.diversity(int(settings["clusters"])),
         )
         if made.sketch is None and made._diversity is None:
@@ -365,14 +357,16 @@ class Profile:
         return made
 
 
-def _padded(sums: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    return sums if sums.shape[1] else np.zeros((N_GROUPS, width))
+def _size_of(settings: Mapping[str, str]) -> int | None:
+    """Size of the sketch, None without a limit."""
+    return None if settings["sketch_size"] == ALL else int(settings["sketch_size"])
 
 
 def _added(a: NDArray[np.float64], b: NDArray[np.float64], field: str, where: str) -> NDArray[np.float64]:
-    width = max(a.shape[1], b.shape[1])
-    if 0 not in (a.shape[1], b.shape[1]) and a.shape != b.shape:
-        raise ProfileError(
-            f"{field} embeddings are {a.shape[1]} and {b.shape[1]} wide", where=where, fix="use features of one model"
-        )
-    return _padded(a, width) + _padded(b, width)
+    """Sums of both; those of a field that no sample had have no width yet."""
+    if 0 in (a.shape[1], b.shape[1]):
+        return a if a.shape[1] else b
+    if a.shape != b.shape:
+        what = f"{field} embeddings are {b.shape[1]} wide, earlier ones {a.shape[1]}"
+        raise ProfileError(what, where=where, fix="use features of one model")
+    return np.asarray(a + b)

@@ -184,12 +184,6 @@ def _in_order(runs: Sequence[Run], size: int | None = None) -> Run:
 
 def _order_ties(hashes: NDArray[np.uint64], z: NDArray[np.float16]) -> None:
     """Order the vectors of equal hashes (repeated ids) by their bytes, in place."""
-    ties = np.flatnonzero(hashes[1:] == hashes[:-1])
-    done = -1
-    for start in ties:
-        if start <= done:
-            continue
-        stop = int(np.searchsorted(hashes, hashes[start], side="right"))
-        rows = sorted(range(start, stop), key=lambda row: z[row].tobytes())
-        z[start:stop] = z[rows]
-        done = stop - 1
+    for repeated in np.unique(hashes[1:][hashes[1:] == hashes[:-1]]):
+        start, stop = np.searchsorted(hashes, repeated, "left"), np.searchsorted(hashes, repeated, "right")
+        z[start:stop] = z[sorted(range(start, stop), key=lambda row: z[row].tobytes())]

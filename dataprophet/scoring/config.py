@@ -11,7 +11,7 @@ from typing import Any
 
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError
-from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder import RUN
 
 FORMAT = "dataprophet-scores-1"
@@ -70,15 +70,7 @@ class RunConfig:
 
     def empty_profile(self) -> Profile:
         """A profile of no samples for the run's pool."""
-        return Profile.empty(
-            self.name,
-            self.fingerprint,
-            self.settings,
-            clusters=int(self.sketch["clusters"]),
-            sketch_size=None if self.sketch["sketch_size"] == ALL else int(self.sketch["sketch_size"]),
-            diversity_fields=self.sketch["diversity_fields"].split(","),
-            seed=int(self.sketch["seed"]),
-        )
+        return Profile.blank(self.name, self.fingerprint, {**self.settings, **self.sketch})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.features.features import FIELDS, Features, field_rows
+from dataprophet.features.features import FIELDS, Measured
 from dataprophet.ops.directions import average_directions
 
 
-def unit_embeddings(features: Features, lines: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def unit_embeddings(found: Measured, lines: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Embeddings of samples as they are kept.
 
     Args:
-        features: n samples.
+        found: n samples.
         lines: (n,) line of each in the rows file.
 
     Returns:
@@ -25,15 +25,15 @@ def unit_embeddings(features: Features, lines: NDArray[np.int64]) -> dict[str, N
         ``<field>_present`` (n,) uint8; ``row`` (n,) int64, the lines. float16 moves a cosine by up to 6e-5.
     """
     made: dict[str, NDArray[Any]] = {"row": lines}
-    found = field_rows(features, "embeddings") if len(lines) else {}
     for name in FIELDS:
-        if name in features.embeddings:
-            made[name] = np.zeros(np.shape(features.embeddings[name]), np.float16)
+        if name in found.fields:
+            given = found.fields[name]
+            made[name], _ = average_directions([given.rows], [given.lengths], np.arange(len(lines)))
+            made[name][~given.present] = 0
+            made[f"{name}_present"] = given.present.astype(np.uint8)
+        elif name in found.widths:
+            made[name] = np.zeros((len(lines), found.widths[name]), np.float16)
             made[f"{name}_present"] = np.zeros(len(lines), np.uint8)
-            if name in found:
-                made[name], _ = average_directions([found[name].rows], [found[name].lengths], np.arange(len(lines)))
-                made[name][~found[name].present] = 0
-                made[f"{name}_present"][:] = found[name].present
     return made
 
 

@@ -19,7 +19,7 @@ import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
 from dataprophet.errors import DataError, ProfileError
-from dataprophet.features.columns import SUFFIXES, ParquetColumns, PlainColumns, npy_files, open_columns
+from dataprophet.features.columns import SUFFIXES, PlainColumns, npy_files, open_columns
 from dataprophet.features.file import features_of
 from dataprophet.scoring.rows import Batch, lines_of
 
@@ -56,7 +56,7 @@ class FeaturePool:
         self.files = _files(Path(self.path))
         self.side_by_side = not any(path.lower().endswith(".parquet") for path in self.files)
         self._lock = threading.Lock()
-        self._opened: tuple[str, PlainColumns | ParquetColumns] | None = None
+        self._opened: tuple[str, PlainColumns] | None = None
 
     def index(self, number: int) -> FileIndex:
         """Read a file once, for its digest.
@@ -115,7 +115,7 @@ class FeaturePool:
         path = Path(self.path)
         return self.path if path.is_dir() and self.files != [self.path] else str(path.parent)
 
-    def _columns(self, path: str) -> PlainColumns | ParquetColumns:
+    def _columns(self, path: str) -> PlainColumns:
         """The opened file; the last one is kept open."""
         with self._lock:
             if self._opened is None or self._opened[0] != path:

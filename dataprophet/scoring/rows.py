@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring.targets import SampleScores
 
-OK, CRASHED = "ok", "crashed"
+OK, CRASHED, BAD_FEATURES = "ok", "crashed", "bad_features"
 SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
 """Field -> the name of its similarity in column names, such as ``QSim:chartqa``."""
 
@@ -93,13 +93,13 @@ class Lines:
         """The lines as columns of a rows file."""
         lines = self.lines
         return Columns(
-            pa.array([_text(line.id) for line in lines], pa.string()),
+            _texts([line.id for line in lines]),
             file,
             np.array([line.position for line in lines], np.int64),
             np.array([line.row for line in lines], np.int64),
             np.array([line.turn for line in lines], np.int32),
             pa.array([line.status for line in lines], pa.string()),
-            pa.array([None if line.detail is None else _text(line.detail) for line in lines], pa.string()),
+            _texts([line.detail for line in lines]),
             np.array(self.place, np.int64),
         )
 
@@ -128,6 +128,15 @@ class Columns:
     detail: pa.Array
     place: NDArray[np.int64]
 
+    def refused(self, reasons: Mapping[int, str]) -> Columns:
+        """The same with samples that cannot be used; ``reasons`` of each, by its number."""
+        if not reasons:
+            return self
+        status, detail = self.status.to_pylist(), self.detail.to_pylist()
+        for sample, reason in reasons.items():
+            status[self.place[sample]], detail[self.place[sample]] = BAD_FEATURES, reason
+        return replace(self, status=pa.array(status, pa.string()), detail=pa.array(detail, pa.string()))
+
 
 Batch = tuple[Columns, NDArray[np.int64], Features]
 """Output rows without scores, which of their samples have features, and those."""
@@ -137,12 +146,8 @@ def lines_of(file: str, ids: list[str], start: int) -> Columns:
     """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
     n = len(ids)
     positions = np.arange(start, start + n)
-    try:
-        texts = pa.array(ids, pa.string())
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold
-        texts = pa.array([text.encode("utf-8", "replace").decode() for text in ids], pa.string())
     return Columns(
-        texts,
+        _texts(ids),
         file,
         positions,
         positions + 1,
@@ -161,9 +166,10 @@ def status_of(problem: Problem) -> str:
 def table_of(
     columns: Columns,
     places: NDArray[np.int64],
-    features: Features,
+    nll: NDArray[np.floating],
+    tokens: NDArray[np.int64],
     *,
-    scores: SampleScores | None,
+    scores: SampleScores,
     nearest: NDArray[np.float32] | None,
     targets: Sequence[str],
 ) -> pa.Table:
@@ -171,9 +177,10 @@ def table_of(
 
     Args:
         columns: what is known without scores.
-        places: (n,) which of the samples have features.
-        features: their features.
-        scores: their scores; None when there are none.
+        places: (n,) which of the samples have scores.
+        nll: (n,) of those.
+        tokens: (n,) answer tokens of those.
+        scores: their scores.
         nearest: (n, T) largest cosine to a sample of each target, or None.
         targets: names of the T targets.
     """
@@ -187,23 +194,22 @@ def table_of(
         full[where], missing[where] = values, np.isnan(values)
         return pa.array(full, mask=missing)
 
-    tokens = np.zeros(len(places), np.int64) if features.n_tokens is None else features.n_tokens
     made: list[Any] = [
         columns.id,
-        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [_text(columns.file)]),
+        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file])),
         pa.array(columns.position),
         pa.array(columns.row),
         pa.array(columns.turn),
         columns.status.dictionary_encode(),
         columns.detail,
         spread(tokens, np.int32),
-        spread(np.asarray(features.nll), np.float32),
+        spread(nll, np.float32),
     ]
     for number in range(len(targets)):
         for name in FIELDS:
-            given = None if scores is None else scores.similarities.get(name)
-            made.append(spread(_none(len(places)) if given is None else given[:, number], np.float32))
-        made.append(spread(_none(len(places)) if scores is None else scores.values[:, number], np.float32))
+            given = scores.similarities.get(name)
+            made.append(pa.nulls(count, pa.float32()) if given is None else spread(given[:, number], np.float32))
+        made.append(spread(scores.values[:, number], np.float32))
         if nearest is not None:
             made.append(spread(nearest[:, number], np.float32))
     return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None))
@@ -237,13 +243,12 @@ class RowsDigest:
         return total.hexdigest()
 
 
-def _none(count: int) -> NDArray[np.float32]:
-    return np.full(count, np.nan, np.float32)
-
-
-def _text(text: str) -> str:
-    """Text that Arrow takes: half of a surrogate pair, which JSON may hold, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
+def _texts(texts: Sequence[str | None]) -> pa.Array:
+    """Texts as Arrow takes them: half of a surrogate pair, which JSON may hold, becomes a question mark."""
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
 
 
 def _bytes(column: pa.Array) -> dict[str, bytes | memoryview]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features.features import FIELDS, Features, FieldRows, field_rows, nll_of, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
 from dataprophet.profiling.profile import Profile
 
 
@@ -37,6 +37,7 @@ class Targets:
     Attributes:
         names: of the targets.
         fields: similarities in the product.
+        directions: field -> (T, d) mean directions of the targets.
         fingerprint: hex hash of all that changes a score.
     """
 
@@ -45,7 +46,7 @@ class Targets:
         self.names = [profile.name for profile in profiles]
         self.fields = list(fields)
         self._profiles = list(profiles)
-        self._directions = {name: _directions(profiles, name) for name in self.fields}
+        self.directions = {name: _directions(profiles, name) for name in self.fields}
         self._mean_nll = np.array([np.log(profile.perplexity) for profile in profiles])
         self.fingerprint = self._fingerprint()
 
@@ -79,7 +80,7 @@ class Targets:
         Raises:
             ProfileError: features are not finite, an embedding is zero, or a width is not that of the targets.
         """
-        return self._scores(field_rows(features, "features", directions=self._directions), nll_of(features, "features"))
+        return self.scores_of(measure(features, "features", directions=self.directions))
 
     def add(self, features: Features, profile: Profile) -> SampleScores:
         """Score samples and add them to a profile, in one read of their embeddings.
@@ -89,7 +90,7 @@ class Targets:
         Raises:
             ProfileError: as :meth:`score`; the profile is then left as it was.
         """
-        return self._scores(profile.measure(features, self._directions), nll_of(features, profile.name))
+        return self.scores_of(profile.measure(features, self.directions))
 
     def nearest(self, features: Features) -> NDArray[np.float32]:
         """Largest cosine of each sample's z to that of a sample of each target, as far as the target keeps them.
@@ -105,12 +106,17 @@ class Targets:
         Raises:
             ProfileError: a target is sealed, or as :meth:`score`.
         """
-        n = len(features.ids)
-        found = np.full((n, len(self.names)), np.nan, np.float32)
+        return self.nearest_of(measure(features, "features"))
+
+    def nearest_of(self, found: Measured) -> NDArray[np.float32]:
+        """As :meth:`nearest`, of samples that were measured."""
+        n = len(found.nll)
+        nearest = np.full((n, len(self.names)), np.nan, np.float32)
         if n == 0:
-            return found
-        fields = field_rows(features, "features")
-        z, usable = sketch_vectors(fields, self._profiles[0].settings["diversity_fields"], np.arange(n), "features")
+            return nearest
+        z, usable = sketch_vectors(
+            found.fields, self._profiles[0].settings["diversity_fields"], np.arange(n), "features"
+        )
         for number, profile in enumerate(self._profiles):
             if profile.sketch is None:
                 raise ProfileError(
@@ -119,16 +125,15 @@ class Targets:
                     fix="give the target's unsealed profile, or do without nearest",
                 )
             if len(profile.sketch):
-                found[usable, number] = ops.nearest(z[usable], profile.sketch.z)[0]
-        return found
+                nearest[usable, number] = ops.nearest(z[usable], profile.sketch.z)[0]
+        return nearest
 
-    def _scores(self, fields: Mapping[str, FieldRows], nll: NDArray[np.float64]) -> SampleScores:
-        shape = (len(nll), len(self.names))
-        similarities = {
-            name: fields[name].cosines if name in fields else np.full(shape, np.nan, np.float32) for name in self.fields
-        }
+    def scores_of(self, found: Measured) -> SampleScores:
+        """Scores of samples that were measured with :attr:`directions`."""
+        nothing = np.full((len(found.nll), len(self.names)), np.nan, np.float32)
+        similarities = {name: found.fields[name].cosines if name in found.fields else nothing for name in self.fields}
         with np.errstate(over="ignore"):  # beyond float64 is beyond float32, which has no meaning either
-            values = np.exp(nll[:, None] - self._mean_nll)
+            values = np.exp(found.nll[:, None] - self._mean_nll)
             for part in similarities.values():
                 values *= np.where(part > 0, part, np.nan)
             held = values <= np.finfo(np.float32).max
@@ -139,7 +144,7 @@ class Targets:
         digest.update(json.dumps([self.names, self.fields, self._profiles[0].fingerprint]).encode())
         digest.update(self._mean_nll.tobytes())
         for name in self.fields:
-            digest.update(self._directions[name].tobytes())
+            digest.update(self.directions[name].tobytes())
         return digest.hexdigest()[:16]
 
 

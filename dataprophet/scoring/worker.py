@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import Sample
-from dataprophet.errors import DataError, ProfileError
-from dataprophet.features.features import FIELDS, Features
+from dataprophet.errors import DataError
+from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.config import RunConfig
@@ -221,22 +221,25 @@ class _Parts:
         self.schema = schema(self.worker.targets.names, nearest=self.worker.config.nearest)
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
-        """Score features, and add the rows, the features and the embeddings."""
-        targets = self.worker.targets
-        scores = targets.add(features, self.profile) if len(places) else None
-        nearest = targets.nearest(features) if self.worker.config.nearest else None
-        table = table_of(columns, places, features, scores=scores, nearest=nearest, targets=targets.names)
-        if self.worker.config.embeddings:
-            self.kept.append(unit_embeddings(features, columns.place[places] + self.lines))
-        if scores is not None:
-            for name, missing in zip(targets.names, np.isnan(scores.values).sum(0), strict=True):
-                self.unscored[name] += int(missing)
+        """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
+        config, targets = self.worker.config, self.worker.targets
+        found = self.profile.measure(features, targets.directions, leave_out=True)
+        columns = columns.refused({int(places[row]): reason for row, reason in found.reasons.items()})
+        places, scores = places[found.usable], targets.scores_of(found)
+        nearest = targets.nearest_of(found) if config.nearest else None
+        table = table_of(
+            columns, places, found.nll, found.tokens, scores=scores, nearest=nearest, targets=targets.names
+        )
+        if config.embeddings:
+            self.kept.append(unit_embeddings(found, columns.place[places] + self.lines))
+        for name, missing in zip(targets.names, np.isnan(scores.values).sum(0), strict=True):
+            self.unscored[name] += int(missing)
         self.tables.append(table)
         for pair in table.column("status").combine_chunks().value_counts():
             self.statuses[pair["values"].as_py()] += pair["counts"].as_py()
         self.lines += table.num_rows
         self.samples += len(places)
-        self.tokens += 0 if features.n_tokens is None else int(features.n_tokens.sum())
+        self.tokens += int(found.tokens.sum())
 
     def writers(self) -> dict[str, Callable[[str], None]]:
         """Suffix -> what writes that file."""
@@ -262,7 +265,7 @@ def _score(shard: Shard, worker: Worker, store: Store, turns: _Turns, parts: _Pa
             for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
                 if store.stopping.is_set():
                     raise Stopped("the shard is dropped")
-                _add(parts, columns, places, features)
+                parts.add(columns, places, features)
         return []
     with turns.reading, store.journal(shard.key) as journal:
         return _score_samples(shard, worker, turns, parts, journal)
@@ -339,58 +342,7 @@ def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journ
 def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:
     for place, problem in result.problems:
         lines.refuse(place, status_of(problem), problem.message)
-    _add(parts, lines.columns(file), result.places, result.features)
-
-
-def _add(parts: _Parts, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
-    """Add features; those that a profile refuses are left out one by one, each with its reason."""
-    try:
-        parts.add(columns, places, features)
-    except ProfileError:
-        good, why = _usable(features)
-        if good.all():
-            raise
-        status, detail = columns.status.to_pylist(), columns.detail.to_pylist()
-        for place, reason in zip(columns.place[places[~good]], why, strict=True):
-            status[place], detail[place] = "bad_features", reason
-        changed = Columns(
-            columns.id,
-            columns.file,
-            columns.position,
-            columns.row,
-            columns.turn,
-            pa.array(status, pa.string()),
-            pa.array(detail, pa.string()),
-            columns.place,
-        )
-        parts.add(changed, places[good], _subset(features, good))
-
-
-def _usable(features: Features) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which samples have finite numbers and embeddings other than zero, and what is wrong with the others."""
-    reasons: list[str] = [""] * len(features.ids)
-    for place in np.flatnonzero(~np.isfinite(features.nll)):
-        reasons[place] = "nll is not finite"
-    for name in FIELDS:
-        if name in features.embeddings:
-            rows = np.asarray(features.embeddings[name])
-            here = np.asarray(features.present.get(name, np.ones(len(rows), np.bool_)))
-            for place in np.flatnonzero(here & ~np.isfinite(rows).all(1)):
-                reasons[place] = reasons[place] or f"{name} embedding is not finite"
-            for place in np.flatnonzero(here & ~rows.any(1)):
-                reasons[place] = reasons[place] or f"{name} embedding is zero"
-    good = np.array([not reason for reason in reasons], np.bool_)
-    return good, [reason for reason in reasons if reason]
-
-
-def _subset(features: Features, good: NDArray[np.bool_]) -> Features:
-    return Features(
-        ids=[name for name, kept in zip(features.ids, good, strict=True) if kept],
-        nll=np.asarray(features.nll)[good],
-        embeddings={name: np.asarray(rows)[good] for name, rows in features.embeddings.items()},
-        present={name: np.asarray(flags)[good] for name, flags in features.present.items()},
-        n_tokens=None if features.n_tokens is None else np.asarray(features.n_tokens)[good],
-    )
+    parts.add(lines.columns(file), result.places, result.features)
 
 
 def _process() -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError
-from dataprophet.features.features import FIELDS, Features, field_rows, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, measure, sketch_vectors
 from dataprophet.scoring.pool import MAKE_ANEW
 from dataprophet.selection.candidates import Units
 
@@ -38,7 +38,10 @@ def unit_vectors(units: Units, table: pa.Table) -> tuple[NDArray[np.float16], ND
     for where, features in kept_features(units, table):
         pool = units.pools[units.parts[int(table.column("part")[int(where[0])].as_py())].pool]
         z, has = sketch_vectors(
-            field_rows(features, pool.name), pool.config.sketch["diversity_fields"], np.arange(len(where)), pool.name
+            measure(features, pool.name).fields,
+            pool.config.sketch["diversity_fields"],
+            np.arange(len(where)),
+            pool.name,
         )
         if not made.shape[1]:
             made = np.zeros((count, z.shape[1]), np.float16)

@@ -18,6 +18,8 @@ from sample_features import dp_fields, make_features, take
 import dataprophet as dp
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import Features
+from dataprophet.ops.arrays import Operand
+from dataprophet.ops.directions import measured
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
@@ -229,6 +231,81 @@ def test_features_of_any_library_and_layout() -> None:
         profile(Features(features.ids, features.nll, e, features.present)) for e in (halves, rounded)
     )
     assert in_bfloat16 == in_float32
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_samples_that_cannot_be_used_are_left_out_with_a_reason(library: str, dtype: str) -> None:
+    features, bad = make_features(80, d=19, text_only=0.3), [3, 20, 21, 40, 41, 60]
+    features.present["image"][40] = True  # type: ignore[index]
+    features.embeddings = {name: rows.astype(dtype) for name, rows in features.embeddings.items()}
+    features.nll[[3, 20]] = np.nan
+    features.embeddings["question"][[20, 21, 41], 1] = np.inf  # type: ignore[index]
+    features.embeddings["answer"][[41, 60]] = 0  # type: ignore[index]
+    features.embeddings["image"][40] = 0  # type: ignore[index]
+    good = take(features, [row for row in range(80) if row not in bad])
+    if library == "torch":
+        torch = pytest.importorskip("torch")
+        features.embeddings = {name: torch.from_numpy(rows) for name, rows in features.embeddings.items()}
+    made = Profile.empty("d", "m")
+    found = made.measure(features, leave_out=True)
+    expected = Profile.empty("d", "m")
+    expected.update(good)
+    assert made == expected
+    assert made.sketch == expected.sketch
+    assert np.flatnonzero(~found.usable).tolist() == bad
+    assert found.reasons == {
+        3: "nll is not finite",
+        20: "nll is not finite",
+        21: "question embedding is not finite",
+        40: "image embedding is zero",
+        41: "question embedding is not finite",
+        60: "answer embedding is zero",
+    }
+    assert [len(part) for part in (found.nll, found.tokens, found.fields["image"].rows)] == [74] * 3
+
+
+def test_none_of_the_samples_can_be_used() -> None:
+    features, made = make_features(4), Profile.empty("d", "m")
+    features.embeddings["question"][:] = 0  # type: ignore[index]
+    assert len(made.measure(features, leave_out=True).reasons) == 4
+    assert made == Profile.empty("d", "m")
+
+
+def test_embeddings_are_read_once_and_stay_in_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    features, read = make_features(50), []
+    features.embeddings = {name: torch.from_numpy(rows).bfloat16() for name, rows in features.embeddings.items()}
+    features.embeddings["answer"][7] = 0  # type: ignore[index]
+
+    def counting(rows, *rest):  # type: ignore[no-untyped-def]
+        read.append((rows.values.dtype, len(rows.values)))
+        return measured(rows, *rest)
+
+    monkeypatch.setattr("dataprophet.features.features._measured", counting)
+    Profile.empty("d", "m").measure(features, leave_out=True)
+    once = [(torch.bfloat16, 50)] * 3
+    assert read == [*once, (torch.bfloat16, 1)]  # what the bad sample's question added to the sums is taken off
+
+
+def test_of_tensors_on_a_device_only_chosen_rows_are_copied_for_the_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    features, copied = make_features(90, text_only=0.2), []
+    expected = profile(features, sketch_size=16)
+    features.embeddings = {name: torch.from_numpy(rows) for name, rows in features.embeddings.items()}
+
+    def read(operand: Operand, rows: np.ndarray) -> np.ndarray:
+        copied.append(len(rows))
+        return np.asarray(operand.values[rows])
+
+    monkeypatch.setattr(Operand, "on_cuda", property(lambda operand: operand.is_torch))  # as if they lay on one
+    monkeypatch.setattr(Operand, "read", read)
+    made = Profile.empty("dataset", "precomputed", sketch_size=16)
+    for start in (0, 60):
+        made.update(take(features, list(range(start, start + (60 if start == 0 else 30)))))
+    assert made == expected
+    assert copied[:3] == [60] * 3
+    assert max(copied[3:]) < 30  # the sketch is full by then
 
 
 def test_log_likelihoods_of_whole_answers_are_noticed() -> None:

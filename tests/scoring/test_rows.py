@@ -22,6 +22,7 @@ from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.rows import Lines, RowsDigest, table_of
 from dataprophet.scoring.shards import shards_of
+from dataprophet.scoring.targets import SampleScores
 
 
 def table(n=40):
@@ -120,9 +121,10 @@ def test_every_row_gives_a_line_and_turns_give_one_each():
     ]
     lines = Lines.of(entries, 1024)
     lines.refuse(2, "too_long", "it is")
-    features = Features(["one", "two#1"], np.array([0.5, 0.25]), {}, n_tokens=np.array([3, 4]))
+    scores = SampleScores({}, np.full((2, 1), np.nan, np.float32))
+    nll, tokens = np.array([0.5, 0.25]), np.array([3, 4])
     rows = table_of(
-        lines.columns("f.jsonl"), np.array([0, 1]), features, scores=None, nearest=None, targets=["t"]
+        lines.columns("f.jsonl"), np.array([0, 1]), nll, tokens, scores=scores, nearest=None, targets=["t"]
     ).to_pylist()
     assert [(row["id"], row["position"], row["row"], row["turn"], row["status"]) for row in rows] == [
         ("one", 1024, 1, 1, "ok"),

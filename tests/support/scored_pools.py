@@ -14,6 +14,7 @@ from sample_files import BLUE, GREEN, RED
 from dataprophet import Features, Profile, open_dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem
+from dataprophet.features.features import measure
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
 from dataprophet.scoring.folder import FILES, RUN, index_name, target_name
@@ -129,7 +130,7 @@ def _commit(store, shard, entries, config, scores, nearest, vectors):
         kept = [place for place, key in enumerate(keys) if key in vectors]
         rows = np.array([vectors[keys[place]] for place in kept], np.float32).reshape(len(kept), -1)
         features = Features([str(place) for place in kept], np.zeros(len(kept)), {"question": rows})
-        embeddings = unit_embeddings(features, np.array(kept, np.int64))
+        embeddings = unit_embeddings(measure(features, "pool"), np.array(kept, np.int64))
         parts["embeddings.safetensors"] = lambda path: write_embeddings(path, [embeddings])
     statuses = {"ok": len(keys) - len(bad), **({bad[0].code: len(bad)} if bad else {})}
     unscored = {name: int(made[f"M:{name}"].null_count) - len(bad) for name in names}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.selection.best import select
 
 if TYPE_CHECKING:
-    from dataprophet.selection.select_pool import Selection, select_pool
+    from dataprophet.selection.pools import Selection, select_pool
     from dataprophet.selection.settings import Settings
 
-_HOME = {"Selection": "select_pool", "Settings": "settings", "select_pool": "select_pool"}
+# no module is called select_pool: once imported, it would hide the function of that name
+_HOME = {"Selection": "pools", "Settings": "settings", "select_pool": "pools"}
 
 __all__ = ["Selection", "Settings", "select", "select_pool"]
 

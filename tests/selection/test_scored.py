@@ -46,7 +46,7 @@ def test_scores_become_selections(tmp_path):
 
     # the columns that scoring wrote say the same as the embeddings that it kept
     from dataprophet.selection.leakage import nearest_to_targets
-    from dataprophet.selection.select_pool import open_units
+    from dataprophet.selection.pools import open_units
 
     units = open_units(tmp_path / "scores", asked)
     for part in units.parts:

@@ -164,7 +164,7 @@ def test_the_order_of_the_folders_does_not_change_a_byte(tmp_path):
 
 def test_ranking_goes_on_where_it_stopped_through_ties(tmp_path):
     from dataprophet.selection.ranking import Ranking
-    from dataprophet.selection.select_pool import open_units
+    from dataprophet.selection.pools import open_units
 
     asked = Settings(["t"], 1)
     units = open_units(many(tmp_path, 1), asked)

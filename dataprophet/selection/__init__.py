@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.selection.best import select
+from dataprophet.selection.top_k import select
 
 if TYPE_CHECKING:
     from dataprophet.selection.pools import Selection, select_pool

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprophet.selection import select
-from dataprophet.selection import top_k as cut
+from dataprophet.selection import select, top_k
 from dataprophet.selection.quotas import ExactSum
-from dataprophet.selection.top_k import Cut, top_rows
+from dataprophet.selection.top_k import top_rows
 
 SCORES = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.0, math.inf, -math.inf, math.nan]), st.floats(width=32))
 
@@ -38,28 +37,12 @@ def test_equals_select_on_the_whole(dtype, stream, least):
         return pa.table({"id": [ids[parts[number][0] + row] for row in rows]})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut, "_LEAST", least)  # small, so that pruning happens in small streams too
+        patch.setattr(top_k, "_LEAST", least)  # small, so that pruning happens in small streams too
         rows, found = top_rows(lambda: (values[start:stop] for start, stop in parts), k, keys)
     good = np.flatnonzero(~np.isnan(values))
     expected = good[select(values[good], min(k, len(good)), ids=[ids[row] for row in good])]
     assert rows.tolist() == sorted(expected.tolist())
     assert found.tolist() == values[rows].tolist()
-
-
-@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=1, max_size=80), st.integers(1, 40))
-def test_the_cut_counts_ties_that_were_dropped(values, k):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut, "_LEAST", 0)
-        found = Cut(k)
-        for value in values:
-            found.add(np.array([value]))
-        least, above, ties = found.result()
-    good = sorted((value for value in values if not math.isnan(value)), reverse=True)
-    if not good:
-        assert (least, above, ties) == (math.inf, 0, 0)
-        return
-    expected = good[min(k, len(good)) - 1]
-    assert (least, above, ties) == (expected, sum(value > expected for value in good), good.count(expected))
 
 
 def test_ids_are_asked_for_only_where_the_last_places_are_contested():

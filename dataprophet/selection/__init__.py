@@ -1,7 +1,10 @@
-"""Selection of samples: the best of an array of scores, or of scored pools of any size."""
+"""Selection of samples: the best of an array of scores (``top_k``), of scored pools of any size (``pools``), of a
+stream (``selector``), or a mixture of whole datasets in proportion to their scores (``mixture``, ``allocation``).
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.selection.top_k import select
@@ -19,7 +22,5 @@ __all__ = ["Selection", "Settings", "select", "select_pool"]
 def __getattr__(name: str) -> Any:
     """The names for pools load on first use: an array of scores needs none of what they need."""
     if name in _HOME:
-        from importlib import import_module
-
         return getattr(import_module(f"dataprophet.selection.{_HOME[name]}"), name)
     raise AttributeError(f"module 'dataprophet.selection' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Whether the scores of several pools may be ranked together."""
+"""Whether the scores of several pools may be ranked together; ``pools`` asks before anything is chosen."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def _made_with(pool: ScoredPool) -> Mapping[str, str]:
 
 def _same_target(first: ScoredPool, second: ScoredPool, name: str) -> bool:
     """Whether two pools' profiles of a target score alike, of which one may be sealed or hold a diversity."""
-    return _digest(first, name) == _digest(second, name) or _scale(first, name) == _scale(second, name)
-
-
-def _digest(pool: ScoredPool, name: str) -> str:
-    return next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
-
-
-def _scale(pool: ScoredPool, name: str) -> str:
-    """Hash of all that changes a score for a target."""
-    profile = Profile.load(pool.store.local(target_name(_digest(pool, name))))
-    profile.name = name
-    return Targets.of([profile], pool.fields).fingerprint
+    digests = [
+        next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
+        for pool in (first, second)
+    ]
+    if digests[0] == digests[1]:
+        return True
+    scales = set()
+    for pool, digest in zip((first, second), digests, strict=True):
+        profile = Profile.load(pool.store.local(target_name(digest)))
+        profile.name = name
+        scales.add(Targets.of([profile], pool.fields).fingerprint)  # hash of all that changes a score
+    return len(scales) == 1

@@ -163,14 +163,16 @@ def test_the_order_of_the_folders_does_not_change_a_byte(tmp_path):
 
 
 def test_ranking_goes_on_where_it_stopped_through_ties(tmp_path):
+    from dataprophet.selection.pools import open_candidates
+    from dataprophet.selection.quotas import Quota
     from dataprophet.selection.ranking import Ranking
-    from dataprophet.selection.pools import open_units
 
     asked = Settings(["t"], 1)
-    units = open_units(many(tmp_path, 1), asked)
-    whole = Ranking(units, lambda values: values[:, 0].copy()).next(10_000)
+    candidates = open_candidates(many(tmp_path, 1), asked)
+    quota = Quota("", 1, lambda values: values[:, 0].copy())
+    whole = Ranking(candidates, quota).next(10_000)
     assert whole.num_rows == 5000
-    ranking = Ranking(units, lambda values: values[:, 0].copy())
+    ranking = Ranking(candidates, quota)
     parts = [ranking.next(count) for count in (1, 700, 7, 4000, 900)]
     assert ranking.next(5).num_rows == 0
     assert list(itertools.chain(*(part.column("id").to_pylist() for part in parts))) == whole.column("id").to_pylist()
@@ -269,7 +271,7 @@ def test_a_pool_that_is_not_scored_to_the_end(tmp_path):
         ({"unit": "turn"}, BudgetError, "unknown unit 'turn'"),
         ({"combine": "best"}, BudgetError, "unknown combine 'best'"),
         ({"max_share": 1.5}, BudgetError, "max_share: it is 1.5"),
-        ({"minimum": math.nan}, BudgetError, "minimum: it is NaN"),
+        ({"minimum": math.nan}, BudgetError, "minimum: it is nan"),
         ({"quotas": {"a.jsonl": 11}}, BudgetError, "the quotas come to 11, and the budget is 10"),
         ({"quotas": {"c": 1}}, BudgetError, "quota of 'c': no such source; the sources are a.jsonl, b.jsonl"),
         ({"target_quotas": {"t": 1}, "combine": "quota"}, BudgetError, "they come to 1 of 10"),

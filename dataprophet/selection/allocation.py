@@ -76,9 +76,8 @@ def whole_number(value: Any, where: str) -> int:
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact or not 0 <= whole <= _LARGEST:
-        raise BudgetError(
-            f"{value!r} is not a number of samples", where=where, fix="use a whole number from 0 to 2**63 - 1"
-        )
+        what, fix = f"{value!r} is not a number of samples", "use a whole number from 0 to 2**63 - 1"
+        raise BudgetError(what, where=where, fix=fix)
     return whole
 
 
@@ -88,9 +87,8 @@ def _bounds(bound: Any, argument: str, labels: list[str], *, unlimited: int | No
         bound = bound.tolist()
     values = list(bound) if isinstance(bound, Sequence) and not isinstance(bound, str) else [bound] * len(labels)
     if len(values) != len(labels):
-        raise BudgetError(
-            f"{len(values)} values for {len(labels)} sources", where=argument, fix="give one number, or one per source"
-        )
+        what, fix = f"{len(values)} values for {len(labels)} sources", "give one number, or one per source"
+        raise BudgetError(what, where=argument, fix=fix)
     return [
         unlimited
         if unlimited is not None and value in (None, math.inf)

@@ -21,19 +21,14 @@ def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> N
     Raises:
         MetricError: naming two pools and what differs.
     """
-    if len(pools) < 2:
-        return
-    first, its = pools[0], _made_with(pools[0])
     for pool in pools[1:]:
-        mine = _made_with(pool)
+        first, mine, its = pools[0], _made_with(pool), _made_with(pools[0])
         differs = [key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key)]
         differs += [f"profile of target {name!r}" for name in targets if not _same_target(first, pool, name)]
         if differs:
-            raise MetricError(
-                f"was scored with another {differs[0]} than {first.folder}",
-                where=pool.folder,
-                fix="score both with the same model, fields and targets, or select from one of them",
-            )
+            what = f"was scored with another {differs[0]} than {first.folder}"
+            fix = "score both with the same model, fields and targets, or select from one of them"
+            raise MetricError(what, where=pool.folder, fix=fix)
 
 
 def _made_with(pool: ScoredPool) -> Mapping[str, str]:

@@ -227,13 +227,9 @@ class _Choice:
         places = np.flatnonzero((block.reason[:last] != "") & (block.reason[:last] != _TAKEN))
         cosine, of = block.cosine[places], block.of[places]
         kept = block.table.select(_COLUMNS).take(pa.array(places))
-        for name, values in (
-            ("reason", pa.array(block.reason[places].tolist(), pa.string())),
-            ("cosine", pa.array(cosine, mask=np.isnan(cosine))),
-            ("of", pa.array(of, mask=of < 0)),
-        ):
-            kept = kept.append_column(name, values)
-        self.dropped.append(kept)
+        kept = kept.append_column("reason", pa.array(block.reason[places].tolist(), pa.string()))
+        kept = kept.append_column("cosine", pa.array(cosine, mask=np.isnan(cosine)))
+        self.dropped.append(kept.append_column("of", pa.array(of, mask=of < 0)))
 
     def _short(self, quota: Quota, found: int, examined: int) -> BudgetError:
         """What is missing, and what became of the candidates that were tried."""
@@ -245,9 +241,6 @@ class _Choice:
             reasons.update({f"without a score for {name}": pool.unscored[name] for name in self.candidates.targets})
         why = ", ".join(f"{count} {name}" for name, count in sorted(reasons.items()) if count)
         bound = "" if self.settings.minimum is None else f" of at least {self.settings.minimum:g}"
-        return BudgetError(
-            f"{quota.count} {self.settings.unit}s asked, {found} can be chosen of {examined} with a score{bound}"
-            f"{f' (left out: {why})' if why else ''}",
-            where=quota.name or "budget",
-            fix=f"ask for at most {found}, or ease a rule",
-        )
+        what = f"{quota.count} {self.settings.unit}s asked, {found} can be chosen of {examined} with a score{bound}"
+        what += f" (left out: {why})" if why else ""
+        return BudgetError(what, where=quota.name or "budget", fix=f"ask for at most {found}, or ease a rule")

@@ -8,6 +8,7 @@ candidates are compared; ``written_rows`` reads the rows of what was picked, and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -27,21 +27,11 @@ from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
 from dataprophet.scoring.pool import ScoredPool
+from dataprophet.selection import written_rows
 from dataprophet.selection.candidates import Candidates
 from dataprophet.selection.comparable import require_comparable
 from dataprophet.selection.pick import pick
 from dataprophet.selection.settings import Settings
-from dataprophet.selection.written_rows import (
-    DROPPED,
-    SELECTED,
-    RowSource,
-    Unusable,
-    conversations,
-    in_pool_order,
-    only_ids,
-    write_dropped,
-    write_selected,
-)
 
 FORMAT = "dataprophet-selection-1"
 _LONGEST = 120  # characters of a data file's stem
@@ -115,10 +105,10 @@ def select_pool(
     candidates = open_candidates(scores, settings, partial=partial)
     _check_places(candidates.pools, out, places)
 
-    @cache
-    def source(number: int) -> RowSource:
+    @functools.cache
+    def source(number: int) -> written_rows.RowSource:
         pool = candidates.pools[number]
-        return RowSource(pool, places.get(pool.name))
+        return written_rows.RowSource(pool, places.get(pool.name))
 
     asked = {
         "selection": FORMAT,
@@ -139,13 +129,13 @@ def select_pool(
     rejected: dict[int, str] = {}
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
-        table = in_pool_order(picked.chosen)
+        table = written_rows.in_pool_order(picked.chosen)
         by_source = Counter(candidates.parts[part].source for part in table.column("part").to_pylist())
         sources = dict(sorted(by_source.items()))
         if format == "ids":
-            rows = only_ids(candidates, table)
+            rows = written_rows.only_ids(candidates, table)
         else:
-            rows = conversations(candidates, table, source, decode=decode, progress=progress)
+            rows = written_rows.conversations(candidates, table, source, decode=decode, progress=progress)
         try:
             written = write_rows(
                 rows,
@@ -155,11 +145,11 @@ def select_pool(
                 overwrite=overwrite,
                 manifest={**asked, "sources": sources, "means": picked.means, "dropped": picked.counts},
                 beside={
-                    SELECTED: lambda file, table=table: write_selected(candidates, table, file),  # type: ignore[misc]
-                    DROPPED: lambda file, picked=picked: write_dropped(candidates, picked, file),  # type: ignore[misc]
+                    written_rows.SELECTED: functools.partial(written_rows.write_selected, candidates, table),
+                    written_rows.DROPPED: functools.partial(written_rows.write_dropped, candidates, picked),
                 },
             )
-        except Unusable as error:
+        except written_rows.Unusable as error:
             rejected.update(error.codes)
             continue
         lowest = float(np.min(table.column("score").to_numpy()))
@@ -177,11 +167,10 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
     opened = sorted((ScoredPool(folder) for folder in folders), key=lambda pool: pool.name)
     for pool in opened:
         if not pool.complete and not partial:
-            raise DataProphetError(
-                f"{len(pool.missing)} shards and {sum('error' in file for file in pool.files)} files are not scored",
-                where=pool.folder,
-                fix="score it to the end, or accept what there is (--partial)",
-            )
+            unread = sum("error" in file for file in pool.files)
+            what = f"{len(pool.missing)} shards and {unread} files are not scored"
+            fix = "score it to the end, or accept what there is (--partial)"
+            raise DataProphetError(what, where=pool.folder, fix=fix)
     for pool, other in pairwise(opened):
         if pool.name == other.name:
             what = f"two pools are named {pool.name!r}"
@@ -206,9 +195,8 @@ def _check_places(pools: Sequence[ScoredPool], out: str | os.PathLike[str], plac
         data = places.get(pool.name) or str(pool.config.pool.get("path", ""))
         for path in (pool.folder, data):
             if "://" not in path and os.path.join(os.path.realpath(path), "").startswith(final):
-                raise DataProphetError(
-                    f"holds {path}, which the selection is made from", where=os.fspath(out), fix="choose another name"
-                )
+                what = f"holds {path}, which the selection is made from"
+                raise DataProphetError(what, where=os.fspath(out), fix="choose another name")
 
 
 def _file_name(targets: Sequence[str]) -> str:

@@ -165,14 +165,11 @@ class Selector:
         problems: list[Problem] = []
         with self._device:
             parts = list(self._model.features(batch, on_problem=problems.append))
-        fed = [self._add(part) for part in parts]
-        width = len(self.names)
-        return BatchScores(
-            [name for part in fed for name in part.ids],
-            np.concatenate([part.scores for part in fed]) if fed else np.empty(0),
-            np.concatenate([part.values for part in fed]) if fed else np.empty((0, width), np.float32),
-            problems,
-        )
+        nothing = BatchScores([], np.empty(0), np.empty((0, len(self.names)), np.float32))
+        fed = [nothing, *map(self._add, parts)]
+        ids = [name for part in fed for name in part.ids]
+        scores, values = (np.concatenate([getattr(part, name) for part in fed]) for name in ("scores", "values"))
+        return BatchScores(ids, scores, values, problems)
 
     def best(self, count: int) -> list[Scored]:
         """The best samples that were not taken, from the highest score down; fewer where there are no more.
@@ -209,11 +206,8 @@ class Selector:
             theirs, floor, taken = list(other._kept.values()), other._floor, set(other.taken)
             unscored, profile = other.unscored, other.profile
         if self._request != other._request:
-            raise DataProphetError(
-                "the selectors have other targets, models, means or ways to combine",
-                where="merge",
-                fix="merge selectors that were made with the same arguments",
-            )
+            what = "the selectors have other targets, models, means or ways to combine"
+            raise DataProphetError(what, where="merge", fix="merge selectors that were made with the same arguments")
         with self._state:
             name = self._profile.name
             self._profile = self._profile + profile
@@ -303,15 +297,10 @@ class Selector:
             values = self._targets.add(features, self._profile).values
             scores = combined(values, self._divisors, self.combine)
             self.unscored += int(np.isnan(scores).sum())
-            # only what is not worse than the floor can matter
+            # what is worse than the floor cannot matter
             high = np.flatnonzero(scores >= (-self._floor[0]))
-            rows = values[high].tolist()
-            self._remember(
-                [
-                    Scored(str(features.ids[place]), float(scores[place]), tuple(row))
-                    for place, row in zip(high.tolist(), rows, strict=True)
-                ]
-            )
+            rows = zip(high.tolist(), values[high].tolist(), strict=True)
+            self._remember(Scored(str(features.ids[place]), float(scores[place]), tuple(row)) for place, row in rows)
             if len(self._kept) >= 2 * self.capacity:
                 self._trim()
         return BatchScores([str(name) for name in features.ids], scores, values)
@@ -352,11 +341,9 @@ def _divisors(
     given = means or {}
     missing = [name for name in names if not given.get(name, 0.0) > 0]
     if missing:
-        raise MetricError(
-            f"no typical score, above zero, for {missing[0]!r}",
-            where="means",
-            fix="scores for several targets have different units: give each target's mean score",
-        )
+        what = f"no typical score, above zero, for {missing[0]!r}"
+        fix = "scores for several targets have different units: give each target's mean score"
+        raise MetricError(what, where="means", fix=fix)
     return np.array([given[name] for name in names], np.float64)
 
 

@@ -74,46 +74,24 @@ class Settings:
         for where, value, allowed in (("unit", self.unit, UNITS), ("combine", self.combine, COMBINE)):
             if value not in allowed:
                 raise BudgetError(f"unknown {where} {value!r}", where=where, fix=f"use {', '.join(allowed)}")
-        for where, low, high in (
-            ("max_share", 0, 1),
-            ("diverse", 0, 1),
-            ("near_duplicates", -1, 1),
-            ("leakage", -1, 1),
-            ("minimum", -math.inf, math.inf),  # whatever is no NaN
-        ):
+        ranges = {"max_share": (0, 1), "diverse": (0, 1), "near_duplicates": (-1, 1), "leakage": (-1, 1)}
+        for where, (low, high) in {**ranges, "minimum": (-math.inf, math.inf)}.items():  # a minimum is any but NaN
             number = getattr(self, where)
             if number is not None and not low <= number <= high:
                 raise BudgetError(f"it is {number}", where=where, fix=f"give a number from {low} to {high}")
         total, of_targets = sum(self.quotas.values()), sum(self.target_quotas.values())
-        others = set(self.target_quotas) != set(self.targets) or of_targets != self.budget
-        for wrong, what, where, fix in (
-            (
-                total > self.budget,
-                f"the quotas come to {total}, and the budget is {self.budget}",
-                "quotas",
-                "raise the budget or lower the quotas",
-            ),
-            (
-                self.target_quotas and others,
-                f"they come to {of_targets} of {self.budget}",
-                "target_quotas",
-                "give one for each target, and the budget in all",
-            ),
-            (
-                self.target_quotas and self.combine != "quota",
-                f"need combine 'quota', not {self.combine!r}",
-                "target_quotas",
-                "set combine",
-            ),
-            (
-                self.quotas and self.combine == "quota",
-                "do not go with quotas of targets",
-                "quotas",
-                "use one kind of quota",
-            ),
-        ):
-            if wrong:
-                raise BudgetError(what, where=where, fix=fix)
+        if total > self.budget:
+            what = f"the quotas come to {total}, and the budget is {self.budget}"
+            raise BudgetError(what, where="quotas", fix="raise the budget or lower the quotas")
+        if self.quotas and self.combine == "quota":
+            raise BudgetError("do not go with quotas of targets", where="quotas", fix="use one kind of quota")
+        if not self.target_quotas:
+            return
+        if set(self.target_quotas) != set(self.targets) or of_targets != self.budget:
+            what, fix = f"they come to {of_targets} of {self.budget}", "give one for each target, and the budget in all"
+            raise BudgetError(what, where="target_quotas", fix=fix)
+        if self.combine != "quota":
+            raise BudgetError(f"need combine 'quota', not {self.combine!r}", where="target_quotas", fix="set combine")
 
     @property
     def per_target(self) -> dict[str, int]:

@@ -91,9 +91,8 @@ class RowSource:
         # files that came or went since move the others; a single file may have another name now
         number = names.index(name) if name in names else 0 if len(files) == len(self.pool.files) == 1 else None
         if number is None:
-            raise DataError(
-                f"the file {name!r} is not there any more", where=self.dataset.path, fix="restore it, or score again"
-            )
+            what, fix = f"the file {name!r} is not there any more", "restore it, or score again"
+            raise DataError(what, where=self.dataset.path, fix=fix)
         entry = next(file for file in self.pool.files if file["name"] == name)
         path = files[number]
         same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
@@ -106,18 +105,14 @@ def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
         return pool
     path = str(pool.config.pool["path"])
     if not os.path.isfile(os.path.join(path, RUN)):
-        raise DataProphetError(
-            "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
-        )
+        what = "was scored from features, so its rows are not at hand"
+        raise DataProphetError(what, where=pool.folder, fix="use the format ids")
     origin, kept = ScoredPool(path), StoredFeatures(path)
     now = {str(file["name"]): kept.state(number) for number, file in enumerate(origin.files)}
     for file in pool.files:
         if "digest" in file and now.get(str(file["name"])) != file["digest"]:
-            raise DataProphetError(
-                f"was scored from embeddings of {file['name']} that are not those of {path} now",
-                where=pool.folder,
-                fix="score it again",
-            )
+            what = f"was scored from embeddings of {file['name']} that are not those of {path} now"
+            raise DataProphetError(what, where=pool.folder, fix="score it again")
     return _pool_of_rows(origin)
 
 
@@ -251,10 +246,9 @@ def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> No
     made = pa.concat_tables([_PLACES.empty_table(), *places])
     for name in ("score", "reason", "cosine"):
         made = made.append_column(name, table.column(name))
-    of = pa.array([kept.get(code) for code in table.column("of").to_pylist()], pa.string())
-    made = made.append_column("of", of)
-    order = [("score", "descending"), ("id", "ascending"), ("position", "ascending")]
-    pq.write_table(made.sort_by(order), file, compression="zstd")
+    made = made.append_column("of", pa.array([kept.get(code) for code in table.column("of").to_pylist()], pa.string()))
+    made = made.sort_by([("score", "descending"), ("id", "ascending"), ("position", "ascending")])
+    pq.write_table(made, file, compression="zstd")
 
 
 def _places(candidates: Candidates, part: Part, rows: pa.Table) -> pa.Table:

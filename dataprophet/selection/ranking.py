@@ -61,7 +61,8 @@ class Ranking:
             if stop > start
         ]
         table = pa.concat_tables(found).append_column("score", pa.array(scores))
-        table = table.take(pa.array(_in_order(table))).combine_chunks()
+        by = [("score", "descending"), *((name, "ascending") for name in KEYS)]
+        table = table.take(pc.sort_indices(table, by)).combine_chunks()
         self._last = table.slice(table.num_rows - 1).select(["score", *KEYS]).to_pylist()[0]
         return table
 
@@ -78,21 +79,6 @@ class Ranking:
                 done = ~_behind(self.candidates.details(part, tied), self._last)
                 scores[tied[done]] = np.nan
         return scores
-
-
-def _in_order(table: pa.Table) -> NDArray[np.int64]:
-    """Rows of a table of candidates by score from high to low, ties by ``KEYS``: texts are sorted only where tied."""
-    scores = table.column("score").to_numpy()
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    same = ranked[1:] == ranked[:-1]
-    tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
-    if len(tied):
-        runs = np.cumsum(np.concatenate([[True], ~same]))[tied]
-        keys = table.select(KEYS).take(pa.array(order[tied])).append_column("run", pa.array(runs))
-        by = pc.sort_indices(keys, [("run", "ascending"), *((name, "ascending") for name in KEYS)]).to_numpy()
-        order[tied] = order[tied][by]
-    return order
 
 
 def _behind(table: pa.Table, last: dict[str, object]) -> NDArray[np.bool_]:

@@ -13,6 +13,9 @@ from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 
+_OF_ONE_NAME = ("budget", "unit", "combine", "max_share", "near_duplicates", "leakage", "diverse", "candidates")
+"""Settings whose options have the same name."""
+
 
 def run(args: argparse.Namespace) -> int:
     """Write a selection and tell what it came from; or verify one: 1 where it differs."""
@@ -29,17 +32,10 @@ def run(args: argparse.Namespace) -> int:
     }
     settings = Settings(
         targets=args.target,
-        budget=args.budget,
-        unit=args.unit,
-        combine=args.combine,
-        target_quotas=quotas["--target-quota"],
         minimum=args.min_score,
         quotas=quotas["--quota"],
-        max_share=args.max_share,
-        near_duplicates=args.near_duplicates,
-        leakage=args.leakage,
-        diverse=args.diverse,
-        candidates=args.candidates,
+        target_quotas=quotas["--target-quota"],
+        **{name: getattr(args, name) for name in _OF_ONE_NAME},
     )
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         done = select_pool(

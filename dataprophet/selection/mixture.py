@@ -6,6 +6,7 @@ The commands ``mix`` and ``demo`` call ``mix``. Scores come as a matrix; how the
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter
@@ -97,8 +98,7 @@ def mix(
         BudgetError: when the budget cannot be met, naming what is short.
         DataProphetError: when a dataset is missing or unreadable, or ``out`` exists.
     """
-    missing = [name for name in scores.sources if name not in datasets]
-    if missing:
+    if missing := [name for name in scores.sources if name not in datasets]:
         raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
     column = scores.column(target)
     weights = scores.values[:, column]
@@ -112,13 +112,12 @@ def mix(
         if progress is not None:
             progress(next(read))
 
-    if capacity is not None and len(capacity) != len(weights):
-        raise BudgetError(f"{len(capacity)} capacities for {len(weights)} sources", fix="give one for each source")
+    most = [math.inf] * len(weights) if capacity is None else list(capacity)
+    if len(most) != len(weights):
+        raise BudgetError(f"{len(most)} capacities for {len(weights)} sources", fix="give one for each source")
     pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
-        limits = [len(pool) for pool in pools]
-        if capacity is not None:
-            limits = [min(limit, size) for limit, size in zip(capacity, limits, strict=True)]
+        limits = [min(limit, len(pool)) for limit, pool in zip(most, pools, strict=True)]
         counts = allocate(weights, budget, capacity=limits, minimum=minimum, names=scores.sources)
         found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
         if [len(rows) for rows in found] == counts.tolist():

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -284,10 +285,9 @@ class Selector:
             made.unscored = int(head["unscored"])
             if head["floor"] is not None:
                 made._floor = (float(head["floor"][0]), str(head["floor"][1]))
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(tensors["profile"].tobytes())
-                file.flush()
-                made._profile = Profile.load(file.name)
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "profile").write_bytes(tensors["profile"].tobytes())
+                made._profile = Profile.load(Path(folder, "profile"))
         except (KeyError, TypeError, IndexError, UnicodeDecodeError) as error:
             raise DataProphetError(f"damaged snapshot ({error!r})", where=where, fix=fix) from error
         return made

@@ -97,11 +97,9 @@ def _stored_features(
         part = candidates.parts[int(number)]
         pool, path = candidates.pools[part.pool], part.scored.embeddings
         if path is None:
-            raise DataProphetError(
-                "no embeddings were kept, and they are needed here",
-                where=pool.folder,
-                fix="score with --embeddings, or leave out near-duplicates, diversity and leakage",
-            )
+            what = "no embeddings were kept, and they are needed here"
+            fix = "score with --embeddings, or leave out near-duplicates, diversity and leakage"
+            raise DataProphetError(what, where=pool.folder, fix=fix)
         here = np.flatnonzero(part_of == number)
         owner, wanted = lines_of(line[here], lines[here])
         try:  # the file is mapped: rows that nobody asks for stay on the disk

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from dataprophet.cli.common import number, open_from, print_json, table
+from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
-from dataprophet.errors import BudgetError, MetricError
+from dataprophet.errors import MetricError
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -17,18 +18,15 @@ from dataprophet.selection.mixture import Mixture, mix
 def run(args: argparse.Namespace) -> int:
     """Write a mixture and print its shares."""
     scores = TransferMatrix.from_csv(args.scores)
-    paths = _by_source(args.dataset, scores.sources, "--dataset")
-    limits = _by_source(args.capacity, scores.sources, "--capacity")
+    paths = pairs(args.dataset, "--dataset", known=scores.sources)
+    limits = pairs(args.capacity, "--capacity", known=scores.sources)
     for name in [*paths, *limits]:
         if name not in scores.sources:
-            raise MetricError(
-                f"{name!r} is not a source", where=args.scores, fix=f"the sources are {', '.join(scores.sources)}"
-            )
-    for name, text in limits.items():
-        if not text.isdecimal():
-            raise BudgetError(f"{text!r} is not a number of rows", where=f"--capacity {name}", fix="give an integer")
+            fix = f"the sources are {', '.join(scores.sources)}"
+            raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
+    most = numbers(limits, "--capacity")
     datasets = {name: open_from(_reading(args, name, scores.sources), path, name) for name, path in paths.items()}
-    capacity = [int(limits[name]) if name in limits else 2**62 for name in scores.sources] if limits else None
+    capacity = [most.get(name, 2**62) for name in scores.sources] if most else None
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(
             scores,
@@ -44,14 +42,9 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     if args.json:
-        print_json(
-            {
-                "target": mixture.target,
-                "budget": mixture.budget,
-                "sources": [asdict(share) for share in mixture.shares],
-                "out": str(mixture.folder),
-            }
-        )
+        sources = [asdict(share) for share in mixture.shares]
+        out = str(mixture.folder)
+        print_json({"target": mixture.target, "budget": mixture.budget, "sources": sources, "out": out})
     else:
         print(mixture_table(mixture))
     return 0
@@ -67,28 +60,12 @@ def mixture_table(mixture: Mixture) -> str:
     return f"{table(head, rows)}\n{mixture.budget:,} rows -> {mixture.folder}"
 
 
-def _by_source(texts: Sequence[str], sources: Sequence[str], option: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts by name; a source's name may itself hold an equals sign."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name = _owner(text, sources, "=") or text.partition("=")[0]
-        if name in found:
-            raise MetricError(f"{name!r} is given twice", where=option, fix="give each source once")
-        found[name] = text[len(name) + 1 :]
-    return found
-
-
-def _owner(text: str, sources: Sequence[str], mark: str) -> str | None:
-    """The source whose name and ``mark`` a text begins with, the longest if several do."""
-    return max((name for name in sources if text.startswith(name + mark)), key=len, default=None)
-
-
 def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:
     """The arguments of one source: values marked with its name, or else those for all."""
 
     def values(texts: Sequence[str]) -> list[str]:
-        own = [text[len(name) + 1 :] for text in texts if _owner(text, sources, ":") == name]
-        return own or [text for text in texts if _owner(text, sources, ":") is None]
+        own = [text[len(name) + 1 :] for text in texts if owner(text, sources, ":") == name]
+        return own or [text for text in texts if owner(text, sources, ":") is None]
 
     def last(texts: Sequence[str], default: str | None = None) -> str | None:
         return next(reversed(values(texts)), default)

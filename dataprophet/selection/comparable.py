@@ -1,4 +1,4 @@
-"""Whether the scores of several pools may be ranked together."""
+"""Whether the scores of several pools may be ranked together; ``pools`` asks before anything is chosen."""
 
 from __future__ import annotations
 
@@ -21,19 +21,14 @@ def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> N
     Raises:
         MetricError: naming two pools and what differs.
     """
-    if len(pools) < 2:
-        return
-    first, its = pools[0], _made_with(pools[0])
     for pool in pools[1:]:
-        mine = _made_with(pool)
+        first, mine, its = pools[0], _made_with(pool), _made_with(pools[0])
         differs = [key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key)]
         differs += [f"profile of target {name!r}" for name in targets if not _same_target(first, pool, name)]
         if differs:
-            raise MetricError(
-                f"was scored with another {differs[0]} than {first.folder}",
-                where=pool.folder,
-                fix="score both with the same model, fields and targets, or select from one of them",
-            )
+            what = f"was scored with another {differs[0]} than {first.folder}"
+            fix = "score both with the same model, fields and targets, or select from one of them"
+            raise MetricError(what, where=pool.folder, fix=fix)
 
 
 def _made_with(pool: ScoredPool) -> Mapping[str, str]:
@@ -49,15 +44,15 @@ def _made_with(pool: ScoredPool) -> Mapping[str, str]:
 
 def _same_target(first: ScoredPool, second: ScoredPool, name: str) -> bool:
     """Whether two pools' profiles of a target score alike, of which one may be sealed or hold a diversity."""
-    return _digest(first, name) == _digest(second, name) or _scale(first, name) == _scale(second, name)
-
-
-def _digest(pool: ScoredPool, name: str) -> str:
-    return next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
-
-
-def _scale(pool: ScoredPool, name: str) -> str:
-    """Hash of all that changes a score for a target."""
-    profile = Profile.load(pool.store.local(target_name(_digest(pool, name))))
-    profile.name = name
-    return Targets.of([profile], pool.fields).fingerprint
+    digests = [
+        next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
+        for pool in (first, second)
+    ]
+    if digests[0] == digests[1]:
+        return True
+    scales = set()
+    for pool, digest in zip((first, second), digests, strict=True):
+        profile = Profile.load(pool.store.local(target_name(digest)))
+        profile.name = name
+        scales.add(Targets.of([profile], pool.fields).fingerprint)  # hash of all that changes a score
+    return len(scales) == 1

@@ -1,4 +1,7 @@
-"""Greedy choice of what is good and unlike the rest: maximal marginal relevance, evaluated lazily."""
+"""Greedy choice of what is good and unlike the rest: maximal marginal relevance, evaluated lazily.
+
+``pick`` asks for the next offer, and tells what it accepted. Vectors and scores come in; pools are not known here.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,27 @@ _BATCH = 64  # candidates whose gain is brought up to date at a time
 
 
 class Chosen:
-    """Vectors of what is chosen, in a buffer that doubles."""
+    """Vectors of what is chosen."""
 
     def __init__(self) -> None:
-        self._rows = np.empty((0, 0), np.float16)
-        self._units = np.empty(0, np.int64)
-        self.count = 0
+        self._rows: list[NDArray[np.float16]] = []
+        self._codes: list[int] = []
 
-    def add(self, z: NDArray[np.float16], unit: int) -> None:
-        """Add the vector of a unit."""
-        if self.count == len(self._rows):
-            grown = np.empty((max(1024, 2 * self.count), len(z)), np.float16)
-            units = np.empty(len(grown), np.int64)
-            if self.count:
-                grown[: self.count], units[: self.count] = self._rows, self._units
-            self._rows, self._units = grown, units
-        self._rows[self.count], self._units[self.count] = z, unit
-        self.count += 1
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def add(self, z: NDArray[np.float16], code: int) -> None:
+        """Add the vector of a candidate."""
+        self._rows.append(z.copy())  # a view would keep all vectors of its block in memory
+        self._codes.append(code)
 
     def nearest(self, z: NDArray[np.float16], first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Largest cosine of each vector to those from ``first`` on, and the unit that has it; -1 where none is."""
+        """Largest cosine of each vector to those from ``first`` on, and the candidate that has it; -1 where none is."""
         if first >= self.count or not len(z):
             return np.full(len(z), -np.inf, np.float32), np.full(len(z), -1, np.int64)
-        cosine, index = ops.nearest(z, self._rows[first : self.count])
-        return cosine, self._units[first : self.count][index]
+        cosine, index = ops.nearest(z, np.stack(self._rows[first:]))
+        return cosine, np.array(self._codes[first:])[index]
 
 
 class Greedy:
@@ -67,12 +67,12 @@ class Greedy:
         self._relevance = (1.0 - weight) * (scores / top)
         self._cosine = np.full(len(scores), -np.inf, np.float32)
         self._of = np.full(len(scores), -1, np.int64)
-        self._seen = np.zeros(len(scores), np.int64)
+        self._seen = np.zeros(len(scores), np.int64)  # how many were chosen when the gain was last computed
         self._heap = [(-gain, place) for place, gain in enumerate(self._relevance.tolist())]
         heapq.heapify(self._heap)
 
     def next(self) -> tuple[int, float, int] | None:
-        """The next candidate, its largest cosine to what is chosen, and the unit that has it; None at the end."""
+        """The next candidate, its largest cosine to what is chosen, and whose it is; None at the end."""
         while self._heap:
             stale: list[int] = []
             while self._heap and len(stale) < _BATCH and self._is_stale(self._heap[0][1]):

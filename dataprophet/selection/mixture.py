@@ -1,27 +1,32 @@
-"""Mixtures: rows of the sources in proportion to their scores, exactly as many as the budget, written for a trainer."""
+"""Mixtures: rows of the sources in proportion to their scores, exactly as many as the budget, written for a trainer.
+
+The commands ``mix`` and ``demo`` call ``mix``. Scores come as a matrix; how they were made is not known here.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from itertools import chain, count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import BudgetError, DataError, MetricError
+from dataprophet.errors import BudgetError, MetricError
 from dataprophet.files import check_folder
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.allocation import allocate
+from dataprophet.selection.written_rows import decodes
 
 
 @dataclass
@@ -93,8 +98,7 @@ def mix(
         BudgetError: when the budget cannot be met, naming what is short.
         DataProphetError: when a dataset is missing or unreadable, or ``out`` exists.
     """
-    missing = [name for name in scores.sources if name not in datasets]
-    if missing:
+    if missing := [name for name in scores.sources if name not in datasets]:
         raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
     column = scores.column(target)
     weights = scores.values[:, column]
@@ -108,16 +112,17 @@ def mix(
         if progress is not None:
             progress(next(read))
 
+    most = [math.inf] * len(weights) if capacity is None else list(capacity)
+    if len(most) != len(weights):
+        raise BudgetError(f"{len(most)} capacities for {len(weights)} sources", fix="give one for each source")
     pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
-    limits = list(capacity) if capacity is not None else [len(pool) for pool in pools]
-    chosen: list[tuple[bytes, Conversation]] = []
-    counts = _allocate(weights, budget, pools, limits, minimum)
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
+        limits = [min(limit, len(pool)) for limit, pool in zip(most, pools, strict=True)]
+        counts = allocate(weights, budget, capacity=limits, minimum=minimum, names=scores.sources)
         found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
-        if all(len(rows) == number for rows, number in zip(found, counts, strict=True)):
-            chosen = sorted((row for rows in found for row in rows), key=lambda row: row[0])
+        if [len(rows) for rows in found] == counts.tolist():
             break
-        counts = _allocate(weights, budget, pools, limits, minimum)
+    chosen = [row for _, row in sorted(chain.from_iterable(found), key=itemgetter(0))]
     shares = [
         Share(
             name=pool.name,
@@ -136,11 +141,10 @@ def mix(
         "seed": seed,
         "minimum": minimum,
         "sources": [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares],
-        "ids": [row.id for _, row in chosen],
+        "ids": [row.id for row in chosen],
     }
-    rows = (row for _, row in chosen)
     name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
-    written = write_rows(rows, out, format, name=name, overwrite=overwrite, manifest=manifest)
+    written = write_rows(chosen, out, format, name=name, overwrite=overwrite, manifest=manifest)
     return Mixture(target, budget, shares, Path(out), written.files)
 
 
@@ -185,26 +189,8 @@ class _Pool:
                 self.tick()
                 if isinstance(row, Problem) or (key := self._hash(row)) not in fresh:
                     continue
-                if _decodes(row):
+                if decodes(row):
                     self._good[key] = row
                 else:
                     self._bad.add(key)
                     self.left_out["undecodable_image"] += 1
-
-
-def _decodes(row: Conversation) -> bool:
-    try:
-        for source in row.sources:
-            source.load()
-    except DataError:
-        return False
-    return True
-
-
-def _allocate(
-    weights: NDArray[np.float64], budget: int, pools: Sequence[_Pool], limits: Sequence[int], minimum: int
-) -> NDArray[np.int64]:
-    if len(limits) != len(pools):
-        raise BudgetError(f"{len(limits)} capacities for {len(pools)} sources", fix="give one for each source")
-    room = [min(limit, len(pool)) for limit, pool in zip(limits, pools, strict=True)]
-    return allocate(weights, budget, capacity=room, minimum=minimum, names=[pool.name for pool in pools])

@@ -1,75 +1,74 @@
-"""Units in the order of their scores, block by block, in memory for one block."""
+"""Candidates in the order of their scores, block by block, in memory for one block; ``pick`` asks for the blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprophet.selection.candidates import Part, Units
+from dataprophet.selection.candidates import Candidates, Part
+from dataprophet.selection.quotas import Quota
 from dataprophet.selection.top_k import top_rows
 
 KEYS = ("id", "rank", "position", "turn")
 """What orders equal scores: the id as text, then source and file by name, the row of the file, the turn."""
 
-Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
 
 class Ranking:
-    """Units from the highest score down.
+    """The candidates of a quota from the highest score down.
 
     Args:
-        units: the units.
-        score: (n, T) scores for the targets -> (n,) the score that ranks, NaN where there is none.
-        sources: only units of these; None for all.
+        candidates: all candidates.
+        quota: what scores them, and which sources it takes from.
         minimum: only scores of at least this; None for all.
         nearest: whether blocks tell ``Nearest:T``.
     """
 
     def __init__(
-        self,
-        units: Units,
-        score: Score,
-        *,
-        sources: Collection[str] | None = None,
-        minimum: float | None = None,
-        nearest: bool = False,
+        self, candidates: Candidates, quota: Quota, *, minimum: float | None = None, nearest: bool = False
     ) -> None:
-        self.units, self.score, self.minimum, self.nearest = units, score, minimum, nearest
-        self._parts = [part for part in units.parts if sources is None or part.source in sources]
+        self.candidates, self.score, self.minimum, self.nearest = candidates, quota.score, minimum, nearest
+        self._parts = [part for part in candidates.parts if quota.sources is None or part.source in quota.sources]
         self._last: dict[str, object] | None = None
 
     def next(self, count: int, full: Collection[str] = ()) -> pa.Table:
-        """The next ``count`` units, fewer where there are no more, in two passes over the scores.
+        """The next ``count`` candidates, fewer where there are no more, in two passes over the scores.
 
         Args:
             count: how many.
             full: sources that are passed over.
 
         Returns:
-            Columns as ``Units.details`` gives them, and ``score``; by score from high to low, ties by ``KEYS``.
+            Columns as ``Candidates.details`` gives them, and ``score``; by score from high to low, ties by ``KEYS``.
+            No columns where there is no candidate.
         """
         parts = [part for part in self._parts if part.source not in full]
 
-        def chunks() -> Iterator[NDArray[np.float64]]:
-            for part in parts:
-                yield self._left(part)
-
         def keys(number: int, rows: NDArray[np.int64]) -> pa.Table:
-            return self.units.details(parts[number], rows).select(KEYS)
+            return self.candidates.details(parts[number], rows).select(KEYS)
 
-        rows, scores = top_rows(chunks, count, keys)
-        table = self._details(parts, rows, scores)
-        if table.num_rows:
-            self._last = table.slice(table.num_rows - 1).select(["score", *KEYS]).to_pylist()[0]
+        rows, scores = top_rows(lambda: map(self._left, parts), count, keys)
+        if not len(rows):
+            return pa.table({})
+        edges = np.cumsum([0, *(self.candidates.count(part) for part in parts)])
+        cuts = np.searchsorted(rows, edges)
+        found = [
+            self.candidates.details(part, rows[start:stop] - edge, nearest=self.nearest)
+            for part, edge, start, stop in zip(parts, edges, cuts, cuts[1:], strict=False)
+            if stop > start
+        ]
+        table = pa.concat_tables(found).append_column("score", pa.array(scores))
+        by = [("score", "descending"), *((name, "ascending") for name in KEYS)]
+        table = table.take(pc.sort_indices(table, by)).combine_chunks()
+        self._last = table.slice(table.num_rows - 1).select(["score", *KEYS]).to_pylist()[0]
         return table
 
     def _left(self, part: Part) -> NDArray[np.float64]:
-        """Scores of a part's units, NaN for those that do not count or have been given before."""
-        scores = self.score(self.units.values(part))
+        """Scores of a part's candidates, NaN for those that do not count or have been given before."""
+        scores = self.score(self.candidates.values(part))
         if self.minimum is not None:
             scores[scores < self.minimum] = np.nan
         if self._last is not None:
@@ -77,43 +76,13 @@ class Ranking:
             scores[scores > last] = np.nan
             tied = np.flatnonzero(scores == last)
             if len(tied):
-                done = ~_behind(self.units.details(part, tied), self._last)
+                done = ~_behind(self.candidates.details(part, tied), self._last)
                 scores[tied[done]] = np.nan
         return scores
 
-    def _details(self, parts: list[Part], rows: NDArray[np.int64], scores: NDArray[np.float64]) -> pa.Table:
-        """Details of chosen units, in order."""
-        found: list[pa.Table] = []
-        start = taken = 0
-        for part in parts:
-            stop = start + self.units.count(part)
-            until = int(np.searchsorted(rows, stop))
-            if until > taken or not found:  # an empty table from the first part has the columns
-                found.append(self.units.details(part, rows[taken:until] - start, nearest=self.nearest))
-            start, taken = stop, until
-        if not found:
-            return pa.table({name: [] for name in (*KEYS, "score")})
-        table = pa.concat_tables(found).append_column("score", pa.array(scores))
-        return table.take(pa.array(in_order(table))).combine_chunks()
-
-
-def in_order(table: pa.Table) -> NDArray[np.int64]:
-    """Rows of a table of units by score from high to low, ties by ``KEYS``."""
-    scores = table.column("score").to_numpy()
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    same = ranked[1:] == ranked[:-1]
-    tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
-    if len(tied):
-        runs = np.cumsum(np.concatenate([[True], ~same]))[tied]
-        keys = table.select(KEYS).take(pa.array(order[tied])).append_column("run", pa.array(runs))
-        by = pc.sort_indices(keys, [("run", "ascending"), *((name, "ascending") for name in KEYS)]).to_numpy()
-        order[tied] = order[tied][by]
-    return order
-
 
 def _behind(table: pa.Table, last: dict[str, object]) -> NDArray[np.bool_]:
-    """Which units stand behind one of the same score."""
+    """Which candidates stand behind one of the same score."""
     behind = np.zeros(table.num_rows, np.bool_)
     same = np.ones(table.num_rows, np.bool_)
     for name in KEYS:

@@ -1,22 +1,34 @@
-"""A selector to be embedded: batches in, scores out, and at any time the best samples seen and not yet used."""
+"""A selector to be embedded: batches in, scores out, and at any time the best samples seen and not yet used.
+
+``dp.Selector``, for training loops. It knows targets and features, and nothing of pools or folders but its snapshot.
+"""
 
 from __future__ import annotations
 
+import copy
 import heapq
+import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialise
 
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataProphetError, MetricError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.profiling.profile import Profile
+from dataprophet.files import atomic_file
+from dataprophet.profiling.profile import ALL, Profile
 from dataprophet.scoring.targets import Targets
+from dataprophet.selection.settings import combined
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -26,7 +38,7 @@ CAPACITY = 100_000
 
 Key = tuple[float, str]  # minus the score, and the id: the smallest key is the best sample
 
-_OWN_SETTINGS = ("clusters", "sketch_size", "diversity_fields", "seed")
+_FORMAT = "dataprophet-selector-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Fed:
+class BatchScores:
     """Scores of a batch.
 
     Attributes:
@@ -124,7 +136,7 @@ class Selector:
     def profile(self) -> Profile:
         """A copy of the profile of all samples fed."""
         with self._state:
-            return self._profile + _empty_profile(self._profile.name, self._profile, None)
+            return copy.deepcopy(self._profile)
 
     @property
     def n_samples(self) -> int:
@@ -137,7 +149,7 @@ class Selector:
             self._trim()
             return len(self._kept)
 
-    def feed(self, batch: Features | Iterable[Sample]) -> Fed:
+    def feed(self, batch: Features | Iterable[Sample]) -> BatchScores:
         """Score a batch, remember its best samples and add it to the profile.
 
         Args:
@@ -154,14 +166,11 @@ class Selector:
         problems: list[Problem] = []
         with self._device:
             parts = list(self._model.features(batch, on_problem=problems.append))
-        fed = [self._add(part) for part in parts]
-        width = len(self.names)
-        return Fed(
-            [name for part in fed for name in part.ids],
-            np.concatenate([part.scores for part in fed]) if fed else np.empty(0),
-            np.concatenate([part.values for part in fed]) if fed else np.empty((0, width), np.float32),
-            problems,
-        )
+        nothing = BatchScores([], np.empty(0), np.empty((0, len(self.names)), np.float32))
+        fed = [nothing, *map(self._add, parts)]
+        ids = [name for part in fed for name in part.ids]
+        scores, values = (np.concatenate([getattr(part, name) for part in fed]) for name in ("scores", "values"))
+        return BatchScores(ids, scores, values, problems)
 
     def best(self, count: int) -> list[Scored]:
         """The best samples that were not taken, from the highest score down; fewer where there are no more.
@@ -197,12 +206,9 @@ class Selector:
         with other._state:
             theirs, floor, taken = list(other._kept.values()), other._floor, set(other.taken)
             unscored, profile = other.unscored, other.profile
-        if self._request() != other._request():
-            raise DataProphetError(
-                "the selectors have other targets, models, means or ways to combine",
-                where="merge",
-                fix="merge selectors that were made with the same arguments",
-            )
+        if self._request != other._request:
+            what = "the selectors have other targets, models, means or ways to combine"
+            raise DataProphetError(what, where="merge", fix="merge selectors that were made with the same arguments")
         with self._state:
             name = self._profile.name
             self._profile = self._profile + profile
@@ -216,11 +222,30 @@ class Selector:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot, atomically; ``load`` gives back an equal selector. The same state gives the same bytes."""
-        from dataprophet.selection.selector_file import save
-
         with self._state:
             self._trim()
-            save(self, path)
+            kept = sorted(self._kept.values(), key=lambda sample: sample.id)
+            head = {
+                "format": _FORMAT,
+                "targets": self._targets.fingerprint,
+                "fields": self._targets.fields,
+                "combine": self.combine,
+                "means": dict(zip(self.names, self._divisors.tolist(), strict=True)),
+                "capacity": self.capacity,
+                "unscored": self.unscored,
+                # infinity is no JSON
+                "floor": None if np.isinf(self._floor[0]) else list(self._floor),
+            }
+            tensors: dict[str, NDArray[Any]] = {
+                "score": np.array([sample.score for sample in kept], np.float64),
+                "values": np.array([sample.values for sample in kept], np.float32).reshape(len(kept), len(self.names)),
+                "profile": np.frombuffer(self._profile.to_bytes(), np.uint8),
+                **_texts("id", [sample.id for sample in kept]),
+                **_texts("taken", sorted(self.taken)),
+            }
+        data = serialise(tensors, {"dataprophet": json.dumps(head, sort_keys=True)})
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(data)
 
     @classmethod
     def load(
@@ -239,37 +264,46 @@ class Selector:
         Raises:
             DataProphetError: a damaged file, or other targets.
         """
-        from dataprophet.selection.selector_file import load
+        where, fix = str(path), "save it again"
+        try:
+            with safe_open(path, framework="numpy") as stream:
+                head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
+                tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DataProphetError(f"not a readable snapshot ({error})", where=where, fix=fix) from error
+        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+            raise DataProphetError(f"not a snapshot of format {_FORMAT}", where=where, fix=fix)
+        try:
+            made = cls(targets, model, **{name: head[name] for name in ("combine", "means", "fields", "capacity")})
+            if made._targets.fingerprint != head["targets"]:
+                fix = "give the profiles that it was made with"
+                raise DataProphetError("it was made for other targets", where=where, fix=fix)
+            values = tensors["values"].tolist()
+            for name, score, row in zip(_split(tensors, "id"), tensors["score"].tolist(), values, strict=True):
+                made._kept[name] = Scored(name, score, tuple(row))
+            made.taken = set(_split(tensors, "taken"))
+            made.unscored = int(head["unscored"])
+            if head["floor"] is not None:
+                made._floor = (float(head["floor"][0]), str(head["floor"][1]))
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "profile").write_bytes(tensors["profile"].tobytes())
+                made._profile = Profile.load(Path(folder, "profile"))
+        except (KeyError, TypeError, IndexError, UnicodeDecodeError) as error:
+            raise DataProphetError(f"damaged snapshot ({error!r})", where=where, fix=fix) from error
+        return made
 
-        return load(path, targets, model)
-
-    def _add(self, features: Features) -> Fed:
+    def _add(self, features: Features) -> BatchScores:
         with self._state:
             values = self._targets.add(features, self._profile).values
-            scores = self._combined(values)
+            scores = combined(values, self._divisors, self.combine)
             self.unscored += int(np.isnan(scores).sum())
-            # only what is not worse than the floor can matter
+            # what is worse than the floor cannot matter
             high = np.flatnonzero(scores >= (-self._floor[0]))
-            rows = values[high].tolist()
-            self._remember(
-                [
-                    Scored(str(features.ids[place]), float(scores[place]), tuple(row))
-                    for place, row in zip(high.tolist(), rows, strict=True)
-                ]
-            )
+            rows = zip(high.tolist(), values[high].tolist(), strict=True)
+            self._remember(Scored(str(features.ids[place]), float(scores[place]), tuple(row)) for place, row in rows)
             if len(self._kept) >= 2 * self.capacity:
                 self._trim()
-        return Fed([str(name) for name in features.ids], scores, values)
-
-    def _combined(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        scaled = values.astype(np.float64) / self._divisors
-        if self.combine == "worst":
-            return np.asarray(scaled.min(axis=1))
-        total = np.zeros(len(scaled))
-        for column in range(scaled.shape[1]):  # in this order for every sample, whatever the shape
-            total += scaled[:, column]
-        mean: NDArray[np.float64] = total / scaled.shape[1]
-        return mean
+        return BatchScores([str(name) for name in features.ids], scores, values)
 
     def _remember(self, samples: Iterable[Scored]) -> None:
         for sample in samples:
@@ -285,10 +319,10 @@ class Selector:
             self._kept = {sample.id: sample for sample in ranked[: self.capacity]}
         self._kept = {name: sample for name, sample in self._kept.items() if _key(sample) < self._floor}
 
+    @property
     def _request(self) -> tuple[Any, ...]:
         """What two selectors must share to be merged."""
-        divisors = self._divisors.tolist()
-        return self._targets.fingerprint, self._profile.fingerprint, self.combine, divisors
+        return self._targets.fingerprint, self._profile.fingerprint, self.combine, self._divisors.tolist()
 
 
 def _key(sample: Scored) -> Key:
@@ -307,24 +341,33 @@ def _divisors(
     given = means or {}
     missing = [name for name in names if not given.get(name, 0.0) > 0]
     if missing:
-        raise MetricError(
-            f"no typical score, above zero, for {missing[0]!r}",
-            where="means",
-            fix="scores for several targets have different units: give each target's mean score",
-        )
+        what = f"no typical score, above zero, for {missing[0]!r}"
+        fix = "scores for several targets have different units: give each target's mean score"
+        raise MetricError(what, where="means", fix=fix)
     return np.array([given[name] for name in names], np.float64)
 
 
 def _empty_profile(name: str, like: Profile, model: Model | None) -> Profile:
     """A profile of no samples with the diversity settings of another, of the same model or of the one given."""
     own = like.settings
-    rest = {key: value for key, value in own.items() if key not in _OWN_SETTINGS}
     return Profile.empty(
         name,
         like.model if model is None else model.fingerprint,
-        rest if model is None else model.settings,
+        own if model is None else model.settings,
         clusters=int(own["clusters"]),
-        sketch_size=None if own["sketch_size"] == "all" else int(own["sketch_size"]),
+        sketch_size=None if own["sketch_size"] == ALL else int(own["sketch_size"]),
         diversity_fields=own["diversity_fields"].split(","),
         seed=int(own["seed"]),
     )
+
+
+def _texts(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Texts as UTF-8, one after the other, and where each ends."""
+    each = [text.encode("utf-8", "surrogatepass") for text in texts]
+    ends = np.cumsum([len(part) for part in each], dtype=np.int64)
+    return {name: np.frombuffer(b"".join(each), np.uint8), f"{name}.ends": ends}
+
+
+def _split(tensors: dict[str, NDArray[Any]], name: str) -> list[str]:
+    data, ends = tensors[name].tobytes(), tensors[f"{name}.ends"].tolist()
+    return [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise([0, *ends])]

@@ -1,4 +1,7 @@
-"""What is asked of a selection, and whether it can be asked."""
+"""What is asked of a selection, whether it can be asked, and how the scores for several targets become one.
+
+Commands and callers make ``Settings``; ``pools`` does what they say. Nothing here opens a pool.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dataprophet.errors import BudgetError, MetricError
-from dataprophet.selection.candidates import UNITS
+
+UNITS = ("row", "sample")
+"""What may be chosen: conversations with all their turns, or single turns with those before them."""
 
 COMBINE = ("mean", "worst", "quota")
 """How the scores for several targets become one."""
@@ -57,36 +65,33 @@ class Settings:
         """
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise MetricError("no target, or one given twice", where="targets", fix="give each target once")
-        _whole(self.budget, "budget", least=1)
-        _whole(self.candidates, "candidates", least=1)
-        _one_of(self.unit, UNITS, "unit")
-        _one_of(self.combine, COMBINE, "combine")
-        for name, low, high in (("max_share", 0, 1), ("diverse", 0, 1), ("near_duplicates", -1, 1), ("leakage", -1, 1)):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise BudgetError(f"it is {value}", where=name, fix=f"give a number from {low} to {high}")
-        if self.minimum is not None and math.isnan(self.minimum):
-            raise BudgetError("it is NaN", where="minimum", fix="give a number or leave it out")
-        for name, count in {**self.quotas, **self.target_quotas}.items():
-            _whole(count, f"quota of {name!r}", least=0)
-        if sum(self.quotas.values()) > self.budget:
-            raise BudgetError(
-                f"the quotas come to {sum(self.quotas.values())}, and the budget is {self.budget}",
-                where="quotas",
-                fix="raise the budget or lower the quotas",
-            )
-        if self.target_quotas and (
-            set(self.target_quotas) != set(self.targets) or sum(self.target_quotas.values()) != self.budget
-        ):
-            raise BudgetError(
-                f"they come to {sum(self.target_quotas.values())} of {self.budget}",
-                where="target_quotas",
-                fix="give one for each target, and the budget in all",
-            )
-        if self.combine != "quota" and self.target_quotas:
-            raise BudgetError(f"need combine 'quota', not {self.combine!r}", where="target_quotas", fix="set combine")
-        if self.combine == "quota" and self.quotas:
+        counts = {f"quota of {name!r}": count for name, count in {**self.quotas, **self.target_quotas}.items()}
+        for where, count in {"budget": self.budget, "candidates": self.candidates, **counts}.items():
+            least = int(where not in counts)
+            if isinstance(count, bool) or not isinstance(count, int) or count < least:
+                fix = f"use a whole number, {least} or more"
+                raise BudgetError(f"{count!r} is not a number of units", where=where, fix=fix)
+        for where, value, allowed in (("unit", self.unit, UNITS), ("combine", self.combine, COMBINE)):
+            if value not in allowed:
+                raise BudgetError(f"unknown {where} {value!r}", where=where, fix=f"use {', '.join(allowed)}")
+        ranges = {"max_share": (0, 1), "diverse": (0, 1), "near_duplicates": (-1, 1), "leakage": (-1, 1)}
+        for where, (low, high) in {**ranges, "minimum": (-math.inf, math.inf)}.items():  # a minimum is any but NaN
+            number = getattr(self, where)
+            if number is not None and not low <= number <= high:
+                raise BudgetError(f"it is {number}", where=where, fix=f"give a number from {low} to {high}")
+        total, of_targets = sum(self.quotas.values()), sum(self.target_quotas.values())
+        if total > self.budget:
+            what = f"the quotas come to {total}, and the budget is {self.budget}"
+            raise BudgetError(what, where="quotas", fix="raise the budget or lower the quotas")
+        if self.quotas and self.combine == "quota":
             raise BudgetError("do not go with quotas of targets", where="quotas", fix="use one kind of quota")
+        if not self.target_quotas:
+            return
+        if set(self.target_quotas) != set(self.targets) or of_targets != self.budget:
+            what, fix = f"they come to {of_targets} of {self.budget}", "give one for each target, and the budget in all"
+            raise BudgetError(what, where="target_quotas", fix=fix)
+        if self.combine != "quota":
+            raise BudgetError(f"need combine 'quota', not {self.combine!r}", where="target_quotas", fix="set combine")
 
     @property
     def per_target(self) -> dict[str, int]:
@@ -97,8 +102,7 @@ class Settings:
         return {name: each + (place < rest) for place, name in enumerate(self.targets)}
 
     def to_json(self) -> dict[str, Any]:
-        document = asdict(self)
-        return {**document, "targets": list(self.targets), "quotas": dict(sorted(self.quotas.items()))}
+        return {**asdict(self), "targets": list(self.targets), "quotas": dict(sorted(self.quotas.items()))}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Settings:
@@ -113,13 +117,18 @@ class Settings:
             raise BudgetError(f"damaged ({error})", where="settings", fix="select again") from error
 
 
-def _whole(value: Any, where: str, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BudgetError(
-            f"{value!r} is not a number of units", where=where, fix=f"use a whole number, {least} or more"
-        )
+def combined(values: NDArray[np.floating], divisors: NDArray[np.float64], combine: str) -> NDArray[np.float64]:
+    """One score of each sample: the mean, or the worst, of its scores for the targets.
 
-
-def _one_of(value: str, allowed: Sequence[str], where: str) -> None:
-    if value not in allowed:
-        raise BudgetError(f"unknown {where} {value!r}", where=where, fix=f"use {', '.join(allowed)}")
+    Args:
+        values: (n, T) scores.
+        divisors: (T,) what each target's scores are divided by, since they have different units.
+        combine: ``worst``; anything else gives the mean.
+    """
+    scaled = values.astype(np.float64) / divisors
+    if combine == "worst":
+        return np.asarray(scaled.min(axis=1))
+    total = np.zeros(len(scaled))
+    for column in scaled.T:  # in this order for every sample, whatever the shape
+        total += column
+    return np.asarray(total / len(divisors))

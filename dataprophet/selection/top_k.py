@@ -1,13 +1,22 @@
-"""The top k of numbers that are never in memory at once: one pass finds the cut, a second one the rows above it."""
+"""The k largest of many numbers: of an array (``dp.select``), or of chunks that are never in memory at once.
+
+``top_rows`` serves the ranking of pools. Nothing here knows pools: ties are broken by keys that the caller gives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from dataprophet.errors import BudgetError, MetricError
+from dataprophet.ops.arrays import as_numpy
+from dataprophet.selection.allocation import whole_number
 
 Chunks = Callable[[], Iterable[NDArray[np.floating]]]
 Keys = Callable[[int, NDArray[np.int64]], pa.Table]
@@ -15,57 +24,59 @@ Keys = Callable[[int, NDArray[np.int64]], pa.Table]
 _LEAST = 1 << 16  # numbers that are gathered at least before they are pruned
 
 
-class Cut:
-    """The k-th largest of numbers that come in chunks. NaN is left out.
+def select(
+    scores: Any, k: int, *, ids: Sequence[Any] | npt.NDArray[Any] | None = None, threshold: float | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the rows of the k highest scores.
 
-    At most 2 k numbers are kept beside a chunk: when there are more, the lower ones are dropped, and from then on
-    only numbers above the lowest that is left can matter.
+    Memory beyond the arguments is a few numbers per row; ids are read only for the rows that are chosen or tied for the
+    last places.
+
+    Args:
+        scores: (n,) scores: NumPy, torch, DLPack or a sequence. Infinities are allowed, NaN is not.
+        k: how many rows, 0 <= k <= n.
+        ids: (n,) sample ids; among equal scores the smaller id as text comes first, and among equal ids the lower row.
+            Without ids the lower row comes first.
+        threshold: when given, only rows that score at least this much may be chosen.
+
+    Returns:
+        (k,) int64 row indices, by score from high to low, ties by id.
+
+    Raises:
+        MetricError: a score is NaN, or the ids do not match the scores in number.
+        BudgetError: k is not a whole number, or more than the rows that may be chosen.
     """
+    values = as_numpy(scores, where="scores", ndim=1)
+    n = len(values)
+    if ids is not None and len(ids) != n:
+        raise MetricError(f"{len(ids)} ids for {n} scores", where="ids", fix="give one id per score")
+    broken = np.isnan(values)
+    if broken.any():
+        row = int(np.argmax(broken))
+        name = f"row {row}" if ids is None else f"row {row} (id {_text(ids[row])!r})"
+        raise MetricError("the score is NaN", where=name, fix="score this sample again or drop it")
+    k = whole_number(k, "k")
+    if k > n:
+        raise BudgetError(f"{k} samples asked of {n}", where="k", fix=f"ask for at most {n}")
+    if threshold is not None:
+        if np.isnan(threshold):
+            raise BudgetError("it is NaN", where="threshold", fix="give a number or leave it out")
+        reached = int(np.count_nonzero(values >= threshold))
+        if k > reached:
+            what = f"{k} samples asked, {reached} of {n} score at least {threshold}"
+            raise BudgetError(what, where="threshold", fix=f"ask for at most {reached} or lower the threshold")
+    if not k:
+        return np.empty(0, dtype=np.int64)
+    rows = np.flatnonzero(values >= np.partition(values, n - k)[n - k]).astype(np.int64)
+    if ids is not None:
+        rows = np.array(sorted(rows.tolist(), key=lambda row: _text(ids[row])), dtype=np.int64)
+    # a stable ascending sort of the reversed rows, reversed again, is descending and keeps ties in the order of the ids
+    order = len(rows) - 1 - np.argsort(values[rows][::-1], kind="stable")[::-1]
+    return rows[order[:k]]
 
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self._kept: list[NDArray[np.floating]] = []
-        self._size = 0
-        self._least: float | None = None  # the lowest kept number, once k are kept
-        self._dropped = 0  # numbers equal to it that were dropped
 
-    def add(self, values: NDArray[np.floating]) -> None:
-        """Take a chunk of numbers."""
-        if self._least is None:
-            high = values[~np.isnan(values)]
-        else:
-            reached = values[values >= self._least]
-            high = reached[reached > self._least]
-            self._dropped += len(reached) - len(high)
-        self._kept.append(high)
-        self._size += len(high)
-        if self._size > max(2 * self.k, self.k + _LEAST):
-            self._prune()
-
-    def result(self) -> tuple[float, int, int]:
-        """The k-th largest number (the lowest, where there are fewer), how many are above it, and how many equal it."""
-        if not self._size or not self.k:
-            return float("inf"), 0, 0
-        self._prune()
-        (kept,) = self._kept
-        cut = kept.min()
-        above = int(np.count_nonzero(kept > cut))
-        return float(cut), above, len(kept) - above + (self._dropped if cut == self._least else 0)
-
-    def _prune(self) -> None:
-        values = np.concatenate(self._kept)
-        if len(values) > self.k:
-            first = len(values) - self.k
-            values.partition(first)
-            kept = values[first:].copy()
-            least = float(kept.min())
-            if least != self._least:
-                self._dropped = 0
-            self._dropped += int(np.count_nonzero(values[:first] == least))
-            self._least, values = least, kept
-        elif len(values) == self.k:
-            self._least = float(values.min())
-        self._kept, self._size = [values], len(values)
+def _text(sample_id: Any) -> str:
+    return sample_id.decode("utf-8", "surrogateescape") if isinstance(sample_id, bytes) else str(sample_id)
 
 
 def top_rows(chunks: Chunks, k: int, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -83,56 +94,75 @@ def top_rows(chunks: Chunks, k: int, keys: Keys) -> tuple[NDArray[np.int64], NDA
     """
     if k <= 0:
         return np.empty(0, np.int64), np.empty(0)
-    cut = Cut(k)
-    for values in chunks():
-        cut.add(values)
-    least, above, ties = cut.result()
-    wanted = min(k - above, ties)
-    smallest = _Smallest(wanted)
-    rows: list[NDArray[np.int64]] = []
-    numbers: list[NDArray[np.float64]] = []
-    start = 0
+    least, above = _cut(chunks(), k)
+    ties = _Smallest(k - above, keys)
+    rows, numbers, start = [], [], 0
     for number, values in enumerate(chunks()):
-        reached = np.flatnonzero(values >= least)
-        found = values[reached]
-        sure = found > least if wanted < ties else np.ones(len(found), np.bool_)
-        rows.append(reached[sure] + start)
-        numbers.append(found[sure].astype(np.float64))
-        if not sure.all():
-            tied = reached[~sure]
-            smallest.add(keys(number, tied), tied + start)
+        sure = np.flatnonzero(values > least)
+        rows.append(sure + start)
+        numbers.append(values[sure].astype(np.float64))
+        ties.add(number, np.flatnonzero(values == least), start)
         start += len(values)
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0)
-    chosen = smallest.rows()
-    every = np.concatenate([*rows, chosen])
+    tied = ties.rows()
+    every = np.concatenate([*rows, tied])
     order = np.argsort(every)
-    return every[order], np.concatenate([*numbers, np.full(len(chosen), least)])[order]
+    return every[order], np.concatenate([*numbers, np.full(len(tied), least)])[order]
+
+
+def _cut(chunks: Iterable[NDArray[np.floating]], k: int) -> tuple[float, int]:
+    """The k-th largest number (the lowest, where there are fewer), and how many are above it.
+
+    Hardly more than 2 k numbers are kept beside a chunk. Once k of them are, a number that is not above the lowest
+    of these changes nothing.
+    """
+    kept: list[NDArray[np.floating]] = []
+    least, size = None, 0
+    for values in chunks:
+        kept.append(values[~np.isnan(values)] if least is None else values[values > least])
+        size += len(kept[-1])
+        if size > max(2 * k, k + _LEAST):
+            kept, size = [_largest(kept, k)], k
+            least = kept[0].min()
+    if not size:
+        return float("inf"), 0
+    top = _largest(kept, k)
+    return float(top.min()), int(np.count_nonzero(top > top.min()))
+
+
+def _largest(parts: list[NDArray[np.floating]], k: int) -> NDArray[np.floating]:
+    values = np.concatenate(parts)
+    first = max(0, len(values) - k)
+    return np.partition(values, first)[first:].copy()  # so that the rest is freed
 
 
 class _Smallest:
-    """The smallest rows by their keys, in bounded memory."""
+    """The smallest ``count`` rows by their keys, in bounded memory. No keys are asked for while all rows fit."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._parts: list[pa.Table] = []
+    def __init__(self, count: int, keys: Keys) -> None:
+        self.count, self.keys = count, keys
+        self._waiting: list[tuple[int, NDArray[np.int64], int]] = []  # chunk, rows within it, rows before it
+        self._kept: list[pa.Table] = []
         self._size = 0
 
-    def add(self, keys: pa.Table, rows: NDArray[np.int64]) -> None:
-        self._parts.append(keys.append_column("_row", pa.array(rows)))
-        self._size += len(rows)
-        if self._size > max(2 * self.count, self.count + _LEAST):
-            self._prune()
+    def add(self, number: int, rows: NDArray[np.int64], start: int) -> None:
+        if len(rows):
+            self._waiting.append((number, rows, start))
+            self._size += len(rows)
+            if self._size > max(2 * self.count, self.count + _LEAST):
+                self._prune()
 
     def rows(self) -> NDArray[np.int64]:
-        if not self._parts:
-            return np.empty(0, np.int64)
-        self._prune()
-        found: NDArray[np.int64] = self._parts[0].column("_row").to_numpy()
-        return found
+        if self._size > self.count:
+            self._prune()
+        found = [table.column("_row").to_numpy() for table in self._kept]
+        return np.concatenate([np.empty(0, np.int64), *found, *(rows + start for _, rows, start in self._waiting)])
 
     def _prune(self) -> None:
-        table = pa.concat_tables(self._parts)
+        asked = [
+            self.keys(number, rows).append_column("_row", pa.array(rows + start))
+            for number, rows, start in self._waiting
+        ]
+        table = pa.concat_tables([*self._kept, *asked])
         order = pc.sort_indices(table, [(name, "ascending") for name in table.column_names])
-        table = table.take(order[: self.count]).combine_chunks()
-        self._parts, self._size = [table], table.num_rows
+        self._kept, self._waiting = [table.take(order[: self.count]).combine_chunks()], []
+        self._size = self._kept[0].num_rows

@@ -1,4 +1,7 @@
-"""Does a selection's folder hold what its manifest says, and does the same request give the same bytes again?"""
+"""Does a selection's folder hold what its manifest says, and does the same request give the same bytes again?
+
+``dataprophet select --verify`` calls this. It knows the manifest that ``pools`` writes, and no rule of the choice.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,18 @@ from typing import Any
 from dataprophet.errors import DataProphetError
 from dataprophet.files import MANIFEST, sha256
 from dataprophet.scoring.pool import ScoredPool
-from dataprophet.selection.select_pool import FORMAT, content_of, select_pool
+from dataprophet.selection.pools import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings
 from dataprophet.selection.written_rows import RowSource
+
+_ASKED = {"settings", "pools", "files", "format", "decode", "partial"}
+_CONTENT = {
+    "configuration": "configuration",
+    "rows": "scores",
+    "files": "data files",
+    "statuses": "statuses",
+    "unscored": "missing scores",
+}
 
 
 def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None = None) -> list[str]:
@@ -33,7 +45,7 @@ def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None
         DataProphetError: the folder holds no selection.
     """
     folder = Path(out)
-    manifest = _read(folder)
+    manifest = _read(folder / MANIFEST)
     settings = Settings.from_json(manifest["settings"])
     found = [*_changed_files(folder, manifest)]
     try:
@@ -44,63 +56,31 @@ def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None
     return found
 
 
-def _replayed(
-    folder: Path, manifest: Mapping[str, Any], settings: Settings, progress: Callable[[int], Any] | None
-) -> list[str]:
-    """What differs between the folder and one made beside it, from where the same relative paths lead to the pools."""
-    parent = folder.resolve().parent
-    try:
-        again = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".verify", dir=parent))
-    except OSError as error:
-        raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(parent), fix="copy the folders to a place you can write"
-        ) from error
-    try:
-        select_pool(
-            [_place(folder, pool["scores"]) for pool in manifest["pools"]],
-            settings,
-            again,
-            format=manifest["format"],
-            pools={pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]},
-            decode=manifest["decode"],
-            partial=manifest["partial"],
-            progress=progress,
-        )
-        return list(_differences(folder, again))
-    finally:
-        shutil.rmtree(again, ignore_errors=True)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+def _read(path: Path) -> dict[str, Any]:
+    where = str(path)
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataProphetError(
-            f"cannot be read ({error})", where=str(path), fix="name the --out folder of a selection"
-        ) from error
+        fix = "name the --out folder of a selection"
+        raise DataProphetError(f"cannot be read ({error})", where=where, fix=fix) from error
     if not isinstance(document, dict) or document.get("selection") != FORMAT:
-        raise DataProphetError(
-            f"is not the manifest of a selection of format {FORMAT}", where=str(path), fix="select again"
-        )
-    pools = document.get("pools")
-    wanted = {"name", "scores", "path", *_CONTENT}
+        what = f"is not the manifest of a selection of format {FORMAT}"
+        raise DataProphetError(what, where=where, fix="select again")
+    pools, wanted = document.get("pools"), {"name", "scores", "path", *_CONTENT}
     whole = isinstance(pools, list) and all(isinstance(pool, dict) and pool.keys() >= wanted for pool in pools)
     if not (whole and document.keys() >= _ASKED):
-        raise DataProphetError("the manifest is damaged: entries are missing", where=str(path), fix="select again")
+        raise DataProphetError("the manifest is damaged: entries are missing", where=where, fix="select again")
     return document
 
 
 def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """Files that are not as the manifest and, for images, their own names say."""
-    for name, digest in manifest["files"].items():
+    images = (path.relative_to(folder) for path in sorted((folder / "images").rglob("*")) if path.is_file())
+    for name, digest in {**manifest["files"], **{str(path): path.stem for path in images}}.items():
         if not (folder / name).is_file():
             yield f"{name}: is missing"
         elif sha256(folder / name) != digest:
             yield f"{name}: has changed since it was written"
-    for path in sorted((folder / "images").rglob("*")):
-        if path.is_file() and sha256(path) != path.stem:
-            yield f"{path.relative_to(folder)}: has changed since it was written"
 
 
 def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings) -> Iterator[str]:
@@ -121,30 +101,42 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
                         yield f"pool {pool.name}: {path} has changed since it was scored"
 
 
-_ASKED = {"settings", "pools", "files", "format", "decode", "partial"}
-_CONTENT = {
-    "configuration": "configuration",
-    "rows": "scores",
-    "files": "data files",
-    "statuses": "statuses",
-    "unscored": "missing scores",
-}
+def _replayed(
+    folder: Path, manifest: Mapping[str, Any], settings: Settings, progress: Callable[[int], Any] | None
+) -> list[str]:
+    """What differs between the folder and one made beside it, from where the same relative paths lead to the pools."""
+    parent = folder.resolve().parent
+    try:
+        again = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".verify", dir=parent))
+    except OSError as error:
+        what, fix = f"cannot be written ({error.strerror})", "copy the folders to a place you can write"
+        raise DataProphetError(what, where=str(parent), fix=fix) from error
+    try:
+        select_pool(
+            [_place(folder, pool["scores"]) for pool in manifest["pools"]],
+            settings,
+            again,
+            format=manifest["format"],
+            pools={pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]},
+            decode=manifest["decode"],
+            partial=manifest["partial"],
+            progress=progress,
+        )
+        return list(_differences(folder, again))
+    finally:
+        shutil.rmtree(again, ignore_errors=True)
 
 
 def _differences(folder: Path, again: Path) -> Iterator[str]:
     """Files of either folder that are not in the other, or not the same."""
-    mine, its = _tree(folder), _tree(again)
-    for name in sorted({*mine, *its}):
-        if name not in its:
+    names = {path.relative_to(top) for top in (folder, again) for path in top.rglob("*") if path.is_file()}
+    for name in sorted(names):
+        if not (again / name).is_file():
             yield f"{name}: is not written when the selection is made again"
-        elif name not in mine:
+        elif not (folder / name).is_file():
             yield f"{name}: is written when the selection is made again, and is missing here"
-        elif sha256(mine[name]) != sha256(its[name]):
+        elif sha256(folder / name) != sha256(again / name):
             yield f"{name}: comes out differently when the selection is made again"
-
-
-def _tree(folder: Path) -> dict[str, Path]:
-    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
 def _place(folder: Path, path: str) -> str:

@@ -1,10 +1,14 @@
-"""The rows behind chosen units, read from the pool in its order, and the tables that tell where they came from."""
+"""The rows behind chosen candidates, read from the pool in its order, and the tables that tell where they came from.
+
+``select_pool`` hands them to ``write_rows``. Why a candidate was chosen is not known here, only where it is.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
@@ -21,63 +25,25 @@ from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.sources import reopen
 from dataprophet.scoring.stored_features import StoredFeatures
-from dataprophet.selection.candidates import Part, Units
-from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked, unit_codes
+from dataprophet.selection.candidates import Candidates, Part
+from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked
 
 SELECTED, DROPPED = "_selected.parquet", "_dropped.parquet"
 """Tables beside the rows: what was chosen, with its scores and factors, and what a rule left out. The underscore keeps
 readers of the folder from taking them for data."""
 
-_GROUP = 1 << 16
+_GROUP = 1 << 16  # rows of a Parquet group, whatever the shards are
+_PLACES = pa.schema(
+    {"id": pa.string(), "pool": pa.string(), "file": pa.string(), "position": pa.int64(), "turn": pa.int32()}
+)
 
 
 class Unusable(Exception):
-    """Chosen units that cannot be written: code -> why."""
+    """Chosen candidates that cannot be written: code -> why."""
 
-    def __init__(self, units: dict[int, str]) -> None:
-        super().__init__(f"{len(units)} units")
-        self.units = units
-
-
-class Names:
-    """Ids of units as they are written: ``<pool>/<id>``, or ``<pool>/<file>/<id>`` where a pool has several files."""
-
-    def __init__(self, units: Units) -> None:
-        self._prefix = [self._of(units, part) for part in units.parts]
-
-    def __call__(self, part: int, name: str) -> str:
-        return f"{self._prefix[part]}{name}"
-
-    @staticmethod
-    def _of(units: Units, part: Part) -> str:
-        pool = units.pools[part.pool]
-        return f"{pool.name}/{part.scored.shard.name}/" if len(pool.files) > 1 else f"{pool.name}/"
-
-
-def pool_of_rows(pool: ScoredPool) -> ScoredPool:
-    """The scored pool whose dataset holds the rows: the pool itself, or the one whose embeddings it was scored from.
-
-    Raises:
-        DataProphetError: it was scored from features that belong to no scored pool, or from other ones than that pool
-            holds now.
-    """
-    if pool.config.kind == "samples":
-        return pool
-    path = str(pool.config.pool["path"])
-    if not os.path.isfile(os.path.join(path, RUN)):
-        raise DataProphetError(
-            "was scored from features, so its rows are not at hand", where=pool.folder, fix="use the format ids"
-        )
-    origin, kept = ScoredPool(path), StoredFeatures(path)
-    now = {str(file["name"]): kept.state(number) for number, file in enumerate(origin.files)}
-    for file in pool.files:
-        if "digest" in file and now.get(str(file["name"])) != file["digest"]:
-            raise DataProphetError(
-                f"was scored from embeddings of {file['name']} that are not those of {path} now",
-                where=pool.folder,
-                fix="score it again",
-            )
-    return pool_of_rows(origin)
+    def __init__(self, codes: dict[int, str]) -> None:
+        super().__init__(f"{len(codes)} candidates")
+        self.codes = codes
 
 
 class RowSource:
@@ -86,10 +52,14 @@ class RowSource:
     Args:
         pool: the scored pool.
         path: where its dataset lies, if not where it was scored.
+
+    Raises:
+        DataProphetError: it was scored from features that belong to no scored pool, or from other ones than that pool
+            holds now.
     """
 
     def __init__(self, pool: ScoredPool, path: str | None = None) -> None:
-        self.pool = pool_of_rows(pool)
+        self.pool = _pool_of_rows(pool)
         self.dataset: Dataset = reopen(self.pool, path)
         self._index: FileIndex | None = None
 
@@ -116,82 +86,85 @@ class RowSource:
         Raises:
             DataError: it is not there any more.
         """
-        files, folder = self.dataset.files, self.dataset.folder
-        names = [relative_name(path, folder) for path in files]
+        files = self.dataset.files
+        names = [relative_name(path, self.dataset.folder) for path in files]
         # files that came or went since move the others; a single file may have another name now
         number = names.index(name) if name in names else 0 if len(files) == len(self.pool.files) == 1 else None
         if number is None:
-            raise DataError(
-                f"the file {name!r} is not there any more", where=self.dataset.path, fix="restore it, or score again"
-            )
+            what, fix = f"the file {name!r} is not there any more", "restore it, or score again"
+            raise DataError(what, where=self.dataset.path, fix=fix)
         entry = next(file for file in self.pool.files if file["name"] == name)
         path = files[number]
         same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
         return path, not same and self.dataset.index(number).digest != entry["digest"]
 
 
+def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
+    """The scored pool whose dataset holds the rows: the pool itself, or the one whose embeddings it was scored from."""
+    if pool.config.kind == "samples":
+        return pool
+    path = str(pool.config.pool["path"])
+    if not os.path.isfile(os.path.join(path, RUN)):
+        what = "was scored from features, so its rows are not at hand"
+        raise DataProphetError(what, where=pool.folder, fix="use the format ids")
+    origin, kept = ScoredPool(path), StoredFeatures(path)
+    now = {str(file["name"]): kept.state(number) for number, file in enumerate(origin.files)}
+    for file in pool.files:
+        if "digest" in file and now.get(str(file["name"])) != file["digest"]:
+            what = f"was scored from embeddings of {file['name']} that are not those of {path} now"
+            raise DataProphetError(what, where=pool.folder, fix="score it again")
+    return _pool_of_rows(origin)
+
+
 def in_pool_order(table: pa.Table) -> pa.Table:
-    """A table of units in the order of the pools and their files."""
-    return table.take(pa.array(np.argsort(unit_codes(table)))).combine_chunks()
-
-
-def by_part(units: Units, table: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
-    """The units of each part; the table is in pool order."""
-    numbers = table.column("part").to_numpy()
-    starts = np.concatenate([[0], np.flatnonzero(numbers[1:] != numbers[:-1]) + 1, [len(numbers)]])
-    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        if stop > start:
-            yield units.parts[int(numbers[start])], table.slice(start, stop - start)
+    """A table of candidates in the order of the pools and their files."""
+    return table.take(pa.array(np.argsort(table.column("code").to_numpy()))).combine_chunks()
 
 
 def conversations(
-    units: Units,
+    candidates: Candidates,
     table: pa.Table,
     source: Callable[[int], RowSource],
     *,
     decode: bool,
     progress: Callable[[int], Any] | None = None,
 ) -> Iterator[Conversation]:
-    """Chosen rows, or chosen turns each with those before it, with their names as ids.
+    """Chosen rows, or chosen turns each with those before it, under the ids that are written.
 
     Args:
-        units: where they come from.
+        candidates: where they come from.
         table: the chosen ones, in pool order.
         source: number of a pool -> where its rows are.
         decode: whether to decode the images first, to be sure of them.
-        progress: called with the number of units read so far.
+        progress: called with the number of rows read so far.
 
     Raises:
         Unusable: at the end, when images do not decode or a row is not what it was when it was scored.
         DataError: a file cannot be read, or has changed.
     """
-    names, done = Names(units), 0
-    unusable: dict[int, str] = {}
-    for part, rows in by_part(units, table):
-        codes, turns = unit_codes(rows).tolist(), rows.column("turn").to_pylist()
-        ids = rows.column("id").to_pylist()
+    done, unusable = 0, dict[int, str]()
+    for part, rows in _by_part(candidates, table):
+        columns = (rows.column(name).to_pylist() for name in ("code", "id", "turn"))
         entries = _entries(part, rows.column("position").to_numpy(), source(part.pool))
-        for code, name, turn, entry in zip(codes, ids, turns, entries, strict=True):
+        for code, name, turn, entry in zip(*columns, entries, strict=True):
             done += 1
             if progress is not None:
                 progress(done)
-            row = _unit_of(entry, turn)
+            row = _up_to(entry, turn)
             if row is None or row.id != name:
                 unusable[code] = CHANGED
             elif decode and not decodes(row):
                 unusable[code] = UNDECODABLE
             elif not unusable:
-                yield replace(row, id=names(part.number, name))
+                yield replace(row, id=part.prefix + name)
     if unusable:
         raise Unusable(unusable)
 
 
-def only_ids(units: Units, table: pa.Table) -> Iterator[Conversation]:
+def only_ids(candidates: Candidates, table: pa.Table) -> Iterator[Conversation]:
     """Rows that have nothing but their ids, for a list of ids."""
-    names = Names(units)
-    for part, rows in by_part(units, table):
-        for name in rows.column("id").to_pylist():
-            yield Conversation(names(part.number, name), (), ())
+    for part, rows in _by_part(candidates, table):
+        yield from (Conversation(name, (), ()) for name in _ids(part, rows))
 
 
 def decodes(row: Conversation) -> bool:
@@ -204,103 +177,89 @@ def decodes(row: Conversation) -> bool:
     return True
 
 
+def _by_part(candidates: Candidates, table: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
+    """The candidates of each part; the table is in pool order."""
+    numbers, starts = np.unique(table.column("part").to_numpy(), return_index=True)
+    for number, start, stop in zip(numbers, starts, [*starts[1:], table.num_rows], strict=False):
+        yield candidates.parts[int(number)], table.slice(start, stop - start)
+
+
+def _ids(part: Part, rows: pa.Table) -> list[str]:
+    """Ids as they are written."""
+    return [part.prefix + name for name in rows.column("id").to_pylist()]
+
+
 def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Iterator[Conversation | Problem]:
     """The row at each position of a part; cells without one are not read."""
     index, size = source.index(part.scored.shard), source.pool.config.cell_rows
     cells = np.unique(positions // size)
-    runs = np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1) if len(cells) else []
-    for run in runs:
+    for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 
 
-def _unit_of(entry: Conversation | Problem, turn: int) -> Conversation | None:
-    """The row itself, or its turns up to the one that was chosen."""
-    if isinstance(entry, Problem):
+def _up_to(entry: Conversation | Problem, turn: int) -> Conversation | None:
+    """The row itself, or its turns up to the one that was chosen; None where it has no such turn."""
+    if isinstance(entry, Problem) or turn > len(entry.turns):
         return None
     if not turn:
         return entry
-    if turn > len(entry.turns):
-        return None
     turns = entry.turns[:turn]
     name = entry.id if len(entry.turns) == 1 else f"{entry.id}#{turn}"
     return replace(entry, id=name, turns=turns, sources=entry.sources[: sum(len(each.image_offsets) for each in turns)])
 
 
-def write_selected(units: Units, table: pa.Table, file: IO[bytes]) -> None:
-    """The table of chosen units, in the order of the rows, as Parquet: name, place, score, and the means of factors."""
-    writer: pq.ParquetWriter | None = None
-    waiting: list[pa.Table] = []
-    for block in _selected(units, table):
-        writer = writer or pq.ParquetWriter(file, block.schema, compression="zstd")
-        waiting.append(block)
-        while sum(part.num_rows for part in waiting) >= _GROUP:  # groups of one size, whatever the shards are
-            whole = pa.concat_tables(waiting)
-            writer.write_table(whole.slice(0, _GROUP).combine_chunks())
-            waiting = [whole.slice(_GROUP)]
-    if writer is not None:
-        writer.write_table(pa.concat_tables(waiting).combine_chunks())
-        writer.close()
+def write_selected(candidates: Candidates, table: pa.Table, file: IO[bytes]) -> None:
+    """What was chosen, in the order of the rows, as a Parquet table: id, place, score, and the means of factors."""
+    blocks = _selected(candidates, table)
+    first = next(blocks)
+    waiting = first.slice(0, 0)
+    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+        for block in chain([first], blocks):
+            waiting = pa.concat_tables([waiting, block])
+            while waiting.num_rows >= _GROUP:
+                writer.write_table(waiting.slice(0, _GROUP).combine_chunks())
+                waiting = waiting.slice(_GROUP)
+        writer.write_table(waiting.combine_chunks())
 
 
-def _selected(units: Units, table: pa.Table) -> Iterator[pa.Table]:
-    names = Names(units)
-    for part, rows in by_part(units, table):
-        made = _places(units, part, rows, names)
-        made["score"] = rows.column("score")
-        made["for"] = rows.column("lane")
+def _selected(candidates: Candidates, table: pa.Table) -> Iterator[pa.Table]:
+    for part, rows in _by_part(candidates, table):
+        made = _places(candidates, part, rows)
+        made = made.append_column("score", rows.column("score")).append_column("for", rows.column("quota"))
         line, lines = rows.column("line").to_numpy(), rows.column("lines").to_numpy()
-        for name, values in units.factors(part, line, lines).items():
-            made[name] = pa.array(values.astype(np.int64 if name == "answer_tokens" else np.float64), from_pandas=True)
-        yield pa.table(made)
+        for name, values in candidates.factors(part, line, lines).items():
+            own = values.astype(np.int64 if name == "answer_tokens" else np.float64)
+            made = made.append_column(name, pa.array(own, from_pandas=True))
+        yield made
 
 
-def write_dropped(units: Units, picked: Picked, file: IO[bytes]) -> None:
-    """The table of units that a rule left out, from the highest score down."""
-    names = Names(units)
-    chosen = dict(zip(unit_codes(picked.units).tolist(), _written(names, picked.units), strict=True))
+def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> None:
+    """The table of candidates that a rule left out, from the highest score down."""
+    kept: dict[int, str] = {}
+    for part, rows in _by_part(candidates, in_pool_order(picked.chosen)):
+        kept.update(zip(rows.column("code").to_pylist(), _ids(part, rows), strict=True))
     table = in_pool_order(picked.dropped)
-    parts = [_places(units, part, rows, names) for part, rows in by_part(units, table)]
-    columns = {name: pa.chunked_array([part[name] for part in parts], type) for name, type in _PLACES.items()}
-    ofs = [None if code is None else chosen.get(code) for code in table.column("of").to_pylist()]
-    made = pa.table(
-        {
-            **columns,
-            "score": table.column("score"),
-            "reason": table.column("reason"),
-            "cosine": table.column("cosine"),
-            "of": pa.array(ofs, pa.string()),
-        }
-    )
-    pq.write_table(
-        made.sort_by([("score", "descending"), ("id", "ascending"), ("position", "ascending")]),
-        file,
-        compression="zstd",
-    )
+    places = (_places(candidates, part, rows) for part, rows in _by_part(candidates, table))
+    made = pa.concat_tables([_PLACES.empty_table(), *places])
+    for name in ("score", "reason", "cosine"):
+        made = made.append_column(name, table.column(name))
+    made = made.append_column("of", pa.array([kept.get(code) for code in table.column("of").to_pylist()], pa.string()))
+    made = made.sort_by([("score", "descending"), ("id", "ascending"), ("position", "ascending")])
+    pq.write_table(made, file, compression="zstd")
 
 
-_PLACES = {
-    "id": pa.string(),
-    "pool": pa.string(),
-    "file": pa.string(),
-    "position": pa.int64(),
-    "turn": pa.int32(),
-}
-
-
-def _places(units: Units, part: Part, rows: pa.Table, names: Names) -> dict[str, Any]:
+def _places(candidates: Candidates, part: Part, rows: pa.Table) -> pa.Table:
     count = rows.num_rows
-    return {
-        "id": pa.array(_written(names, rows), pa.string()),
-        "pool": pa.array([units.pools[part.pool].name] * count, pa.string()),
-        "file": pa.array([part.scored.shard.name] * count, pa.string()),
-        "position": rows.column("position").combine_chunks(),
-        "turn": rows.column("turn").combine_chunks(),
-    }
-
-
-def _written(names: Names, rows: pa.Table) -> list[str]:
-    parts, ids = rows.column("part").to_pylist(), rows.column("id").to_pylist()
-    return [names(part, name) for part, name in zip(parts, ids, strict=True)]
+    return pa.table(
+        [
+            _ids(part, rows),
+            [candidates.pools[part.pool].name] * count,
+            [part.scored.shard.name] * count,
+            rows.column("position").combine_chunks(),
+            rows.column("turn").combine_chunks(),
+        ],
+        _PLACES,
+    )

@@ -45,14 +45,14 @@ def test_scores_become_selections(tmp_path):
     assert set(done.dropped) <= {"leakage"}
 
     # the columns that scoring wrote say the same as the embeddings that it kept
-    from dataprophet.selection.leakage import nearest_to_targets
-    from dataprophet.selection.select_pool import open_units
+    from dataprophet.selection.pools import open_candidates
+    from dataprophet.selection.vectors import nearest_to_targets
 
-    units = open_units(tmp_path / "scores", asked)
-    for part in units.parts:
-        each = np.arange(units.count(part))
-        stored = nearest_to_targets(units, units.details(part, each, nearest=True))
-        computed = nearest_to_targets(units, units.details(part, each))
+    candidates = open_candidates(tmp_path / "scores", asked)
+    for part in candidates.parts:
+        each = np.arange(candidates.count(part))
+        stored = nearest_to_targets(candidates, candidates.details(part, each, nearest=True))
+        computed = nearest_to_targets(candidates, candidates.details(part, each))
         np.testing.assert_allclose(computed, stored, atol=1e-3)
 
     # a further target, from the embeddings: the rows are still those of the pool

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from pathlib import Path
+from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_pools import row, write_pool, write_scores
 
+import dataprophet.selection
 from dataprophet import open_dataset
 from dataprophet.data.export import EXPORT_FORMATS
 from dataprophet.errors import BudgetError, DataProphetError, MetricError
 from dataprophet.selection import Settings, select_pool
+from dataprophet.selection.pools import open_candidates
+from dataprophet.selection.quotas import Quota, exact_sum
+from dataprophet.selection.ranking import Ranking
 
 FEW = st.sampled_from([0.25, 0.5, 1.0, 2.0, math.nan])
 
@@ -140,21 +145,27 @@ def many(folder, cells, name="pool"):
     return write(folder, files, scores, targets=("t", "u"), cells=cells, name=name)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Number of cells, and the pool's name -> such a scored folder, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("many")
+    return cache(lambda cells, name="pool": many(folder / f"{cells}-{name}", cells, name))
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"combine": "worst", "unit": "sample"}, {"combine": "quota", "max_share": 0.6}]
 )
-def test_the_size_of_shards_does_not_change_a_byte(tmp_path, options):
+def test_the_size_of_shards_does_not_change_a_byte(shared, request, options):
     trees = []
     for cells in (1, 2, 8):
-        folder = tmp_path / str(cells)
-        scores = many(folder, cells)
-        select_pool(scores, Settings(["t", "u"], 777, **options), folder / "out", format="swift")
-        trees.append(tree(folder / "out"))
+        out = shared(cells).parent / request.node.name  # beside the scores, so that all name them alike
+        select_pool(shared(cells), Settings(["t", "u"], 777, **options), out, format="swift")
+        trees.append(tree(out))
     assert trees[0] == trees[1] == trees[2]
 
 
-def test_the_order_of_the_folders_does_not_change_a_byte(tmp_path):
-    folders = [many(tmp_path / name, 2, name=name) for name in ("one", "two")]
+def test_the_order_of_the_folders_does_not_change_a_byte(shared, tmp_path):
+    folders = [shared(2, name) for name in ("one", "two")]
     asked = Settings(["t"], 1000, quotas={"one": 300})
     for out, order in (("first", folders), ("second", folders[::-1])):
         done = select_pool(order, asked, tmp_path / out, format="llava")
@@ -162,18 +173,21 @@ def test_the_order_of_the_folders_does_not_change_a_byte(tmp_path):
     assert tree(tmp_path / "first") == tree(tmp_path / "second")
 
 
-def test_ranking_goes_on_where_it_stopped_through_ties(tmp_path):
-    from dataprophet.selection.ranking import Ranking
-    from dataprophet.selection.select_pool import open_units
-
-    asked = Settings(["t"], 1)
-    units = open_units(many(tmp_path, 1), asked)
-    whole = Ranking(units, lambda values: values[:, 0].copy()).next(10_000)
+def test_ranking_goes_on_where_it_stopped_through_ties(shared):
+    candidates = open_candidates(shared(1), Settings(["t"], 1))
+    quota = Quota("", 1, lambda values: values[:, 0].copy())
+    whole = Ranking(candidates, quota).next(10_000)
     assert whole.num_rows == 5000
-    ranking = Ranking(units, lambda values: values[:, 0].copy())
+    ranking = Ranking(candidates, quota)
     parts = [ranking.next(count) for count in (1, 700, 7, 4000, 900)]
     assert ranking.next(5).num_rows == 0
     assert list(itertools.chain(*(part.column("id").to_pylist() for part in parts))) == whole.column("id").to_pylist()
+
+
+def test_no_module_hides_the_function():
+    """A module of its name would, once it is imported."""
+    assert callable(dataprophet.selection.select_pool)
+    assert callable(dataprophet.selection.select)
 
 
 ROWS = [
@@ -269,7 +283,7 @@ def test_a_pool_that_is_not_scored_to_the_end(tmp_path):
         ({"unit": "turn"}, BudgetError, "unknown unit 'turn'"),
         ({"combine": "best"}, BudgetError, "unknown combine 'best'"),
         ({"max_share": 1.5}, BudgetError, "max_share: it is 1.5"),
-        ({"minimum": math.nan}, BudgetError, "minimum: it is NaN"),
+        ({"minimum": math.nan}, BudgetError, "minimum: it is nan"),
         ({"quotas": {"a.jsonl": 11}}, BudgetError, "the quotas come to 11, and the budget is 10"),
         ({"quotas": {"c": 1}}, BudgetError, "quota of 'c': no such source; the sources are a.jsonl, b.jsonl"),
         ({"target_quotas": {"t": 1}, "combine": "quota"}, BudgetError, "they come to 1 of 10"),
@@ -280,14 +294,15 @@ def test_a_pool_that_is_not_scored_to_the_end(tmp_path):
         ({"leakage": 0.9}, DataProphetError, "no embeddings were kept"),
     ],
 )
-def test_what_cannot_be_chosen_is_said_on_one_line(tmp_path_factory, options, error, says):
-    folder = tmp_path_factory.getbasetemp() / "refused"
-    if not folder.exists():
-        many(folder, 8)
+def test_what_cannot_be_chosen_is_said_on_one_line(shared, tmp_path, options, error, says):
+    asked = {"targets": ["t"], "budget": 10, **options}
     with pytest.raises(error, match=says) as caught:
-        select_pool(
-            folder / "scores", Settings(**{"targets": ["t"], "budget": 10, **options}), folder / "out", format="ids"
-        )
+        select_pool(shared(8), Settings(**asked), tmp_path / "out", format="ids")
     assert caught.value.fix
     assert "\n" not in str(caught.value)
-    assert not Path(folder / "out").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300), max_size=40))
+def test_exact_sums(values):
+    assert exact_sum(np.array(values)) == sum(map(Fraction, values))

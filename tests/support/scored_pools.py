@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,10 @@ def row(name, *, turns=1, image=None):
     return {"id": name, **({"image": image} if image else {}), "conversations": talk}
 
 
+def _no_sync(file):
+    """No machine stops in these tests, and the disk would take longer than all the rest."""
+
+
 def write_pool(folder, files):
     """Data files of LLaVA rows, file name -> rows, and the images."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +53,7 @@ def write_pool(folder, files):
     return folder
 
 
+@mock.patch("os.fsync", _no_sync)
 def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None, vectors=None, cells=8, profiles=None):
     """A scored folder.
 

@@ -1,7 +1,14 @@
-"""``select_pool``: the best rows or samples of scored pools, exactly as many as the budget, written for a trainer."""
+"""``select_pool``: the best rows or samples of scored pools, exactly as many as the budget, written for a trainer.
+
+The order of the work: scored folders are opened as ``candidates``; ``quotas`` say how many are taken by which score,
+``ranking`` and ``top_k`` give the best of them, ``pick`` applies the rules, with ``vectors`` and ``diverse`` where
+candidates are compared; ``written_rows`` reads the rows of what was picked, and they and a manifest are written.
+``verify`` and the command ``select`` call this; which rule costs what is not known here.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -10,35 +17,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
 from dataprophet.scoring.pool import ScoredPool
-from dataprophet.selection.candidates import Units
+from dataprophet.selection import written_rows
+from dataprophet.selection.candidates import Candidates
 from dataprophet.selection.comparable import require_comparable
-from dataprophet.selection.pick import Picked, pick
+from dataprophet.selection.pick import pick
 from dataprophet.selection.settings import Settings
-from dataprophet.selection.written_rows import (
-    DROPPED,
-    SELECTED,
-    RowSource,
-    Unusable,
-    conversations,
-    in_pool_order,
-    only_ids,
-    write_dropped,
-    write_selected,
-)
 
 FORMAT = "dataprophet-selection-1"
 _LONGEST = 120  # characters of a data file's stem
-_NO_MATTER = ("pool", "model", "shard_cells")
+_IGNORED_KEYS = ("pool", "model", "shard_cells")  # of a configuration: they change no score
+
+Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Selection:
 
 
 def select_pool(
-    scores: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    scores: Folders,
     settings: Settings,
     out: str | os.PathLike[str],
     *,
@@ -101,59 +100,64 @@ def select_pool(
         BudgetError: fewer units can be chosen than were asked for, saying why.
         DataProphetError: a folder is not scored, incomplete or damaged, or ``out`` cannot be written.
     """
+    places = dict(pools or {})
     check_folder(out, overwrite=overwrite)
-    units = open_units(scores, settings, partial=partial)
-    _check_places(units, out, pools or {})
-    sources: dict[int, RowSource] = {}
+    candidates = open_candidates(scores, settings, partial=partial)
+    _check_places(candidates.pools, out, places)
 
-    def source(number: int) -> RowSource:
-        if number not in sources:
-            pool = units.pools[number]
-            sources[number] = RowSource(pool, (pools or {}).get(pool.name))
-        return sources[number]
+    @functools.cache
+    def source(number: int) -> written_rows.RowSource:
+        pool = candidates.pools[number]
+        return written_rows.RowSource(pool, places.get(pool.name))
 
-    asked = _asked(units, settings, out, pools or {}, {"decode": decode, "partial": partial})
+    asked = {
+        "selection": FORMAT,
+        "version": metadata.version("dataprophet"),
+        "settings": settings.to_json(),
+        "decode": decode,
+        "partial": partial,
+        "pools": [
+            {
+                "name": pool.name,
+                "scores": _seen_from(out, pool.folder),
+                "path": _seen_from(out, places[pool.name]) if pool.name in places else None,
+                **content_of(pool, settings),
+            }
+            for pool in candidates.pools
+        ],
+    }
     rejected: dict[int, str] = {}
-    name = _file_name(settings.targets)
-    while True:
-        picked = pick(units, settings, rejected)
-        table = in_pool_order(picked.units)
-        rows = (
-            only_ids(units, table)
-            if format == "ids"
-            else conversations(units, table, source, decode=decode, progress=progress)
-        )
+    while True:  # again only when chosen rows turn out to be unusable
+        picked = pick(candidates, settings, rejected)
+        table = written_rows.in_pool_order(picked.chosen)
+        by_source = Counter(candidates.parts[part].source for part in table.column("part").to_pylist())
+        sources = dict(sorted(by_source.items()))
+        if format == "ids":
+            rows = written_rows.only_ids(candidates, table)
+        else:
+            rows = written_rows.conversations(candidates, table, source, decode=decode, progress=progress)
         try:
             written = write_rows(
                 rows,
                 out,
                 format,
-                name=name,
+                name=_file_name(settings.targets),
                 overwrite=overwrite,
-                manifest={**asked, **_chosen(units, picked, table)},
+                manifest={**asked, "sources": sources, "means": picked.means, "dropped": picked.counts},
                 beside={
-                    SELECTED: lambda file, table=table: write_selected(units, table, file),  # type: ignore[misc]
-                    DROPPED: lambda file, picked=picked: write_dropped(units, picked, file),  # type: ignore[misc]
+                    written_rows.SELECTED: functools.partial(written_rows.write_selected, candidates, table),
+                    written_rows.DROPPED: functools.partial(written_rows.write_dropped, candidates, picked),
                 },
             )
-        except Unusable as error:
-            rejected.update(error.units)
+        except written_rows.Unusable as error:
+            rejected.update(error.codes)
             continue
-        return Selection(
-            Path(out),
-            settings,
-            table.num_rows,
-            _per_source(units, table),
-            float(np.min(table.column("score").to_numpy())),
-            dict(sorted(picked.counts.items())),
-            written.files,
-        )
+        lowest = float(np.min(table.column("score").to_numpy()))
+        return Selection(Path(out), settings, table.num_rows, sources, lowest, picked.counts, written.files)
 
 
-def open_units(
-    scores: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], settings: Settings, *, partial: bool = False
-) -> Units:
-    """The units of scored folders.
+def open_candidates(scores: Folders, settings: Settings, *, partial: bool = False) -> Candidates:
+    """The candidates of scored folders.
 
     Raises:
         DataProphetError: a folder is not scored or not complete, or two pools have one name.
@@ -163,40 +167,36 @@ def open_units(
     opened = sorted((ScoredPool(folder) for folder in folders), key=lambda pool: pool.name)
     for pool in opened:
         if not pool.complete and not partial:
-            raise DataProphetError(
-                f"{len(pool.missing)} shards and {sum('error' in file for file in pool.files)} files are not scored",
-                where=pool.folder,
-                fix="score it to the end, or accept what there is (--partial)",
-            )
-    names = Counter(pool.name for pool in opened)
-    if len(names) < len(opened):
-        name = next(name for name, count in names.items() if count > 1)
-        raise DataProphetError(
-            f"two pools are named {name!r}", where=opened[0].folder, fix="score one of them under another --name"
-        )
-    units = Units(opened, settings.targets, settings.unit)
+            unread = sum("error" in file for file in pool.files)
+            what = f"{len(pool.missing)} shards and {unread} files are not scored"
+            fix = "score it to the end, or accept what there is (--partial)"
+            raise DataProphetError(what, where=pool.folder, fix=fix)
+    for pool, other in pairwise(opened):
+        if pool.name == other.name:
+            what = f"two pools are named {pool.name!r}"
+            raise DataProphetError(what, where=opened[0].folder, fix="score one of them under another --name")
+    candidates = Candidates(opened, settings.targets, settings.unit)
     require_comparable(opened, settings.targets)
-    return units
+    return candidates
 
 
-def _check_places(units: Units, out: str | os.PathLike[str], places: Mapping[str, str]) -> None:
+def _check_places(pools: Sequence[ScoredPool], out: str | os.PathLike[str], places: Mapping[str, str]) -> None:
     """Refuse places of pools that are not there, and an output folder that would replace what is read.
 
     Raises:
         DataProphetError: naming the pool or the folder.
     """
-    names = [pool.name for pool in units.pools]
+    names = [pool.name for pool in pools]
     unknown = next((name for name in places if name not in names), None)
     if unknown is not None:
         raise DataProphetError(f"no pool {unknown!r}", where="pools", fix=f"the pools are {', '.join(names)}")
     final = os.path.join(os.path.realpath(out), "")
-    for pool in units.pools:
+    for pool in pools:
         data = places.get(pool.name) or str(pool.config.pool.get("path", ""))
         for path in (pool.folder, data):
             if "://" not in path and os.path.join(os.path.realpath(path), "").startswith(final):
-                raise DataProphetError(
-                    f"holds {path}, which the selection is made from", where=os.fspath(out), fix="choose another name"
-                )
+                what = f"holds {path}, which the selection is made from"
+                raise DataProphetError(what, where=os.fspath(out), fix="choose another name")
 
 
 def _file_name(targets: Sequence[str]) -> str:
@@ -206,40 +206,11 @@ def _file_name(targets: Sequence[str]) -> str:
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _chosen(units: Units, picked: Picked, table: pa.Table) -> dict[str, Any]:
-    """What came of it, for the manifest."""
-    return {
-        "sources": _per_source(units, table),
-        "means": picked.means,
-        "dropped": dict(sorted(picked.counts.items())),
-    }
-
-
-def _asked(
-    units: Units, settings: Settings, out: str | os.PathLike[str], places: Mapping[str, str], options: dict[str, bool]
-) -> dict[str, Any]:
-    """What was asked of what, for the manifest: enough to do it again."""
-    return {
-        "selection": FORMAT,
-        "version": metadata.version("dataprophet"),
-        "settings": settings.to_json(),
-        **options,
-        "pools": [
-            {
-                "name": pool.name,
-                "scores": _seen_from(out, pool.folder),
-                "path": _seen_from(out, places[pool.name]) if pool.name in places else None,
-                **content_of(pool, settings),
-            }
-            for pool in units.pools
-        ],
-    }
-
-
 def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
     """What a pool's scores are, so that a change shows: hashes of its configuration, its rows and its data files."""
+    config = {key: value for key, value in pool.config.to_json().items() if key not in _IGNORED_KEYS}
     return {
-        "configuration": _configuration(pool),
+        "configuration": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "rows": pool.digest(),
         "files": {str(file["name"]): str(file.get("digest", "unreadable")) for file in pool.files},
         "statuses": dict(sorted(pool.statuses.items())),
@@ -247,20 +218,6 @@ def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _configuration(pool: ScoredPool) -> str:
-    """Hex hash of all that changes a score: of the configuration, without places and the size of shards."""
-    content = {key: value for key, value in pool.config.to_json().items() if key not in _NO_MATTER}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _seen_from(out: str | os.PathLike[str], path: str) -> str:
     """A path relative to the output folder, so that both can move together; URLs stay."""
     return path if "://" in path else os.path.relpath(path, out)
-
-
-def _per_source(units: Units, table: pa.Table) -> dict[str, int]:
-    parts, counts = np.unique(table.column("part").to_numpy(), return_counts=True)
-    found: Counter[str] = Counter()
-    for part, count in zip(parts.tolist(), counts.tolist(), strict=True):
-        found[units.parts[part].source] += count
-    return dict(sorted(found.items()))

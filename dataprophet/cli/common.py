@@ -1,11 +1,14 @@
-"""What several commands share: opening data as the arguments say, tables, JSON."""
+"""What several commands share: what the user said about data and models, and results as JSON or as text.
+
+Only commands call it; what they compute it does not know.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dataprophet.data import Dataset, open_dataset
@@ -38,6 +41,14 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
 
 
+def output(args: argparse.Namespace, value: Any, text: Callable[[], str]) -> None:
+    """Print a command's result: with --json the value, else the text."""
+    if args.json:
+        print_json(value)
+    else:
+        print(text())
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, numbers that are not finite as null."""
     print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
@@ -55,16 +66,10 @@ def _finite(value: Any) -> Any:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Text columns: the first to the left, the others to the right."""
-    lines = [list(head), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    aligned = []
-    for line in lines:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        aligned.append("  ".join(cells).rstrip())
-    return "\n".join(aligned)
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    return "\n".join(form.format(*line).rstrip() for line in lines)
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -1,4 +1,4 @@
-"""``dataprophet demo``."""
+"""``dataprophet demo``: runs the demo and prints what the other commands would."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from dataprophet.cli.common import print_json
+from dataprophet.cli.common import output
 from dataprophet.cli.matrix import matrix_table
 from dataprophet.cli.mix import mixture_table
 from dataprophet.cli.profile import describe
@@ -24,19 +24,17 @@ def run(args: argparse.Namespace) -> int:
 
     demo = run_demo(args.out, budget=args.budget, seed=args.seed, overwrite=args.overwrite, say=say)
     scores = demo.scores
-    if args.json:
-        rankings = {name: [entry.as_dict() for entry in scores.rank(name)] for name in scores.targets}
-        profiles = [describe(made) for made in (*demo.sources, *demo.targets)]
-        shares = {share.name: share.taken for share in demo.mixture.shares}
-        print_json({"profiles": profiles, "rankings": rankings, "mixture": shares, "out": str(demo.folder)})
-        return 0
-    for name in scores.targets:
-        print(f"\n{rank_table(scores, name)}")
-    print(f"\n{matrix_table(scores)}")
-    print(f"\n{mixture_table(demo.mixture)}")
-    print(
-        f"\nThe model is tiny and drawn pictures are its whole world: this shows the work, not a finding."
+    value = {
+        "profiles": [describe(made) for made in (*demo.sources, *demo.targets)],
+        "rankings": {name: [entry.as_dict() for entry in scores.rank(name)] for name in scores.targets},
+        "mixture": {share.name: share.taken for share in demo.mixture.shares},
+        "out": str(demo.folder),
+    }
+    parts = [*(rank_table(scores, name) for name in scores.targets), matrix_table(scores), mixture_table(demo.mixture)]
+    parts.append(
+        "The model is tiny and drawn pictures are its whole world: this shows the work, not a finding."
         f"\nwrote {demo.folder}: datasets, profiles, scores.csv, scores.factors.csv, heatmap.png, mixture"
         f" ({time.monotonic() - start:.0f} s)"
     )
+    output(args, value, lambda: "\n" + "\n\n".join(parts))
     return 0

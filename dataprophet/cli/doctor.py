@@ -1,6 +1,6 @@
 """``dataprophet doctor``: what is installed, what works, and what to do about what does not.
 
-Nothing raises: a broken part is a finding.
+Nothing raises: a broken part is a finding. It looks at packages and at the core, never at data or models.
 """
 
 from __future__ import annotations
@@ -8,19 +8,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import platform
-import sys
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from dataprophet import ops
-from dataprophet.cli.common import print_json
+from dataprophet.cli.common import output
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.backend import COMPILE
 
+_BASE = "pip install --upgrade dataprophet"
 _MODEL = "pip install 'dataprophet[model]'"
-_TRANSFORMERS = ((5, 23), (6,))
+_LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +44,45 @@ class Check:
     required: bool = False
 
 
+class _Fault(Exception):
+    """What is found of something that does not work, and what to do about it."""
+
+    def __init__(self, found: str, fix: str = "") -> None:
+        self.found, self.fix = found, fix
+
+
 def report() -> list[Check]:
     """Look at every part. Works on the base install, and whatever is broken.
 
     Returns:
         One check for each part, in a fixed order.
     """
-    probes: list[tuple[str, Callable[[], Check]]] = [
-        ("python", _python),
-        ("core", _core),
-        ("instruction set", _instruction_set),
-        ("numpy", lambda: _package("numpy", "pip install --upgrade dataprophet", required=True)),
-        ("scipy", lambda: _package("scipy", "pip install --upgrade dataprophet", required=True)),
-        ("pyarrow", lambda: _package("pyarrow", "pip install --upgrade dataprophet", required=True)),
-        ("safetensors", lambda: _package("safetensors", "pip install --upgrade dataprophet", required=True)),
-        ("cuda module", _cuda_module),
-        ("cuda device", _cuda_device),
-        ("triton", _triton),
-        ("torch", lambda: _package("torch", _MODEL)),
-        ("torch device", _torch_device),
-        ("transformers", _transformers),
-        ("torchvision", _torchvision),
-        ("pillow", lambda: _package("PIL", _MODEL, distribution="pillow")),
-        ("datasets", lambda: _package("datasets", "pip install 'dataprophet[data]'")),
-        ("matplotlib", lambda: _package("matplotlib", "pip install 'dataprophet[report]'")),
+    required: dict[str, Callable[[], str]] = {
+        "python": lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "core": _core,
+        "instruction set": _instruction_set,
+        **{name: partial(_package, name, _BASE) for name in ("numpy", "scipy", "pyarrow", "safetensors")},
+    }
+    optional: dict[str, Callable[[], str]] = {
+        "cuda module": _cuda_module,
+        "cuda device": _cuda_device,
+        "triton": _triton,
+        "torch": partial(_package, "torch", _MODEL),
+        "torch device": _torch_device,
+        "transformers": _transformers,
+        "torchvision": _torchvision,
+        "pillow": partial(_package, "pillow", _MODEL, module="PIL"),
+        "datasets": partial(_package, "datasets", "pip install 'dataprophet[data]'"),
+        "matplotlib": partial(_package, "matplotlib", "pip install 'dataprophet[report]'"),
+    }
+    return [
+        *(_checked(name, probe, required=True) for name, probe in required.items()),
+        *(_checked(name, probe, required=False) for name, probe in optional.items()),
     ]
-    return [_guarded(name, probe) for name, probe in probes]
 
 
-def format_report(checks: list[Check] | None = None) -> str:
+def format_report(checks: list[Check]) -> str:
     """Lines of text, one for each check and one more for each fix."""
-    checks = report() if checks is None else checks
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -83,12 +93,13 @@ def format_report(checks: list[Check] | None = None) -> str:
     return "\n".join(lines)
 
 
-def _guarded(name: str, probe: Callable[[], Check]) -> Check:
-    # Importing someone else's broken package can raise anything at all.
+def _checked(name: str, probe: Callable[[], str], *, required: bool) -> Check:
     try:
-        return probe()
-    except Exception as error:
-        return Check(name, False, f"broken: {_one_line(error)}", f"reinstall {name}")
+        return Check(name, True, probe(), required=required)
+    except _Fault as fault:
+        return Check(name, False, fault.found, fault.fix, required)
+    except Exception as error:  # importing someone else's broken package can raise anything at all
+        return Check(name, False, f"broken: {_one_line(error)}", f"reinstall {name}", required)
 
 
 def _one_line(error: BaseException) -> str:
@@ -102,147 +113,127 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _package(module: str, fix: str, *, distribution: str = "", required: bool = False) -> Check:
-    name = distribution or module
+def _package(name: str, fix: str, *, module: str = "") -> str:
+    """Version of a package that imports."""
     version = _version(name)
     if version is None:
-        return Check(name, False, "not installed", fix, required)
+        raise _Fault("not installed", fix)
     try:
-        importlib.import_module(module)
+        importlib.import_module(module or name)
     except Exception as error:
-        return Check(name, False, f"{version} is installed but does not import: {_one_line(error)}", fix, required)
-    return Check(name, True, version, "", required)
+        raise _Fault(f"{version} is installed but does not import: {_one_line(error)}", fix) from error
+    return version
 
 
-def _python() -> Check:
-    return Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}", "", True)
-
-
-def _core() -> Check:
+def _core() -> str:
     try:
         info = ops.core_info()
     except DataProphetError as error:  # DATAPROPHET_THREADS, DATAPROPHET_ISA: it says itself what to do
-        return Check("core", False, f"{error.where}: {error.what}" if error.where else error.what, error.fix, True)
+        raise _Fault(f"{error.where}: {error.what}" if error.where else error.what, error.fix) from error
     except Exception as error:
-        return Check("core", False, _one_line(error), COMPILE, True)
-    return Check("core", True, f"version {info['version']}, {info['threads']} threads", "", True)
+        raise _Fault(_one_line(error), COMPILE) from error
+    return f"version {info['version']}, {info['threads']} threads"
 
 
-def _instruction_set() -> Check:
+def _instruction_set() -> str:
     try:
         info = ops.core_info()
     except Exception as error:
-        return Check("instruction set", False, _one_line(error), "see the core", True)
-    others = ", ".join(info["available_isas"])
-    return Check("instruction set", True, f"{info['isa']} (this machine runs {others})", "", True)
+        raise _Fault(_one_line(error), "see the core") from error
+    return f"{info['isa']} (this machine runs {', '.join(info['available_isas'])})"
 
 
-def _cuda_module() -> Check:
+def _cuda_module() -> str:
     info = ops.cuda_info()
     if not info["built"]:
         fix = "where there is a GPU: install a CUDA toolkit, then DATAPROPHET_CUDA=ON pip install -e ."
-        return Check("cuda module", False, info["reason"], fix)
-    return Check(
-        "cuda module", True, f"CUDA {_cuda_version(info['runtime'])}, built for {' '.join(info['architectures'])}"
-    )
+        raise _Fault(info["reason"], fix)
+    return f"CUDA {_cuda_version(info['runtime'])}, built for {' '.join(info['architectures'])}"
 
 
-def _cuda_device() -> Check:
+def _cuda_device() -> str:
     info = ops.cuda_info()
     if not info["built"]:
-        return Check("cuda device", False, "unknown without the CUDA module", "")
-    if info["devices"]:
-        return Check("cuda device", True, f"{info['devices']}, driver serves CUDA {_cuda_version(info['driver'])}")
+        raise _Fault("unknown without the CUDA module")
     if info["driver"] == 0:
-        return Check("cuda device", False, "no NVIDIA driver", "where there is a GPU: install its driver")
-    found = f"none ({info['reason']}); driver serves CUDA {_cuda_version(info['driver'])}"
-    if info["driver"] < info["runtime"]:
-        return Check("cuda device", False, found, f"update the driver to one for CUDA {_cuda_version(info['runtime'])}")
-    return Check("cuda device", False, found, "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+        raise _Fault("no NVIDIA driver", "where there is a GPU: install its driver")
+    driver = f"driver serves CUDA {_cuda_version(info['driver'])}"
+    if info["devices"]:
+        return f"{info['devices']}, {driver}"
+    outdated = info["driver"] < info["runtime"]
+    update = f"update the driver to one for CUDA {_cuda_version(info['runtime'])}"
+    raise _Fault(
+        f"none ({info['reason']}); {driver}", update if outdated else "check CUDA_VISIBLE_DEVICES and nvidia-smi"
+    )
 
 
 def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _triton() -> Check:
-    check = _package("triton", "where there is a GPU: pip install 'dataprophet[triton]'")
-    if check.ok and not ops.triton_available():
-        return Check("triton", False, f"{check.found}, but the kernels do not import", "pip install torch triton")
-    return check
+def _triton() -> str:
+    version = _package("triton", "where there is a GPU: pip install 'dataprophet[triton]'")
+    if not ops.triton_available():
+        raise _Fault(f"{version}, but the kernels do not import", "pip install torch triton")
+    return version
 
 
-def _torch_device() -> Check:
-    torch = _importable("torch")
+def _torch() -> Any:
+    """Torch, or None where it does not import for any reason."""
+    try:
+        return importlib.import_module("torch")
+    except Exception:
+        return None
+
+
+def _torch_device() -> str:
+    torch = _torch()
     if torch is None:
-        return Check("torch device", False, "unknown without torch", _MODEL)
+        raise _Fault("unknown without torch", _MODEL)
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        return Check("torch device", True, f"{names} (torch for CUDA {built})")
+        return f"{names} (torch for CUDA {built})"
     if built:
-        return Check("torch device", True, f"CPU; torch is built for CUDA {built} but sees no device")
-    fix = "" if not ops.cuda_info()["devices"] else "there is a GPU: install a torch built for CUDA (see pytorch.org)"
-    return Check("torch device", not fix, "CPU; torch is built without CUDA", fix)
+        return f"CPU; torch is built for CUDA {built} but sees no device"
+    found = "CPU; torch is built without CUDA"
+    if ops.cuda_info()["devices"]:
+        raise _Fault(found, "there is a GPU: install a torch built for CUDA (see pytorch.org)")
+    return found
 
 
-def _transformers() -> Check:
-    low, high = _TRANSFORMERS
-    wanted = f"{low[0]}.{low[1]} or later, below {high[0]}"
-    check = _package("transformers", _MODEL)
-    if not check.ok:
-        return check
-    if not low <= _numbers(check.found) < high:
-        return Check("transformers", False, f"{check.found}, but {wanted} is needed", f"{_MODEL} --upgrade")
-    return check
+def _transformers() -> str:
+    version = _package("transformers", _MODEL)
+    numbers = re.match(r"(\d+)(?:\.(\d+))?", version)
+    if numbers is None or not _LOWEST_TRANSFORMERS <= tuple(map(int, numbers.groups("0"))) < _NEXT_TRANSFORMERS:
+        low, high = ".".join(map(str, _LOWEST_TRANSFORMERS)), _NEXT_TRANSFORMERS[0]
+        raise _Fault(f"{version}, but {low} or later, below {high} is needed", f"{_MODEL} --upgrade")
+    return version
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = []
-    for part in version.split(".")[:3]:
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        parts.append(int(digits))
-    return tuple(parts)
-
-
-def _torchvision() -> Check:
+def _torchvision() -> str:
     """Optional; but one that does not match torch breaks the import of transformers' image processors."""
-    version = _version("torchvision")
+    version, torch = _version("torchvision"), _version("torch")
     if version is None:
-        return Check("torchvision", True, "not installed; the image processors that need no torchvision are used")
-    torch = _version("torch")
+        return "not installed; the image processors that need no torchvision are used"
     if torch is None:
-        return Check("torchvision", False, f"{version}, but torch is missing", _MODEL)
+        raise _Fault(f"{version}, but torch is missing", _MODEL)
     fix = "pip uninstall torchvision, or install the one made for this torch, from the same index"
     wanted = next((need for need in metadata.requires("torchvision") or [] if need.startswith("torch==")), "")
     needed = wanted.removeprefix("torch==").partition(";")[0].strip()
     if needed and needed != torch.partition("+")[0]:
-        return Check("torchvision", False, f"{version}, made for torch {needed}, but torch is {torch}", fix)
-    if _importable("torch") is None:
-        return Check("torchvision", False, f"{version}, but torch does not import", _MODEL)
+        raise _Fault(f"{version}, made for torch {needed}, but torch is {torch}", fix)
+    if _torch() is None:
+        raise _Fault(f"{version}, but torch does not import", _MODEL)
     try:
         importlib.import_module("torchvision")
     except Exception as error:
-        return Check("torchvision", False, f"{version} does not match torch {torch}: {_one_line(error)}", fix)
-    return Check("torchvision", True, version)
-
-
-def _importable(module: str) -> Any:
-    if module in sys.modules:
-        return sys.modules[module]
-    try:
-        return importlib.import_module(module)
-    except Exception:
-        return None
+        raise _Fault(f"{version} does not match torch {torch}: {_one_line(error)}", fix) from error
+    return version
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is installed; always 0, for nothing optional is an error."""
     checks = report()
-    if args.json:
-        print_json([asdict(check) for check in checks])
-    else:
-        print(format_report(checks))
+    output(args, [asdict(check) for check in checks], lambda: format_report(checks))
     return 0

@@ -82,6 +82,7 @@ _COMMANDS = {
             several("--source", "profiles of the sources", "P", required=True),
             shared.TARGET_PROFILES,
             argument("--out", "matrix to write, its factors file beside it", "CSV", required=True),
+            argument("--heatmap", "picture of the matrix to write", "FILE.png"),
             shared.PRODUCT_FIELDS,
             flag("--allow-nonpositive", "leave a score empty instead of stopping"),
         ),

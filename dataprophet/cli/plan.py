@@ -1,22 +1,20 @@
-"""``dataprophet plan``."""
+"""``dataprophet plan``: opens pools and prints what scoring them will take."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.cli.common import loading, open_from, print_json, table
+from dataprophet.cli.common import loading, open_from, output, table
 from dataprophet.errors import DataProphetError
-from dataprophet.planning.amounts import Amounts
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
 from dataprophet.scoring.sources import open_feature_pool
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
-
-_HEAD = ("pool", "rows", "bad rows", "samples", "answer tokens", "tokens", "batches", "device time")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     for pool in made.pools:
         for error in pool.unreadable:
             print(f"dataprophet: not read: {error}", file=sys.stderr)
-    if args.json:
-        print_json(made.to_json())
-    else:
-        print(describe(made))
+    output(args, made.to_json(), lambda: describe(made))
     return 1 if any(pool.unreadable for pool in made.pools) else 0
 
 
@@ -52,9 +47,10 @@ def describe(made: Plan) -> str:
     """A plan as tables of numbers, each with its 95% interval where it is an estimate."""
     several = len(made.pools) > 1
     parts = [(pool.name, pool.amounts) for pool in made.pools] + ([("all", made.total)] if several else [])
-    lines = [table(_HEAD, [_amounts(name, amounts) for name, amounts in parts]), ""]
-    head = ("disk", "rows", "profiles", "embeddings")
-    lines += [table(head, [_disk(name, amounts) for name, amounts in parts]), ""]
+    lines = []
+    for head, columns in _TABLES.items():
+        rows = [[name, *(_shown(getattr(part, key), unit) for key, unit in columns.values())] for name, part in parts]
+        lines += [table([head, *columns], rows), ""]
     for pool in made.pools:
         found = ", ".join(f"{count:,} {name}" for name, count in pool.problems.items())
         lines.append(f"{pool.name}: {pool.drawn:,} rows drawn" + (f", with {found}" if found else ", none of them bad"))
@@ -62,27 +58,16 @@ def describe(made: Plan) -> str:
     return "\n".join(lines)
 
 
-def _amounts(name: str, amounts: Amounts) -> list[str]:
-    counts = (amounts.rows, amounts.bad_rows, amounts.samples, amounts.answer_tokens, amounts.tokens, amounts.calls)
-    return [name, *(_shown(part, _count) for part in counts), _shown(amounts.hours, _time)]
-
-
-def _disk(name: str, amounts: Amounts) -> list[str]:
-    parts = (amounts.rows_bytes, amounts.profile_bytes, amounts.embedding_bytes)
-    return [name, *(_shown(part, _bytes) for part in parts)]
-
-
-def _shown(part: Estimate, unit: Any) -> str:
+def _shown(part: Estimate, unit: Callable[[float], str]) -> str:
     value, low, high = unit(part.value), unit(part.low), unit(part.high)
     return value if low == value == high else f"{value} ({low} to {high})"
 
 
 def _count(value: float) -> str:
     """Whole numbers below ten thousand, else three digits."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if value >= size:
-            scale = 1e3 if letter == "k" else size
-            return f"{value / scale:.3g}{letter}" if value / scale < 1000 else f"{value / scale:.0f}{letter}"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(size, 1e4):
+            return f"{value / size:.3g}{letter}" if value / size < 1000 else f"{value / size:.0f}{letter}"
     return f"{value:.0f}"
 
 
@@ -97,6 +82,25 @@ def _time(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.3g} h"
     return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.2g} s"
+
+
+_TABLES: dict[str, dict[str, tuple[str, Callable[[float], str]]]] = {
+    "pool": {
+        "rows": ("rows", _count),
+        "bad rows": ("bad_rows", _count),
+        "samples": ("samples", _count),
+        "answer tokens": ("answer_tokens", _count),
+        "tokens": ("tokens", _count),
+        "batches": ("calls", _count),
+        "device time": ("hours", _time),
+    },
+    "disk": {
+        "rows": ("rows_bytes", _bytes),
+        "profiles": ("profile_bytes", _bytes),
+        "embeddings": ("embedding_bytes", _bytes),
+    },
+}
+"""First head of each table -> the others -> the amount, and how it is written."""
 
 
 def _model(args: argparse.Namespace) -> Model:

@@ -1,10 +1,10 @@
-"""``dataprophet rank``."""
+"""``dataprophet rank``: reads a matrix file and prints one column of it, best first."""
 
 from __future__ import annotations
 
 import argparse
 
-from dataprophet.cli.common import number, print_json, table
+from dataprophet.cli.common import number, output, table
 from dataprophet.metric.matrix import FACTORS, TransferMatrix
 
 
@@ -13,26 +13,14 @@ def run(args: argparse.Namespace) -> int:
     matrix = TransferMatrix.from_csv(args.scores)
     if args.without:
         matrix = matrix.without(*args.without)
-    if not args.json:
-        print(rank_table(matrix, args.target, args.level))
-        return 0
     column = matrix.column(args.target)
-    print_json(
-        {
-            "target": args.target,
-            "level": args.level,
-            "sources": [
-                {
-                    **entry.as_dict(),
-                    "factors": {
-                        name: float(part[matrix.sources.index(entry.source), column])
-                        for name, part in matrix.factors.items()
-                    },
-                }
-                for entry in matrix.rank(args.target, level=args.level)
-            ],
-        }
-    )
+    sources = []
+    for entry in matrix.rank(args.target, level=args.level):
+        row = matrix.sources.index(entry.source)
+        factors = {name: float(part[row, column]) for name, part in matrix.factors.items()}
+        sources.append({**entry.as_dict(), "factors": factors})
+    value = {"target": args.target, "level": args.level, "sources": sources}
+    output(args, value, lambda: rank_table(matrix, args.target, args.level))
     return 0
 
 
@@ -46,7 +34,15 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
         i = matrix.sources.index(entry.source)
         interval = f"{number(entry.low)} .. {number(entry.high)}" if matrix.log_error is not None else "-"
         factors = [number(float(matrix.factors[name][i, column])) for name in names]
-        rows.append([f"{place:>2} {entry.source}", number(entry.score), interval, *factors, _mark(entry.resolved)])
+        rows.append(
+            [
+                f"{place:>2} {entry.source}",
+                number(entry.score),
+                interval,
+                *factors,
+                "~" if entry.resolved is False else "",
+            ]
+        )
     head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
     lines = [table(head, rows)]
     unresolved = sum(entry.resolved is False for entry in ranking)
@@ -55,7 +51,3 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
             f"~ {unresolved} of {len(ranking) - 1} neighbours not resolved at {level:.0%}: their order may be chance"
         )
     return "\n".join(lines)
-
-
-def _mark(resolved: bool | None) -> str:
-    return "~" if resolved is False else ""

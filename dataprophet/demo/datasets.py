@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dataprophet.demo.questions import TASKS, Question, ask, options_of
-from dataprophet.demo.scenes import KINDS, Scene, make_scene
-from dataprophet.demo.writers import WRITERS, Item
+from dataprophet.demo.scenes import KINDS, make_scene
+from dataprophet.demo.writers import Item, write_items
 from dataprophet.files import MANIFEST, atomic_folder
 
 
@@ -26,7 +26,7 @@ class Spec:
         tasks: tasks drawn from, each as often as the others.
         style: style of its pictures.
         phrasing: wording of its questions and answers.
-        format: one of `dataprophet.demo.writers.WRITERS`.
+        format: one of `dataprophet.demo.writers.FORMATS`.
         path: what `open_dataset` is given, relative to the folder of all datasets.
         turns: most questions about one picture.
         options: whether each question that has a closed set of answers comes with four options.
@@ -125,15 +125,14 @@ def write_datasets(
     with atomic_folder(final, overwrite=overwrite) as temporary:
         for spec in (*SOURCES, *TARGETS):
             items = make_items(spec, seed, n_source if spec in SOURCES else n_target)
-            WRITERS[spec.format](temporary / spec.path, spec.name, items)
+            write_items(temporary / spec.path, spec.name, spec.format, items)
             samples = sum(len(item.questions) for item in items)
             written[spec.name] = Written(spec, final / spec.path, len(items), samples)
         entries = [{**asdict(w.spec), "rows": w.rows, "samples": w.samples} for w in written.values()]
         text = json.dumps({"seed": seed, "datasets": entries}, indent=2) + "\n"
         (temporary / MANIFEST).write_text(text, encoding="utf-8", newline="")
-    return Manifest(
-        final, seed, tuple(written[spec.name] for spec in SOURCES), tuple(written[spec.name] for spec in TARGETS)
-    )
+    sources, targets = (tuple(written[spec.name] for spec in specs) for specs in (SOURCES, TARGETS))
+    return Manifest(final, seed, sources, targets)
 
 
 def make_items(spec: Spec, seed: int, samples: int) -> list[Item]:
@@ -150,7 +149,9 @@ def make_items(spec: Spec, seed: int, samples: int) -> list[Item]:
 def _make_item(rng: random.Random, spec: Spec, name: str, most: int) -> Item:
     draw = rng.random() if spec.variety else 1.0
     if draw < 0.05:
-        return Item(name, (), (_must_ask(rng, None, "words", spec.phrasing),))
+        found = ask(rng, None, "words", spec.phrasing)
+        assert found is not None  # words need no picture
+        return Item(name, (), (found,))
     task = rng.choice(spec.tasks)
     kind = rng.choice(KINDS) if TASKS[task] == "any" else TASKS[task]
     if draw < 0.1:
@@ -172,12 +173,5 @@ def _pair(rng: random.Random, spec: Spec, name: str) -> Item:
     first, second = (make_scene(rng, "shapes", spec.style) for _ in range(2))
     counts = len(first.things), len(second.things)
     answer = "the same" if counts[0] == counts[1] else "the first" if counts[0] > counts[1] else "the second"
-    return Item(
-        name, (first, second), (Question("more", "Which picture has more shapes?", f"It is {answer}.", answer),)
-    )
-
-
-def _must_ask(rng: random.Random, scene: Scene | None, task: str, phrasing: str) -> Question:
-    found = ask(rng, scene, task, phrasing)
-    assert found is not None
-    return found
+    question = Question("more", "Which picture has more shapes?", f"It is {answer}.", answer)
+    return Item(name, (first, second), (question,))

@@ -10,12 +10,13 @@ import itertools
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from dataprophet.demo.datasets import SOURCES, Spec, make_items
 from dataprophet.demo.questions import PHRASINGS
 from dataprophet.demo.scenes import STYLES
-from dataprophet.demo.writers import WRITERS
+from dataprophet.demo.writers import write_items
 from dataprophet.files import MANIFEST, atomic_folder
 
 FILE_SAMPLES = 20_000
@@ -49,11 +50,8 @@ def write_pool(
     counts = [min(file_samples, samples - start) for start in range(0, samples, file_samples)]
     with atomic_folder(folder, overwrite=overwrite) as path:
         jobs = [(path, number, count, seed) for number, count in enumerate(counts)]
-        if processes > 1:
-            with ProcessPoolExecutor(processes) as pool:
-                rows = sum(pool.map(_write, jobs))
-        else:
-            rows = sum(map(_write, jobs))
+        with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as pool:
+            rows = sum((pool.map if pool else map)(_write, jobs))
         manifest = {"seed": seed, "rows": rows, "samples": samples, "files": len(jobs)}
         (path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return Path(folder)
@@ -61,8 +59,8 @@ def write_pool(
 
 def spec_of(number: int) -> Spec:
     """What file ``number`` of a pool holds."""
-    kinds = itertools.product(STYLES, _TASKS, PHRASINGS)
-    style, tasks, phrasing = next(itertools.islice(kinds, number % (len(STYLES) * len(_TASKS) * len(PHRASINGS)), None))
+    kinds = list(itertools.product(STYLES, _TASKS, PHRASINGS))
+    style, tasks, phrasing = kinds[number % len(kinds)]
     name = f"part-{number:05d}"
     return Spec(name, tasks, style, phrasing, "finevision", f"{name}.parquet", turns=4)
 
@@ -71,7 +69,7 @@ def _write(job: tuple[Path, int, int, int]) -> int:
     folder, number, samples, seed = job
     spec = spec_of(number)
     items = make_items(spec, seed, samples)
-    WRITERS[spec.format](folder / spec.path, spec.name, items)
+    write_items(folder / spec.path, spec.name, spec.format, items)
     return len(items)
 
 

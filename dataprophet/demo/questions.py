@@ -1,10 +1,14 @@
-"""Questions about scenes and their right answers: eleven tasks, each in three phrasings."""
+"""Questions about scenes and their right answers: eleven tasks, each in three phrasings.
+
+The demo's datasets and the training of its model ask them. Everything follows from the description of a scene.
+"""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dataprophet.demo.scenes import COLOURS, COLUMNS, ROWS, SHAPES, Scene
 
@@ -26,83 +30,74 @@ TASKS: dict[str, str] = {
 }
 """Task -> the kind of scene it asks about; "none" is a question without a picture."""
 
-_WORDING: dict[str, tuple[tuple[str, str], ...]] = {
-    "count": (
-        ("How many shapes are there?", "{a}"),
-        ("number of shapes:", "{a}"),
-        ("Tell me how many shapes you can see.", "I see {a}."),
-    ),
+_WORDING = {
+    "count": ("How many shapes are there?", "number of shapes:", "Tell me how many shapes you can see.", "I see {a}."),
     "colour.at": (
-        ("What colour is the shape at the {where}?", "{a}"),
-        ("colour, {where}:", "{a}"),
-        ("Tell me the colour of the thing at the {where}.", "It is {a}."),
+        "What colour is the shape at the {where}?",
+        "colour, {where}:",
+        "Tell me the colour of the thing at the {where}.",
+        "It is {a}.",
     ),
     "colour.of": (
-        ("What colour is the {shape}?", "{a}"),
-        ("colour of {shape}:", "{a}"),
-        ("Tell me which colour the {shape} has.", "It is {a}."),
+        "What colour is the {shape}?",
+        "colour of {shape}:",
+        "Tell me which colour the {shape} has.",
+        "It is {a}.",
     ),
     "shape.at": (
-        ("What shape is at the {where}?", "{a}"),
-        ("shape, {where}:", "{a}"),
-        ("Tell me the shape of the thing at the {where}.", "It is a {a}."),
+        "What shape is at the {where}?",
+        "shape, {where}:",
+        "Tell me the shape of the thing at the {where}.",
+        "It is a {a}.",
     ),
     "shape.of": (
-        ("What shape is {colour}?", "{a}"),
-        ("shape in {colour}:", "{a}"),
-        ("Tell me which shape is drawn in {colour}.", "It is a {a}."),
+        "What shape is {colour}?",
+        "shape in {colour}:",
+        "Tell me which shape is drawn in {colour}.",
+        "It is a {a}.",
     ),
-    "position": (
-        ("Where is the {name}?", "{a}"),
-        ("place of {name}:", "{a}"),
-        ("Tell me where you find the {name}.", "It is at the {a}."),
-    ),
+    "position": ("Where is the {name}?", "place of {name}:", "Tell me where you find the {name}.", "It is at the {a}."),
     "relation": (
-        ("Is the {first} {relation} the {second}?", "{a}"),
-        ("{first} {relation} {second}:", "{a}"),
-        ("Tell me whether the {first} is {relation} the {second}.", "The answer is {a}."),
+        "Is the {first} {relation} the {second}?",
+        "{first} {relation} {second}:",
+        "Tell me whether the {first} is {relation} the {second}.",
+        "The answer is {a}.",
     ),
-    "exist": (
-        ("Is there a {what}?", "{a}"),
-        ("any {what}:", "{a}"),
-        ("Tell me whether you can see a {what}.", "The answer is {a}."),
-    ),
-    "read": (
-        ("What does the sign say?", "{a}"),
-        ("text:", "{a}"),
-        ("Tell me what you can read.", "It says {a}."),
-    ),
+    "exist": ("Is there a {what}?", "any {what}:", "Tell me whether you can see a {what}.", "The answer is {a}."),
+    "read": ("What does the sign say?", "text:", "Tell me what you can read.", "It says {a}."),
     "read.end": (
-        ("What is the {end} character?", "{a}"),
-        ("{end} character:", "{a}"),
-        ("Tell me the {end} character of the text.", "It is {a}."),
+        "What is the {end} character?",
+        "{end} character:",
+        "Tell me the {end} character of the text.",
+        "It is {a}.",
     ),
     "height": (
-        ("How tall is the {colour} bar?", "{a}"),
-        ("height of {colour}:", "{a}"),
-        ("Tell me the height of the {colour} bar.", "Its height is {a}."),
+        "How tall is the {colour} bar?",
+        "height of {colour}:",
+        "Tell me the height of the {colour} bar.",
+        "Its height is {a}.",
     ),
     "compare": (
-        ("Which bar is taller, {first} or {second}?", "{a}"),
-        ("taller, {first} or {second}:", "{a}"),
-        ("Tell me whether the {first} or the {second} bar is taller.", "The {a} bar."),
+        "Which bar is taller, {first} or {second}?",
+        "taller, {first} or {second}:",
+        "Tell me whether the {first} or the {second} bar is taller.",
+        "The {a} bar.",
     ),
-    "describe": (
-        ("Describe the picture.", "{a}"),
-        ("contents:", "{a}"),
-        ("Tell me everything you can see.", "I see {a}."),
-    ),
+    "describe": ("Describe the picture.", "contents:", "Tell me everything you can see.", "I see {a}."),
     "words.sum": (
-        ("What is {first} plus {second}?", "{a}"),
-        ("{first} plus {second}:", "{a}"),
-        ("Tell me what {first} and {second} make.", "They make {a}."),
+        "What is {first} plus {second}?",
+        "{first} plus {second}:",
+        "Tell me what {first} and {second} make.",
+        "They make {a}.",
     ),
     "words.opposite": (
-        ("What is the opposite of {word}?", "{a}"),
-        ("opposite of {word}:", "{a}"),
-        ("Tell me the opposite of {word}.", "It is {a}."),
+        "What is the opposite of {word}?",
+        "opposite of {word}:",
+        "Tell me the opposite of {word}.",
+        "It is {a}.",
     ),
 }
+"""Wording -> the question in each phrasing, and the sentence that answers the chatty one."""
 
 _OPPOSITES = {"top": "bottom", "left": "right", "first": "last", "yes": "no", "above": "below", "taller": "shorter"}
 
@@ -135,8 +130,9 @@ def ask(rng: random.Random, scene: Scene | None, task: str, phrasing: str) -> Qu
     if found is None:
         return None
     wording, slots, bare = found
-    question, answer = _WORDING[wording][PHRASINGS.index(phrasing)]
-    return Question(task, question.format(**slots), answer.format(a=bare), bare)
+    *questions, sentence = _WORDING[wording]
+    question = questions[PHRASINGS.index(phrasing)].format(**slots)
+    return Question(task, question, sentence.format(a=bare) if phrasing == "chatty" else bare, bare)
 
 
 def tasks_of(kind: str) -> list[str]:
@@ -160,12 +156,6 @@ def options_of(rng: random.Random, task: str, bare: str) -> list[str]:
     return options
 
 
-def with_options(question: Question, options: list[str]) -> Question:
-    """The question with a lettered line for each option; the answer stays the text of the right one."""
-    lines = [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True)]
-    return replace(question, question="\n".join([question.question, *lines]))
-
-
 def describe(scene: Scene) -> str:
     """All that a scene shows, in reading order."""
     if scene.kind == "shapes":
@@ -185,10 +175,6 @@ def _words(rng: random.Random) -> _Found:
     pair = rng.choice(sorted(_OPPOSITES.items()))
     word, opposite = pair if rng.random() < 0.5 else pair[::-1]
     return "words.opposite", {"word": word}, opposite
-
-
-def _count(rng: random.Random, scene: Scene) -> _Found:
-    return "count", {}, NUMBERS[len(scene.things)]
 
 
 def _colour(rng: random.Random, scene: Scene) -> _Found:
@@ -211,13 +197,8 @@ def _position(rng: random.Random, scene: Scene) -> _Found:
 
 
 def _relation(rng: random.Random, scene: Scene) -> _Found:
-    pairs = [
-        (first, second, axis)
-        for first in scene.things
-        for second in scene.things
-        for axis in ("row", "column")
-        if getattr(first, axis) != getattr(second, axis)
-    ]
+    every = itertools.product(scene.things, scene.things, ("row", "column"))
+    pairs = [(first, second, axis) for first, second, axis in every if getattr(first, axis) != getattr(second, axis)]
     if not pairs:
         return None
     first, second, axis = rng.choice(pairs)
@@ -250,19 +231,15 @@ def _height(rng: random.Random, scene: Scene) -> _Found:
 
 
 def _compare(rng: random.Random, scene: Scene) -> _Found:
-    pairs = [(one, two) for one in scene.bars for two in scene.bars if one[1] != two[1]]
+    pairs = [(one, two) for one, two in itertools.product(scene.bars, repeat=2) if one[1] != two[1]]
     if not pairs:
         return None
     first, second = rng.choice(pairs)
     return "compare", {"first": first[0], "second": second[0]}, max(first, second, key=lambda bar: bar[1])[0]
 
 
-def _describe(rng: random.Random, scene: Scene) -> _Found:
-    return "describe", {}, describe(scene)
-
-
 _MAKERS: dict[str, Callable[[random.Random, Scene], _Found]] = {
-    "count": _count,
+    "count": lambda rng, scene: ("count", {}, NUMBERS[len(scene.things)]),
     "colour": _colour,
     "shape": _shape,
     "position": _position,
@@ -271,5 +248,5 @@ _MAKERS: dict[str, Callable[[random.Random, Scene], _Found]] = {
     "read": _read,
     "height": _height,
     "compare": _compare,
-    "describe": _describe,
+    "describe": lambda rng, scene: ("describe", {}, describe(scene)),
 }

@@ -1,4 +1,7 @@
-"""The demo: draw datasets, profile them with the tiny model, rank the sources for each benchmark, write a mixture."""
+"""The demo: draw datasets, profile them with the tiny model, rank the sources for each benchmark, write a mixture.
+
+``dataprophet demo`` calls it; it uses the package as any user could.
+"""
 
 from __future__ import annotations
 
@@ -90,19 +93,12 @@ def run_demo(
                     f"profiled {name} ({datasets[name].format}): {made.n_samples} samples, PPL {made.perplexity:.3f}, "
                     f"Sil {made.silhouette:.3f} + H {made.entropy:.3f}{left_out}"
                 )
-        sources = [profiles[written.spec.name] for written in drawn.sources]
-        targets = [profiles[written.spec.name] for written in drawn.targets]
+        sources, targets = ([profiles[entry.spec.name] for entry in part] for part in (drawn.sources, drawn.targets))
         scores = transfer_matrix(sources, targets)
         scores.to_csv(folder / "scores.csv")
         save_heatmap(scores, folder / "heatmap.png", title="M(source -> target), demo model")
-        mixture = mix(
-            scores,
-            scores.targets[0],
-            budget,
-            {name: datasets[name] for name in scores.sources},
-            folder / "mixture",
-            seed=seed,
-        )
+        mixed = {name: datasets[name] for name in scores.sources}
+        mixture = mix(scores, scores.targets[0], budget, mixed, folder / "mixture", seed=seed)
         mixture.folder = Path(out) / "mixture"
         files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
         manifest = {"seed": seed, "budget": budget, "model": model.fingerprint, "files": files}
@@ -114,6 +110,5 @@ def _require_packages() -> None:
     """Miss what is missing now, rather than at the step that needs it."""
     for package in ("PIL", "torch", "transformers", "matplotlib"):
         if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(
-                f"{package} is not installed", where="the demo", fix="pip install 'dataprophet[all]'"
-            )
+            fix = "pip install 'dataprophet[all]'"
+            raise MissingDependencyError(f"{package} is not installed", where="the demo", fix=fix)

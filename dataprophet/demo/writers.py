@@ -1,4 +1,8 @@
-"""Writers of the demo's files, one for each format. Bytes depend on the rows only: no clock, no environment."""
+"""Writers of the demo's files, one for each format. Bytes depend on the rows only: no clock, no environment.
+
+`datasets.py` and `pool.py` call them. They stay apart from the package's exports, so that readers are tested against
+files as others write them.
+"""
 
 from __future__ import annotations
 
@@ -36,29 +40,32 @@ def png(scene: Scene) -> bytes:
     return buffer.getvalue()
 
 
-def write_llava(path: Path, name: str, items: Sequence[Item]) -> None:
+def write_items(path: Path, name: str, format: str, items: Sequence[Item]) -> None:
+    """Write a dataset in one of `FORMATS`.
+
+    Args:
+        path: of the file, or, for LLaMA-Factory, of the folder.
+        name: the dataset's.
+        format: the format.
+        items: its rows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _WRITERS[format](path, name, items)
+
+
+def _llava(path: Path, name: str, items: Sequence[Item]) -> None:
     """LLaVA JSON and a folder of images. Ids are integers, as in some published files."""
     rows = []
     for index, item in enumerate(items):
-        row: dict[str, Any] = {"id": index}
-        if item.scenes:
-            row["image"] = _save_pictures(path.parent, item)[0]
-        row["conversations"] = [
-            {"from": "human" if role == "user" else "gpt", "value": text} for role, text in _turns(item, "\n")
-        ]
-        rows.append(row)
+        image = {"image": _save_pictures(path.parent, item)[0]} if item.scenes else {}
+        turns = [{"from": "human" if role == "user" else "gpt", "value": text} for role, text in _turns(item, "\n")]
+        rows.append({"id": index, **image, "conversations": turns})
     _write_json(path, rows)
 
 
-def write_llamafactory(path: Path, name: str, items: Sequence[Item]) -> None:
+def _llamafactory(path: Path, name: str, items: Sequence[Item]) -> None:
     """LLaMA-Factory ShareGPT: a folder with dataset_info.json, the rows and the images."""
-    rows = [
-        {
-            "messages": [{"role": role, "content": text} for role, text in _turns(item)],
-            "images": _save_pictures(path, item),
-        }
-        for item in items
-    ]
+    rows = [{"messages": _messages(item), "images": _save_pictures(path, item)} for item in items]
     info = {
         "file_name": f"{name}.json",
         "formatting": "sharegpt",
@@ -69,13 +76,11 @@ def write_llamafactory(path: Path, name: str, items: Sequence[Item]) -> None:
     _write_json(path / "dataset_info.json", {name: info})
 
 
-def write_swift(path: Path, name: str, items: Sequence[Item]) -> None:
+def _swift(path: Path, name: str, items: Sequence[Item]) -> None:
     """ms-swift JSONL. Every fourth row holds its images as data addresses, the others as paths."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         for index, item in enumerate(items):
-            row: dict[str, Any] = {"id": item.id}
-            row["messages"] = [{"role": role, "content": text} for role, text in _turns(item)]
+            row: dict[str, Any] = {"id": item.id, "messages": _messages(item)}
             if item.scenes and index % 4 == 0:
                 row["images"] = [f"data:image/png;base64,{_base64(scene)}" for scene in item.scenes]
             elif item.scenes:
@@ -83,22 +88,22 @@ def write_swift(path: Path, name: str, items: Sequence[Item]) -> None:
             stream.write(json.dumps(row) + "\n")
 
 
-def write_finevision(path: Path, name: str, items: Sequence[Item]) -> None:
+def _finevision(path: Path, name: str, items: Sequence[Item]) -> None:
     """FineVision Parquet: a list of images, a list of turns, and a column that no reader needs."""
     table = {
-        "images": pa.array([[_image_cell(item, index) for index in range(len(item.scenes))] for item in items]),
+        "images": pa.array([_image_cells(item) for item in items]),
         "texts": pa.array([[{"user": q.question, "assistant": q.answer} for q in item.questions] for item in items]),
         "source": pa.array([name] * len(items)),
     }
     _write_parquet(path, table)
 
 
-def write_vqa(path: Path, name: str, items: Sequence[Item]) -> None:
+def _vqa(path: Path, name: str, items: Sequence[Item]) -> None:
     """Parquet with one question per row: question_id, image, question, answer."""
     _write_parquet(path, {**_vqa_columns(items), "answer": pa.array([item.questions[0].answer for item in items])})
 
 
-def write_vqa_answers(path: Path, name: str, items: Sequence[Item]) -> None:
+def _vqa_answers(path: Path, name: str, items: Sequence[Item]) -> None:
     """Parquet with a list of answers from ten annotators, of whom one gave another answer now and then."""
     answers = []
     for index, item in enumerate(items):
@@ -108,9 +113,8 @@ def write_vqa_answers(path: Path, name: str, items: Sequence[Item]) -> None:
     _write_parquet(path, {**_vqa_columns(items), "answers": pa.array(answers)})
 
 
-def write_webdataset(path: Path, name: str, items: Sequence[Item]) -> None:
+def _webdataset(path: Path, name: str, items: Sequence[Item]) -> None:
     """A tar file with ``<key>.png`` and ``<key>.json`` for each row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for index, item in enumerate(items):
             question = item.questions[0]
@@ -121,7 +125,7 @@ def write_webdataset(path: Path, name: str, items: Sequence[Item]) -> None:
                 archive.addfile(member, io.BytesIO(content))
 
 
-def write_vlmeval(path: Path, name: str, items: Sequence[Item]) -> None:
+def _vlmeval(path: Path, name: str, items: Sequence[Item]) -> None:
     """VLMEvalKit TSV: base64 images; with options in columns A to D the answer is the letter of the right one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     letters = "ABCD" if any(item.options for item in items) else ""
@@ -134,16 +138,19 @@ def write_vlmeval(path: Path, name: str, items: Sequence[Item]) -> None:
             table.writerow([index, _base64(item.scenes[0]), question.question, *item.options, answer])
 
 
-WRITERS: dict[str, Callable[[Path, str, Sequence[Item]], None]] = {
-    "llava": write_llava,
-    "llamafactory": write_llamafactory,
-    "swift": write_swift,
-    "finevision": write_finevision,
-    "vqa": write_vqa,
-    "vqa-answers": write_vqa_answers,
-    "webdataset": write_webdataset,
-    "vlmeval": write_vlmeval,
+_WRITERS: dict[str, Callable[[Path, str, Sequence[Item]], None]] = {
+    "llava": _llava,
+    "llamafactory": _llamafactory,
+    "swift": _swift,
+    "finevision": _finevision,
+    "vqa": _vqa,
+    "vqa-answers": _vqa_answers,
+    "webdataset": _webdataset,
+    "vlmeval": _vlmeval,
 }
+
+
+FORMATS = tuple(_WRITERS)
 
 
 def _turns(item: Item, separator: str = "") -> Iterator[tuple[str, str]]:
@@ -151,6 +158,10 @@ def _turns(item: Item, separator: str = "") -> Iterator[tuple[str, str]]:
     for index, question in enumerate(item.questions):
         yield "user", question.question if index else f"{marks}{question.question}"
         yield "assistant", question.answer
+
+
+def _messages(item: Item) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in _turns(item)]
 
 
 def _base64(scene: Scene) -> str:
@@ -165,23 +176,21 @@ def _save_pictures(folder: Path, item: Item) -> list[str]:
     return names
 
 
-def _image_cell(item: Item, index: int) -> dict[str, Any]:
-    return {"bytes": png(item.scenes[index]), "path": f"{item.id}-{index}.png"}
+def _image_cells(item: Item) -> list[dict[str, Any]]:
+    return [{"bytes": png(scene), "path": f"{item.id}-{index}.png"} for index, scene in enumerate(item.scenes)]
 
 
 def _vqa_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
     return {
         "question_id": pa.array([item.id for item in items]),
-        "image": pa.array([_image_cell(item, 0) for item in items]),
+        "image": pa.array([_image_cells(item)[0] for item in items]),
         "question": pa.array([item.questions[0].question for item in items]),
     }
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8", newline="")
 
 
 def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=64)

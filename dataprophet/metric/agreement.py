@@ -1,15 +1,19 @@
-"""Agreement of two score matrices: Kendall's tau per target, per source, and their means."""
+"""Agreement of two score matrices: Kendall's tau per target, per source, and their means.
+
+`dataprophet evaluate` and the published figures call it; it knows matrices only. SciPy's ``kendalltau`` has no tau-a,
+and rounds so that two equal rankings with ties do not always agree by 1.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
+from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.ops.arrays import as_numpy
 
 _SHOWN_NAMES = 5
@@ -60,71 +64,50 @@ def kendall_tau(
     """
     if variant not in ("a", "b"):
         raise MetricError(f"unknown variant {variant!r}", where="kendall_tau", fix="use 'a' or 'b'")
-    sources, targets, x = _read(predicted, "predicted")
-    other_sources, other_targets, y = _read(observed, "observed")
-    rows = _match(sources, other_sources, "source")
-    columns = _match(targets, other_targets, "target")
-    y = y[np.ix_(rows, columns)]
-    used = np.ones(x.shape, dtype=bool)
-    if not diagonal:
-        used = np.array([[source != target for target in targets] for source in sources], dtype=bool)
-    _check_finite(x, used, sources, targets, "predicted")
-    _check_finite(y, used, sources, targets, "observed")
-    per_target = _taus(x, y, used, targets, kind="target", variant=variant)
-    per_source = _taus(x.T, y.T, used.T, sources, kind="source", variant=variant)
-    tau_target = float(np.mean(list(per_target.values())))
-    tau_source = float(np.mean(list(per_source.values())))
+    x, y = _read(predicted, "predicted"), _read(observed, "observed")
+    rows, columns = _match(x.sources, y.sources, "source"), _match(x.targets, y.targets, "target")
+    used = np.array([[diagonal or source != target for target in x.targets] for source in x.sources])
+    given, measured = x.values, y.values[np.ix_(rows, columns)]
+    for values, where in ((given, "predicted"), (measured, "observed")):
+        for row, column in np.argwhere(used & ~np.isfinite(values))[:1]:
+            raise MetricError(
+                f"the cell of source {x.sources[row]!r}, target {x.targets[column]!r} is {values[row, column]}",
+                where=where,
+                fix="fill the cell, or drop its source or target from both matrices",
+            )
+    per_target = _taus(given, measured, used, x.targets, kind="target", variant=variant)
+    per_source = _taus(given.T, measured.T, used.T, x.sources, kind="source", variant=variant)
+    tau_target, tau_source = (float(np.mean(list(taus.values()))) for taus in (per_target, per_source))
     return RankAgreement((tau_target + tau_source) / 2, tau_target, tau_source, per_target, per_source, variant)
 
 
-def _read(matrix: Any, where: str) -> tuple[list[str], list[str], npt.NDArray[Any]]:
-    named = hasattr(matrix, "sources") and hasattr(matrix, "targets")
-    values = as_numpy(matrix.values if named else matrix, where=where, ndim=2)
-    sources = [str(name) for name in (matrix.sources if named else range(values.shape[0]))]
-    targets = [str(name) for name in (matrix.targets if named else range(values.shape[1]))]
-    if values.shape != (len(sources), len(targets)):
-        raise MetricError(
-            f"{len(sources)} sources and {len(targets)} targets but values of shape {values.shape}",
-            where=where,
-            fix="give one row per source and one column per target",
-        )
-    for kind, names in (("source", sources), ("target", targets)):
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise MetricError(
-                f"{kind} {_listed(repeated)} given more than once", where=where, fix="rename or drop the repeats"
-            )
-        if len(names) < 2:
-            raise MetricError(
-                f"{len(names)} {kind}{'s' * (len(names) != 1)}, and ranking needs at least 2",
-                where=where,
-                fix=f"add {kind}s",
-            )
-    return sources, targets, values
-
-
-def _check_finite(
-    values: npt.NDArray[Any], used: npt.NDArray[np.bool_], sources: list[str], targets: list[str], where: str
-) -> None:
-    bad = np.argwhere(used & ~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise MetricError(
-            f"the cell of source {sources[row]!r}, target {targets[column]!r} is {values[row, column]}",
-            where=where,
-            fix="fill the cell, or drop its source or target from both matrices",
-        )
+def _read(matrix: Any, where: str) -> TransferMatrix:
+    """A matrix of any kind, with two sources and two targets or more."""
+    try:
+        if not (hasattr(matrix, "sources") and hasattr(matrix, "targets")):
+            values = as_numpy(matrix, where=where, ndim=2)
+            sources, targets = ([str(number) for number in range(size)] for size in values.shape)
+            read = TransferMatrix(sources, targets, values)
+        else:
+            read = TransferMatrix(matrix.sources, matrix.targets, matrix.values)
+    except MetricError as error:
+        raise MetricError(error.what, where=where, fix=error.fix) from error
+    for count, kind in zip(read.shape, ("source", "target"), strict=True):
+        if count < 2:
+            what = f"{count} {kind}{'s' * (count != 1)}, and ranking needs at least 2"
+            raise MetricError(what, where=where, fix=f"add {kind}s")
+    return read
 
 
 def _match(wanted: list[str], given: list[str], kind: str) -> list[int]:
     place = {name: i for i, name in enumerate(given)}
     known = set(wanted)
-    missing = [name for name in wanted if name not in place]
-    extra = [name for name in given if name not in known]
-    if missing or extra:
-        parts = [f"missing {kind} {_listed(missing)}"] * bool(missing) + [f"extra {kind} {_listed(extra)}"] * bool(
-            extra
-        )
+    differing = {
+        "missing": [name for name in wanted if name not in place],
+        "extra": [name for name in given if name not in known],
+    }
+    parts = [f"{what} {kind} {_listed(names)}" for what, names in differing.items() if names]
+    if parts:
         raise MetricError(" and ".join(parts), where="observed", fix="give both matrices the same names")
     return [place[name] for name in wanted]
 
@@ -135,13 +118,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _taus(
-    x: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    used: npt.NDArray[np.bool_],
-    names: list[str],
-    *,
-    kind: str,
-    variant: str,
+    x: NDArray[Any], y: NDArray[Any], used: NDArray[np.bool_], names: list[str], *, kind: str, variant: str
 ) -> dict[str, float]:
     """Return tau of every column of x against the same column of y; one row against all later rows at a time."""
     columns = x.shape[1]
@@ -157,11 +134,8 @@ def _taus(
     taus = {}
     for j, name in enumerate(names):
         if not pairs[j]:
-            raise MetricError(
-                f"{kind} {name!r} has fewer than 2 cells to rank",
-                where="kendall_tau",
-                fix="add names or keep the diagonal",
-            )
+            what = f"{kind} {name!r} has fewer than 2 cells to rank"
+            raise MetricError(what, where="kendall_tau", fix="add names or keep the diagonal")
         constant = [where for where, n in (("predicted", x_ordered[j]), ("observed", y_ordered[j])) if not n]
         if variant == "b" and constant:
             raise MetricError(
@@ -174,5 +148,5 @@ def _taus(
     return taus
 
 
-def _sign(one: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+def _sign(one: NDArray[Any], others: NDArray[Any]) -> NDArray[np.int8]:
     return (one > others).astype(np.int8) - (one < others).astype(np.int8)

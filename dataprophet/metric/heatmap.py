@@ -1,16 +1,20 @@
-"""A source x target heatmap of scores, as a PNG whose bytes depend on the matrix and the Matplotlib version only."""
+"""A source x target heatmap of scores, as a PNG whose bytes depend on the matrix and the Matplotlib version only.
+
+The demo and ``dataprophet matrix --heatmap`` call it. Matplotlib is optional, so it is imported when a picture is made.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, MissingDependencyError
 from dataprophet.files import atomic_file
+from dataprophet.metric.matrix import TransferMatrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,27 +34,11 @@ CELL_WIDTH, CELL_HEIGHT = 0.72, 0.42
 LETTER_WIDTH = 0.085
 
 
-class Scores(Protocol):
-    """What a heatmap needs of a matrix: S sources, T targets, values (S, T); those that are not finite are missing."""
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """Row names."""
-
-    @property
-    def targets(self) -> Sequence[str]:
-        """Column names."""
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """(S, T) scores."""
-
-
-def save_heatmap(matrix: Scores, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+def save_heatmap(matrix: TransferMatrix, path: str | os.PathLike[str], *, title: str | None = None) -> None:
     """Write the heatmap of a score matrix: values in the cells, the best source of each target framed.
 
     Args:
-        matrix: a `TransferMatrix`, or anything with ``sources``, ``targets`` and ``values``.
+        matrix: S sources, T targets, values (S, T); those that are not finite are missing.
         path: the PNG file, written atomically.
         title: text above the plot.
 
@@ -71,14 +59,9 @@ def save_heatmap(matrix: Scores, path: str | os.PathLike[str], *, title: str | N
 
     values = np.asarray(matrix.values, np.float64)
     rows, columns = len(matrix.sources), len(matrix.targets)
-    if not rows or not columns or values.shape != (rows, columns):
-        raise MetricError(
-            f"values of shape {values.shape} for {rows} sources and {columns} targets",
-            where="save_heatmap",
-            fix="give one value for each source and target, and at least one of each",
-        )
-    sources = [_shorten(name) for name in matrix.sources]
-    targets = [_shorten(name) for name in matrix.targets]
+    if not rows or not columns:
+        raise MetricError(f"{rows} sources and {columns} targets", where="save_heatmap", fix="give one or more of each")
+    sources, targets = ([_shorten(name) for name in names] for names in (matrix.sources, matrix.targets))
     # The user's own style files must not reach the picture.
     with matplotlib.style.context("default"):
         figure = Figure(figsize=_size(sources, targets), dpi=150, layout="constrained")
@@ -107,10 +90,7 @@ def _size(sources: Sequence[str], targets: Sequence[str]) -> tuple[float, float]
     """Width and height in inches: the cells, and room for the longest names and the colour bar."""
     left = LETTER_WIDTH * max(map(len, sources)) + 0.5
     below = 0.7 * LETTER_WIDTH * max(map(len, targets)) + 0.9
-    return (
-        max(4.5, left + CELL_WIDTH * len(targets) + 1.2),
-        max(2.8, below + CELL_HEIGHT * len(sources) + 0.5),
-    )
+    return max(4.5, left + CELL_WIDTH * len(targets) + 1.2), max(2.8, below + CELL_HEIGHT * len(sources) + 0.5)
 
 
 def _label_cells(axes: Axes, values: NDArray[np.float64], colours: NDArray[np.float64], *, wide: bool) -> None:

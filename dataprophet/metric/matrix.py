@@ -1,10 +1,15 @@
-"""TransferMatrix: the score of every source for every target, with each factor and its uncertainty."""
+"""TransferMatrix: the score of every source for every target, with each factor and its uncertainty.
+
+`transfer_matrix` makes it, rankings and mixtures read it. It knows nothing of profiles.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
@@ -13,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.errors import MetricError
+from dataprophet.metric import matrix_csv
 from dataprophet.ops.arrays import as_numpy
 from dataprophet.profiling.jackknife import standard_error
 
@@ -110,8 +116,7 @@ class TransferMatrix:
         self.values = _matrix("values", self.values, self.shape)
         self.factors = {name: _matrix(name, part, self.shape) for name, part in self.factors.items()}
         for side, names in (("source", self.sources), ("target", self.targets)):
-            twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-            if twice:
+            if twice := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise MetricError(f"{side} {twice[0]!r} occurs more than once", fix="give each dataset its own name")
         if self.influences and self.log_error is None:
             self._derive_errors()
@@ -143,8 +148,8 @@ class TransferMatrix:
     def order(self, target: str) -> NDArray[np.int64]:
         """Indices of the sources, best first; ties by name, NaN last."""
         column = self.values[:, self.column(target)]
-        rank = sorted(range(len(column)), key=lambda row: (-_last(float(column[row])), self.sources[row]))
-        return np.array(rank, np.int64)
+        column = np.where(np.isnan(column), -np.inf, column)
+        return np.array(sorted(range(len(column)), key=lambda row: (-column[row], self.sources[row])), np.int64)
 
     def rank(self, target: str, *, level: float = 0.95) -> list[Ranked]:
         """Sources for a target, best first, with intervals at a level.
@@ -191,9 +196,9 @@ class TransferMatrix:
             raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
         kept = {name: part for name, part in self.factors.items() if name not in drop}
         return TransferMatrix(
-            sources=list(self.sources),
-            targets=list(self.targets),
-            values=product(kept, self.shape),
+            self.sources,
+            self.targets,
+            product(kept, self.shape),
             factors=kept,
             errors={name: part for name, part in self.errors.items() if name in kept},
             influences={name: part for name, part in self.influences.items() if name in kept},
@@ -207,8 +212,8 @@ class TransferMatrix:
         for name, part in self.influences.items():
             error = np.broadcast_to(_combine(part.source, part.target, same), shape)
             self.errors[name] = np.abs(self.factors[name]) * error
-        source = sum_of((part.source for part in self.influences.values()), shape)
-        target = sum_of((part.target for part in self.influences.values()), shape)
+        totals = [reduce(np.add, parts) for parts in zip(*self.influences.values(), strict=True)]
+        source, target = (np.broadcast_to(total, (*shape, total.shape[-1])) for total in totals)
         self.log_error = np.where(np.isnan(self.values), np.nan, _combine(source, target, same))
         self.next_error = np.full(shape, np.nan)
         for j, name in enumerate(self.targets):
@@ -224,9 +229,16 @@ class TransferMatrix:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
-        from dataprophet.metric.matrix_csv import write
-
-        write(self, path)
+        errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
+        known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
+        matrix_csv.write(
+            path,
+            sources=self.sources,
+            targets=self.targets,
+            values=self.values,
+            columns=known if self.factors else {},
+            orders=map(self.order, self.targets),
+        )
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
@@ -235,9 +247,11 @@ class TransferMatrix:
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
-        from dataprophet.metric.matrix_csv import read
-
-        return read(path)
+        given = matrix_csv.read(path, FACTORS)
+        try:
+            return cls(**given)
+        except MetricError as error:
+            raise MetricError(error.what, where=str(path), fix=error.fix) from error
 
 
 def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -248,21 +262,9 @@ def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) 
     return total
 
 
-def sum_of(parts: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Sum of influences that broadcast to (S, T, 65)."""
-    total = np.zeros((1, 1, 1))
-    for part in parts:
-        total = total + part
-    return np.broadcast_to(total, (*shape, total.shape[-1]))
-
-
 def _combine(source: NDArray[np.float64], target: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
     apart = np.sqrt(standard_error(source) ** 2 + standard_error(target) ** 2)
     return np.where(same, standard_error(source + target), apart) if same.any() else apart
-
-
-def _last(value: float) -> float:
-    return -np.inf if np.isnan(value) else value
 
 
 def _matrix(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:

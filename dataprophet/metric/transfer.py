@@ -1,4 +1,8 @@
-"""The metric M(s -> t) = QSim * ASim * ISim * PPL(s) * (Sil + H)(s) / PPL(t) of arXiv 2603.19688, over profiles."""
+"""The metric M(s -> t) = QSim * ASim * ISim * PPL(s) * (Sil + H)(s) / PPL(t) of arXiv 2603.19688, over profiles.
+
+The matrix command and the demo call it. It reads profiles and computes the factors with their errors; what the matrix
+is then used for it does not know.
+"""
 
 from __future__ import annotations
 
@@ -112,11 +116,9 @@ def _require_positive(
             of_source = name in ("diversity", "source_perplexity")
             pair = repr(sources[i].name) if of_source else f"{sources[i].name!r} -> {targets[j].name!r}"
             more = f" (and {len(bad) - 1} more cells)" if len(bad) > 1 else ""
-            raise MetricError(
-                f"{FACTORS[name]} is {part[i, j]:.4g}, not positive, so the score has no meaning{more}",
-                where=pair,
-                fix="leave the dataset out, drop the factor, or allow non-positive factors to get NaN there",
-            )
+            what = f"{FACTORS[name]} is {part[i, j]:.4g}, not positive, so the score has no meaning{more}"
+            fix = "leave the dataset out, drop the factor, or allow non-positive factors to get NaN there"
+            raise MetricError(what, where=pair, fix=fix)
 
 
 def _influences(
@@ -128,28 +130,22 @@ def _influences(
     """Relative influence of groups of samples on each factor; first order, so that those of log M are their sum."""
     found = {}
     for name, (of_sources, of_targets) in directions.items():
-        key = f"{name}_similarity"
-        value = factors[key]
+        value = factors[f"{name}_similarity"]
         by_source = _similarity_influence(sources, of_targets, value, name)
-        by_target = _similarity_influence(targets, of_sources, value.T, name)
-        scale = value[..., None]
-        found[key] = Influences(
-            _with_clustering(by_source / scale), _with_clustering(by_target.transpose(1, 0, 2) / scale)
-        )
-    counts = np.stack([profile.count for profile in sources])
-    ppl = factors["source_perplexity"][:, 0]
-    found["source_perplexity"] = Influences(
-        _with_clustering(influence(ppl, _perplexities(sources), counts) / ppl[:, None])[:, None], _NO_INFLUENCE
-    )
+        by_target = _similarity_influence(targets, of_sources, value.T, name).transpose(1, 0, 2)
+        parts = (_with_clustering(part / value[..., None]) for part in (by_source, by_target))
+        found[f"{name}_similarity"] = Influences(*parts)
+    perplexities = factors["source_perplexity"][:, 0]
+    of_groups = influence(perplexities, *_perplexities(sources)) / perplexities[:, None]
+    found["source_perplexity"] = Influences(_with_clustering(of_groups)[:, None], _NO_INFLUENCE)
     sums = [profile.diversity_sums for profile in sources]
-    clustering = [part.clustering_error() for part in sums]
-    relative = _with_clustering(np.stack([part.influence() for part in sums]), np.array(clustering))
+    clustering = np.array([part.clustering_error() for part in sums])
+    relative = _with_clustering(np.stack([part.influence() for part in sums]), clustering)
     found["diversity"] = Influences((relative / factors["diversity"][:, :1])[:, None], _NO_INFLUENCE)
     inverse = factors["inverse_target_perplexity"][0]
-    counts = np.stack([profile.count for profile in targets])
-    found["inverse_target_perplexity"] = Influences(
-        _NO_INFLUENCE, _with_clustering(influence(inverse, 1 / _perplexities(targets), counts) / inverse[:, None])[None]
-    )
+    without, counts = _perplexities(targets)
+    of_groups = influence(inverse, 1 / without, counts) / inverse[:, None]
+    found["inverse_target_perplexity"] = Influences(_NO_INFLUENCE, _with_clustering(of_groups)[None])
     return found
 
 
@@ -159,12 +155,12 @@ def _with_clustering(influences: NDArray[np.float64], error: NDArray[np.float64]
     return np.concatenate([influences, last], axis=-1)
 
 
-def _perplexities(profiles: Sequence[Profile]) -> NDArray[np.float64]:
-    """(P, 64) perplexity of each profile without each group."""
+def _perplexities(profiles: Sequence[Profile]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(P, 64) perplexity of each profile without each group, and samples in each group."""
     count = np.stack([profile.count for profile in profiles])
     nll = np.stack([profile.nll_sum for profile in profiles])
     left = count.sum(1, keepdims=True) - count
-    return np.asarray(np.exp((nll.sum(1, keepdims=True) - nll) / np.where(left > 0, left, np.nan)))
+    return np.exp((nll.sum(1, keepdims=True) - nll) / np.where(left > 0, left, np.nan)), count
 
 
 def _similarity_influence(

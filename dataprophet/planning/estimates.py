@@ -1,10 +1,13 @@
-"""Estimates with 95% intervals: ratios by the bootstrap over what was drawn, rare events by Wilson, sums of both."""
+"""Numbers with what else they might be: ratios by the bootstrap over what was drawn, rare events by Jeffreys.
+
+`amounts.py` calculates with them. Nothing here knows of rows or models.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +15,9 @@ from scipy.special import stdtrit
 
 DRAWS = 2000
 _Z = 1.959963984540054  # of 95%
+
+Spread: TypeAlias = NDArray[np.float64]
+"""(1 + DRAWS,): a number, and draws from what it might be. Independent ones add and multiply draw by draw."""
 
 
 @dataclass(frozen=True)
@@ -23,42 +29,16 @@ class Estimate:
     high: float
 
     @classmethod
-    def known(cls, value: float) -> Estimate:
-        return cls(value, value, value)
+    def of(cls, spread: Spread) -> Estimate:
+        """The number, and the middle 95% of the draws."""
+        value = float(spread[0])
+        low, high = np.percentile(spread[1:], [2.5, 97.5])
+        return cls(value, min(float(low), value), max(float(high), value))
 
-    @property
-    def exact(self) -> bool:
-        return self.low == self.value == self.high
 
-
-@dataclass(frozen=True, eq=False)
-class Spread:
-    """A number and draws from what it might be. Sums and products of independent ones are taken draw by draw.
-
-    Attributes:
-        value: the estimate.
-        draws: (DRAWS,) values around it.
-    """
-
-    value: float
-    draws: NDArray[np.float64]
-
-    @classmethod
-    def known(cls, value: float) -> Spread:
-        return cls(value, np.full(DRAWS, float(value)))
-
-    def __add__(self, other: Spread | float) -> Spread:
-        given = other if isinstance(other, Spread) else Spread.known(other)
-        return Spread(self.value + given.value, self.draws + given.draws)
-
-    def __mul__(self, other: Spread | float) -> Spread:
-        given = other if isinstance(other, Spread) else Spread.known(other)
-        return Spread(self.value * given.value, self.draws * given.draws)
-
-    def estimate(self) -> Estimate:
-        """The value, and the middle 95% of the draws."""
-        low, high = np.percentile(self.draws, [2.5, 97.5])
-        return Estimate(self.value, min(float(low), self.value), max(float(high), self.value))
+def known(value: float) -> Spread:
+    """A number that cannot be another."""
+    return np.full(1 + DRAWS, float(value))
 
 
 def ratio(above: ArrayLike, below: ArrayLike, rng: np.random.Generator, *, fraction: float = 0.0) -> Spread:
@@ -77,44 +57,32 @@ def ratio(above: ArrayLike, below: ArrayLike, rng: np.random.Generator, *, fract
     n = len(a)
     value = float(a.sum() / b.sum())
     if fraction >= 1:
-        return Spread.known(value)
+        return known(value)
     if n < 2:
         raise ValueError("a spread needs two units or more")
     times = rng.multinomial(n, np.full(n, 1 / n), DRAWS)
     under = times @ b
     draws = np.divide(times @ a, under, out=np.full(DRAWS, value), where=under > 0)
     widen = math.sqrt(n / (n - 1) * (1 - fraction)) * stdtrit(n - 1, 0.975) / _Z
-    return Spread(value, np.maximum(value + (draws - value) * widen, 0.0))
+    return np.append(value, np.maximum(value + (draws - value) * widen, 0.0))
 
 
-def wilson(found: float, n: float) -> Estimate:
-    """Share of events of which ``found`` were seen in ``n`` independent trials, with Wilson's interval."""
-    share = found / n
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
-    return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+def share(found: ArrayLike, sizes: ArrayLike, rng: np.random.Generator) -> Spread:
+    """Share of events among trials that come in clusters.
 
-
-def clustered_trials(found: ArrayLike, sizes: ArrayLike) -> float:
-    """How many independent trials clusters of trials are worth: fewer than there are, where clusters differ.
+    Draws are those of Jeffreys's interval (Brown, Cai and DasGupta 2001), which holds for rare events and for none,
+    with as many trials as the clusters are worth: fewer than there are, where clusters differ.
 
     Args:
         found: (n,) events in each cluster.
         sizes: (n,) trials of each cluster.
+        rng: for the draws.
     """
     events, trials = np.asarray(found, np.float64), np.asarray(sizes, np.float64)
     n, total = len(events), float(trials.sum())
-    share = float(events.sum()) / total
-    if n < 2 or share in {0.0, 1.0}:
-        return total
-    variance = n / (n - 1) * float(((events - share * trials) ** 2).sum()) / total**2
-    plain = share * (1 - share) / total
-    return total / max(1.0, variance / plain)
-
-
-def added(parts: Sequence[Estimate]) -> Estimate:
-    """Sum of independent estimates; the distances to the ends add up as squares do (MOVER)."""
-    value = sum(part.value for part in parts)
-    below = math.sqrt(sum((part.value - part.low) ** 2 for part in parts))
-    above = math.sqrt(sum((part.high - part.value) ** 2 for part in parts))
-    return Estimate(value, value - below, value + above)
+    value = float(events.sum()) / total
+    worth = total
+    if n > 1 and 0 < value < 1:
+        variance = n / (n - 1) * float(((events - value * trials) ** 2).sum()) / total**2
+        worth = total / max(1.0, variance * total / (value * (1 - value)))
+    return np.append(value, rng.beta(value * worth + 0.5, (1 - value) * worth + 0.5, DRAWS))

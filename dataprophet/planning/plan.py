@@ -1,8 +1,10 @@
-"""``plan``: what scoring pools will cost, with intervals, and what of it is extrapolated."""
+"""``plan``: what scoring pools will cost, with intervals, and what of it is extrapolated.
+
+The plan command calls it. Rows are drawn by `sample.py`, measured by `measure.py`, and scaled up by `amounts.py`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,15 +13,13 @@ import numpy as np
 
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError
-from dataprophet.planning.amounts import Amounts, Seen, Spreads, amounts_of, estimates, total_of
-from dataprophet.planning.count import count_rows
-from dataprophet.planning.disk import sizes, target_names
-from dataprophet.planning.sample import Drawn, draw
+from dataprophet.planning.amounts import Amounts, amounts_of
+from dataprophet.planning.estimates import Spread, known
+from dataprophet.planning.measure import see_features, see_rows
+from dataprophet.planning.sample import count_features, count_rows, draw
 from dataprophet.scoring.config import cells_of
 from dataprophet.scoring.feature_pool import FeaturePool
-from dataprophet.scoring.rows import Lines, status_of
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
@@ -106,23 +106,20 @@ def plan(
     if rows < LEAST_ROWS:
         raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
     made: list[PoolPlan] = []
-    spreads: list[Spreads] = []
+    spreads: list[dict[str, Spread]] = []
     for number, pool in enumerate(pools):
         rng = np.random.default_rng([seed, number])
         if isinstance(pool, Dataset):
             if model is None:
                 raise DataError("a dataset is planned with a model", where=pool.name, fix="give the model")
-            count = count_rows(pool, seconds=seconds, rng=rng)
-            seen = see(draw(pool, count, rows, rng), model, seconds=seconds, targets=targets)
+            kind, count = "samples", count_rows(pool, seconds=seconds, rng=rng)
+            seen = see_rows(draw(pool, count, rows, rng), model, seconds=seconds, targets=targets)
         else:
-            from dataprophet.planning.features import count_features, see_features
-
-            count = count_features(pool)
+            kind, count = "features", count_features(pool)
             seen = see_features(pool, count, seconds=seconds, targets=targets, rng=rng)
-        if not seen.cell:
+        if not seen.rows:
             what = count.unreadable[0] if count.unreadable else "it holds no rows"
             raise DataError(f"nothing to plan with ({what})", where=pool.name, fix="repair it, or leave it out")
-        kind = "samples" if isinstance(pool, Dataset) else "features"
         in_shard = cells_of(kind, shard_rows) * CELL_ROWS
         spreads.append(amounts_of(count, seen, rng, embeddings=embeddings, shard_rows=in_shard))
         made.append(
@@ -132,52 +129,16 @@ def plan(
                 bytes=count.total_bytes,
                 unreadable=tuple(count.unreadable),
                 counted=count.counted_bytes / count.total_bytes if count.total_bytes else 1.0,
-                drawn=len(seen.cell),
+                drawn=len(seen.rows),
                 problems=dict(sorted(seen.problems.items())),
                 timed=round(sum(seen.seconds), 3),
-                amounts=estimates(spreads[-1]),
+                amounts=Amounts.of(spreads[-1]),
             )
         )
     if not made:
         raise DataError("nothing to plan", fix="give a dataset")
-    return Plan(made, total_of(spreads), _device(model), _notes(made, model))
-
-
-def see(drawn: Drawn, model: Model, *, seconds: float, targets: int) -> Seen:
-    """What rows that were drawn take of a model."""
-    from dataprophet.model.cost import weigh
-    from dataprophet.planning.timed_run import timed
-
-    lines = Lines.of(drawn.rows, 0)
-    samples: list[list[Sample]] = [[] if isinstance(row, Problem) else list(row.samples()) for row in drawn.rows]
-    weights = list(weigh(model, samples))
-    (together,) = weigh(model, [[sample for row in samples for sample in row]])
-    problems = Counter(status_of(row) for row in drawn.rows if isinstance(row, Problem))
-    done = 0
-    for row, weight in zip(samples, weights, strict=True):
-        for place, problem in weight.problems:
-            lines.refuse(done + place, status_of(problem), problem.message)
-            problems[status_of(problem)] += 1
-        done += len(row)
-    tokens = [weight.tokens for weight in weights]
-    timing = timed(model, samples, tokens, seconds)
-    measured = None
-    if timing is not None:
-        columns, places = lines.columns(drawn.file[0]), np.arange(len(lines.samples))
-        measured = sizes(columns, places, timing.features, target_names(targets), nearest=True)
-    return Seen(
-        cell=drawn.cell,
-        samples=[weight.samples for weight in weights],
-        answer_tokens=[weight.answer_tokens for weight in weights],
-        tokens=tokens,
-        bad=[isinstance(row, Problem) or bool(w.problems) for row, w in zip(drawn.rows, weights, strict=True)],
-        problems=problems,
-        calls=together.calls / max(1, together.tokens),
-        seconds=[] if timing is None else timing.seconds,
-        windows=[] if timing is None else timing.tokens,
-        sizes=measured,
-        lines=len(lines.lines),
-    )
+    total = {name: sum((part[name] for part in spreads), known(0.0)) for name in spreads[0]}
+    return Plan(made, Amounts.of(total), _device(model), _notes(made, model))
 
 
 def _device(model: Model | None) -> str:

@@ -72,7 +72,9 @@ def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_
         assert out.read_bytes() == (demo / "profiles" / f"{name}.profile").read_bytes()
     scores = tmp_path / "scores.csv"
     profiles = [tmp_path / f"{name}.profile" for name in names]
-    status, text, _ = run("matrix", "--source", *profiles[:2], "--target", profiles[2], "--out", scores, "--json")
+    words = ["matrix", "--source", *profiles[:2], "--target", profiles[2], "--out", scores]
+    status, text, _ = run(*words, "--heatmap", tmp_path / "scores.png", "--json")
+    assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert status == 0
     assert json.loads(text)["sources"] == ["counting", "signs"]
     status, text, _ = run("rank", scores, "--target", "count-bench", "--json")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sample_files as files
+from scipy.stats import beta
 
 import dataprophet
 from dataprophet.cli import main
@@ -17,12 +18,10 @@ from dataprophet.data import open_dataset
 from dataprophet.data.sample import Conversation, Turn
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
-from dataprophet.planning import estimates
-from dataprophet.planning.count import count_rows
-from dataprophet.planning.disk import _table, sizes, target_names
-from dataprophet.planning.estimates import Estimate, Spread, added, clustered_trials, ratio, wilson
+from dataprophet.planning.estimates import Estimate, known, ratio, share
+from dataprophet.planning.measure import _table, sizes, target_names
 from dataprophet.planning.plan import plan
-from dataprophet.planning.sample import draw
+from dataprophet.planning.sample import count_rows, draw
 from dataprophet.scoring.rows import Lines, write_rows
 from dataprophet.scoring.sources import open_feature_pool
 
@@ -41,19 +40,27 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.2, 0.5])
+def exactly(value):
+    return Estimate(value, value, value)
+
+
+@pytest.mark.parametrize("truth", [0.02, 0.2, 0.5])
 @pytest.mark.parametrize("n", [30, 300])
-def test_wilson_covers(share, n):
-    drawn = rng().binomial(n, share, 4000)
-    parts = [wilson(int(found), n) for found in drawn]
-    assert np.mean([part.low <= share <= part.high for part in parts]) > 0.92
+def test_shares_cover(truth, n):
+    draws = rng()
+    found = draws.binomial(n, truth, 1000)
+    parts = [Estimate.of(share([events], [n], draws)) for events in found]
+    assert np.mean([part.low <= truth <= part.high for part in parts]) > 0.92
 
 
-def test_wilson_as_published():
-    """Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
-    for found, n, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)]:
-        part = wilson(found, n)
-        assert (round(part.low, 4), round(part.high, 4)) == (low, high)
+def test_shares_as_published():
+    """Jeffreys intervals of Brown, Cai and DasGupta (2001): the quantiles of a beta distribution."""
+    for found, n in [(81, 263), (15, 148), (0, 20), (1, 29)]:
+        part = Estimate.of(share([found], [n], rng()))
+        low, high = beta(found + 0.5, n - found + 0.5).ppf([0.025, 0.975])
+        assert part.value == found / n
+        assert part.high == pytest.approx(high, abs=0.02)
+        assert part.low == pytest.approx(low, abs=0.02)
 
 
 @pytest.mark.parametrize("n", [4, 8, 32])
@@ -63,30 +70,36 @@ def test_ratios_cover(n):
     hit = 0
     for _ in range(300):
         size = draws.integers(4, 12, n)
-        part = ratio(size * draws.gamma(20, 0.5, n), size, draws).estimate()
+        part = Estimate.of(ratio(size * draws.gamma(20, 0.5, n), size, draws))
         hit += part.low <= 10 <= part.high
     assert hit > 300 * 0.88
 
 
 def test_a_ratio_of_everything_is_known():
-    assert ratio([1, 2], [2, 4], rng(), fraction=1.0).estimate() == Estimate.known(0.5)
-    half, none = (ratio([1, 2, 4], [2, 2, 2], rng(), fraction=f).estimate() for f in (0.5, 0.0))
+    assert Estimate.of(ratio([1, 2], [2, 4], rng(), fraction=1.0)) == exactly(0.5)
+    half, none = (Estimate.of(ratio([1, 2, 4], [2, 2, 2], rng(), fraction=f)) for f in (0.5, 0.0))
     assert half.high - half.low < none.high - none.low
     with pytest.raises(ValueError, match="two units"):
         ratio([1], [1], rng())
 
 
 def test_clusters_that_differ_are_worth_less():
-    assert clustered_trials([0, 8, 0, 8], [8, 8, 8, 8]) < 6
-    assert clustered_trials([4, 4, 4, 4], [8, 8, 8, 8]) == 32
-    assert clustered_trials([0, 0], [8, 8]) == 16
+    def width(found):
+        part = Estimate.of(share(found, [8] * len(found), rng()))
+        return part.high - part.low
+
+    alike = width([4, 4, 4, 4])
+    assert width([0, 8, 0, 8]) > 2 * alike
+    assert 0 < width([0, 0]) < 0.2
 
 
 def test_sums():
-    assert added([Estimate(1, 0, 4), Estimate(2, 2, 6)]) == Estimate(3, 2, 8)
-    spread = Spread(2.0, np.linspace(1, 3, estimates.DRAWS)) * 3 + 1.0
-    assert spread.estimate().value == 7
-    assert 3.9 < spread.estimate().low < 4.3
+    spread = np.append(2.0, np.linspace(1, 3, len(known(0.0)) - 1)) * 3 + 1.0
+    assert Estimate.of(spread).value == 7
+    assert 3.9 < Estimate.of(spread).low < 4.3
+    draws = rng()
+    one, two = (np.append(0.0, draws.standard_normal(len(known(0.0)) - 1)) for _ in range(2))
+    assert Estimate.of(one + two).high == pytest.approx(1.96 * 2**0.5, rel=0.1)  # as independent numbers add up
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
@@ -104,7 +117,6 @@ def test_tars_are_counted(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
 def test_what_is_not_counted_is_estimated(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataprophet.planning.count.CELL_ROWS", 10)
     monkeypatch.setattr("dataprophet.data.index.CELL_ROWS", 10)
     monkeypatch.setattr("dataprophet.planning.sample.CELL_ROWS", 10)
     texts = [("q" * int(length), "a") for length in rng().integers(1, 90, 500)]
@@ -118,11 +130,11 @@ def test_what_is_not_counted_is_estimated(suffix, tmp_path, monkeypatch):
     assert not count.exact
     assert count.rows == 80
     drawn = draw(dataset, count, 40, rng())
-    assert 30 <= len(drawn.rows) <= 50
-    assert all(row.row <= 81 for row in drawn.rows)
+    assert 30 <= len(drawn) <= 50
+    assert all(row.row <= 81 for _, row in drawn)
     units = np.array(count.units)
     rest = count.total_bytes - count.counted_bytes
-    part = (ratio(units[:, 0], units[:, 1], rng()) * rest + float(count.rows)).estimate()
+    part = Estimate.of(ratio(units[:, 0], units[:, 1], rng()) * rest + count.rows)
     assert part.low < 500 < part.high
 
 
@@ -140,13 +152,13 @@ def test_draws_are_from_everywhere_and_repeat(tmp_path):
     dataset = open_dataset(tmp_path)
     count = count_rows(dataset, seconds=60, rng=rng())
     drawn = draw(dataset, count, 200, rng())
-    assert drawn.rows == draw(dataset, count, 200, rng()).rows
-    assert drawn.rows != draw(dataset, count, 200, np.random.default_rng(1)).rows
-    assert len({(row.file, row.row) for row in drawn.rows}) == len(drawn.rows)
-    assert {row.file for row in drawn.rows} == set(dataset.files)
-    assert abs(len(drawn.rows) - 200) < 20
+    assert drawn == draw(dataset, count, 200, rng())
+    assert drawn != draw(dataset, count, 200, np.random.default_rng(1))
+    assert len({(row.file, row.row) for _, row in drawn}) == len(drawn)
+    assert {row.file for _, row in drawn} == set(dataset.files)
+    assert abs(len(drawn) - 200) < 20
     everything = draw(dataset, count, 9000, rng())
-    assert everything.rows == list(dataset.rows())
+    assert [row for _, row in everything] == list(dataset.rows())
 
 
 def test_a_small_pool_is_known_but_for_its_time(tmp_path, model):
@@ -156,14 +168,14 @@ def test_a_small_pool_is_known_but_for_its_time(tmp_path, model):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n" + '{"question": "x"}\n')
     made = plan([open_dataset(path)], model, seconds=0.2, embeddings=True)
     amounts = made.total
-    assert (amounts.rows, amounts.samples) == (Estimate.known(62), Estimate.known(60))
-    assert amounts.bad_rows == Estimate.known(2)
+    assert (amounts.rows, amounts.samples) == (exactly(62), exactly(60))
+    assert amounts.bad_rows == exactly(2)
     assert made.pools[0].problems == {"bad_json": 1, "empty_answer": 1}
     target = dataprophet.profile(open_dataset(path), model, name="target1")
     scored = dataprophet.score(
         path, [target], model, out=tmp_path / "scores", processes=0, embeddings=True, fields=["question", "answer"]
     )
-    assert amounts.answer_tokens == Estimate.known(sum(shard.marker["tokens"] for shard in scored.shards))
+    assert amounts.answer_tokens == exactly(sum(shard.marker["tokens"] for shard in scored.shards))
     (shard,) = scored.shards
     assert amounts.rows_bytes.value == pytest.approx(os.path.getsize(shard.rows), rel=0.25)
     assert amounts.embedding_bytes.value == pytest.approx(os.path.getsize(shard.embeddings), rel=0.1)
@@ -203,7 +215,7 @@ def test_intervals_hold_the_truth(tmp_path, model):
     dataset = open_dataset(path)
     amounts = plan([dataset], model, rows=200, seconds=0.1).total
     samples = list(dataset)
-    assert amounts.rows == Estimate.known(9000)
+    assert amounts.rows == exactly(9000)
     tokens = sum(len(sample.answer.split()) for sample in samples)
     assert amounts.samples.low <= len(samples) <= amounts.samples.high
     assert amounts.bad_rows.low <= 9000 - len(samples) <= amounts.bad_rows.high
@@ -218,7 +230,7 @@ def test_pictures_and_several_pools(tmp_path, model):
         write(tmp_path / name)
     pools = [open_dataset(tmp_path / "a" / "data.json"), open_dataset(tmp_path / "b" / "data.tar")]
     made = plan(pools, model, seconds=0.1)
-    assert made.total.rows == Estimate.known(8)
+    assert made.total.rows == exactly(8)
     assert made.total.tokens.value == sum(pool.amounts.tokens.value for pool in made.pools)
     hours = [pool.amounts.hours for pool in made.pools]
     assert made.total.hours.value == pytest.approx(sum(part.value for part in hours))
@@ -249,9 +261,9 @@ def test_precomputed_features(tmp_path, capsys):
         **{name: draws.standard_normal((n, d)).astype(np.float32) for name in ("question", "answer")},
     )
     made = plan([open_feature_pool(tmp_path / "f.npz")], seconds=0.2, targets=3)
-    assert made.total.rows == Estimate.known(n)
-    assert made.total.samples == Estimate.known(n)
-    assert made.total.bad_rows == Estimate.known(0)
+    assert made.total.rows == exactly(n)
+    assert made.total.samples == exactly(n)
+    assert made.total.bad_rows == exactly(0)
     assert made.total.hours.value > 0
     assert main(["plan", str(tmp_path / "f.npz"), "--features", "--json", "--seconds", "0.2"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["rows"] == {"value": n, "low": n, "high": n}

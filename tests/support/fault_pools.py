@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from dataprophet import load_model, open_dataset, profile
 from dataprophet.demo.datasets import make_items
 from dataprophet.demo.pool import spec_of, write_pool
-from dataprophet.demo.writers import write_webdataset
+from dataprophet.demo.writers import write_items
 from dataprophet.scoring.pool import ScoredPool, open_scores
 
 INSTRUMENTED = str(Path(__file__).resolve().parent / "instrumented")
@@ -54,7 +54,7 @@ def make_tars(folder: Path, files: int, samples: int) -> None:
     for number in range(files):
         name = f"part-{number:05d}"
         spec = replace(spec_of(number), format="webdataset", path=f"{name}.tar")
-        write_webdataset(folder / spec.path, spec.name, make_items(spec, 0, samples))
+        write_items(folder / spec.path, spec.name, spec.format, make_items(spec, 0, samples))
 
 
 def _cut_picture(row: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataprophet.demo.questions import Question, ask, options_of, tasks_of, with_options
+from dataprophet.demo.questions import Question, ask, options_of, tasks_of
 from dataprophet.demo.scenes import Scene, draw, make_scene
 from demo_model.architecture import IMAGE_TOKENS
 
@@ -133,7 +133,8 @@ def _training_row(rng: random.Random, batcher: Batcher) -> Row:
         if found is None or found in questions:
             continue
         if rng.random() < OPTIONS_SHARE and (options := options_of(rng, found.task, found.answer)):
-            found = with_options(found, options)
+            lines = (f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True))
+            found = replace(found, question="\n".join([found.question, *lines]))
         room -= len(batcher.encode(found.question)) + len(batcher.encode(found.answer)) + 3
         if room < 0:
             break

@@ -10,7 +10,7 @@ from importlib import import_module, metadata
 from typing import NamedTuple
 
 from dataprophet.cli import arguments as shared
-from dataprophet.cli.arguments import Argument, argument, assignment, count, flag, positive, several
+from dataprophet.cli.arguments import Argument, argument, assignment, count, flag, positive, seconds, several
 
 
 class _Command(NamedTuple):
@@ -135,11 +135,7 @@ _COMMANDS = {
             argument("--rows", "rows to draw of each pool", "N", type=count, default=256),
             shared.seed("seed of the draws"),
             argument(
-                "--seconds",
-                "for counting rows, and for the timed run, of a pool",
-                "S",
-                type=shared.seconds,
-                default=10.0,
+                "--seconds", "for counting rows, and for the timed run, of a pool", "S", type=seconds, default=10.0
             ),
             argument("--targets", "targets to be scored for", "N", type=count, default=1),
             argument("--threads", "CPU threads of a process", "N", type=positive, default=1),

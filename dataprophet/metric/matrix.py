@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -165,16 +165,15 @@ class TransferMatrix:
         z = NormalDist().inv_cdf((1 + level) / 2)
         order = self.order(target)
         ranking = []
-        for place, row in enumerate(order):
+        for row, behind in zip_longest(order, order[1:]):
             score = float(self.values[row, j])
-            width = z * float(self.log_error[row, j]) if self.log_error is not None else float("nan")
+            width = z * float(self.log_error[row, j]) if self.log_error is not None else np.nan
             resolved = None
-            if self.next_error is not None and place + 1 < len(order):
-                gap = abs(np.log(score) - np.log(self.values[order[place + 1], j]))
-                error = self.next_error[row, j]
+            if self.next_error is not None and behind is not None:
+                gap, error = abs(np.log(score) - np.log(self.values[behind, j])), self.next_error[row, j]
                 resolved = None if np.isnan(error) or np.isnan(gap) else bool(gap > z * error)
-            low, high = score * np.exp(-width), score * np.exp(width)
-            ranking.append(Ranked(self.sources[row], score, float(low), float(high), resolved))
+            low, high = (float(score * np.exp(side * width)) for side in (-1, 1))
+            ranking.append(Ranked(self.sources[row], score, low, high, resolved))
         return ranking
 
     def without(self, *names: str) -> TransferMatrix:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataprophet.cli import build_parser, main
+from dataprophet.cli import build_parser, main, parser
 from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
 
@@ -292,6 +292,10 @@ def test_bench_times_every_operation(run: Run) -> None:
             ["matrix", "--source", "{tmp}/notes.txt", "--target", "{tmp}/b", "--out", "{tmp}/o"],
             "not a readable profile",
         ),
+        (
+            ["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o", "--heatmap", "{tmp}"],
+            "is a folder, not a file",
+        ),
         (["rank", "{tmp}/absent.csv", "--target", "t"], "absent.csv"),
         (["rank", "{demo}/scores.csv", "--target", "t"], "no target 't'"),
         (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--without", "luck"], "no factor 'luck'"),
@@ -353,7 +357,7 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
 
 
 def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("demo", "doctor", "bench", "validate", "profile", "matrix", "rank", "evaluate", "mix"):
+    for command in parser._COMMANDS:
         with pytest.raises(SystemExit) as caught:
             main([command, "--help"])
         assert caught.value.code == 0

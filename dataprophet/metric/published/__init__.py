@@ -1,4 +1,7 @@
-"""Figures published with the metric (arXiv 2603.19688), and what recomputing them gives."""
+"""Figures published with the metric (arXiv 2603.19688), and what recomputing them gives.
+
+``dataprophet evaluate --published`` and the tests call it; it reads the CSV files beside it and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -97,15 +100,13 @@ def findings() -> dict[str, Any]:
         "selection_averages" and, as in the paper, "selection_averages_printed": column -> mean over the benchmarks.
     """
     scores, gains = matrix("metric_scores"), matrix("relative_improvement_percent")
-    agreements = {
-        "tau_b": kendall_tau(scores, gains, "b"),
-        "tau_a": kendall_tau(scores, gains, "a"),
-        "tau_b_off_diagonal": kendall_tau(scores, gains, "b", diagonal=False),
-    }
-    found: dict[str, Any] = {
-        name: {"tau_target": agreement.tau_target, "tau_source": agreement.tau_source}
-        for name, agreement in agreements.items()
-    }
+    found: dict[str, Any] = {}
+    for name, agreement in (
+        ("tau_b", kendall_tau(scores, gains, "b")),
+        ("tau_a", kendall_tau(scores, gains, "a")),
+        ("tau_b_off_diagonal", kendall_tau(scores, gains, "b", diagonal=False)),
+    ):
+        found[name] = {"tau_target": agreement.tau_target, "tau_source": agreement.tau_source}
     found["tau_printed"] = dict(PRINTED_TAU)
     found["additive_residual"] = additive_residual(scores.values)
     simulated = rounding_residuals(scores.values)

@@ -21,8 +21,8 @@ from PIL import Image
 
 from dataprophet.data import EXPORT_FORMATS, Conversation, Dataset, Sample, open_dataset, write_rows
 from dataprophet.data.export import huggingface, write
+from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.images.sources import BytesImage
-from dataprophet.data.rows import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError, DataProphetError
 

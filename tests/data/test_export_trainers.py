@@ -12,8 +12,8 @@ import sample_files as files
 from PIL import Image
 
 from dataprophet.data import Conversation, write_rows
+from dataprophet.data.formats.conversation import put_markers
 from dataprophet.data.images.sources import BytesImage
-from dataprophet.data.rows import put_markers
 from dataprophet.data.sample import Turn
 
 ROWS = [

@@ -18,7 +18,6 @@ from sample_files import good
 
 import dataprophet
 from dataprophet.data import Conversation, Dataset, Sample, open_dataset, validate
-from dataprophet.data.files import arrow as arrow_module
 from dataprophet.data.images.decode import decode
 from dataprophet.data.images.sources import LazyImages
 from dataprophet.errors import DataError
@@ -280,7 +279,7 @@ def test_opening_and_reading_rows_does_not_read_images(tmp_path: Path, monkeypat
     def refuse(*_: object) -> bytes:
         raise AssertionError("an image was read")
 
-    monkeypatch.setattr(arrow_module, "read_cell", refuse)
+    monkeypatch.setattr(images_module, "read_cell", refuse)
     for kind in (images_module.FileImage, images_module.TarImage, images_module.Base64Image):
         monkeypatch.setattr(kind, "read_bytes", refuse)
     for case in files.CHAT_WRITERS:

@@ -20,9 +20,9 @@ import sample_files as files
 from PIL import Image
 
 from dataprophet.data import Dataset, Problem, open_dataset, validate
-from dataprophet.data.fetch import fetch
 from dataprophet.data.images.decode import decode, image_suffix
 from dataprophet.data.images.sources import Base64Image, BytesImage, FileImage, LazyImages, MemoryImage, UrlImage
+from dataprophet.data.remote import fetch
 from dataprophet.errors import DataError
 
 
@@ -160,7 +160,7 @@ def test_bombs_are_refused_from_the_header(kind: str, monkeypatch: pytest.Monkey
         raise AssertionError("pixels were decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
-    with pytest.raises(DataError, match=r"more than the limit of 89478485; raise max_pixels"):
+    with pytest.raises(DataError, match=r"limit of 89478485.*; raise max_pixels"):
         decode(BOMBS[kind])
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dataprophet.data.rows import IMAGE_MARKER, put_markers
+from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, overload
 from dataprophet.data.files.arrow import Cell
 from dataprophet.data.files.tar import Member
 from dataprophet.data.images.cells import read_cell
-from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
+from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, to_rgb
 from dataprophet.data.remote import fetch, local, read_bytes
 from dataprophet.errors import DataError
 
@@ -48,10 +48,6 @@ class ImageSource(ABC):
     def load(self) -> Image:
         """Decode to RGB: upright, first frame, alpha on white. Raises DataError."""
         return decode(self.read_bytes(), max_pixels=self.max_pixels, where=self.where)
-
-    def suffix(self) -> str:
-        """Suffix of the format found in the bytes, such as ``.jpg``; empty when it is not known."""
-        return image_suffix(self.read_bytes())
 
     def digest(self) -> str:
         """SHA-256 of the bytes, in hexadecimal: equal for equal files wherever they are stored."""

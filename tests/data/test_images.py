@@ -102,6 +102,31 @@ def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
     assert np.array_equal(np.asarray(MemoryImage(Image.open(io.BytesIO(data))).load()), np.asarray(upright))
 
 
+def exif_of(kind: int, value: int) -> bytes:
+    """EXIF of a maker whose name lies beyond its end, and an orientation."""
+    maker, turn = struct.pack(">HHII", 0x010F, 2, 99, 9999), struct.pack(">HHI", 0x0112, kind, 1)
+    number = struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value)
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\2" + maker + turn + number
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("options", "turned"),
+    [
+        ({"exif": exif_of(3, 6)}, True),
+        ({"exif": exif_of(4, 6)}, True),
+        ({"exif": exif_of(2, 6)}, False),
+        ({"xmp": XMP}, True),
+        ({"exif": exif_of(3, 1), "xmp": XMP}, False),
+    ],
+)
+def test_orientation_beside_a_damaged_tag_as_a_long_and_in_xmp(options: dict[str, bytes], turned: bool) -> None:
+    image = decode(encoded(Image.new("RGB", (8, 4)), "JPEG", **options))
+    assert image.size == ((4, 8) if turned else (8, 4))
+
+
 @pytest.mark.parametrize(
     "exif",
     [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"junk", b"Exif\0\0XX" * 9],

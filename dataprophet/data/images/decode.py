@@ -6,7 +6,8 @@ For ``images.sources`` and for the model's reader. It knows nothing of where the
 from __future__ import annotations
 
 import importlib
-import warnings
+import re
+import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,6 @@ _UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "RO
 """Transpositions that undo the EXIF orientations 2 to 8."""
 
 _REPLACE = "replace the file with an intact image, or remove the row"
-
-# Damaged EXIF is common and no obstacle. Filters are one list for the process and not for a thread, so this one stays.
-warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
 def image_suffix(data: bytes) -> str:
@@ -146,17 +144,33 @@ def _format(data: bytes) -> tuple[str, str]:
 
 
 def _upright(image: Image) -> Image:
-    # Not ImageOps.exif_transpose: it writes the EXIF anew, and where that fails the image would stay turned.
     image.load()  # a TIFF turns itself then, and forgets its orientation
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # of damaged EXIF, of many classes
-        return image
-    if orientation not in range(2, 9):
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
+    if not 2 <= orientation <= 8:
         return image
     from PIL.Image import Transpose
 
-    return image.transpose(Transpose[_UPRIGHT[int(orientation) - 2]])
+    return image.transpose(Transpose[_UPRIGHT[orientation - 2]])
+
+
+def _orientation(image: Image) -> int:
+    """Tag 0x0112 of the first EXIF directory, else what XMP says, else 1."""
+    # Not Pillow's EXIF: it drops the orientation where the value of another tag is damaged, which is common, and says
+    # so by warnings, which are one list of filters for the process.
+    exif, xmp = image.info.get("exif"), image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
+    body = exif.removeprefix(b"Exif\x00\x00") if isinstance(exif, bytes) else b""
+    order = {b"II": "<", b"MM": ">"}.get(body[:2])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", body, 4) if order else (0,)
+        (count,) = struct.unpack_from(f"{order}H", body, start) if order else (0,)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", body, entry)
+            if tag == 0x0112 and kind in {3, 4}:  # SHORT or LONG
+                return int(struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", body, entry + 8)[0])
+    except struct.error:  # cut short
+        pass
+    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp.encode() if isinstance(xmp, str) else xmp)
+    return int(found[1]) if found else 1
 
 
 def _reason(error: BaseException) -> str:

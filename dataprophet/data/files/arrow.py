@@ -24,10 +24,11 @@ from dataprophet.errors import DataError, first_line
 
 BATCH_ROWS, _MOST_ROWS = 32, 1024  # of a batch: few where a row is large, since images are read with it
 _BATCH_BYTES = 1 << 20
-_PARKED_STREAMS = 4
+_PARKED = 4
 DAMAGED = "copy the file again; it is cut short or damaged"
 
 T = TypeVar("T")
+_Numbered = Iterator[tuple[int, Row | BadRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,75 +78,52 @@ def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[t
         DataError: the file is cut short or damaged; the row is where reading stopped.
     """
     columns = [name for name in arrow_columns(path) if name in wanted]
-    stream = _parked.take(path, columns, start)
-    row = start
+    status = os.stat(local(path))
+    key = path, columns, status.st_size, status.st_mtime_ns
+    row, rows = _take_parked(key, group_start(path, start), start) or (start, _rows(path, columns, start))
     try:
-        while (batch := stream.next()) is not None:
-            names = batch.schema.names
-            values = [_column(batch.column(name), path, name, row) for name in names]
-            for index in range(batch.num_rows):
-                row += 1
-                cells = {name: value[index] for name, value in zip(names, values, strict=True)}
-                yield row, next((cell for cell in cells.values() if isinstance(cell, BadRow)), cells)
+        for row, cells in rows:
+            if row > start:
+                yield row, cells
     except GeneratorExit:  # the caller has what it wants; it often comes back for what follows
-        stream.back(batch, row)
-        _parked.put(stream)
+        with _lock:
+            _parked[:] = [*_parked, (key, row, rows)][-_PARKED:]
         raise
 
 
-class _Stream:
-    """Batches of some columns from a row on; ``row`` is the next one, ``key`` tells what is read of which file."""
-
-    def __init__(self, path: str, columns: list[str], start: int, key: tuple[Any, ...]) -> None:
-        self.key, self.row = key, group_start(path, start)
-        self._batches = _checked(path, batches(path, columns, self.row), self.row)
-        self._rest: Any = None  # of a batch of which some rows were taken
-
-    def skip_to(self, row: int) -> None:
-        """Pass over the rows before ``row``, or all that there are."""
-        while self.row < row and (batch := self.next()) is not None:
-            self.back(batch, row)
-
-    def next(self) -> Any:
-        """The next batch, or None at the end."""
-        batch, self._rest = self._rest if self._rest is not None else next(self._batches, None), None
-        self.row += 0 if batch is None else batch.num_rows
-        return batch
-
-    def back(self, batch: Any, row: int) -> None:
-        """Give back the rows from ``row`` on of the batch that was taken last."""
-        first = self.row - batch.num_rows
-        if row < self.row:
-            self._rest, self.row = batch.slice(max(0, row - first)), max(row, first)
+# Readings that were left before their end: what is read, the next row, and the rows from there on. A row group is then
+# decoded once, and not for each of its parts.
+_parked: list[tuple[Any, int, _Numbered]] = []
+_lock = threading.Lock()
 
 
-class _Parked:
-    """Streams that were left before their end. A row group is then decoded once, and not for each of its parts."""
-
-    def __init__(self) -> None:
-        self._streams: list[_Stream] = []
-        self._lock = threading.Lock()
-
-    def take(self, path: str, columns: list[str], start: int) -> _Stream:
-        """A stream of these columns at row ``start``: the parked one that is nearest before it, or a new one."""
-        status = os.stat(local(path))
-        key = path, columns, status.st_size, status.st_mtime_ns
-        group = group_start(path, start)
-        with self._lock:
-            fit = [stream for stream in self._streams if stream.key == key and group <= stream.row <= start]
-            found = max(fit, key=lambda stream: stream.row, default=None)
-            if found:
-                self._streams.remove(found)
-        stream = found or _Stream(path, columns, start, key)
-        stream.skip_to(start)
-        return stream
-
-    def put(self, stream: _Stream) -> None:
-        with self._lock:
-            self._streams = [*self._streams, stream][-_PARKED_STREAMS:]
+def _take_parked(key: Any, group: int, start: int) -> tuple[int, _Numbered] | None:
+    """The parked reading that is nearest before row ``start``, within its row group."""
+    with _lock:
+        fit = [entry for entry in _parked if entry[0] == key and group <= entry[1] <= start]
+        if not fit:
+            return None
+        found = max(fit, key=lambda entry: entry[1])
+        _parked.remove(found)
+        return found[1:]
 
 
-_parked = _Parked()
+def _rows(path: str, columns: list[str], start: int) -> _Numbered:
+    """Rows from ``start`` on, each with the number of rows up to it."""
+    row = group_start(path, start)
+    try:
+        for whole in batches(path, columns, row):
+            batch = whole.slice(min(max(0, start - row), whole.num_rows))  # before Python objects are made of it
+            row += whole.num_rows
+            first = row - batch.num_rows
+            names = batch.schema.names
+            values = [_column(batch.column(name), path, name, first) for name in names]
+            for index in range(batch.num_rows):
+                cells = {name: value[index] for name, value in zip(names, values, strict=True)}
+                bad = next((cell for cell in cells.values() if isinstance(cell, BadRow)), None)
+                yield first + index + 1, bad or cells
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"unreadable from row {row + 1} on ({line(error)})", where=path, fix=DAMAGED) from error
 
 
 def group_start(path: str, row: int) -> int:
@@ -185,15 +163,6 @@ def line(error: BaseException) -> str:
 
 def _is_parquet(path: str) -> bool:
     return path.lower().endswith(".parquet")
-
-
-def _checked(path: str, found: Iterator[Any], row: int) -> Iterator[Any]:
-    try:
-        for batch in found:
-            row += batch.num_rows
-            yield batch
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"unreadable from row {row + 1} on ({line(error)})", where=path, fix=DAMAGED) from error
 
 
 def _column(array: Any, path: str, name: str, start: int) -> list[Any]:

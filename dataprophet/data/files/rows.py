@@ -6,6 +6,7 @@ For the readers beside it and whoever takes their rows. It knows nothing of form
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -67,6 +68,19 @@ def opened(path: str, digest: Digest | None = None) -> Iterator[io.BufferedReade
         raise DataError(
             f"cannot be read ({error.strerror or error})", where=path, fix="check the path and your rights to it"
         ) from error
+
+
+def read_object(path: str, fix: str) -> dict[str, Any]:
+    """The JSON object that a small file holds. Raises DataError, with this fix, where it holds none."""
+    with opened(path) as file:
+        data = file.read()
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"bad JSON ({error})", where=path, fix=fix) from error
+    if not isinstance(value, dict):
+        raise DataError("not an object", where=path, fix=fix)
+    return value
 
 
 class _Watched(io.RawIOBase):

@@ -6,12 +6,11 @@ package keeps.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from dataprophet.data.files.rows import Row, opened
+from dataprophet.data.files.rows import Row, read_object
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
 from dataprophet.errors import DataError, MissingDependencyError, first_line
@@ -19,6 +18,7 @@ from dataprophet.errors import DataError, MissingDependencyError, first_line
 PREFIX = "hf:"
 LOOKS = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
 _STATE, _DICT = "state.json", "dataset_dict.json"
+_AGAIN = "save the dataset again"
 
 
 def is_saved(folder: str) -> bool:
@@ -33,7 +33,10 @@ def saved_files(folder: str, split: str | None) -> list[str]:
         DataError: a damaged state file, no such split, or a split that must be chosen.
     """
     if is_file(os.path.join(folder, _DICT)):
-        splits = _strings(_load(os.path.join(folder, _DICT)), "splits", folder)
+        path = os.path.join(folder, _DICT)
+        splits = read_object(path, _AGAIN).get("splits")
+        if not isinstance(splits, list) or not splits or not all(_is_name(split) for split in splits):
+            raise DataError("'splits' is not a list of names", where=path, fix=_AGAIN)
         if split is None and len(splits) != 1:
             raise DataError(
                 "the folder holds several splits", where=folder, fix=f"pass split (--split), one of {', '.join(splits)}"
@@ -45,19 +48,23 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     elif split is not None:
         raise DataError(f"no split {split!r}: the folder holds a single dataset", where=folder, fix="leave split out")
     path = os.path.join(folder, _STATE)
-    state = _load(path)
+    state = read_object(path, _AGAIN)
     if state.get("_indices_data_files"):
         raise DataError(
             "the dataset keeps a list of row indices", where=path, fix="call flatten_indices() and save it again"
         )
     entries = state.get("_data_files")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError("names no data files", where=path, fix="save the dataset again")
+        raise DataError("names no data files", where=path, fix=_AGAIN)
     files = [os.path.join(folder, os.path.basename(str(entry.get("filename")))) for entry in entries]
     for file in files:
         if not is_file(file):
             raise DataError("data file not found", where=file, fix="copy the whole folder")
     return files
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value == os.path.basename(value)
 
 
 def named_rows(name: str, subset: str | None, split: str | None, limit: int | None) -> Iterator[tuple[int, Row]]:
@@ -112,28 +119,3 @@ def _undecoded(feature: Any, image: Any) -> Any:
     if isinstance(getattr(feature, "feature", None), image):
         return type(feature)(image(decode=False))
     return None
-
-
-def _load(path: str) -> dict[str, Any]:
-    with opened(path) as file:
-        data = file.read()
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON ({error})", where=path, fix="save the dataset again") from error
-    if not isinstance(document, dict):
-        raise DataError("not an object", where=path, fix="save the dataset again")
-    return document
-
-
-def _strings(document: dict[str, Any], key: str, folder: str) -> list[str]:
-    names = document.get(key)
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(name, str) and name == os.path.basename(name) for name in names)
-    ):
-        raise DataError(
-            f"{key!r} is not a list of names", where=os.path.join(folder, _DICT), fix="save the dataset again"
-        )
-    return names

@@ -5,12 +5,11 @@ For ``dataset``, which opens such a folder. The rows are ShareGPT or Alpaca ones
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataprophet.data.files.rows import BadRow, Row, opened
+from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.formats.base import Format, Parsed
 from dataprophet.data.formats.chat import query_messages, read_messages, text_cell
 from dataprophet.errors import DataError
@@ -28,24 +27,20 @@ def read_info(folder: str, subset: str | None) -> tuple[str, str, Format]:
         DataError: the info file is damaged, the name is not in it, or its data is not a local file.
     """
     path = os.path.join(folder, INFO)
-    info = _load_info(path)
+    info = read_object(path, "repair the file")
+    if not info:
+        raise DataError("lists no dataset", where=path, fix='write {"name": {"file_name": ...}}')
     if subset is None and len(info) != 1:
-        raise DataError(
-            f"{len(info)} datasets are listed",
-            where=path,
-            fix=f"add ::NAME to the path; names: {', '.join(sorted(info))}",
-        )
+        fix = f"add ::NAME to the path; names: {', '.join(sorted(info))}"
+        raise DataError(f"{len(info)} datasets are listed", where=path, fix=fix)
     name = next(iter(info)) if subset is None else subset
     entry = info.get(name)
     if not isinstance(entry, dict):
         raise DataError(f"no dataset {name!r}", where=path, fix=f"choose from {', '.join(sorted(info))}")
     file_name = entry.get("file_name")
     if not isinstance(file_name, str) or not file_name:
-        raise DataError(
-            f"dataset {name!r} names no local file",
-            where=path,
-            fix="set its file_name to a file beside dataset_info.json",
-        )
+        fix = f"set its file_name to a file beside {INFO}"
+        raise DataError(f"dataset {name!r} names no local file", where=path, fix=fix)
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
     if not isinstance(columns, dict) or not isinstance(tags, dict):
         raise DataError(
@@ -56,18 +51,6 @@ def read_info(folder: str, subset: str | None) -> tuple[str, str, Format]:
         raise DataError(f"formatting {formatting!r} of {name!r} is unknown", where=path, fix="use sharegpt or alpaca")
     parse = _sharegpt(columns, tags) if formatting == "sharegpt" else _alpaca(columns)
     return name, os.path.join(folder, file_name), Format(LOOKS, parse, lambda row, suffix: "", ids=("id",))
-
-
-def _load_info(path: str) -> dict[str, Any]:
-    with opened(path) as file:
-        data = file.read()
-    try:
-        info = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON ({error})", where=path, fix="repair the file") from error
-    if not isinstance(info, dict) or not info:
-        raise DataError("lists no dataset", where=path, fix='write {"name": {"file_name": ...}}')
-    return info
 
 
 def _sharegpt(columns: Mapping[str, str], tags: Mapping[str, str]) -> Callable[[Row], Parsed]:

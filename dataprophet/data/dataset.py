@@ -79,7 +79,7 @@ class Dataset:
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
         kept = tuple(samples)
-        return cls(name, "", "memory", (), lambda: (_as_conversation(sample) for sample in kept), _samples=kept)
+        return cls(name, "", "memory", (), lambda: map(_as_conversation, kept), _samples=kept)
 
     def rows(self) -> Iterator[Conversation | Problem]:
         """Every row in file order, good or bad. The second and later rows of an id are problems (duplicate_id).
@@ -156,11 +156,8 @@ class Dataset:
 
     def _in_parts(self) -> _Reading:
         if self._reading is None:
-            raise DataError(
-                "it has no files that are read in parts",
-                where=self.path or self.name,
-                fix="write it with save_to_disk of the datasets package, and give that folder",
-            )
+            fix = "write it with save_to_disk of the datasets package, and give that folder"
+            raise DataError("it has no files that are read in parts", where=self.path or self.name, fix=fix)
         return self._reading
 
     def fingerprint(self) -> str:
@@ -225,7 +222,9 @@ def open_dataset(
     by_name = given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))
     if by_name and not is_url(given):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns)
-        return _open_named(given, options, limit, name=name, subset=subset, split=split, strict=strict)
+        dataset = _named(given, options, subset, split, limit)
+        dataset.name, dataset.strict = name or dataset.name, strict
+        return dataset
     base, subset = _split_path(given, subset)
     kind = (detect_folder(base) or "auto") if format == "auto" else format
     folder = base if is_dir(base) else os.path.dirname(base) or "."
@@ -233,9 +232,8 @@ def open_dataset(
     if split is not None and kind != "huggingface":
         raise DataError("only Hugging Face datasets have splits here", where=base, fix="name the split's file")
     if subset is not None and kind != "llamafactory":
-        raise DataError(
-            f"no dataset {subset!r}: only LLaMA-Factory folders hold several", where=base, fix="leave it out"
-        )
+        what = f"no dataset {subset!r}: only LLaMA-Factory folders hold several"
+        raise DataError(what, where=base, fix="leave it out")
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
     if kind == "llamafactory":
         stem, files, rows_format = _llamafactory(folder, subset, allow_outside)
@@ -249,18 +247,10 @@ def open_dataset(
         if (suffix_of(files[0]) == ".tar") != (kind == "webdataset"):
             raise DataError(f"the file does not fit format {kind!r}", where=files[0], fix="pass format='auto'")
     reading = _Reading(rows_format, options, folder)
-    return Dataset(
-        name or stem,
-        given,
-        kind,
-        tuple(files),
-        lambda: reading.all(files),
-        limit,
-        strict,
-        settings=json.dumps([kind, columns, limit, subset, split, max_pixels]),
-        arguments=arguments,
-        _reading=reading,
-    )
+    dataset = Dataset(name or stem, given, kind, tuple(files), lambda: reading.all(files), limit, strict)
+    dataset.settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
+    dataset.arguments, dataset._reading = arguments, reading
+    return dataset
 
 
 def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
@@ -284,29 +274,19 @@ def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
 def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, list[str], Format]:
     """Name, data files and format of a dataset of a LLaMA-Factory folder."""
     if not is_file(os.path.join(folder, INFO)):
-        raise DataError(
-            f"no {INFO} in the folder", where=folder, fix="pass the folder that holds it, or format='llava'"
-        )
+        fix = "pass the folder that holds it, or format='llava'"
+        raise DataError(f"no {INFO} in the folder", where=folder, fix=fix)
     name, path, format = read_info(folder, subset)
     files = list_files(path)
     inside = os.path.join(real_path(folder), "")
     if not allow_outside and not all(real_path(file).startswith(inside) for file in files):
-        raise DataError(
-            "the data file lies outside the folder", where=path, fix="move it, or pass allow_outside (--allow-outside)"
-        )
+        fix = "move it, or pass allow_outside (--allow-outside)"
+        raise DataError("the data file lies outside the folder", where=path, fix=fix)
     return name, files, format
 
 
-def _open_named(
-    path: str,
-    options: Options,
-    limit: int | None,
-    *,
-    name: str | None,
-    subset: str | None,
-    split: str | None,
-    strict: bool,
-) -> Dataset:
+def _named(path: str, options: Options, subset: str | None, split: str | None, limit: int | None) -> Dataset:
+    """A dataset that the ``datasets`` package loads by name."""
     hub_name = path.removeprefix(PREFIX)
 
     def read() -> Iterator[Conversation | Problem]:
@@ -317,7 +297,7 @@ def _open_named(
 
     settings = json.dumps(["huggingface", path, options.columns, limit, subset, split])
     stem = hub_name.rpartition("/")[2] or hub_name
-    return Dataset(name or stem, path, "huggingface", (), read, limit, strict, settings=settings)
+    return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
 
 
 def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:

@@ -126,7 +126,7 @@ class Dataset:
         Raises:
             DataError: the file cannot be read, or the dataset has no files of its own.
         """
-        reading = self._in_parts()
+        reading = self._require_files()
         path = self.files[number]
         reading.options.check_columns(path)
         return index_file(path, relative_name(path, reading.folder))
@@ -146,15 +146,15 @@ class Dataset:
         Raises:
             DataError: the file is damaged, or has changed since it was indexed.
         """
-        reading = self._in_parts()
+        reading = self._require_files()
         return in_cells(reading.rows(index.path, read_range(index, first, last, reading.options.wanted())))
 
     @property
     def folder(self) -> str:
         """The folder that the names of its files are relative to. Raises DataError where it has no files."""
-        return self._in_parts().folder
+        return self._require_files().folder
 
-    def _in_parts(self) -> _Reading:
+    def _require_files(self) -> _Reading:
         if self._reading is None:
             fix = "write it with save_to_disk of the datasets package, and give that folder"
             raise DataError("it has no files that are read in parts", where=self.path or self.name, fix=fix)

@@ -34,9 +34,9 @@ ROW_FORMATS: dict[str, Format] = {
 """Formats that a row shows, in the order in which they are tried."""
 
 FORMATS: dict[str, str] = {
-    **{name: format.looks for name, format in ROW_FORMATS.items()},
-    "llamafactory": llamafactory.LOOKS,
-    "huggingface": huggingface.LOOKS,
+    **{name: format.description for name, format in ROW_FORMATS.items()},
+    "llamafactory": llamafactory.DESCRIPTION,
+    "huggingface": huggingface.DESCRIPTION,
 }
 """The formats that are read, each with what it looks like."""
 
@@ -115,7 +115,7 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
         row = options.renamed(row)
     except BadRow as error:
         raise DataError(error.message, where=where, fix=error.fix) from error
-    reasons = {name: format.misfit(row, suffix) for name, format in ROW_FORMATS.items()}
+    reasons = {name: format.mismatch(row, suffix) for name, format in ROW_FORMATS.items()}
     for name, reason in reasons.items():
         if not reason:
             return name

@@ -65,7 +65,7 @@ def is_file(path: str) -> bool:
         return os.path.isfile(path)
     if _is_page(path):
         return False
-    with _asked(path) as (fs, place):
+    with _file_system(path) as (fs, place):
         return bool(fs.isfile(place))
 
 
@@ -75,7 +75,7 @@ def is_dir(path: str) -> bool:
         return os.path.isdir(path)
     if path.lower().startswith(_WEB) and not _is_page(path):
         return False  # fsspec would fetch the file, to look for links in it
-    with _asked(path) as (fs, place):
+    with _file_system(path) as (fs, place):
         return bool(fs.isdir(place))
 
 
@@ -88,7 +88,7 @@ def names_in(folder: str) -> list[str]:
     """Names of the files in a folder, sorted, and of its folders, which a URL leaves out."""
     if not is_url(folder):
         return sorted(os.listdir(folder))
-    with _asked(folder) as (fs, place):
+    with _file_system(folder) as (fs, place):
         entries = fs.ls(place, detail=True)
     return sorted(posixpath.basename(entry["name"]) for entry in entries if entry["type"] == "file")
 
@@ -108,7 +108,7 @@ def read_bytes(url: str, limit: int) -> bytes:
     Raises:
         DataError: it cannot be read, or has more than ``limit`` bytes.
     """
-    with _asked(url) as (fs, place):
+    with _file_system(url) as (fs, place):
         data: bytes = fs.cat_file(place, start=0, end=limit + 1)
     if len(data) > limit:
         raise DataError(f"it has more than {limit} bytes", where=url, fix="point the row at an image file")
@@ -121,7 +121,7 @@ def version(url: str) -> str:
     Raises:
         DataError: it is not there, or is no file.
     """
-    with _asked(url) as (fs, place):
+    with _file_system(url) as (fs, place):
         info = fs.info(place)
     if info["type"] != "file":
         raise DataError("not a file", where=url, fix="name the file itself")
@@ -135,7 +135,7 @@ def size_of(path: str) -> int:
             return os.stat(path).st_size
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
-    with _asked(path) as (fs, place):
+    with _file_system(path) as (fs, place):
         size = fs.size(place)
     if size is None:
         raise DataError("its size is not told", where=path, fix="copy the file")
@@ -161,13 +161,13 @@ def local(path: str) -> str:
     if not copy:  # named after the present version
         name = hashlib.blake2b(f"{path}\0{version(path)}".encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
         copy = os.path.join(_cache_folder(), name + os.path.splitext(path)[1].lower())
-    if not _use(copy):
-        _stage(path, copy)
+    if not _mark_used(copy):
+        _make_copy(path, copy)
     _known[path] = (copy, now)
     return copy
 
 
-def _use(copy: str) -> bool:
+def _mark_used(copy: str) -> bool:
     """Mark a copy as used now; False where it is not there."""
     try:
         os.utime(copy)
@@ -176,17 +176,17 @@ def _use(copy: str) -> bool:
     return True
 
 
-def _stage(url: str, copy: str) -> None:
+def _make_copy(url: str, copy: str) -> None:
     folder = os.path.dirname(copy)
     try:
         os.makedirs(folder, exist_ok=True)
         with open(f"{copy}.lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of several that need it, one copies
-            if _use(copy):
+            if _mark_used(copy):
                 return
             part = f"{copy}.{os.getpid()}.{threading.get_ident()}{_PART}"
             try:
-                with _asked(url) as (fs, place):
+                with _file_system(url) as (fs, place):
                     size = fs.size(place)
                     _make_room(folder, size or 0)
                     fs.get_file(place, part)
@@ -239,7 +239,7 @@ def _is_page(url: str) -> bool:
 
 
 @contextmanager
-def _asked(url: str) -> Iterator[tuple[Any, str]]:
+def _file_system(url: str) -> Iterator[tuple[Any, str]]:
     """The file system of a URL, and the file's place in it. Its errors, which may be of any class, become DataError."""
     try:
         from fsspec.core import url_to_fs

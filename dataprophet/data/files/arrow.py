@@ -43,17 +43,17 @@ class Cell:
 
 def arrow_columns(path: str) -> list[str]:
     """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
-    return _look(path, lambda file: list(file.schema_arrow.names), lambda stream: list(stream.schema.names))
+    return _from_header(path, lambda file: list(file.schema_arrow.names), lambda stream: list(stream.schema.names))
 
 
 def arrow_rows(path: str) -> int:
     """Rows of a Parquet file or an Arrow stream. Raises DataError when it cannot be read."""
-    return _look(
+    return _from_header(
         path, lambda file: int(file.metadata.num_rows), lambda stream: sum(int(batch.num_rows) for batch in stream)
     )
 
 
-def _look(path: str, parquet: Callable[[Any], T], arrow: Callable[[Any], T]) -> T:
+def _from_header(path: str, parquet: Callable[[Any], T], arrow: Callable[[Any], T]) -> T:
     try:
         if _is_parquet(path):
             with pq.ParquetFile(local(path)) as file:
@@ -61,7 +61,7 @@ def _look(path: str, parquet: Callable[[Any], T], arrow: Callable[[Any], T]) -> 
         with pa.memory_map(local(path)) as source:
             return arrow(pa.ipc.open_stream(source))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be opened ({line(error)})", where=path, fix=DAMAGED) from error
+        raise DataError(f"cannot be opened ({reason(error)})", where=path, fix=DAMAGED) from error
 
 
 def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[tuple[int, Row | BadRow]]:
@@ -123,7 +123,7 @@ def _rows(path: str, columns: list[str], start: int) -> _Numbered:
                 bad = next((cell for cell in cells.values() if isinstance(cell, BadRow)), None)
                 yield first + index + 1, bad or cells
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"unreadable from row {row + 1} on ({line(error)})", where=path, fix=DAMAGED) from error
+        raise DataError(f"unreadable from row {row + 1} on ({reason(error)})", where=path, fix=DAMAGED) from error
 
 
 def group_start(path: str, row: int) -> int:
@@ -156,7 +156,7 @@ def _group_starts(file: Any) -> list[int]:
     return list(accumulate(sizes, initial=0))
 
 
-def line(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """What Arrow says, on one line that is not too long."""
     return first_line(error)[:160]
 

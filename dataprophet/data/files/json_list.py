@@ -57,7 +57,7 @@ def _part(path: str, mark: Mark, end: int) -> Iterator[Any]:
         raise DataError(what, where=path, fix="do not change a file while it is read") from error
 
 
-class _Irregular(Exception):
+class _NotAList(Exception):
     """The text is no JSON list. What is wrong, and where, is for a parse of the whole file to say."""
 
 
@@ -105,7 +105,7 @@ class _Window:
             except json.JSONDecodeError:
                 pass
             if not self.more():
-                raise _Irregular
+                raise _NotAList
         element, offset = self.text[self.place : end], self.start + self.place
         self.place = end
         return offset, value if element.isascii() else json.loads(element.encode("latin-1").decode("utf-8"))
@@ -117,7 +117,7 @@ def _elements(path: str, digest: Digest | None = None) -> Iterator[tuple[int, An
         try:
             window = _Window(file)
             if window.next() != "[":
-                raise _Irregular
+                raise _NotAList
             window.place += 1
             letter = window.next()
             while letter != "]":
@@ -125,12 +125,12 @@ def _elements(path: str, digest: Digest | None = None) -> Iterator[tuple[int, An
                 yield window.element()
                 letter = window.next()
                 if letter not in {",", "]"}:
-                    raise _Irregular
+                    raise _NotAList
                 window.place += letter == ","
             window.place += 1
             if window.next():
-                raise _Irregular
-        except (_Irregular, ValueError, RecursionError):
+                raise _NotAList
+        except (_NotAList, ValueError, RecursionError):
             _parse_whole(path)
 
 

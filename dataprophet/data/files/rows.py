@@ -63,7 +63,7 @@ def opened(path: str, digest: Digest | None = None) -> Iterator[io.BufferedReade
     """The file opened for reading; ``digest`` is given what is read. Raises DataError when it cannot be opened."""
     try:
         with open(local(path), "rb") as file:
-            yield file if digest is None else io.BufferedReader(_Watched(file, digest), _CHUNK)
+            yield file if digest is None else io.BufferedReader(_HashingReader(file, digest), _CHUNK)
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror or error})", where=path, fix="check the path and your rights to it"
@@ -83,7 +83,7 @@ def read_object(path: str, fix: str) -> dict[str, Any]:
     return value
 
 
-class _Watched(io.RawIOBase):
+class _HashingReader(io.RawIOBase):
     """A file that shows what is read of it to a hash."""
 
     def __init__(self, file: io.BufferedReader, digest: Digest) -> None:

@@ -86,16 +86,16 @@ class Format:
     """One format of rows.
 
     Attributes:
-        looks: what it looks like, for the list of formats.
+        description: what it looks like, for the list of formats.
         parse: what it finds in a row; raises BadRow.
-        misfit: why a row (and its file's suffix) cannot be of this format, or an empty text.
+        mismatch: why a row (and its file's suffix) cannot be of this format, or an empty text.
         ids: columns of the id, the first of which counts.
         prepare: what is done to the rows of a file first.
     """
 
-    looks: str
+    description: str
     parse: Callable[[Row], Parsed]
-    misfit: Callable[[Row, str], str]
+    mismatch: Callable[[Row, str], str]
     ids: tuple[str, ...] = ("id", "question_id")
     prepare: Callable[[Rows, str], Rows] = lambda rows, path: rows
 

@@ -16,7 +16,7 @@ from dataprophet.data.remote import is_file
 from dataprophet.errors import DataError, MissingDependencyError, first_line
 
 PREFIX = "hf:"
-LOOKS = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
+DESCRIPTION = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
 _STATE, _DICT = "state.json", "dataset_dict.json"
 _AGAIN = "save the dataset again"
 

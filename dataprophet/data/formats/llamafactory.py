@@ -15,7 +15,7 @@ from dataprophet.data.formats.chat import query_messages, read_messages, text_ce
 from dataprophet.errors import DataError
 
 INFO = "dataset_info.json"
-LOOKS = "LLaMA-Factory folder with dataset_info.json (ShareGPT or Alpaca rows)"
+DESCRIPTION = "LLaMA-Factory folder with dataset_info.json (ShareGPT or Alpaca rows)"
 _ROLES = {"user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"), "system_tag": ("system", "system")}
 """Tag -> the word that stands for it by default, and the role."""
 
@@ -50,7 +50,7 @@ def read_info(folder: str, subset: str | None) -> tuple[str, str, Format]:
     if formatting not in {"sharegpt", "alpaca"}:
         raise DataError(f"formatting {formatting!r} of {name!r} is unknown", where=path, fix="use sharegpt or alpaca")
     parse = _sharegpt(columns, tags) if formatting == "sharegpt" else _alpaca(columns)
-    return name, os.path.join(folder, file_name), Format(LOOKS, parse, lambda row, suffix: "", ids=("id",))
+    return name, os.path.join(folder, file_name), Format(DESCRIPTION, parse, lambda row, suffix: "", ids=("id",))
 
 
 def _sharegpt(columns: Mapping[str, str], tags: Mapping[str, str]) -> Callable[[Row], Parsed]:

@@ -21,7 +21,7 @@ def _parse(row: Row) -> Parsed:
     return Parsed(messages, first_of(row, "images", "image"), inline)
 
 
-def _misfit(row: Row, suffix: str) -> str:
+def _mismatch(row: Row, suffix: str) -> str:
     if row.get("query") is not None and row.get("response") is not None:
         return ""
     lacking = lacks_list(row, "messages")
@@ -31,5 +31,5 @@ def _misfit(row: Row, suffix: str) -> str:
 SWIFT = Format(
     "ms-swift JSONL: messages of role/content and images, or query/response/history",
     _parse,
-    _misfit,
+    _mismatch,
 )

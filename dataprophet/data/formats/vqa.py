@@ -31,7 +31,7 @@ def _parse(row: Row) -> Parsed:
     return Parsed(messages, listed(first_of(row, "image", "images")))
 
 
-def _misfit(row: Row, suffix: str) -> str:
+def _mismatch(row: Row, suffix: str) -> str:
     if lacking := lacks(row, "question"):
         return lacking
     return "" if "answer" in row or "answers" in row else "no column 'answer' or 'answers'"
@@ -126,5 +126,5 @@ def _literal(text: str) -> Any:
 VQA = Format(
     "plain columns in Parquet, JSON, JSONL, CSV or TSV: image, question, answer or answers, options",
     _parse,
-    _misfit,
+    _mismatch,
 )

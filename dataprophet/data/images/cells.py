@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataprophet.data.files.arrow import BATCH_ROWS, DAMAGED, Cell, batches, group_start, line
+from dataprophet.data.files.arrow import BATCH_ROWS, DAMAGED, Cell, batches, group_start, reason
 from dataprophet.data.remote import local
 from dataprophet.errors import DataError
 
@@ -31,7 +31,7 @@ def read_cell(cell: Cell) -> bytes:
         found = _cursors.get(cell.path, cell.column).seek(cell.row)
         value = found.as_py() if cell.index < 0 else found.values[cell.index].as_py()
     except (pa.ArrowException, OSError, StopIteration, IndexError, KeyError, AttributeError) as error:
-        raise DataError(f"the cell cannot be read ({line(error)})", where=place, fix=DAMAGED) from error
+        raise DataError(f"the cell cannot be read ({reason(error)})", where=place, fix=DAMAGED) from error
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
         raise DataError("the cell holds no bytes", where=place, fix="do not change a dataset while it is read")

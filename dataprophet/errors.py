@@ -57,3 +57,8 @@ class StoreError(DataProphetError):
 
 class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another package says, on one line: its first one, or its class where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]

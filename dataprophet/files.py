@@ -1,4 +1,7 @@
-"""Files and folders that appear under their final name whole, or not at all."""
+"""Files and folders that appear under their final name whole, or not at all.
+
+For every room that writes one. It knows nothing of what they hold.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from dataprophet.errors import DataProphetError
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""
 
-_OVERWRITE = "choose another name, or allow overwriting (--overwrite)"
 
-
-def _prepare(path: Path) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system refuses, as an error of ours."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise DataProphetError(
-            f"cannot make its folder ({error.strerror})", where=str(path), fix="choose a place you can write to"
+            f"cannot be written ({error.strerror})", where=str(path), fix="check the folder's rights and free space"
         ) from error
 
 
@@ -59,15 +62,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_file(path)
     final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
-    _prepare(final)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        os.replace(temporary, final)
-    except OSError as error:
-        raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(path), fix="check the folder's rights and free space"
-        ) from error
+        with _writing(Path(path)):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, final)
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
@@ -87,7 +87,8 @@ def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
         raise DataProphetError("is the folder you are in", where=str(final), fix="name a folder in it")
     if final.exists() and any(final.iterdir()):
         if not overwrite:
-            raise DataProphetError("already exists", where=str(final), fix=_OVERWRITE)
+            fix = "choose another name, or allow overwriting (--overwrite)"
+            raise DataProphetError("already exists", where=str(final), fix=fix)
         if not (final / MANIFEST).is_file():
             raise DataProphetError(
                 f"holds no {MANIFEST}, so it is not overwritten", where=str(final), fix="choose another name"
@@ -104,23 +105,15 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     """
     final = Path(path)
     check_folder(final, overwrite=overwrite)
-    _prepare(final)
-    try:
+    with _writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
-    except OSError as error:
-        raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
-        ) from error
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        _put_in_place(temporary, final)
-    except OSError as error:
-        raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(final), fix="check the folder's rights and free space"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            yield temporary
+            _put_in_place(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(temporary: Path, final: Path) -> None:

@@ -1,4 +1,7 @@
-"""``open_dataset`` and what it returns: a dataset that is read anew, row by row, each time it is iterated."""
+"""``open_dataset`` and what it returns: a dataset that is read anew, row by row, each time it is iterated.
+
+For everyone who wants samples or rows. Which format a dataset is in is for ``detect`` to say.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,39 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprophet.data.detect import FORMATS, detect_folder, detect_rows, list_files, shape_of
-from dataprophet.data.files.text import opened
-from dataprophet.data.formats.base import COLUMNS, Options, RowParser, check_columns, parse_row, parse_rows
-from dataprophet.data.formats.finevision import parse_finevision
+from dataprophet.data.detect import FORMATS, ROW_FORMATS, detect_folder, detect_rows, list_files, shape_of
+from dataprophet.data.files.containers import read_rows, suffix_of
+from dataprophet.data.files.rows import Rows, opened
+from dataprophet.data.formats.base import COLUMNS, Format, Options, parse_row
 from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files
 from dataprophet.data.formats.llamafactory import INFO, read_info
-from dataprophet.data.formats.llava import parse_llava
-from dataprophet.data.formats.swift import parse_swift
-from dataprophet.data.formats.vlmeval import parse_vlmeval, read_vlmeval, with_shared_images
-from dataprophet.data.formats.vqa import parse_vqa
-from dataprophet.data.formats.webdataset import parse_webdataset, read_webdataset
 from dataprophet.data.images.decode import MAX_PIXELS
+from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
-from dataprophet.data.rows import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError
 
-Rows = Callable[[], Iterator[Conversation | Problem]]
-
 
 @dataclass(frozen=True)
-class _Parts:
-    """How any part of a data file is read: row parser and options, and the folder that names are relative to."""
+class _Reading:
+    """How the rows of data files become conversations, and the folder that the files' names are relative to."""
 
-    parse: RowParser
+    format: Format
     options: Options
     folder: str
 
+    def all(self, files: Sequence[str]) -> Iterator[Conversation | Problem]:
+        """Every row of all files."""
+        for path in files:
+            self.options.check_columns(path)
+            yield from self.rows(path, read_rows(path, self.options.wanted()))
 
-_PARSERS: dict[str, RowParser] = {
-    "llava": parse_llava,
-    "swift": parse_swift,
-    "finevision": parse_finevision,
-    "vqa": parse_vqa,
-    "vlmeval": parse_vlmeval,
-    "webdataset": parse_webdataset,
-}
+    def rows(self, path: str, rows: Rows) -> Iterator[Conversation | Problem]:
+        """These raw rows of a file."""
+        for number, row in self.format.prepare(rows, path):
+            yield parse_row(row, path, number, self.format, self.options)
 
 
 @dataclass
@@ -69,20 +66,20 @@ class Dataset:
     path: str
     format: str
     files: tuple[str, ...]
-    read: Rows = field(repr=False)
+    read: Callable[[], Iterator[Conversation | Problem]] = field(repr=False)
     limit: int | None = None
     strict: bool = False
     problems: ProblemLog = field(default_factory=ProblemLog, repr=False)
     settings: str = field(default="", repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _samples: tuple[Sample, ...] | None = field(default=None, repr=False)
-    _parts: _Parts | None = field(default=None, repr=False)
+    _reading: _Reading | None = field(default=None, repr=False)
 
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
         kept = tuple(samples)
-        return cls(name, "", "memory", (), lambda: (_as_conversation(sample) for sample in kept), _samples=kept)
+        return cls(name, "", "memory", (), lambda: map(_as_conversation, kept), _samples=kept)
 
     def rows(self) -> Iterator[Conversation | Problem]:
         """Every row in file order, good or bad. The second and later rows of an id are problems (duplicate_id).
@@ -129,10 +126,10 @@ class Dataset:
         Raises:
             DataError: the file cannot be read, or the dataset has no files of its own.
         """
-        parts = self._require_parts()
+        reading = self._require_files()
         path = self.files[number]
-        check_columns(path, parts.options)
-        return index_file(path, relative_name(path, parts.folder))
+        reading.options.check_columns(path)
+        return index_file(path, relative_name(path, reading.folder))
 
     def state(self, number: int) -> list[int] | str | None:
         """Size and time of change of one of the files, or its version behind a URL; None where they are not known.
@@ -149,26 +146,19 @@ class Dataset:
         Raises:
             DataError: the file is damaged, or has changed since it was indexed.
         """
-        parts = self._require_parts()
-        options = parts.options
-        rows = read_range(index, first, last, options.wanted(), options.policy.max_pixels)
-        if self.format == "vlmeval":
-            rows = with_shared_images(rows, index.path, options)
-        return in_cells(parse_row(row, index.path, number, parts.parse, options) for number, row in rows)
+        reading = self._require_files()
+        return in_cells(reading.rows(index.path, read_range(index, first, last, reading.options.wanted())))
 
     @property
     def folder(self) -> str:
         """The folder that the names of its files are relative to. Raises DataError where it has no files."""
-        return self._require_parts().folder
+        return self._require_files().folder
 
-    def _require_parts(self) -> _Parts:
-        if self._parts is None:
-            raise DataError(
-                "it has no files that are read in parts",
-                where=self.path or self.name,
-                fix="write it with save_to_disk of the datasets package, and give that folder",
-            )
-        return self._parts
+    def _require_files(self) -> _Reading:
+        if self._reading is None:
+            fix = "write it with save_to_disk of the datasets package, and give that folder"
+            raise DataError("it has no files that are read in parts", where=self.path or self.name, fix=fix)
+        return self._reading
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the data files and the reading options; image files count by their path only.
@@ -222,128 +212,100 @@ def open_dataset(
     Raises:
         DataError: no such file, a format that is not recognised, or an argument that does not fit.
     """
-    given = plain_path(os.fspath(path))
-    columns = dict(columns or {})
-    root = image_root if image_root is None or isinstance(image_root, str | os.PathLike) else list(image_root)
-    arguments = {
-        "path": given,
-        "format": format,
-        "columns": columns,
-        "limit": limit,
-        "name": name,
-        "subset": subset,
-        "split": split,
-        "image_root": [os.fspath(item) for item in root] if isinstance(root, list) else root and os.fspath(root),
-        "allow_outside": allow_outside,
-        "allow_urls": allow_urls,
-        "max_pixels": max_pixels,
-        "strict": strict,
-    }
+    arguments = dict(locals())
+    given = arguments["path"] = plain_path(os.fspath(path))
+    columns = arguments["columns"] = dict(columns or {})
+    many = [image_root] if isinstance(image_root, str | os.PathLike) else image_root or []
+    roots = [os.fspath(root) for root in many]
+    arguments["image_root"] = roots[0] if isinstance(image_root, str | os.PathLike) else roots or None
     _check_arguments(given, format, columns, limit, max_pixels)
-    if not is_url(given) and (given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))):
-        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, split)
-        return _open_named(given, options, limit, name=name, subset=subset, strict=strict)
-    if is_url(given) and ("::" in given.rpartition("::")[0] or "/" in given.partition("::")[2]):
-        raise DataError("a chain of URLs is not read", where=given, fix="unpack the archive first")
-    named = "::" in given and (is_url(given) or not os.path.exists(given))
-    base, _, suffix = given.rpartition("::") if named else (given, "", "")
-    if suffix and subset and suffix != subset:
-        raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=given, fix="name the dataset once")
-    subset = subset or suffix or None
-    if not exists(base):
-        raise DataError("no such file or folder", where=base, fix=_check_path(base))
-    base = base.rstrip(os.sep) or base
+    by_name = given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))
+    if by_name and not is_url(given):
+        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns)
+        dataset = _named(given, options, subset, split, limit)
+        dataset.name, dataset.strict = name or dataset.name, strict
+        return dataset
+    base, subset = _split_path(given, subset)
     kind = (detect_folder(base) or "auto") if format == "auto" else format
     folder = base if is_dir(base) else os.path.dirname(base) or "."
-    options = Options(_policy(folder, image_root, allow_outside, allow_urls, max_pixels), columns, split)
+    options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns)
     if split is not None and kind != "huggingface":
         raise DataError("only Hugging Face datasets have splits here", where=base, fix="name the split's file")
     if subset is not None and kind != "llamafactory":
-        raise DataError(
-            f"no dataset {subset!r}: only LLaMA-Factory folders hold several", where=base, fix="leave it out"
-        )
+        what = f"no dataset {subset!r}: only LLaMA-Factory folders hold several"
+        raise DataError(what, where=base, fix="leave it out")
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
-    read: Rows
     if kind == "llamafactory":
-        if not is_file(os.path.join(folder, INFO)):
-            raise DataError(
-                f"no {INFO} in the folder", where=folder, fix="pass the folder that holds it, or format='llava'"
-            )
-        entry = read_info(folder, subset)
-        files, stem = list_files(entry.path), entry.name
-        inside = os.path.join(real_path(folder), "")
-        if not allow_outside and not all(real_path(file).startswith(inside) for file in files):
-            raise DataError(
-                "the data file lies outside the folder",
-                where=entry.path,
-                fix="move it, or pass allow_outside (--allow-outside)",
-            )
-        parse = entry.parse
-        read = _reader(files, parse, options)
+        stem, files, rows_format = _llamafactory(folder, subset, allow_outside)
     elif kind == "huggingface":
         files = saved_files(base, split)
-        parse = _PARSERS[detect_rows(files, options) if files else "vqa"]
-        read = _reader(files, parse, options)
+        rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
     else:
         files = list_files(base)
         kind = detect_rows(files, options) if kind == "auto" else kind
-        parse, read = _PARSERS[kind], _reader_of(kind, files, options)
-    settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
-    dataset = Dataset(name or stem, given, kind, tuple(files), read, limit, strict, settings=settings)
-    dataset.arguments, dataset._parts = arguments, _Parts(parse, options, folder)
+        rows_format = ROW_FORMATS[kind]
+        if (suffix_of(files[0]) == ".tar") != (kind == "webdataset"):
+            raise DataError(f"the file does not fit format {kind!r}", where=files[0], fix="pass format='auto'")
+    reading = _Reading(rows_format, options, folder)
+    dataset = Dataset(name or stem, given, kind, tuple(files), lambda: reading.all(files), limit, strict)
+    dataset.settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
+    dataset.arguments, dataset._reading = arguments, reading
     return dataset
 
 
-def _reader_of(kind: str, files: list[str], options: Options) -> Rows:
-    is_tar = files[0].lower().endswith(".tar")
-    if is_tar != (kind == "webdataset"):
-        raise DataError(f"the file does not fit format {kind!r}", where=files[0], fix="pass format='auto'")
-    if kind == "webdataset":
-        return lambda: read_webdataset(files, options)
-    if kind == "vlmeval":
-        return lambda: read_vlmeval(files, options)
-    return _reader(files, _PARSERS[kind], options)
+def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
+    """The file or folder that a path names, and the dataset behind ``::``, or ``subset``."""
+    if is_url(path) and ("::" in path.rpartition("::")[0] or "/" in path.partition("::")[2]):
+        raise DataError("a chain of URLs is not read", where=path, fix="unpack the archive first")
+    named = "::" in path and (is_url(path) or not os.path.exists(path))
+    base, _, suffix = path.rpartition("::") if named else (path, "", "")
+    if suffix and subset and suffix != subset:
+        raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=path, fix="name the dataset once")
+    if not exists(base):
+        fix = "check the path"
+        if any(mark in base for mark in "*?"):
+            fix = "name one file, or the folder of the files"
+        elif base.count("/") == 1 and not os.path.splitext(base)[1]:
+            fix = f"check the path, or write {PREFIX}{base} for a dataset of the hub"
+        raise DataError("no such file or folder", where=base, fix=fix)
+    return base.rstrip(os.sep) or base, subset or suffix or None
 
 
-def _reader(files: list[str], parse: RowParser, options: Options) -> Rows:
-    return lambda: parse_rows(files, parse, options)
+def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, list[str], Format]:
+    """Name, data files and format of a dataset of a LLaMA-Factory folder."""
+    if not is_file(os.path.join(folder, INFO)):
+        fix = "pass the folder that holds it, or format='llava'"
+        raise DataError(f"no {INFO} in the folder", where=folder, fix=fix)
+    name, path, format = read_info(folder, subset)
+    files = list_files(path)
+    inside = os.path.join(real_path(folder), "")
+    if not allow_outside and not all(real_path(file).startswith(inside) for file in files):
+        fix = "move it, or pass allow_outside (--allow-outside)"
+        raise DataError("the data file lies outside the folder", where=path, fix=fix)
+    return name, files, format
 
 
-def _open_named(
-    path: str, options: Options, limit: int | None, *, name: str | None, subset: str | None, strict: bool
-) -> Dataset:
+def _named(path: str, options: Options, subset: str | None, split: str | None, limit: int | None) -> Dataset:
+    """A dataset that the ``datasets`` package loads by name."""
     hub_name = path.removeprefix(PREFIX)
 
     def read() -> Iterator[Conversation | Problem]:
-        parse: RowParser | None = None
-        for number, row in named_rows(hub_name, subset, options.split, limit, options.policy.max_pixels):
-            if parse is None:
-                parse = _PARSERS[shape_of(row, "", path, options)]
-            yield parse_row(row, path, number, parse, options)
+        format: Format | None = None
+        for number, row in named_rows(hub_name, subset, split, limit):
+            format = format or ROW_FORMATS[shape_of(row, "", path, options, row)]
+            yield parse_row(row, path, number, format, options)
 
-    settings = json.dumps(["huggingface", path, options.columns, limit, subset, options.split])
+    settings = json.dumps(["huggingface", path, options.columns, limit, subset, split])
     stem = hub_name.rpartition("/")[2] or hub_name
-    return Dataset(name or stem, path, "huggingface", (), read, limit, strict, settings=settings)
+    return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
 
 
-def _policy(
-    folder: str,
-    image_root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
-    allow_outside: bool,
-    allow_urls: bool,
-    max_pixels: int,
-) -> ImagePolicy:
-    extra = (
-        [] if image_root is None else [image_root] if isinstance(image_root, str | os.PathLike) else list(image_root)
-    )
-    roots = []
-    for root in (*extra, folder):
-        if not is_url(os.fspath(root)) and not os.path.isdir(root):
-            raise DataError(
-                "image_root is not a folder", where=os.fspath(root), fix="pass the folder that holds the images"
-            )
-        roots.append(real_path(os.fspath(root)))
-    return ImagePolicy(tuple(dict.fromkeys(roots)), allow_outside, allow_urls, max_pixels)
+def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:
+    for root in roots:
+        if not is_url(root) and not os.path.isdir(root):
+            raise DataError("image_root is not a folder", where=root, fix="pass the folder that holds the images")
+    resolved = dict.fromkeys(real_path(root) for root in (*roots, folder))
+    return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
 
 
 def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: int | None, max_pixels: int) -> None:
@@ -356,14 +318,6 @@ def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: 
         raise DataError(f"limit is {limit}", where=path, fix="use a number that is not negative")
     if max_pixels < 1:
         raise DataError(f"max_pixels is {max_pixels}", where=path, fix="use a positive number")
-
-
-def _check_path(path: str) -> str:
-    if any(mark in path for mark in "*?"):
-        return "name one file, or the folder of the files"
-    if path.count("/") == 1 and not os.path.splitext(path)[1]:
-        return f"check the path, or write {PREFIX}{path} for a dataset of the hub"
-    return "check the path"
 
 
 def _as_conversation(sample: Sample) -> Conversation:

@@ -1,34 +1,26 @@
-"""Where the rows of a data file begin, so that any part of it is read without what stands before it."""
+"""Where the rows of a data file begin, so that any part of it is read without what stands before it.
+
+For ``dataset`` and for whoever divides a pool into parts. It gives raw rows: what they mean is for the formats.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from dataprophet.data.files.arrow import arrow_rows, read_arrow
-from dataprophet.data.files.json_list import mark_json, read_json_part
-from dataprophet.data.files.text import (
-    START,
-    Digest,
-    Mark,
-    mark_delimited,
-    mark_jsonl,
-    opened,
-    read_delimited,
-    read_jsonl,
-)
-from dataprophet.data.formats.base import SUFFIXES
-from dataprophet.data.formats.webdataset import mark_tar, read_tar
-from dataprophet.data.remote import is_url, local, version
-from dataprophet.data.rows import BadRow, Row
+from dataprophet.data.files.arrow import arrow_rows
+from dataprophet.data.files.containers import ARROW, HASHED, MARKS, read_rows, suffix_of, unknown_suffix
+from dataprophet.data.files.rows import BadRow, Mark, Row, opened
+from dataprophet.data.remote import is_url, version
 from dataprophet.errors import DataError
 
 CELL_ROWS = 1024
 """Rows of a cell: batches are made within one, so that they depend on the input alone."""
 
-_CHUNK = 1 << 22
 _CHANGED = "do not change a pool while it is read; run the command again"
 
 T = TypeVar("T")
@@ -73,63 +65,43 @@ def index_file(path: str, name: str) -> FileIndex:
     """
     import xxhash  # here, so that datasets can be read where it is missing
 
-    suffix = _suffix(path)
-    size = _size(path)
-    digest = xxhash.xxh3_128()
+    suffix, size = suffix_of(path), _size(path)
+    digest: Any = xxhash.xxh3_128()
     rows, marks = 0, list[Mark]()
-    if suffix in {".parquet", ".arrow"}:
+    if suffix in ARROW:
         rows = arrow_rows(path)
-    elif suffix == ".tar":
-        rows = _keep_some(mark_tar(path), marks)
-    elif suffix not in MARKS:
-        raise DataError(f"unknown suffix {suffix!r}", where=path, fix=f"use {', '.join(SUFFIXES)} or .tar")
+    elif suffix in MARKS:
+        for mark in MARKS[suffix](path, digest):
+            if rows % CELL_ROWS == 0:
+                marks.append(mark)
+            rows += 1
     else:
-        rows = _keep_some(MARKS[suffix](path, digest), marks)
-        return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
-    with opened(path, digest) as file:
-        while file.read(_CHUNK):
-            pass
+        raise unknown_suffix(path)
+    if suffix not in HASHED:
+        with opened(path) as file:
+            digest = hashlib.file_digest(file, xxhash.xxh3_128)
     return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
 
 
-def _keep_some(every: Iterator[Mark], marks: list[Mark]) -> int:
-    """Keep the mark of each cell's first row; returns how many rows there are."""
-    count = 0
-    for count, mark in enumerate(every, 1):
-        if (count - 1) % CELL_ROWS == 0:
-            marks.append(mark)
-    return count
-
-
-def read_range(
-    index: FileIndex, first: int, last: int, wanted: set[str], max_pixels: int
-) -> Iterator[tuple[int, Row | BadRow]]:
+def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str]) -> Iterator[tuple[int, Row | BadRow]]:
     """Raw rows of the cells [first, last), with their numbers.
 
     Raises:
         DataError: the file is damaged, or is not what it was when it was indexed.
     """
-    path, suffix = index.path, _suffix(index.path)
+    path, marks = index.path, index.marks
     if _size(path) != index.size:
         raise DataError("the file has changed since it was indexed", where=path, fix=_CHANGED)
     start, stop = first * CELL_ROWS, min(last * CELL_ROWS, index.rows)
     if stop <= start:
         return
-    mark = index.marks[first] if index.marks else START
-    end = index.marks[last][0] if last < len(index.marks) else index.size
-    if suffix in {".parquet", ".arrow"}:
-        rows = read_arrow(path, wanted, max_pixels, start)
-    elif suffix == ".jsonl":
-        rows = read_jsonl(path, mark)
-    elif suffix == ".json":
-        rows = read_json_part(path, mark, end)
-    elif suffix == ".tar":
-        rows = read_tar(path, max_pixels, mark)
-    else:
-        rows = read_delimited(path, "," if suffix == ".csv" else "\t", mark)
+    end = marks[last][0] if last < len(marks) else index.size
+    rows = read_rows(path, wanted, marks[first] if marks else (0, start), end)
     count = 0
-    for count, row in enumerate(_first(rows, stop - start), 1):  # noqa: B007 (the last count is checked below)
+    for count, row in enumerate(rows, 1):
         yield row
+        if count == stop - start:
+            break
     if count != stop - start:
         what = f"{count} rows from row {start + 1} on, where the index has {stop - start}"
         raise DataError(what, where=path, fix=_CHANGED)
@@ -137,13 +109,8 @@ def read_range(
 
 def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:
     """Entries, one for each row from the start of a cell, as lists of a cell each."""
-    cell: list[T] = []
-    for entry in entries:
-        cell.append(entry)
-        if len(cell) == CELL_ROWS:
-            yield cell
-            cell = []
-    if cell:
+    rest = iter(entries)
+    while cell := list(itertools.islice(rest, CELL_ROWS)):
         yield cell
 
 
@@ -164,29 +131,6 @@ def relative_name(path: str, folder: str) -> str:
     return os.path.basename(path) if name.startswith(os.pardir) else name.replace(os.sep, "/")
 
 
-def _first(rows: Iterator[T], count: int) -> Iterator[T]:
-    """The first ``count``; the reader behind them is closed then, and reads no further."""
-    for number, row in enumerate(rows, 1):
-        yield row
-        if number == count:
-            break
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
-
-
 def _size(path: str) -> int:
-    try:
-        return os.stat(local(path)).st_size
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
-
-
-MARKS: dict[str, Callable[[str, Digest | None], Iterator[Mark]]] = {
-    ".jsonl": mark_jsonl,
-    ".json": mark_json,
-    ".csv": lambda path, digest: mark_delimited(path, ",", digest),
-    ".tsv": lambda path, digest: mark_delimited(path, "\t", digest),
-}
-"""Suffix -> marks of the rows of a file, and a hash of it on the way."""
+    with opened(path) as file:
+        return os.fstat(file.fileno()).st_size

@@ -1,7 +1,10 @@
 """Files behind URLs that fsspec knows (``s3://``, ``gs://``, ``https://``, ...): listed, and copied to a bounded cache.
 
-Readers work on local files: ``local`` gives the path of a copy, under the URL's name in every message.
+Readers work on local files: ``local`` gives the path of a copy, under the URL's name in every message. ``fetch`` reads
+an image over http(s) without fsspec. For all of ``data``; it knows nothing of what the files hold.
 """
+
+# Not fsspec's own caches: they grow without bound, and several processes write a copy under the name that others read.
 
 from __future__ import annotations
 
@@ -14,16 +17,20 @@ import posixpath
 import re
 import threading
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
-from dataprophet.errors import DataError, MissingDependencyError
+from dataprophet.errors import DataError, MissingDependencyError, first_line
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
+
+MAX_FETCH_BYTES = 1 << 26
+TIMEOUT_S = 20.0
 
 _DEFAULT_GB = 50.0
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -37,7 +44,6 @@ _TOUCH_S = 10.0
 _DAY_S = 24 * 3600.0  # an unfinished copy that was not written to for so long was left behind
 _PART = ".part"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FIX = "check the address, your rights and the connection"
 
 _known: dict[str, tuple[str, float]] = {}  # URL -> its copy, and when it was last marked as used
 
@@ -50,9 +56,7 @@ def is_url(path: str) -> bool:
 
 def plain_path(path: str) -> str:
     """A ``file://`` URL as a path; anything else as it is."""
-    if path[:7].lower() != "file://":
-        return path
-    return urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
+    return urllib.request.url2pathname(urlsplit(path).path) if path[:7].lower() == "file://" else path
 
 
 def is_file(path: str) -> bool:
@@ -61,8 +65,7 @@ def is_file(path: str) -> bool:
         return os.path.isfile(path)
     if _is_page(path):
         return False
-    with _answers(path):
-        fs, place = _file_system(path)
+    with _file_system(path) as (fs, place):
         return bool(fs.isfile(place))
 
 
@@ -72,8 +75,7 @@ def is_dir(path: str) -> bool:
         return os.path.isdir(path)
     if path.lower().startswith(_WEB) and not _is_page(path):
         return False  # fsspec would fetch the file, to look for links in it
-    with _answers(path):
-        fs, place = _file_system(path)
+    with _file_system(path) as (fs, place):
         return bool(fs.isdir(place))
 
 
@@ -83,11 +85,10 @@ def exists(path: str) -> bool:
 
 
 def names_in(folder: str) -> list[str]:
-    """Names in a folder, sorted, and for URLs without those of folders."""
+    """Names of the files in a folder, sorted, and of its folders, which a URL leaves out."""
     if not is_url(folder):
         return sorted(os.listdir(folder))
-    with _answers(folder):
-        fs, place = _file_system(folder)
+    with _file_system(folder) as (fs, place):
         entries = fs.ls(place, detail=True)
     return sorted(posixpath.basename(entry["name"]) for entry in entries if entry["type"] == "file")
 
@@ -107,8 +108,7 @@ def read_bytes(url: str, limit: int) -> bytes:
     Raises:
         DataError: it cannot be read, or has more than ``limit`` bytes.
     """
-    with _answers(url):
-        fs, place = _file_system(url)
+    with _file_system(url) as (fs, place):
         data: bytes = fs.cat_file(place, start=0, end=limit + 1)
     if len(data) > limit:
         raise DataError(f"it has more than {limit} bytes", where=url, fix="point the row at an image file")
@@ -121,8 +121,7 @@ def version(url: str) -> str:
     Raises:
         DataError: it is not there, or is no file.
     """
-    with _answers(url):
-        fs, place = _file_system(url)
+    with _file_system(url) as (fs, place):
         info = fs.info(place)
     if info["type"] != "file":
         raise DataError("not a file", where=url, fix="name the file itself")
@@ -136,8 +135,7 @@ def size_of(path: str) -> int:
             return os.stat(path).st_size
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
-    with _answers(path):
-        fs, place = _file_system(path)
+    with _file_system(path) as (fs, place):
         size = fs.size(place)
     if size is None:
         raise DataError("its size is not told", where=path, fix="copy the file")
@@ -160,21 +158,16 @@ def local(path: str) -> str:
     now = time.monotonic()
     if copy and now - used < _TOUCH_S and os.path.exists(copy):
         return copy
-    if not copy:
-        copy = _copy_name(path)
-    if not _use(copy):
-        _stage(path, copy)
+    if not copy:  # named after the present version
+        name = hashlib.blake2b(f"{path}\0{version(path)}".encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        copy = os.path.join(_cache_folder(), name + os.path.splitext(path)[1].lower())
+    if not _mark_used(copy):
+        _make_copy(path, copy)
     _known[path] = (copy, now)
     return copy
 
 
-def _copy_name(url: str) -> str:
-    """Where the present version of a file is copied to."""
-    name = hashlib.blake2b(f"{url}\0{version(url)}".encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-    return os.path.join(_cache_folder(), name + os.path.splitext(url)[1].lower())
-
-
-def _use(copy: str) -> bool:
+def _mark_used(copy: str) -> bool:
     """Mark a copy as used now; False where it is not there."""
     try:
         os.utime(copy)
@@ -183,18 +176,17 @@ def _use(copy: str) -> bool:
     return True
 
 
-def _stage(url: str, copy: str) -> None:
+def _make_copy(url: str, copy: str) -> None:
     folder = os.path.dirname(copy)
     try:
         os.makedirs(folder, exist_ok=True)
         with open(f"{copy}.lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of several that need it, one copies
-            if _use(copy):
+            if _mark_used(copy):
                 return
             part = f"{copy}.{os.getpid()}.{threading.get_ident()}{_PART}"
             try:
-                with _answers(url):
-                    fs, place = _file_system(url)
+                with _file_system(url) as (fs, place):
                     size = fs.size(place)
                     _make_room(folder, size or 0)
                     fs.get_file(place, part)
@@ -215,7 +207,11 @@ def _stage(url: str, copy: str) -> None:
 
 def _make_room(folder: str, size: int) -> None:
     """Remove the copies that were not used for longest, until ``size`` more bytes fit the limit."""
-    room = _limit() - size
+    text = os.environ.get(CACHE_GB, str(_DEFAULT_GB))
+    try:
+        room = int(float(text) * 1e9) - size
+    except (ValueError, OverflowError):
+        raise DataError(f"{CACHE_GB} is {text!r}", fix="set it to a number of gigabytes") from None
     copies = []
     for entry in os.scandir(folder):
         with suppress(FileNotFoundError):
@@ -233,17 +229,8 @@ def _make_room(folder: str, size: int) -> None:
 
 
 def _cache_folder() -> str:
-    given = os.environ.get(CACHE)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(given or os.path.join(base, "dataprophet"), "files")
-
-
-def _limit() -> int:
-    text = os.environ.get(CACHE_GB, str(_DEFAULT_GB))
-    try:
-        return int(float(text) * 1e9)
-    except (ValueError, OverflowError):
-        raise DataError(f"{CACHE_GB} is {text!r}", fix="set it to a number of gigabytes") from None
+    return os.path.join(os.environ.get(CACHE) or os.path.join(base, "dataprophet"), "files")
 
 
 def _is_page(url: str) -> bool:
@@ -251,7 +238,9 @@ def _is_page(url: str) -> bool:
     return url.lower().startswith(_WEB) and not posixpath.splitext(url.partition("://")[2].partition("/")[2])[1]
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+@contextmanager
+def _file_system(url: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL, and the file's place in it. Its errors, which may be of any class, become DataError."""
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
@@ -261,26 +250,65 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         fs, place = url_to_fs(url)
     except ImportError as error:
-        raise MissingDependencyError(_first_line(error), where=url, fix="install the package that it names") from error
+        raise MissingDependencyError(first_line(error), where=url, fix="install the package that it names") from error
     except ValueError as error:
-        raise DataError(_first_line(error), where=url, fix="use a scheme that fsspec knows") from error
-    return fs, str(place)
-
-
-@contextmanager
-def _answers(url: str) -> Iterator[None]:
-    """Errors of a file system, which may be of any class, as DataError."""
+        raise DataError(first_line(error), where=url, fix="use a scheme that fsspec knows") from error
+    except Exception as error:
+        raise _unreadable(url, error) from error
     try:
-        yield
-    except (DataError, MissingDependencyError):
+        yield fs, str(place)
+    except DataError:
         raise
     except FileNotFoundError as error:
         raise DataError("no such file", where=url, fix="check the address") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL:  # of the cache
             raise
-        raise DataError(f"cannot be read ({_first_line(error)})", where=url, fix=_FIX) from error
+        raise _unreadable(url, error) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _unreadable(url: str, error: Exception) -> DataError:
+    fix = "check the address, your rights and the connection"
+    return DataError(f"cannot be read ({first_line(error)})", where=url, fix=fix)
+
+
+def fetch(url: str, *, max_bytes: int = MAX_FETCH_BYTES, timeout_s: float = TIMEOUT_S) -> bytes:
+    """Read an image for callers who allowed it: only http and https, also after redirects, bounded in bytes and time.
+
+    Raises:
+        DataError: another scheme, a failure, more than ``max_bytes`` bytes, or more than ``timeout_s`` seconds.
+    """
+    fix = "download the image and name the file"
+    if not url.lower().startswith(_WEB):
+        raise DataError("only http and https are fetched", where=url, fix=fix)
+    deadline = time.monotonic() + timeout_s
+    data = bytearray()
+    try:
+        with _opener().open(url, timeout=timeout_s) as answer:
+            while part := answer.read1(1 << 16):
+                data += part
+                if len(data) > max_bytes:
+                    raise DataError(f"more than {max_bytes} bytes", where=url, fix=fix)
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"more than {timeout_s:g} s")
+    except DataError:
+        raise
+    except (HTTPException, OSError, ValueError) as error:
+        raise DataError(f"cannot be fetched ({error})", where=url, fix=f"check the address, or {fix}") from error
+    return bytes(data)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    # Not build_opener: it would add handlers for file:, ftp: and data:, which a redirect must not reach.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener

@@ -1,4 +1,7 @@
-"""What a dataset holds: rows (conversations), the samples they are scored as, and the problems found in them."""
+"""What a dataset holds: rows (conversations), the samples they are scored as, and the problems found in them.
+
+For everyone who takes rows or samples. It knows nothing of files and formats.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ class Conversation:
 
     def samples(self) -> Iterator[Sample]:
         """One sample for each turn, the turns before it as its context."""
-        from dataprophet.data.images.sources import LazyImages
+        from dataprophet.data.images.sources import LazyImages  # here, so that a sample is had without Arrow
 
         used = 0
         for index, turn in enumerate(self.turns):

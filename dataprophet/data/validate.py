@@ -1,4 +1,4 @@
-"""Every bad row of a dataset, found before any model runs."""
+"""Every bad row of a dataset, found before any model runs: for the command ``validate``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprophet.data.dataset import Dataset
-from dataprophet.data.images.sources import BytesImage, CellImage, ImageSource
+from dataprophet.data.images.sources import BytesImage, CellImage, ImageSource, broken_images
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError
 
 _THREADS = 8
 _AHEAD = 4 * _THREADS
@@ -28,8 +27,8 @@ class ValidationReport:
         good: rows that can be used.
         samples: samples in the good rows, one for each answered turn.
         images: images in the good rows.
-        problems: one or more for each bad row, in file order.
         counts: problems by code.
+        problems: one or more for each bad row, in file order.
     """
 
     name: str
@@ -38,8 +37,8 @@ class ValidationReport:
     good: int = 0
     samples: int = 0
     images: int = 0
-    problems: list[Problem] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -48,16 +47,8 @@ class ValidationReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
-        return {
-            "name": self.name,
-            "format": self.format,
-            "rows": self.rows,
-            "good": self.good,
-            "samples": self.samples,
-            "images": self.images,
-            "counts": dict(sorted(self.counts.items())),
-            "problems": [asdict(problem) for problem in self.problems],
-        }
+        problems = [asdict(problem) for problem in self.problems]
+        return {**vars(self), "counts": dict(sorted(self.counts.items())), "problems": problems}
 
 
 def validate(
@@ -70,41 +61,31 @@ def validate(
         MissingDependencyError: ``decode`` without Pillow.
     """
     report = ValidationReport(dataset.name, dataset.format)
-    for row, broken in _decoded(dataset) if decode else ((row, []) for row in dataset.rows()):
+    for row, problems in _checked(dataset, decode):
         report.rows += 1
         if progress is not None:
             progress(report.rows)
-        found = [row] if isinstance(row, Problem) else broken
-        for problem in found:
-            report.problems.append(problem)
-            report.counts[problem.code] += 1
-        if isinstance(row, Conversation) and not found:
+        report.problems += problems
+        report.counts.update(problem.code for problem in problems)
+        if isinstance(row, Conversation) and not problems:
             report.good += 1
             report.samples += len(row.turns)
             report.images += len(row.sources)
     return report
 
 
-def _decoded(dataset: Dataset) -> Iterator[tuple[Conversation | Problem, list[Problem]]]:
-    """Rows in order with the problems of their images; a few rows are decoded ahead, on threads."""
-    waiting: deque[tuple[Conversation | Problem, Future[list[Problem]] | None]] = deque()
+def _checked(dataset: Dataset, decode: bool) -> Iterator[tuple[Conversation | Problem, list[Problem]]]:
+    """Rows in order with their problems; the images of a few rows are decoded ahead, on threads."""
+    waiting: deque[tuple[Conversation | Problem, Future[list[Problem]]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for row in dataset.rows():
-            if isinstance(row, Conversation):
-                waiting.append((row, pool.submit(_broken_images, row, [_in_order(source) for source in row.sources])))
-            else:
-                waiting.append((row, None))
+            sources = [_in_order(source) for source in row.sources] if decode and isinstance(row, Conversation) else []
+            waiting.append((row, pool.submit(_problems, row, sources)))
             if len(waiting) > _AHEAD:
-                yield _finished(waiting)
-        while waiting:
-            yield _finished(waiting)
-
-
-def _finished(
-    waiting: deque[tuple[Conversation | Problem, Future[list[Problem]] | None]],
-) -> tuple[Conversation | Problem, list[Problem]]:
-    row, future = waiting.popleft()
-    return row, future.result() if future else []
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
 
 
 def _in_order(source: ImageSource) -> ImageSource:
@@ -114,12 +95,10 @@ def _in_order(source: ImageSource) -> ImageSource:
     return source
 
 
-def _broken_images(row: Conversation, sources: Sequence[ImageSource]) -> list[Problem]:
-    problems = []
-    for number, source in enumerate(sources, 1):
-        try:
-            source.load()
-        except DataError as error:
-            message = f"image {number}: {error.what}"
-            problems.append(Problem("undecodable_image", message, error.fix, row.file, row.row, row.id))
-    return problems
+def _problems(row: Conversation | Problem, sources: Sequence[ImageSource]) -> list[Problem]:
+    if isinstance(row, Problem):
+        return [row]
+    return [
+        Problem("undecodable_image", f"image {number}: {error.what}", error.fix, row.file, row.row, row.id)
+        for number, error in broken_images(sources)
+    ]

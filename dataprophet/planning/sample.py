@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ import numpy as np
 
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.files.arrow import arrow_rows
-from dataprophet.data.files.text import Mark
-from dataprophet.data.formats.webdataset import mark_tar
-from dataprophet.data.index import CELL_ROWS, MARKS, FileIndex, relative_name
+from dataprophet.data.files.containers import ARROW, MARKS, suffix_of
+from dataprophet.data.files.rows import Mark
+from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name
 from dataprophet.data.remote import is_url, size_of
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError
@@ -112,11 +111,11 @@ def count_rows(dataset: Dataset, *, seconds: float, rng: np.random.Generator) ->
 
 
 def _count_file(count: Count, path: str, name: str, *, size: int, deadline: float) -> None:
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in {".parquet", ".arrow"}:
+    suffix = suffix_of(path)
+    if suffix in ARROW:
         rows, marks, behind = arrow_rows(path), list[Mark](), size
-    elif suffix == ".tar" or suffix in MARKS:
-        rows, marks, behind = _marked(mark_tar(path) if suffix == ".tar" else MARKS[suffix](path, None), size, deadline)
+    elif suffix in MARKS:
+        rows, marks, behind = _marked(MARKS[suffix](path, None), size, deadline)
     else:
         raise DataError(f"unknown suffix {suffix!r}", where=path, fix="convert the file")
     # a header, if there is one, counts for the first cell; without marks, the file is one unit

@@ -15,7 +15,8 @@ import pytest
 import sample_files as files
 
 from dataprophet.data import Problem, open_dataset, validate
-from dataprophet.data.rows import BadRow, make_turns
+from dataprophet.data.files.rows import BadRow
+from dataprophet.data.formats.conversation import make_turns
 from dataprophet.errors import DataError
 
 QA = {"query": "Q", "response": "A"}
@@ -86,7 +87,7 @@ BAD_ROWS = {
     "image name too long": Bad({**QA, "images": ["n" * 500]}, "missing_image", "not found", "restore it"),
     "image name with NUL": Bad({**QA, "images": ["a\0b"]}, "missing_image", "not found", "restore it"),
     "image is a number": Bad({**QA, "images": [3]}, "bad_row", "an image is a int", "give a path"),
-    "image is null": Bad({**QA, "images": [None]}, "bad_row", "an image is empty", "give a path"),
+    "image is null": Bad({**QA, "images": [None]}, "bad_row", "an image is null", "give a path"),
     "image elsewhere": Bad({**QA, "images": ["../secret.png"]}, "outside_root", "outside", "allow_outside"),
     "image on the web": Bad({**QA, "images": ["http://127.0.0.1/a.png"]}, "url_refused", "not fetched", "allow_urls"),
     "image over ftp": Bad({**QA, "images": ["ftp://host/a.png"]}, "url_refused", "not http(s)", "name a file"),

@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sample_files as files
 from hypothesis import given, settings
@@ -20,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataprophet.data import EXPORT_FORMATS, Conversation, Dataset, Sample, open_dataset, write_rows
-from dataprophet.data.export import huggingface, write
+from dataprophet.data.export import write
+from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.images.sources import BytesImage
-from dataprophet.data.rows import IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError, DataProphetError
 
@@ -55,11 +53,7 @@ def content(row: Conversation) -> tuple[object, ...]:
 
 
 def sample_rows() -> list[Conversation]:
-    return [
-        Conversation("a", (BytesImage(files.RED),), (Turn("What?", "red", (0,)),)),
-        Conversation("b", (BytesImage(files.RED), BytesImage(files.BLUE)), (Turn("x y", "z", (2, 3)), Turn("é", "漢"))),
-        Conversation("c", (), (Turn("No image", "none"),)),
-    ]
+    return list(files.EXPORTED)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -249,29 +243,6 @@ def test_the_datasets_package_reads_the_export(format: str, file: str, tmp_path:
         assert markers == len(row["images"]) == len(expected.sources)
         assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * len(expected.turns)
         assert all(Image.open(io.BytesIO((tmp_path / "out" / name).read_bytes())).size for name in row["images"])
-
-
-def test_load_dataset_reads_images_and_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
-    monkeypatch.setattr(huggingface, "SHARD_BYTES", 1)  # a file for each group
-    monkeypatch.setattr(huggingface, "GROUP_ROWS", 2)
-    beside = {"_selected.parquet": lambda file: pq.write_table(pa.table({"other": [1]}), file)}
-    write_rows(sample_rows(), tmp_path / "out", "huggingface", name="test", beside=beside)
-    assert sorted(tree(tmp_path / "out")) == [
-        "_selected.parquet",
-        "manifest.json",
-        "train-00000-of-00002.parquet",
-        "train-00001-of-00002.parquet",
-    ]
-    data = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert list(data) == ["train"]
-    assert len(data["train"]) == 3
-    for row, expected in zip(data["train"], sample_rows(), strict=True):
-        assert row["id"] == expected.id
-        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * len(expected.turns)
-        assert [message["content"] for message in row["messages"][1::2]] == [turn.answer for turn in expected.turns]
-        given = [source.load() for source in expected.sources]
-        assert [image.convert("RGB").tobytes() for image in row["images"]] == [image.tobytes() for image in given]
 
 
 def test_the_info_file_says_what_llamafactory_needs(tmp_path: Path) -> None:

@@ -7,20 +7,17 @@ import json
 import os
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sample_files as files
 from PIL import Image
 
-from dataprophet.data import Conversation, write_rows
-from dataprophet.data.images.sources import BytesImage
-from dataprophet.data.rows import put_markers
-from dataprophet.data.sample import Turn
+from dataprophet.data import write_rows
+from dataprophet.data.export import huggingface
+from dataprophet.data.formats.conversation import put_markers
 
-ROWS = [
-    Conversation("a", (BytesImage(files.RED),), (Turn("What?", "red", (0,)),)),
-    Conversation("b", (BytesImage(files.RED), BytesImage(files.BLUE)), (Turn("x y", "z", (2, 3)), Turn("é", "漢"))),
-    Conversation("c", (), (Turn("No image", "none"),)),
-]
+ROWS = files.EXPORTED
 their_warnings = pytest.mark.filterwarnings("default")
 """Warnings of other packages are not ours to fix."""
 
@@ -118,17 +115,24 @@ def test_llava(tmp_path):
         assert [text for _, text in talk[1::2]] == answers(row)
 
 
-def test_hugging_face(tmp_path):
+def test_hugging_face(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
-    write_rows(ROWS, tmp_path / "out", "huggingface", name="mix")
+    monkeypatch.setattr(huggingface, "SHARD_BYTES", 1)  # a file for each group
+    monkeypatch.setattr(huggingface, "GROUP_ROWS", 2)
+    beside = {"_selected.parquet": lambda file: pq.write_table(pa.table({"other": [1]}), file)}
+    out = tmp_path / "out"
+    write_rows(ROWS, out, "huggingface", name="test", beside=beside)
+    shards = [f"train-0000{shard}-of-00002.parquet" for shard in range(2)]
+    assert sorted(os.listdir(out)) == ["_selected.parquet", "manifest.json", *shards]
     for streaming in (False, True):
-        found = datasets.load_dataset(
-            str(tmp_path / "out"), split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
-        )
-        for sample, row in zip(found, ROWS, strict=True):
+        found = datasets.load_dataset(str(out), streaming=streaming, cache_dir=str(tmp_path / "cache"))
+        assert list(found) == ["train"]
+        for sample, row in zip(found["train"], ROWS, strict=True):
             talk = [message["content"] for message in sample["messages"]]
+            assert sample["id"] == row.id
+            assert [message["role"] for message in sample["messages"]] == ["user", "assistant"] * len(row.turns)
             assert (talk[::2], talk[1::2]) == (questions(row), answers(row))
             assert pixels(sample["images"]) == expected_pixels(row)
-    plain = found.cast_column("images", [datasets.Image(decode=False)])
+    plain = found["train"].cast_column("images", [datasets.Image(decode=False)])
     first = next(iter(plain))["images"][0]
     assert Image.open(io.BytesIO(first["bytes"])).size == Image.open(io.BytesIO(files.RED)).size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import string
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,35 +34,40 @@ columns += ["question", "answer", "answers", "options", "choices", "hint", "inde
 rows = st.dictionaries(st.sampled_from(columns), values, max_size=8)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images, whose data files are written over and over."""
+    made = tmp_path_factory.mktemp("fuzz")
+    files.write_images(made)
+    return made
+
+
 @pytest.mark.parametrize("format", ["llava", "swift", "finevision", "vqa", "vlmeval"])
 @settings(max_examples=60)
 @given(made=st.lists(rows, min_size=1, max_size=8))
-def test_any_row_is_good_or_a_problem(format: str, made: list[dict[str, Any]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        files.write_images(Path(folder))
-        dataset = open_dataset(files.dump(Path(folder) / "a.jsonl", made), format=format)
-        out = list(dataset.rows())
-        assert len(out) == len(made)
-        for row in out:
-            if isinstance(row, Problem):
-                assert row.code
-                assert row.fix
-                assert "\n" not in str(row)
-            else:
-                assert sum(len(turn.image_offsets) for turn in row.turns) == len(row.sources)
-                assert all(turn.question and turn.answer for turn in row.turns)
-        good = [row for row in out if isinstance(row, Conversation)]
-        assert len({row.id for row in good}) == len(good)
+def test_any_row_is_good_or_a_problem(folder: Path, format: str, made: list[dict[str, Any]]) -> None:
+    dataset = open_dataset(files.dump(folder / "a.jsonl", made), format=format)
+    out = list(dataset.rows())
+    assert len(out) == len(made)
+    for row in out:
+        if isinstance(row, Problem):
+            assert row.code
+            assert row.fix
+            assert "\n" not in str(row)
+        else:
+            assert sum(len(turn.image_offsets) for turn in row.turns) == len(row.sources)
+            assert all(turn.question and turn.answer for turn in row.turns)
+    good = [row for row in out if isinstance(row, Conversation)]
+    assert len({row.id for row in good}) == len(good)
 
 
-@given(st.lists(st.binary(max_size=40), max_size=5))
-def test_any_line_is_good_or_a_problem(lines: list[bytes]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.jsonl"
-        path.write_bytes(json.dumps({"query": "Q", "response": "A"}).encode() + b"\n" + b"\n".join(lines))
-        first, *rest = open_dataset(path).rows()
-        assert isinstance(first, Conversation)
-        assert all(isinstance(row, Problem) for row in rest)
+@given(lines=st.lists(st.binary(max_size=40), max_size=5))
+def test_any_line_is_good_or_a_problem(folder: Path, lines: list[bytes]) -> None:
+    path = folder / "lines.jsonl"
+    path.write_bytes(json.dumps({"query": "Q", "response": "A"}).encode() + b"\n" + b"\n".join(lines))
+    first, *rest = open_dataset(path).rows()
+    assert isinstance(first, Conversation)
+    assert all(isinstance(row, Problem) for row in rest)
 
 
 def _encoded(kind: str) -> bytes:
@@ -96,18 +100,22 @@ def test_any_bytes_decode_or_raise_a_data_error(data: bytes, changes: list[tuple
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 4000))
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=4),
+    cut=st.integers(0, 4000),
+)
 @pytest.mark.parametrize("case", ["finevision", "webdataset"])
-def test_damaged_binary_files_raise_a_data_error_at_worst(case: str, changes: list[tuple[int, int]], cut: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = files.CHAT_WRITERS[case][1](Path(folder))
-        changed = bytearray(path.read_bytes())
-        for at, value in changes:
-            changed[at % len(changed)] = value
-        path.write_bytes(changed[: max(len(changed) - cut, 0)] if cut % 2 else changed)
-        try:
-            for row in open_dataset(path, format=case).rows():
-                for source in row.sources if isinstance(row, Conversation) else ():
-                    source.load()
-        except DataError as error:
-            assert error.fix  # noqa: PT017
+def test_damaged_binary_files_raise_a_data_error_at_worst(
+    folder: Path, case: str, changes: list[tuple[int, int]], cut: int
+) -> None:
+    path = files.CHAT_WRITERS[case][1](folder)
+    changed = bytearray(path.read_bytes())
+    for at, value in changes:
+        changed[at % len(changed)] = value
+    path.write_bytes(changed[: max(len(changed) - cut, 0)] if cut % 2 else changed)
+    try:
+        for row in open_dataset(path, format=case).rows():
+            for source in row.sources if isinstance(row, Conversation) else ():
+                source.load()
+    except DataError as error:
+        assert error.fix  # noqa: PT017

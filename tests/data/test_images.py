@@ -20,9 +20,9 @@ import sample_files as files
 from PIL import Image
 
 from dataprophet.data import Dataset, Problem, open_dataset, validate
-from dataprophet.data.fetch import fetch
 from dataprophet.data.images.decode import decode, image_suffix
 from dataprophet.data.images.sources import Base64Image, BytesImage, FileImage, LazyImages, MemoryImage, UrlImage
+from dataprophet.data.remote import fetch
 from dataprophet.errors import DataError
 
 
@@ -102,6 +102,31 @@ def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
     assert np.array_equal(np.asarray(MemoryImage(Image.open(io.BytesIO(data))).load()), np.asarray(upright))
 
 
+def exif_of(kind: int, value: int) -> bytes:
+    """EXIF of a maker whose name lies beyond its end, and an orientation."""
+    maker, turn = struct.pack(">HHII", 0x010F, 2, 99, 9999), struct.pack(">HHI", 0x0112, kind, 1)
+    number = struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value)
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\2" + maker + turn + number
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("options", "turned"),
+    [
+        ({"exif": exif_of(3, 6)}, True),
+        ({"exif": exif_of(4, 6)}, True),
+        ({"exif": exif_of(2, 6)}, False),
+        ({"xmp": XMP}, True),
+        ({"exif": exif_of(3, 1), "xmp": XMP}, False),
+    ],
+)
+def test_orientation_beside_a_damaged_tag_as_a_long_and_in_xmp(options: dict[str, bytes], turned: bool) -> None:
+    image = decode(encoded(Image.new("RGB", (8, 4)), "JPEG", **options))
+    assert image.size == ((4, 8) if turned else (8, 4))
+
+
 @pytest.mark.parametrize(
     "exif",
     [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"junk", b"Exif\0\0XX" * 9],
@@ -160,7 +185,7 @@ def test_bombs_are_refused_from_the_header(kind: str, monkeypatch: pytest.Monkey
         raise AssertionError("pixels were decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
-    with pytest.raises(DataError, match=r"more than the limit of 89478485; raise max_pixels"):
+    with pytest.raises(DataError, match=r"limit of 89478485.*; raise max_pixels"):
         decode(BOMBS[kind])
 
 
@@ -198,7 +223,6 @@ def test_sources_are_values(tmp_path: Path) -> None:
     for source in sources:
         assert source.read_bytes() == files.RED
         assert source.digest() == sources[0].digest()
-        assert source.suffix() == ".png"
         assert pickle.loads(pickle.dumps(source)) == source
         assert source.load().size == (6, 4)
     images = LazyImages(sources)

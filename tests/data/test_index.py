@@ -195,8 +195,8 @@ def test_a_row_group_is_read_once_for_parts_that_follow_one_another(tmp_path, mo
     pq.write_table(pa.table({"question": [f"q{i}" for i in range(100)], "answer": ["a"] * 100}), tmp_path / "a.parquet")
     dataset = open_dataset(tmp_path / "a.parquet")
     index, opened = dataset.index(0), []
-    batches = arrow._batches
-    monkeypatch.setattr(arrow, "_batches", lambda *args: opened.append(args) or batches(*args))
+    batches = arrow.batches
+    monkeypatch.setattr(arrow, "batches", lambda *args: opened.append(args) or batches(*args))
     for first in range(0, 20, 2):
         assert [row.row for cell in cells(dataset, index, first, first + 2) for row in cell] == list(
             range(first * 5 + 1, first * 5 + 11)

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from dataprophet.data import Conversation, Dataset
+from dataprophet.data.images.sources import BytesImage
+from dataprophet.data.sample import Turn
 
 
 def png(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (6, 4)) -> bytes:
@@ -27,6 +29,13 @@ def png(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (6,
 
 RED, GREEN, BLUE = png(), png((20, 180, 40)), png((10, 20, 220), (5, 9))
 NAMES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
+
+EXPORTED = (
+    Conversation("a", (BytesImage(RED),), (Turn("What?", "red", (0,)),)),
+    Conversation("b", (BytesImage(RED), BytesImage(BLUE)), (Turn("x y", "z", (2, 3)), Turn("é", "漢"))),
+    Conversation("c", (), (Turn("No image", "none"),)),
+)
+"""Rows to write: one image, two within a text and a turn without any, none."""
 
 
 @dataclass(frozen=True)

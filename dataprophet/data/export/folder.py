@@ -13,7 +13,7 @@ from typing import IO, Any
 from dataprophet.data.images.decode import image_suffix
 from dataprophet.data.images.sources import ImageSource
 from dataprophet.errors import DataError
-from dataprophet.files import MANIFEST
+from dataprophet.files import MANIFEST, sha256
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Folder:
         path = os.path.join(self.path, name)
         with open(path, "xb") as file:
             yield file
-        with open(path, "rb") as done:
-            self.files[name] = hashlib.file_digest(done, "sha256").hexdigest()
+        self.files[name] = sha256(path)
 
     def rename(self, old: str, new: str) -> None:
         """Give a finished file another name."""

@@ -1,41 +1,35 @@
-"""The texts of a row as trainers read them."""
+"""The texts of a row as trainers read them; for the writers beside it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from dataprophet.data.rows import IMAGE_MARKER, put_markers
+from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError
 
 
-def messages_of(row: Conversation) -> list[dict[str, str]]:
-    """Messages of role and content, with a marker for each image."""
-    out = []
-    for question, answer in texts_of(row):
-        out += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return out
+def messages_of(
+    row: Conversation, role: str = "role", content: str = "content", user: str = "user", assistant: str = "assistant"
+) -> list[dict[str, str]]:
+    """Messages under these keys and of these roles, with a marker for each image.
 
-
-def texts_of(row: Conversation) -> Iterator[tuple[str, str]]:
-    """Question with its markers, and answer, of each turn."""
+    Raises:
+        DataError: images without a place, or text that holds a marker itself.
+    """
     n_offsets = sum(len(turn.image_offsets) for turn in row.turns)
     if n_offsets != len(row.sources):
-        raise DataError(
-            f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them",
-            where=row.place,
-            fix="give each image an offset",
-        )
+        what = f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them"
+        raise DataError(what, where=row.place, fix="give each image an offset")
+    out = []
     for turn in row.turns:
         if IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer:
-            raise DataError(
-                f"the text of row {row.id!r} holds {IMAGE_MARKER!r}",
-                where=row.place,
-                fix="trainers would count it as an image",
-            )
-        yield put_markers(turn.question, turn.image_offsets), turn.answer
+            what = f"the text of row {row.id!r} holds {IMAGE_MARKER!r}"
+            raise DataError(what, where=row.place, fix="trainers would count it as an image")
+        out.append({role: user, content: put_markers(turn.question, turn.image_offsets)})
+        out.append({role: assistant, content: turn.answer})
+    return out
 
 
 def to_json(value: dict[str, Any]) -> bytes:

@@ -1,4 +1,7 @@
-"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset, Hugging Face Parquet or a list of ids."""
+"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset, Hugging Face Parquet or a list of ids.
+
+For mixtures and selections. It knows nothing of how the rows were chosen.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import numpy as np
 
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.export.huggingface import write_parquet
-from dataprophet.data.export.text import messages_of, texts_of, to_json
+from dataprophet.data.export.text import messages_of, to_json
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError
 from dataprophet.files import atomic_folder
@@ -69,16 +72,12 @@ def write_rows(
 
 
 def _llava(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
-    def entries() -> Iterator[dict[str, Any]]:
-        for row in rows:
-            images = [folder.add_image(source) for source in row.sources]
-            image = {"image": images[0] if len(images) == 1 else images} if images else {}
-            talk = []
-            for question, answer in texts_of(row):
-                talk += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-            yield {"id": row.id, **image, "conversations": talk}
+    def entry(row: Conversation) -> dict[str, Any]:
+        images = [folder.add_image(source) for source in row.sources]
+        image = {"image": images[0] if len(images) == 1 else images} if images else {}
+        return {"id": row.id, **image, "conversations": messages_of(row, "from", "value", "human", "gpt")}
 
-    return _json_list(entries(), folder, name)
+    return _json_list(map(entry, rows), folder, name)
 
 
 def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
@@ -101,18 +100,19 @@ def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> in
 
 
 def _swift(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
-    count = 0
-    with folder.create(f"{name}.jsonl") as file:
-        for count, row in enumerate(rows, 1):  # noqa: B007 (the last count is the result)
-            file.write(to_json(_chat_row(row, folder)) + b"\n")
-    return count
+    return _lines((to_json(_chat_row(row, folder)) for row in rows), folder, f"{name}.jsonl")
 
 
 def _ids(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
+    return _lines((row.id.encode() for row in rows), folder, f"{name}.txt")
+
+
+def _lines(lines: Iterator[bytes], folder: Folder, name: str) -> int:
     count = 0
-    with folder.create(f"{name}.txt") as file:
-        for count, row in enumerate(rows, 1):  # noqa: B007
-            file.write(row.id.encode() + b"\n")
+    with folder.create(name) as file:
+        for line in lines:
+            file.write(line + b"\n")
+            count += 1
     return count
 
 

@@ -1,94 +1,89 @@
-"""Rows of a JSON list, parsed one by one: of a file of any size only a few megabytes are in memory."""
+"""Rows of a JSON list, parsed one by one: of a file of any size only a few megabytes are in memory.
+
+For ``files.containers``. It knows nothing of what the rows mean.
+"""
+
+# Not ijson: it does not say at which byte an element begins, so that no part of a list could be read by itself, and it
+# refuses NaN, integers above 64 bits and floats above 1e308, which are read in every other place.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from dataprophet.data.files.text import ENCODING_FIX, Digest, Mark, Rows, first_line, kind_of, not_an_object, opened
-from dataprophet.errors import DataError
+from dataprophet.data.files.rows import ENCODING_FIX, START, Digest, Mark, Rows, as_row, kind_of, opened
+from dataprophet.errors import DataError, first_line
 
 _WHITE = " \t\n\r"  # what JSON takes for white space
 _SPACE = re.compile(f"[{_WHITE}]*")
 _CHUNK = 1 << 20
-_BOM = b"\xef\xbb\xbf"
-
-
-def read_json(path: str) -> Rows:
-    """Rows of a JSON list, counted from 1.
-
-    Raises:
-        DataError: the file is no list, or is damaged; the rows before the damage have been given then.
-    """
-    for number, (_, row) in enumerate(_elements(path), 1):
-        yield number, row if isinstance(row, dict) else not_an_object(row)
+_BOM = b"\xef\xbb\xbf".decode("latin-1")
 
 
 def mark_json(path: str, digest: Digest | None = None) -> Iterator[Mark]:
-    """Marks of the rows of a JSON list; ``digest`` is given all bytes of the file.
-
-    Raises:
-        DataError: as ``read_json``.
-    """
+    """Marks of the rows of a JSON list; ``digest`` takes all bytes of the file. Raises as ``read_json``."""
     for number, (offset, _) in enumerate(_elements(path, digest)):
         yield offset, number
 
 
-def read_json_part(path: str, mark: Mark, end: int) -> Rows:
-    """Rows of a JSON list from ``mark`` to byte ``end``, where another row begins or the file ends."""
+def read_json(path: str, mark: Mark = START, end: int | None = None) -> Rows:
+    """Rows of a JSON list, counted from 1.
+
+    Args:
+        path: the file.
+        mark: where to begin.
+        end: with a mark: the byte where another row begins or the file ends.
+
+    Raises:
+        DataError: the file is no list, or is damaged; the rows before the damage have been given then.
+    """
+    values = (value for _, value in _elements(path)) if end is None else _part(path, mark, end)
+    for number, value in enumerate(values, mark[1] + 1):
+        yield number, as_row(value)
+
+
+def _part(path: str, mark: Mark, end: int) -> Iterator[Any]:
     offset, number = mark
     with opened(path) as file:
         file.seek(offset)
         data = file.read(end - offset)
     try:
         text = data.decode("utf-8").rstrip(_WHITE)
-        rows = json.loads(f"[{text[:-1]}]")  # the last letter is the comma behind the part, or the list's end
+        yield from json.loads(f"[{text[:-1]}]")  # the last letter is the comma behind the part, or the list's end
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"bad JSON from row {number + 1} on ({first_line(error)})",
-            where=path,
-            fix="do not change a file while it is read",
-        ) from error
-    for count, row in enumerate(rows, number + 1):
-        yield count, row if isinstance(row, dict) else not_an_object(row)
+        what = f"bad JSON from row {number + 1} on ({first_line(error)})"
+        raise DataError(what, where=path, fix="do not change a file while it is read") from error
 
 
-class _Irregular(Exception):
+class _NotAList(Exception):
     """The text is no JSON list. What is wrong, and where, is for a parse of the whole file to say."""
 
 
 class _Window:
-    """The part of a file's text that is being parsed.
+    """The part of a file that is being parsed, as Latin-1, so that a letter is a byte.
+
+    JSON is marked up in ASCII alone, so an element ends at the same byte whatever its strings hold.
 
     Attributes:
         text: it.
+        start: byte of the file at which ``text`` begins.
         place: what is parsed next, in ``text``.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        first = file.read(_CHUNK)
-        self._offset = len(_BOM) if first.startswith(_BOM) else 0
-        self._counted = 0  # the letter that stands at byte _offset
-        self.text, self.place = self._decode(first.removeprefix(_BOM)), 0
+        self.text, self.start, self.place = "", 0, 0
+        self.more()
+        self.place = len(_BOM) * self.text.startswith(_BOM)
 
     def more(self) -> bool:
         """Drop what is parsed, and read as much again as is left: long rows are parsed few times. False at the end."""
         left = self.text[self.place :]
-        self.offset()
         data = self._file.read(max(_CHUNK, len(left)))
-        self.text, self.place, self._counted = left + self._decode(data), 0, 0
+        self.text, self.start, self.place = left + data.decode("latin-1"), self.start + self.place, 0
         return bool(data)
-
-    def offset(self) -> int:
-        """Byte of the file at ``place``."""
-        self._offset += len(self.text[self._counted : self.place].encode())
-        self._counted = self.place
-        return self._offset
 
     def next(self) -> str:
         """Go to the next letter that is no white space, and return it; empty at the end."""
@@ -100,11 +95,20 @@ class _Window:
             if not self.more():
                 return ""
 
-    def _decode(self, data: bytes) -> str:
-        try:
-            return self._decoder.decode(data, not data)
-        except UnicodeDecodeError as error:
-            raise _Irregular from error
+    def element(self) -> tuple[int, Any]:
+        """Where the element at ``place`` begins in the file, and its value; ``place`` moves behind it."""
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.text, self.place)
+                if end < len(self.text):  # else a number may go on behind what was read
+                    break
+            except json.JSONDecodeError:
+                pass
+            if not self.more():
+                raise _NotAList
+        element, offset = self.text[self.place : end], self.start + self.place
+        self.place = end
+        return offset, value if element.isascii() else json.loads(element.encode("latin-1").decode("utf-8"))
 
 
 def _elements(path: str, digest: Digest | None = None) -> Iterator[tuple[int, Any]]:
@@ -113,40 +117,21 @@ def _elements(path: str, digest: Digest | None = None) -> Iterator[tuple[int, An
         try:
             window = _Window(file)
             if window.next() != "[":
-                raise _Irregular
+                raise _NotAList
             window.place += 1
             letter = window.next()
             while letter != "]":
                 window.next()
-                yield _element(window)
+                yield window.element()
                 letter = window.next()
                 if letter not in {",", "]"}:
-                    raise _Irregular
+                    raise _NotAList
                 window.place += letter == ","
             window.place += 1
             if window.next():
-                raise _Irregular
-        except _Irregular:
+                raise _NotAList
+        except (_NotAList, ValueError, RecursionError):
             _parse_whole(path)
-
-
-def _element(window: _Window) -> tuple[int, Any]:
-    """The element at the window's place, which moves behind it."""
-    decoder = json.JSONDecoder()
-    while True:
-        try:
-            value, end = decoder.raw_decode(window.text, window.place)
-            if end < len(window.text):  # else a number may go on behind what was read
-                break
-        except json.JSONDecodeError:
-            pass
-        except (ValueError, RecursionError) as error:
-            raise _Irregular from error
-        if not window.more():
-            raise _Irregular
-    offset = window.offset()
-    window.place = end
-    return offset, value
 
 
 def _parse_whole(path: str) -> None:

@@ -1,39 +1,33 @@
-"""What a format's row parser is given, and the loop that runs it over the files of a dataset."""
+"""What a format is, and how its rows become conversations.
+
+For the formats beside it, each a value of ``Format``, and for ``dataset``, which runs rows through one of them. It
+knows no format by name.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from dataprophet.data.files.arrow import arrow_columns, read_arrow
-from dataprophet.data.files.json_list import read_json
-from dataprophet.data.files.text import Rows, read_delimited, read_jsonl
-from dataprophet.data.rows import BadRow, ImagePolicy, Row, bad_row, clean_text
+from dataprophet.data.files.arrow import arrow_columns
+from dataprophet.data.files.containers import ARROW, suffix_of
+from dataprophet.data.files.rows import BadRow, Row, Rows
+from dataprophet.data.formats.conversation import clean_text, make_conversation
+from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow")
 COLUMNS = (
-    "id",
-    "image",
-    "images",
-    "question",
-    "answer",
-    "answers",
-    "options",
-    "conversations",
-    "messages",
-    "texts",
-    "query",
-    "response",
-    "history",
-    "system",
+    *("id", "image", "images", "question", "answer", "answers", "options", "conversations", "messages", "texts"),
+    *("query", "response", "history", "system"),
 )
 """Names that a ``columns`` mapping may give, each to a column of the file (or to ``=text``, the same for every row)."""
 
+KNOWN = {*COLUMNS, "question_id", "choices", "hint", "index", "image_path", *"ABCDEFGHIJ"}
+"""Columns that some format reads."""
+
 _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
-_ALIASES = ("question_id", "choices", "hint", "index", "image_path", *"ABCDEFGHIJ")
 
 
 @dataclass(frozen=True)
@@ -42,17 +36,23 @@ class Options:
 
     policy: ImagePolicy
     columns: Mapping[str, str] = field(default_factory=dict)
-    split: str | None = None
 
     def wanted(self) -> set[str]:
         """Columns worth reading."""
-        return {*COLUMNS, *_ALIASES, *self.columns.values()}
+        return {*KNOWN, *self.columns.values()}
+
+    def check_columns(self, path: str) -> None:
+        """Raise DataError for a mapped column that a Parquet or Arrow file lacks. Other files tell in each row."""
+        present = arrow_columns(path) if self.columns and suffix_of(path) in ARROW else None
+        for name, column in self.columns.items():
+            if present is not None and not column.startswith("=") and column not in present:
+                raise DataError(
+                    f"no column {column!r} (for {name!r})", where=path, fix=f"choose from {', '.join(sorted(present))}"
+                )
 
     def renamed(self, row: Row) -> Row:
         """The row under our names. Raises BadRow for a mapped column that it lacks."""
-        if not self.columns:
-            return row
-        out = dict(row)
+        out = dict(row) if self.columns else row
         for name, column in self.columns.items():
             if (rival := _RIVALS.get(name)) and rival not in self.columns:
                 out.pop(rival, None)
@@ -67,46 +67,69 @@ class Options:
         return out
 
 
-RowParser = Callable[[Row, str, int, Options], Conversation]
+class Parsed(NamedTuple):
+    """What a format finds in a row.
+
+    Attributes:
+        messages: (role, text), with a marker for each image that has a place in the text, or none at all.
+        images: the image values as they stand in the row: one, a list or nothing.
+        inline: those that stand between the texts.
+    """
+
+    messages: list[tuple[str, str]]
+    images: Any = None
+    inline: Sequence[Any] = ()
 
 
-def read_rows(path: str, options: Options) -> Rows:
-    """Rows of one file, by its suffix. Raises DataError for a suffix we do not read or a column that is not there."""
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in {".parquet", ".arrow"}:
-        check_columns(path, options)
-        return read_arrow(path, options.wanted(), options.policy.max_pixels)
-    if suffix == ".json":
-        return read_json(path)
-    if suffix == ".jsonl":
-        return read_jsonl(path)
-    if suffix in {".csv", ".tsv"}:
-        return read_delimited(path, "," if suffix == ".csv" else "\t")
-    raise DataError(f"unknown suffix {suffix!r}", where=path, fix=f"use {', '.join(SUFFIXES)} or .tar")
+@dataclass(frozen=True)
+class Format:
+    """One format of rows.
+
+    Attributes:
+        description: what it looks like, for the list of formats.
+        parse: what it finds in a row; raises BadRow.
+        mismatch: why a row (and its file's suffix) cannot be of this format, or an empty text.
+        ids: columns of the id, the first of which counts.
+        prepare: what is done to the rows of a file first.
+    """
+
+    description: str
+    parse: Callable[[Row], Parsed]
+    mismatch: Callable[[Row, str], str]
+    ids: tuple[str, ...] = ("id", "question_id")
+    prepare: Callable[[Rows, str], Rows] = lambda rows, path: rows
 
 
-def parse_rows(files: Collection[str], parse: RowParser, options: Options) -> Iterator[Conversation | Problem]:
-    """Conversations and problems of all files, in order."""
-    for path in files:
-        for number, row in read_rows(path, options):
-            yield parse_row(row, path, number, parse, options)
-
-
-def parse_row(row: Row | BadRow, path: str, number: int, parse: RowParser, options: Options) -> Conversation | Problem:
-    """One row through its parser; what the parser refuses becomes a Problem with its place and id."""
-    name = ""
+def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options: Options) -> Conversation | Problem:
+    """One row as a conversation; what cannot be used becomes a Problem with its place and id."""
+    name, place = "", f"{path} row {number}"
     try:
         if isinstance(row, BadRow):
             raise row
         name = _known_id(row, options)
-        return parse(options.renamed(row), path, number, options)
+        row = options.renamed(row)
+        messages, images, inline = format.parse(row)
+        sources = options.policy.sources(images, place) + options.policy.sources(inline, place)
+        return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
     except BadRow as error:
-        return bad_row(error, path, number, name)
+        return Problem(error.code, error.message, error.fix, path, number, name)
 
 
-def first_of(row: Row, *names: str) -> object:
+def first_of(row: Row, *names: str) -> Any:
     """The first of the named values that is there and not null."""
     return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def lacks(row: Row, *names: str) -> str:
+    """Why the row does not fit: the first of these columns that it has not, or an empty text."""
+    return next((f"no column {name!r}" for name in names if name not in row), "")
+
+
+def lacks_list(row: Row, name: str) -> str:
+    """Why the row does not fit: it has no list of this name, or an empty text."""
+    if row.get(name) is None:
+        return f"no column {name!r}"
+    return "" if isinstance(row[name], list | tuple) else f"{name!r} is not a list"
 
 
 def _known_id(row: Row, options: Options) -> str:
@@ -115,15 +138,3 @@ def _known_id(row: Row, options: Options) -> str:
         text = clean_text(value, "the id")
         return text if text.isprintable() else ""
     return ""
-
-
-def check_columns(path: str, options: Options) -> None:
-    """Raise DataError for a mapped column that a Parquet or Arrow file lacks. Other files tell in each row."""
-    if os.path.splitext(path)[1].lower() not in {".parquet", ".arrow"}:
-        return
-    present = arrow_columns(path)
-    for name, column in options.columns.items():
-        if not column.startswith("=") and column not in present:
-            raise DataError(
-                f"no column {column!r} (for {name!r})", where=path, fix=f"choose from {', '.join(sorted(present))}"
-            )

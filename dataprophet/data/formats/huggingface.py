@@ -1,25 +1,29 @@
-"""Hugging Face datasets: a ``save_to_disk`` folder, read from its Arrow files, or ``hf:NAME`` through ``datasets``."""
+"""Hugging Face datasets: a ``save_to_disk`` folder, read from its Arrow files, or ``hf:NAME`` through ``datasets``.
+
+For ``dataset``, which finds out the format of the rows. An image of the hub is given as bytes, or as the file that the
+package keeps.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from dataprophet.data.files.text import opened
+from dataprophet.data.files.rows import Row, read_object
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
-from dataprophet.data.rows import Row
-from dataprophet.errors import DataError, MissingDependencyError
+from dataprophet.errors import DataError, MissingDependencyError, first_line
 
 PREFIX = "hf:"
-STATE, DICT = "state.json", "dataset_dict.json"
+DESCRIPTION = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
+_STATE, _DICT = "state.json", "dataset_dict.json"
+_AGAIN = "save the dataset again"
 
 
 def is_saved(folder: str) -> bool:
     """Whether ``folder`` was written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``."""
-    return any(is_file(os.path.join(folder, name)) for name in (STATE, DICT))
+    return any(is_file(os.path.join(folder, name)) for name in (_STATE, _DICT))
 
 
 def saved_files(folder: str, split: str | None) -> list[str]:
@@ -28,8 +32,11 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     Raises:
         DataError: a damaged state file, no such split, or a split that must be chosen.
     """
-    if is_file(os.path.join(folder, DICT)):
-        splits = _strings(_load(os.path.join(folder, DICT)), "splits", folder)
+    if is_file(os.path.join(folder, _DICT)):
+        path = os.path.join(folder, _DICT)
+        splits = read_object(path, _AGAIN).get("splits")
+        if not isinstance(splits, list) or not splits or not all(_is_name(split) for split in splits):
+            raise DataError("'splits' is not a list of names", where=path, fix=_AGAIN)
         if split is None and len(splits) != 1:
             raise DataError(
                 "the folder holds several splits", where=folder, fix=f"pass split (--split), one of {', '.join(splits)}"
@@ -40,15 +47,15 @@ def saved_files(folder: str, split: str | None) -> list[str]:
         folder = os.path.join(folder, name)
     elif split is not None:
         raise DataError(f"no split {split!r}: the folder holds a single dataset", where=folder, fix="leave split out")
-    path = os.path.join(folder, STATE)
-    state = _load(path)
+    path = os.path.join(folder, _STATE)
+    state = read_object(path, _AGAIN)
     if state.get("_indices_data_files"):
         raise DataError(
             "the dataset keeps a list of row indices", where=path, fix="call flatten_indices() and save it again"
         )
     entries = state.get("_data_files")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError("names no data files", where=path, fix="save the dataset again")
+        raise DataError("names no data files", where=path, fix=_AGAIN)
     files = [os.path.join(folder, os.path.basename(str(entry.get("filename")))) for entry in entries]
     for file in files:
         if not is_file(file):
@@ -56,9 +63,11 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     return files
 
 
-def named_rows(
-    name: str, subset: str | None, split: str | None, limit: int | None, max_pixels: int
-) -> Iterator[tuple[int, Row]]:
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value == os.path.basename(value)
+
+
+def named_rows(name: str, subset: str | None, split: str | None, limit: int | None) -> Iterator[tuple[int, Row]]:
     """Rows of the dataset that the hub calls ``name``. Images come as bytes or cached files, not decoded.
 
     Raises:
@@ -83,22 +92,21 @@ def named_rows(
                 data = data.cast_column(column, plain)
                 images.append(column)
         for number, row in enumerate(data, 1):
-            yield number, {**row, **{column: _cached(row[column], max_pixels) for column in images}}
+            yield number, {**row, **{column: _cached(row[column]) for column in images}}
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"cannot be loaded ({reason})",
+            f"cannot be loaded ({first_line(error)})",
             where=where,
             fix="check name, subset and split, or save it to disk and pass the folder",
         ) from error
 
 
-def _cached(value: Any, max_pixels: int) -> Any:
+def _cached(value: Any) -> Any:
     """An image that the package keeps as a file of its own choosing, as a source: such a path is not the data's."""
     if isinstance(value, list):
-        return [_cached(item, max_pixels) for item in value]
+        return [_cached(item) for item in value]
     if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
-        return FileImage(str(value["path"]), max_pixels)
+        return FileImage(str(value["path"]))
     return value
 
 
@@ -111,28 +119,3 @@ def _undecoded(feature: Any, image: Any) -> Any:
     if isinstance(getattr(feature, "feature", None), image):
         return type(feature)(image(decode=False))
     return None
-
-
-def _load(path: str) -> dict[str, Any]:
-    with opened(path) as file:
-        data = file.read()
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON ({error})", where=path, fix="save the dataset again") from error
-    if not isinstance(document, dict):
-        raise DataError("not an object", where=path, fix="save the dataset again")
-    return document
-
-
-def _strings(document: dict[str, Any], key: str, folder: str) -> list[str]:
-    names = document.get(key)
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(name, str) and name == os.path.basename(name) for name in names)
-    ):
-        raise DataError(
-            f"{key!r} is not a list of names", where=os.path.join(folder, DICT), fix="save the dataset again"
-        )
-    return names

@@ -2,15 +2,19 @@ r"""LLaVA: ``{"id", "image", "conversations": [{"from": "human", "value": "<imag
 
 from __future__ import annotations
 
-from dataprophet.data.formats.base import Options, first_of
+from dataprophet.data.files.rows import Row
+from dataprophet.data.formats.base import Format, Parsed, first_of, lacks_list
 from dataprophet.data.formats.chat import read_messages
-from dataprophet.data.rows import Row, make_conversation
-from dataprophet.data.sample import Conversation
 
 
-def parse_llava(row: Row, file: str, number: int, options: Options) -> Conversation:
+def _parse(row: Row) -> Parsed:
     """One row; ``image`` is a name, a list of names, or absent."""
     messages, inline = read_messages(row.get("conversations"), "from", "value")
-    sources = options.policy.sources(first_of(row, "image", "images"), f"{file} row {number}")
-    sources += options.policy.sources(inline, f"{file} row {number}")
-    return make_conversation(first_of(row, "id", "question_id"), sources, messages, file, number)
+    return Parsed(messages, first_of(row, "image", "images"), inline)
+
+
+LLAVA = Format(
+    "LLaVA JSON or JSONL: id, image, conversations of from/value",
+    _parse,
+    lambda row, suffix: lacks_list(row, "conversations"),
+)

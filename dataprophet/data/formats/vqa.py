@@ -1,4 +1,7 @@
-"""Plain columns: image(s), question, answer | answers, and options with an index or a letter."""
+"""Plain columns: image(s), question, answer | answers, and options with an index or a letter.
+
+What reads answers and options is shared with ``formats.vlmeval``.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,29 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from dataprophet.data.formats.base import Options, first_of
-from dataprophet.data.rows import BadRow, Row, clean_text, make_conversation
-from dataprophet.data.sample import Conversation
+from dataprophet.data.files.rows import BadRow, Row, kind_of
+from dataprophet.data.formats.base import Format, Parsed, first_of, lacks
+from dataprophet.data.formats.conversation import clean_text
 
 
-def parse_vqa(row: Row, file: str, number: int, options: Options) -> Conversation:
+def _parse(row: Row) -> Parsed:
     """One row. Options are appended to the question as lettered lines; the answer is the text of the chosen one."""
-    choices = [clean_text(choice, "an option") for choice in as_list(first_of(row, "options", "choices"), "options")]
+    choices = [clean_text(choice, "an option") for choice in _as_list(first_of(row, "options", "choices"), "options")]
     question = clean_text(row.get("question"), "the question")
     answer = row.get("answer")
     if answer is None:
-        answer = pick_answer(string_list(row.get("answers")))
-    elif not isinstance(answer, str):
-        answer = pick_answer(answer)
+        answer = string_list(row.get("answers"))
+    answer = pick_answer(answer)
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices)
-    sources = options.policy.sources(listed(first_of(row, "image", "images")), f"{file} row {number}")
     messages = [("user", question), ("assistant", clean_text(answer, "the answer"))]
-    return make_conversation(first_of(row, "id", "question_id"), sources, messages, file, number)
+    return Parsed(messages, listed(first_of(row, "image", "images")))
+
+
+def _mismatch(row: Row, suffix: str) -> str:
+    if lacking := lacks(row, "question"):
+        return lacking
+    return "" if "answer" in row or "answers" in row else "no column 'answer' or 'answers'"
 
 
 def with_options(question: str, choices: Sequence[str]) -> str:
@@ -87,7 +94,7 @@ def string_list(value: Any) -> Any:
     return value
 
 
-def as_list(value: Any, what: str) -> list[Any]:
+def _as_list(value: Any, what: str) -> list[Any]:
     """A list cell, which text tables hold as a Python or JSON literal. None is empty."""
     if isinstance(value, str) and value.strip():
         value = _literal(value.strip())
@@ -96,14 +103,14 @@ def as_list(value: Any, what: str) -> list[Any]:
     if isinstance(value, dict):  # {"A": ..., "B": ...}
         return [value[key] for key in sorted(value)]
     if not isinstance(value, list | tuple):
-        raise BadRow("bad_row", f"{what} is a {type(value).__name__}, not a list", f"write {what} as a list")
+        raise BadRow("bad_row", f"{what} is {kind_of(value)}, not a list", f"write {what} as a list")
     return list(value)
 
 
 def listed(value: Any) -> Any:
     """An image cell; a text cell that holds a list literal becomes the list."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        return as_list(value, "images")
+        return _as_list(value, "images")
     return value
 
 
@@ -114,3 +121,10 @@ def _literal(text: str) -> Any:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
+
+
+VQA = Format(
+    "plain columns in Parquet, JSON, JSONL, CSV or TSV: image, question, answer or answers, options",
+    _parse,
+    _mismatch,
+)

@@ -1,11 +1,15 @@
-"""Image bytes to RGB: a fixed list of formats, the pixel limit checked on the header, no guess from a broken file."""
+"""Image bytes to RGB: a fixed list of formats, the pixel limit checked on the header, no guess from a broken file.
+
+For ``images.sources`` and for the model's reader. It knows nothing of where the bytes come from.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
 import struct
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataError, MissingDependencyError
 
@@ -15,51 +19,31 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485
 """Pixels (width times height) above which an image is refused, unless the caller sets another limit; Pillow's own."""
 
-
-class _Kind(NamedTuple):
-    """One image format: the bytes it starts with, and the Pillow class that reads it."""
-
-    magic: bytes
-    offset: int
-    suffix: str
-    module: str
-    reader: str
-
-
-# The plugin classes are called directly, not through PIL.Image.open: only these formats are ever tried (none that runs
-# another program), and Pillow's own limit, which warns through process-wide state, is replaced by the caller's.
-_KINDS = (
-    _Kind(b"\xff\xd8\xff", 0, ".jpg", "JpegImagePlugin", "JpegImageFile"),
-    _Kind(b"\x89PNG\r\n\x1a\n", 0, ".png", "PngImagePlugin", "PngImageFile"),
-    _Kind(b"WEBP", 8, ".webp", "WebPImagePlugin", "WebPImageFile"),
-    _Kind(b"GIF8", 0, ".gif", "GifImagePlugin", "GifImageFile"),
-    _Kind(b"BM", 0, ".bmp", "BmpImagePlugin", "BmpImageFile"),
-    _Kind(b"II*\x00", 0, ".tif", "TiffImagePlugin", "TiffImageFile"),
-    _Kind(b"MM\x00*", 0, ".tif", "TiffImagePlugin", "TiffImageFile"),
-    _Kind(b"ftypavif", 4, ".avif", "AvifImagePlugin", "AvifImageFile"),
-    _Kind(b"\x00\x00\x00\x0cjP  ", 0, ".jp2", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    _Kind(b"P5", 0, ".pgm", "PpmImagePlugin", "PpmImageFile"),
-    _Kind(b"P6", 0, ".ppm", "PpmImagePlugin", "PpmImageFile"),
+# The bytes that an image format starts with, at which place, its suffix, and the Pillow plugin that reads it. Plugins
+# are called directly, not through PIL.Image.open, whose own limit of pixels is one for the process: it would refuse
+# what a caller allows, and warn of what a caller's limit refuses.
+_FORMATS = (
+    (b"\xff\xd8\xff", 0, ".jpg", "Jpeg"),
+    (b"\x89PNG\r\n\x1a\n", 0, ".png", "Png"),
+    (b"WEBP", 8, ".webp", "WebP"),
+    (b"GIF8", 0, ".gif", "Gif"),
+    (b"BM", 0, ".bmp", "Bmp"),
+    (b"II*\x00", 0, ".tif", "Tiff"),
+    (b"MM\x00*", 0, ".tif", "Tiff"),
+    (b"ftypavif", 4, ".avif", "Avif"),
+    (b"\x00\x00\x00\x0cjP  ", 0, ".jp2", "Jpeg2K"),
+    (b"P5", 0, ".pgm", "Ppm"),
+    (b"P6", 0, ".ppm", "Ppm"),
 )
-
-# EXIF orientation -> the name of the PIL.Image.Transpose that undoes it.
-_UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
+_UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+"""Transpositions that undo the EXIF orientations 2 to 8."""
 
 _REPLACE = "replace the file with an intact image, or remove the row"
 
 
 def image_suffix(data: bytes) -> str:
     """File suffix of the image format that ``data`` starts with, such as ``.png``; empty when it is none we read."""
-    kind = _kind(data)
-    return kind.suffix if kind else ""
+    return _format(data)[0]
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Image:
@@ -74,31 +58,33 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
         DataError: unknown format, damaged or truncated data, or too many pixels.
         MissingDependencyError: Pillow is not installed.
     """
-    kind = _kind(data)
-    if kind is None:
+    suffix, plugin = _format(data)
+    if not suffix:
         what = "empty image" if not data else f"not an image in a known format (starts with {data[:8]!r})"
         raise DataError(what, where=where, fix="use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PPM")
     try:
-        importlib.import_module("PIL.Image")
+        from PIL import Image as module
+        from PIL import ImageFile
     except ImportError as error:
         raise MissingDependencyError(
             "Pillow is needed to decode images", where=where, fix="pip install 'dataprophet[data]'"
         ) from error
     try:
-        reader = getattr(importlib.import_module(f"PIL.{kind.module}"), kind.reader)
+        reader: Any = getattr(importlib.import_module(f"PIL.{plugin}ImagePlugin"), f"{plugin}ImageFile")
     except (ImportError, AttributeError) as error:
         raise DataError(
-            f"this Pillow cannot read {kind.suffix} images", where=where, fix="upgrade Pillow, or convert the image"
+            f"this Pillow cannot read {suffix} images", where=where, fix="upgrade Pillow, or convert the image"
         ) from error
-    if kind.suffix == ".gif":
-        check_pixels(_gif_size(data), max_pixels, where)
+    if plugin == "Jpeg":  # it looks for the resolution in EXIF, which is not needed here and may be damaged
+        reader = type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None})
     try:
-        image: Image = _quiet(reader)(BytesIO(data), f"image{kind.suffix}")
+        image: Image = reader(BytesIO(data), f"image{suffix}")
+    except (module.DecompressionBombError, module.DecompressionBombWarning) as error:  # a GIF's frame beyond its screen
+        fix = "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS if the image is genuine"
+        raise DataError(f"a frame is too large ({_reason(error)})", where=where, fix=fix) from error
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
         raise DataError(f"damaged image header ({_reason(error)})", where=where, fix=_REPLACE) from error
     check_pixels(image.size, max_pixels, where)
-    from PIL import ImageFile
-
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise DataError(
             "Pillow has been told to fill cut images with grey",
@@ -106,7 +92,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
             fix="unset ImageFile.LOAD_TRUNCATED_IMAGES",
         )
     try:
-        image.load()
         return to_rgb(image, copy=False)
     except Exception as error:
         raise DataError(f"the image cannot be decoded ({_reason(error)})", where=where, fix=_REPLACE) from error
@@ -126,11 +111,12 @@ def to_rgb(image: Image, *, copy: bool = True) -> Image:
     """An 8-bit RGB copy of a PIL image of any mode, upright: alpha composited on white, of 16 bits the upper 8.
 
     Args:
-        image: a loaded image.
+        image: it, loaded or not.
         copy: whether an image that is RGB already has to stay as it is.
 
     Raises:
         ValueError: pixels without a fixed range (32-bit integers and floats).
+        OSError: the image cannot be loaded.
     """
     import numpy as np
     from PIL import Image as module
@@ -152,61 +138,40 @@ def to_rgb(image: Image, *, copy: bool = True) -> Image:
     return image
 
 
-def _kind(data: bytes) -> _Kind | None:
-    for kind in _KINDS:
-        if data[kind.offset : kind.offset + len(kind.magic)] == kind.magic:
-            return kind
-    return None
-
-
-def _quiet(reader: Any) -> Any:
-    """The JPEG reader looks for the resolution in EXIF, and warns when that is damaged. It is not needed here."""
-    return type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None}) if reader.format == "JPEG" else reader
-
-
-def _gif_size(data: bytes) -> tuple[int, int]:
-    """Extent of the screen and the first frame. Pillow lets a frame enlarge the screen, and warns itself."""
-    try:
-        width, height, flags = struct.unpack_from("<HHB", data, 6)
-        at = 13 + (3 << (flags % 8 + 1) if flags & 0x80 else 0)
-        while data[at] == 0x21:  # an extension: a label, then blocks up to an empty one
-            at += 2
-            while data[at]:
-                at += data[at] + 1
-            at += 1
-        left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
-    except (struct.error, IndexError):
-        return (0, 0)  # cut short: the reader says so
-    return max(width, left + frame_width), max(height, top + frame_height)
+def _format(data: bytes) -> tuple[str, str]:
+    """Suffix and plugin of the format that ``data`` starts with; empty where it is none of ours."""
+    return next(((suffix, plugin) for magic, at, suffix, plugin in _FORMATS if data.startswith(magic, at)), ("", ""))
 
 
 def _upright(image: Image) -> Image:
-    exif = image.info.get("exif", b"")
-    turn = _UPRIGHT.get(_orientation(exif)) if isinstance(exif, bytes) else None
-    if turn is None:
+    image.load()  # a TIFF turns itself then, and forgets its orientation
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
+    if not 2 <= orientation <= 8:
         return image
     from PIL.Image import Transpose
 
-    return image.transpose(Transpose[turn])
+    return image.transpose(Transpose[_UPRIGHT[orientation - 2]])
 
 
-def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory, or 1. Read here because Pillow's EXIF parser warns about what it dislikes."""
-    body = exif.removeprefix(b"Exif\x00\x00")
+def _orientation(image: Image) -> int:
+    """Tag 0x0112 of the first EXIF directory, else what XMP says, else 1."""
+    # Not Pillow's EXIF: it drops the orientation where the value of another tag is damaged, which is common, and says
+    # so by warnings, which are one list of filters for the process.
+    exif, xmp = image.info.get("exif"), image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
+    body = exif.removeprefix(b"Exif\x00\x00") if isinstance(exif, bytes) else b""
     order = {b"II": "<", b"MM": ">"}.get(body[:2])
-    if order is None:
-        return 1
     try:
-        (start,) = struct.unpack_from(f"{order}I", body, 4)
-        (count,) = struct.unpack_from(f"{order}H", body, start)
+        (start,) = struct.unpack_from(f"{order}I", body, 4) if order else (0,)
+        (count,) = struct.unpack_from(f"{order}H", body, start) if order else (0,)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", body, entry)
-            if tag == 0x0112 and kind == 3:
-                return int(value)
-    except struct.error:
-        return 1
-    return 1
+            tag, kind = struct.unpack_from(f"{order}HH", body, entry)
+            if tag == 0x0112 and kind in {3, 4}:  # SHORT or LONG
+                return int(struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", body, entry + 8)[0])
+    except struct.error:  # cut short
+        pass
+    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp.encode() if isinstance(xmp, str) else xmp)
+    return int(found[1]) if found else 1
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -1,4 +1,7 @@
-"""Where an image's bytes are, and how they become an RGB image: decoded only when they are asked for."""
+"""Where an image's bytes are, and how they become an RGB image: decoded only when they are asked for.
+
+For ``images.policy``, which makes them of what rows say, and for samples, exports and the model, which read them.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ import binascii
 import hashlib
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, image_suffix, to_rgb
-from dataprophet.data.remote import local, read_bytes
+from dataprophet.data.files.arrow import Cell
+from dataprophet.data.files.tar import Member
+from dataprophet.data.images.cells import read_cell
+from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, to_rgb
+from dataprophet.data.remote import fetch, local, read_bytes
 from dataprophet.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,10 +49,6 @@ class ImageSource(ABC):
         """Decode to RGB: upright, first frame, alpha on white. Raises DataError."""
         return decode(self.read_bytes(), max_pixels=self.max_pixels, where=self.where)
 
-    def suffix(self) -> str:
-        """Suffix of the format found in the bytes, such as ``.jpg``; empty when it is not known."""
-        return image_suffix(self.read_bytes())
-
     def digest(self) -> str:
         """SHA-256 of the bytes, in hexadecimal: equal for equal files wherever they are stored."""
         return hashlib.sha256(self.read_bytes()).hexdigest()
@@ -68,12 +70,7 @@ class FileImage(ImageSource):
             status = Path(self.path).stat()
             if not stat.S_ISREG(status.st_mode):
                 raise DataError("not a regular file", where=self.path, fix="point the row at an image file")
-            if status.st_size > MAX_BYTES:
-                raise DataError(
-                    f"{status.st_size} bytes are too many for an image (limit {MAX_BYTES})",
-                    where=self.path,
-                    fix="point the row at an image file",
-                )
+            _check_size(status.st_size, self.path, "point the row at an image file")
             return Path(self.path).read_bytes()
         except OSError as error:
             raise DataError(
@@ -81,19 +78,22 @@ class FileImage(ImageSource):
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteImage(ImageSource):
+class RemoteImage(FileImage):
     """An image file below a URL that the user gave. It is read each time its bytes are asked for."""
 
-    url: str
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
-
-    @property
-    def where(self) -> str:
-        return self.url
+    __slots__ = ()
 
     def read_bytes(self) -> bytes:
-        return read_bytes(self.url, MAX_BYTES)
+        return read_bytes(self.path, MAX_BYTES)
+
+
+class UrlImage(FileImage):
+    """An image behind http(s). It is fetched each time its bytes are read; built only where the user allowed it."""
+
+    __slots__ = ()
+
+    def read_bytes(self) -> bytes:
+        return fetch(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,71 +146,42 @@ class Base64Image(ImageSource):
 class TarImage(ImageSource):
     """A member of an uncompressed tar: its bytes are read by offset, without unpacking."""
 
-    path: str
-    member: str
-    offset: int
-    size: int
+    member: Member
     max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
-        return f"{self.path}::{self.member}"
+        return f"{self.member.path}::{self.member.name}"
 
     def read_bytes(self) -> bytes:
-        if self.size > MAX_BYTES:
-            raise DataError(
-                f"{self.size} bytes are too many for an image (limit {MAX_BYTES})",
-                where=self.where,
-                fix="remove the member",
-            )
+        path, size = self.member.path, self.member.size
+        _check_size(size, self.where, "remove the member")
         try:
-            with open(local(self.path), "rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.size)
+            with open(local(path), "rb") as file:
+                file.seek(self.member.offset)
+                data = file.read(size)
         except OSError as error:
             raise DataError(
-                f"the tar cannot be read ({error.strerror})", where=self.path, fix="restore the file or its rights"
+                f"the tar cannot be read ({error.strerror})", where=path, fix="restore the file or its rights"
             ) from error
-        if len(data) != self.size:
+        if len(data) != size:
             raise DataError("the tar ends inside this member", where=self.where, fix="copy the shard again")
         return data
 
 
 @dataclass(frozen=True, slots=True)
 class CellImage(ImageSource):
-    """A cell of a Parquet or Arrow file: ``row`` counts from 0, ``index`` is the place in a list, -1 for a scalar."""
+    """A cell of a Parquet or Arrow file."""
 
-    path: str
-    row: int
-    column: str
-    index: int = -1
+    cell: Cell
     max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
-        return f"{self.path} row {self.row + 1} column {self.column!r}"
+        return f"{self.cell.path} row {self.cell.row + 1} column {self.cell.column!r}"
 
     def read_bytes(self) -> bytes:
-        from dataprophet.data.files.arrow import read_cell
-
-        return read_cell(self.path, self.row, self.column, self.index)
-
-
-@dataclass(frozen=True, slots=True)
-class UrlImage(ImageSource):
-    """An image behind http(s). It is fetched each time its bytes are read; built only where the user allowed it."""
-
-    url: str
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
-
-    @property
-    def where(self) -> str:
-        return self.url
-
-    def read_bytes(self) -> bytes:
-        from dataprophet.data.fetch import fetch
-
-        return fetch(self.url)
+        return read_cell(self.cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,3 +248,20 @@ def image_sources(images: Sequence[Image]) -> tuple[ImageSource, ...]:
     if isinstance(images, LazyImages):
         return images.sources
     return tuple(MemoryImage(image) for image in images)
+
+
+def broken_images(sources: Iterable[ImageSource]) -> Iterator[tuple[int, DataError]]:
+    """Decode images, one after another: the number, from 1, of each that cannot be, and why.
+
+    ``any(broken_images(row.sources))`` tells whether a row has one, and stops at it.
+    """
+    for number, source in enumerate(sources, 1):
+        try:
+            source.load()
+        except DataError as error:
+            yield number, error
+
+
+def _check_size(size: int, where: str, fix: str) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f"{size} bytes are too many for an image (limit {MAX_BYTES})", where=where, fix=fix)

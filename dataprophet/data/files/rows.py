@@ -1,0 +1,98 @@
+"""What every reader of files gives: numbered rows, bad ones among them, and marks of where rows begin.
+
+For the readers beside it and whoever takes their rows. It knows nothing of formats, images and samples.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from dataprophet.data.remote import local
+from dataprophet.errors import DataError
+
+Row = dict[str, Any]
+Mark = tuple[int, int]
+"""Where a row begins: the byte, and how many rows (in JSONL, lines) stand before it."""
+
+START: Mark = (0, 0)
+ENCODING_FIX = "save the file as UTF-8"
+_CHUNK = 1 << 20
+
+
+class BadRow(Exception):
+    """Raised or given for a row that cannot be used; becomes a Problem with the row's place."""
+
+    def __init__(self, code: str, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.fix = code, message, fix
+
+
+Rows = Iterator[tuple[int, Row | BadRow]]
+
+
+def as_row(value: Any) -> Row | BadRow:
+    """A JSON value as a row, which has to be an object."""
+    if isinstance(value, dict):
+        return value
+    return BadRow("bad_row", f"the row is {kind_of(value)}, not an object", 'write it as {"id": ..., ...}')
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
+    return "null" if value is None else "empty" if value == "" else f"a {type(value).__name__}"
+
+
+def short(text: str) -> str:
+    """Text in quotes, its middle left out where it is long."""
+    return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}")
+
+
+class Digest(Protocol):
+    """A running hash."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Take more bytes."""
+
+
+@contextmanager
+def opened(path: str, digest: Digest | None = None) -> Iterator[io.BufferedReader]:
+    """The file opened for reading; ``digest`` is given what is read. Raises DataError when it cannot be opened."""
+    try:
+        with open(local(path), "rb") as file:
+            yield file if digest is None else io.BufferedReader(_HashingReader(file, digest), _CHUNK)
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror or error})", where=path, fix="check the path and your rights to it"
+        ) from error
+
+
+def read_object(path: str, fix: str) -> dict[str, Any]:
+    """The JSON object that a small file holds. Raises DataError, with this fix, where it holds none."""
+    with opened(path) as file:
+        data = file.read()
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"bad JSON ({error})", where=path, fix=fix) from error
+    if not isinstance(value, dict):
+        raise DataError("not an object", where=path, fix=fix)
+    return value
+
+
+class _HashingReader(io.RawIOBase):
+    """A file that shows what is read of it to a hash."""
+
+    def __init__(self, file: io.BufferedReader, digest: Digest) -> None:
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self._digest.update(memoryview(buffer)[:count])
+        return count

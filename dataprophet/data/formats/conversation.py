@@ -1,0 +1,158 @@
+"""From what a format finds in a row to a conversation: values to text, ``<image>`` markers, the order of turns.
+
+For ``formats.base``; the exports put the markers back. It knows nothing of files and of where images are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dataprophet.data.files.rows import BadRow, kind_of, short
+from dataprophet.data.images.sources import ImageSource
+from dataprophet.data.sample import Conversation, Turn
+
+IMAGE_MARKER = "<image>"
+
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+
+def clean_text(value: Any, what: str) -> str:
+    """Text without surrounding white space; numbers are written out, booleans become yes and no, None is empty."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    raise BadRow("bad_row", f"{what} is {kind_of(value)}, not text", f"make {what} a string")
+
+
+def row_id(value: Any, file: str, row: int) -> str:
+    """The row's id as text, or ``<file stem>:<row>``."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise BadRow("bad_id", f"the id is {kind_of(value)}", "use a string or an integer")
+    text = clean_text(value, "the id")
+    if not text.isprintable():
+        raise BadRow("bad_id", f"the id {short(text)} holds a control character", "use printable ids")
+    return text or f"{os.path.splitext(os.path.basename(file))[0]}:{row}"
+
+
+def take_markers(text: str) -> tuple[str, tuple[int, ...]]:
+    r"""Text without ``<image>`` markers, stripped, and the offsets at which they stood.
+
+    One white-space character behind a marker goes with it when nothing or white space stands before the marker, so
+    that ``<image>\nQ`` is ``Q`` and ``a <image> b`` is ``a b``. ``put_markers`` is the exact inverse.
+    """
+    head, *rest = text.split(IMAGE_MARKER)
+    offsets: list[int] = []
+    out = [head]
+    length, last = len(head), head[-1:] or " "
+    for part in rest:
+        offsets.append(length)
+        kept = part[1:] if part[:1].isspace() and last.isspace() else part
+        last = kept[-1:] or last
+        out.append(kept)
+        length += len(kept)
+    joined = "".join(out)
+    lead = len(joined) - len(joined.lstrip())
+    stripped = joined.strip()
+    return stripped, tuple(min(max(offset - lead, 0), len(stripped)) for offset in offsets)
+
+
+def put_markers(question: str, offsets: Iterable[int]) -> str:
+    """The question with a marker at each offset; ``take_markers`` gives both back."""
+    out: list[str] = []
+    done = 0
+    for offset in offsets:
+        out.append(question[done:offset] + IMAGE_MARKER)
+        before = question[offset - 1 : offset] if offset else "\n"
+        if before.isspace():
+            out.append("\n" if before in "\r\n" else " ")
+        done = offset
+    return "".join([*out, question[done:]])
+
+
+def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn, ...]:
+    """Turns of a conversation of (role, text).
+
+    System messages stand before the first question and become its first paragraph, so that nothing is lost in formats
+    without a system role. Without any marker the images stand before the first question.
+
+    Raises:
+        BadRow: roles out of order, an unanswered question, empty text, or markers and images that do not match.
+    """
+    roles = [_role(role) for role, _ in messages]
+    n_system = next((index for index, role in enumerate(roles) if role != "system"), len(roles))
+    system = "\n\n".join(text.strip() for _, text in messages[:n_system] if text.strip())
+    talk = messages[n_system:]
+    if not talk:
+        raise BadRow("bad_row", "the conversation has no turns", "add a question and its answer, or remove the row")
+    for index, role in enumerate(roles[n_system:]):
+        wanted = "assistant" if index % 2 else "user"
+        if role != wanted:
+            raise BadRow(
+                "role_order",
+                f"message {n_system + index + 1} is from {role!r} where {wanted!r} is due",
+                "merge or reorder the messages so that user and assistant alternate",
+            )
+    if len(talk) % 2:
+        raise BadRow("unanswered", "the last question has no answer", "add the answer, or remove the question")
+    if IMAGE_MARKER in system:
+        raise BadRow("image_count", "the system message holds an <image> marker", "move the marker to a question")
+    pairs = zip(talk[::2], talk[1::2], strict=True)
+    several = len(talk) > 2
+    turns = [_turn(ask, answer, number * several) for number, ((_, ask), (_, answer)) in enumerate(pairs, 1)]
+    first = turns[0]
+    n_markers = sum(len(turn.image_offsets) for turn in turns)
+    if n_markers == 0:
+        first = replace(first, image_offsets=(0,) * n_images)
+    elif n_markers != n_images:
+        raise BadRow(
+            "image_count",
+            f"{n_markers} <image> markers but {n_images} images",
+            "make the numbers equal, or drop the markers",
+        )
+    if system:
+        offsets = tuple(offset + len(system) + 2 for offset in first.image_offsets)
+        first = Turn(f"{system}\n\n{first.question}", first.answer, offsets)
+    return (first, *turns[1:])
+
+
+def make_conversation(
+    value_id: Any, sources: Sequence[ImageSource], messages: Sequence[tuple[str, str]], file: str, row: int
+) -> Conversation:
+    """Assemble and check a row. Raises BadRow."""
+    for _, text in messages:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = "the text holds half of a surrogate pair"
+            raise BadRow("bad_encoding", message, "save the file as UTF-8 again from its source") from None
+    return Conversation(row_id(value_id, file, row), tuple(sources), make_turns(messages, len(sources)), file, row)
+
+
+def _turn(question: str, answer: str, number: int) -> Turn:
+    """A turn without markers in its text; ``number`` is 0 for the only one of its row."""
+    question, offsets = take_markers(question)
+    answer = answer.strip()
+    of_turn = f" of turn {number}" if number else ""
+    for name, text in (("question", question), ("answer", answer)):
+        if not text:
+            raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
+    if IMAGE_MARKER in answer:
+        raise BadRow("image_in_answer", f"the answer{of_turn} holds an <image> marker", "keep markers in questions")
+    return Turn(question, answer, offsets)
+
+
+def _role(role: str) -> str:
+    if role not in _ROLES:
+        raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")
+    return _ROLES[role]

@@ -1,0 +1,79 @@
+"""Bytes of image cells of Parquet and Arrow files, read forward through one column.
+
+For ``images.sources``. It knows neither rows nor formats.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from dataprophet.data.files.arrow import BATCH_ROWS, DAMAGED, Cell, batches, group_start, reason
+from dataprophet.data.remote import local
+from dataprophet.errors import DataError
+
+_OPEN_CURSORS = 4
+
+
+def read_cell(cell: Cell) -> bytes:
+    """Bytes of an image cell. Rows asked for in file order are read once; others cost up to a row group.
+
+    Raises:
+        DataError: the file has changed or is damaged.
+    """
+    place = f"{cell.path} row {cell.row + 1} column {cell.column!r}"
+    try:
+        found = _cursors.get(cell.path, cell.column).seek(cell.row)
+        value = found.as_py() if cell.index < 0 else found.values[cell.index].as_py()
+    except (pa.ArrowException, OSError, StopIteration, IndexError, KeyError, AttributeError) as error:
+        raise DataError(f"the cell cannot be read ({reason(error)})", where=place, fix=DAMAGED) from error
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise DataError("the cell holds no bytes", where=place, fix="do not change a dataset while it is read")
+    return data
+
+
+class _Cursor:
+    """A forward reader of one column."""
+
+    def __init__(self, path: str, column: str) -> None:
+        self.path, self.column = path, column
+        self.start = 0
+        self.batch: Any = None
+        self.batches: Iterator[Any] = iter(())
+
+    def seek(self, row: int) -> Any:
+        # Rows a little ahead are read through; from further on it is cheaper to look the row group up.
+        if self.batch is None or not 0 <= row - self.start < self.batch.num_rows + 8 * BATCH_ROWS:
+            self.start = group_start(self.path, row)
+            self.batches = batches(self.path, [self.column], self.start)
+            self.batch = next(self.batches)
+        while row >= self.start + self.batch.num_rows:
+            self.start += self.batch.num_rows
+            self.batch = next(self.batches)
+        return self.batch.column(0)[row - self.start]
+
+
+class _Cursors(threading.local):
+    """The few most recent cursors of a thread."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[tuple[str, str, int, int], _Cursor] = OrderedDict()
+
+    def get(self, path: str, column: str) -> _Cursor:
+        status = os.stat(local(path))  # a file that was replaced under its name is another one
+        key = path, column, status.st_size, status.st_mtime_ns
+        cursor = self.open.get(key) or _Cursor(path, column)
+        self.open[key] = cursor
+        self.open.move_to_end(key)
+        if len(self.open) > _OPEN_CURSORS:
+            self.open.popitem(last=False)
+        return cursor
+
+
+_cursors = _Cursors()

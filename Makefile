@@ -1,8 +1,9 @@
 # Everything from a fresh clone: a Python 3.11 or later with venv, a C++ compiler and make are enough. CUDA is used where nvcc is found.
 #   make demo    install with every extra and run the demo into demo-output/
 #   make test    install with every extra and run the tests
-#   make lint    ruff, mypy and clang-format, changing nothing
+#   make lint    ruff, mypy, clang-format, the order of layers, the numbers of tools/house.py and the stubs, changing nothing
 #   make format  apply ruff and clang-format
+#   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
@@ -24,7 +25,7 @@ CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name 
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format sanitize tsan bench soak gpu clean
+.PHONY: demo test lint format stubs sanitize tsan bench soak gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -38,6 +39,13 @@ lint: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/ruff format --check $(PYTHON_FILES)
 	$(VENV)/bin/mypy --strict dataprophet
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	cd $(VENV) && bin/lint-imports --no-cache $(CURDIR)/pyproject.toml
+	$(VENV)/bin/python -P tools/house.py --check
+	$(VENV)/bin/python -P tools/stubs.py --check
+
+# The installed package is read, which has kernels/ in it: -P, and a folder without sources, keep this checkout off the path.
+stubs: $(VENV)/.installed $(VENV)/.tools
+	$(VENV)/bin/python -P tools/stubs.py
 
 format: $(VENV)/.tools
 	$(VENV)/bin/ruff check --fix $(PYTHON_FILES)

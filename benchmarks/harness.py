@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import extra_memory
 
 from dataprophet import _core
 from dataprophet.ops.threads import thread_count
 from dataprophet.ops.timing import (
     KINDS,
     Way,
-    extra_memory,
     interleaved,
     machine,
-    number,
     optional,
     thread_counts,
     threads,
@@ -373,3 +372,14 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(part) for part in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def number(value: float | None) -> str:
+    """A figure of a table: three digits or so."""
+    if value is None:
+        return ""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-2:
+        return f"{value:.0e}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

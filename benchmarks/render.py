@@ -10,9 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from harness import table, verdict
-
-from dataprophet.ops.timing import number
+from harness import number, table, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"

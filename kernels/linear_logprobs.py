@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from dataprophet.kernels import linear_sweep
-from dataprophet.kernels.token_logprobs import empty_details
 
 
 def linear_logprobs(
@@ -17,7 +16,6 @@ def linear_logprobs(
     bias: Any = None,
     softcap: float | None = None,
     scale: float = 1.0,
-    details: bool = False,
 ) -> Any:
     """Log-probabilities of targets under z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap).
 
@@ -29,15 +27,10 @@ def linear_logprobs(
         bias: (V,) float tensor on the same device, or None.
         softcap: positive bound of the logits, or None.
         scale: factor of the logits.
-        details: whether to return the entropy, the argmax and the target's rank too, from the same pass.
 
     Returns:
-        (n,) float32, in nats, accumulated in fp32, or TokenDetails, with the rules of ``token_logprobs``.
+        (n,) float32, in nats, accumulated in fp32, with the rules of ``token_logprobs``.
     """
-    if details:
-        found = empty_details(targets)
-        linear_sweep.sweep(hidden, weight, targets, found, bias=bias, softcap=softcap, scale=scale)
-        return found
     logprobs = torch.empty_like(targets, dtype=torch.float32)
     linear_sweep.sweep(hidden, weight, targets, (logprobs,), bias=bias, softcap=softcap, scale=scale)
     return logprobs

@@ -2,7 +2,7 @@
 
 A program owns some rows of hidden and sweeps one split of the vocabulary; what it knows then, a few numbers a row, goes
 to memory, and merge_logprobs.py merges the splits. The target's logit is computed first, by a kernel of its own: the
-rank needs it, and the sweep need not look for it.
+sweep need not look for it.
 """
 
 from __future__ import annotations
@@ -123,13 +123,8 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
     hidden,
     weight,
     bias,
-    targets,
-    target_logits,
     maximums,
     totals,
-    weighteds,
-    argmaxes,
-    ranks,
     n,
     V,
     D,
@@ -142,7 +137,6 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
     softcap,
     HAS_BIAS: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
-    DETAILS: tl.constexpr,
     WIDE: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
     FLAT: tl.constexpr,
@@ -165,14 +159,6 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
 
     maximum = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
-    weighted = tl.zeros((ROWS,), tl.float32)
-    argmax = tl.zeros((ROWS,), tl.int32) + begin * COLUMNS
-    rank = tl.zeros((ROWS,), tl.int32)
-    target = rank
-    target_logit = weighted
-    if DETAILS:
-        target = tl.load(targets + rows, mask=in_rows, other=0).to(tl.int32)
-        target_logit = tl.load(target_logits + rows, mask=in_rows, other=0.0)
 
     for tile in tl.range(begin, end, flatten=FLAT):
         start = tile * COLUMNS
@@ -203,17 +189,11 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
             token = (start + half * (COLUMNS // 2) + tl.arange(0, COLUMNS // 2))[None, :]
             z = finished(z, bias, token, token < V, scale, softcap, HAS_BIAS, HAS_SOFTCAP)
             z = tl.where(token < V, z, float("-inf"))  # last: a softcap would make a number of minus infinity
-            maximum, total, weighted, argmax, rank = add_tile(
-                maximum, total, weighted, argmax, rank, z, token, target[:, None], target_logit[:, None], DETAILS
-            )
+            maximum, total = add_tile(maximum, total, z)
 
     place = split.to(tl.int64) * n + rows
     tl.store(maximums + place, maximum, mask=in_rows)
     tl.store(totals + place, total, mask=in_rows)
-    if DETAILS:
-        tl.store(weighteds + place, weighted, mask=in_rows)
-        tl.store(argmaxes + place, argmax, mask=in_rows)
-        tl.store(ranks + place, rank, mask=in_rows)
 
 
 def sweep(
@@ -234,7 +214,7 @@ def sweep(
         hidden: (n, D) tensor on the GPU.
         weight: (V, D) tensor on the same device.
         targets: (n,) integer tensor on the same device.
-        found: (n,) tensors: log-probabilities alone, the fields of LogprobParts, or those of TokenDetails.
+        found: (n,) tensors: log-probabilities alone, or the fields of LogprobParts.
         first: the first token of a shard.
         bias: (V,) float tensor on the same device, or None.
         softcap: positive bound of the logits, or None.
@@ -247,7 +227,7 @@ def sweep(
         hidden = hidden.clone(memory_format=torch.contiguous_format)
     bias = None if bias is None else bias.contiguous()
     numbers, targets = scale_and_cap(scale, softcap), targets.contiguous()
-    step = Partials.rows_within(WORKSPACE_BYTES, chosen.splits(len(weight)), details=len(found) == 4)
+    step = Partials.rows_within(WORKSPACE_BYTES, chosen.splits(len(weight)))
     # The kernels run on the current device, which need not be the tensor's.
     with torch.cuda.device_of(hidden):
         for begin in range(0, len(hidden), step):
@@ -268,9 +248,9 @@ def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
     chosen: Configuration,
 ) -> None:
     """``sweep`` of so few rows that the partial sums fit into the workspace, which is given back at the end."""
-    n, details, splits = len(hidden), len(found) == 4, chosen.splits(len(weight))
-    partials = Partials.empty(splits, n, hidden.device, details=details)
-    given = (targets if bias is None else bias, targets, partials.target)
+    n, splits = len(hidden), chosen.splits(len(weight))
+    partials = Partials.empty(splits, n, hidden.device)
+    offsets = targets if bias is None else bias  # unused where there is none
     shape = (n, *weight.shape, *hidden.stride(), *weight.stride())
     flags = {
         "HAS_BIAS": bias is not None,
@@ -281,7 +261,9 @@ def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
     _target_kernel[(triton.cdiv(n, TARGET_ROWS),)](
         hidden,
         weight,
-        *given,
+        offsets,
+        targets,
+        partials.target,
         *shape,
         first,
         *numbers,
@@ -294,14 +276,12 @@ def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
     )
     _sweep_kernel[(triton.cdiv(n, chosen.rows) * splits,)](
         *_tiles(hidden, weight, chosen),
-        *given,
+        offsets,
         *partials.sums,
-        *partials.sums[:1] * (5 - len(partials.sums)),  # unused without details
         *shape,
         splits,
         *numbers,
         **flags,
-        DETAILS=details,
         DESCRIPTORS=chosen.descriptors,
         FLAT=chosen.flat,
         GROUP=GROUP,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from dataprophet.kernels.softmax_sums import shift_of, shifted, store_details
+from dataprophet.kernels.softmax_sums import shift_of
 
 from dataprophet.ops.reference import LogprobParts
 
@@ -24,26 +24,23 @@ class Partials:
 
     Attributes:
         target: (n,) float32, the target's logit; NaN, or minus infinity for a shard, where the target is elsewhere.
-        sums: maximum and total (splits, n) float32, then weighted float32, argmax and rank int32 where details are
-            wanted, as softmax_sums.py says; two tensors or five.
+        sums: maximum and total (splits, n) float32, as softmax_sums.py says.
     """
 
     target: Any
-    sums: tuple[Any, ...]
+    sums: tuple[Any, Any]
 
     @classmethod
-    def empty(cls, splits: int, n: int, device: Any, *, details: bool) -> Partials:
+    def empty(cls, splits: int, n: int, device: Any) -> Partials:
         """Room for n rows."""
-        dtypes = (torch.float32,) * 3 + (torch.int32,) * 2 if details else (torch.float32,) * 2
-        return cls(
-            torch.empty(n, dtype=torch.float32, device=device),
-            tuple(torch.empty((splits, n), dtype=dtype, device=device) for dtype in dtypes),
-        )
+        shapes = (n,), (splits, n), (splits, n)
+        target, *sums = (torch.empty(shape, dtype=torch.float32, device=device) for shape in shapes)
+        return cls(target, (sums[0], sums[1]))
 
     @staticmethod
-    def rows_within(size: int, splits: int, *, details: bool) -> int:
+    def rows_within(size: int, splits: int) -> int:
         """How many rows fit into ``size`` bytes."""
-        row = 4 + 4 * splits * (5 if details else 2)
+        row = 4 + 4 * splits * 2
         return max(1, size // row // _ROWS) * _ROWS
 
 
@@ -52,16 +49,11 @@ def _merge_kernel(  # noqa: PLR0917 (a kernel's)
     targets,
     maximums,
     totals,
-    weighteds,
-    argmaxes,
-    ranks,
     out,
     second,
     third,
-    fourth,
     n,
     splits,
-    DETAILS: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -69,28 +61,18 @@ def _merge_kernel(  # noqa: PLR0917 (a kernel's)
     mask = rows < n
     chosen = tl.load(targets + rows, mask=mask, other=0.0)
     maximum = tl.full((BLOCK,), float("-inf"), tl.float32)
-    argmax = tl.zeros((BLOCK,), tl.int32)
-    rank = tl.zeros((BLOCK,), tl.int32)
     place = rows
     for _ in range(splits):
         largest = tl.load(maximums + place, mask=mask, other=0.0)
-        if DETAILS:
-            argmax = tl.where(largest > maximum, tl.load(argmaxes + place, mask=mask, other=0), argmax)
-            rank += tl.load(ranks + place, mask=mask, other=0)
         maximum = tl.maximum(maximum, largest)
         place += n
     shift = shift_of(maximum)
     total = tl.zeros((BLOCK,), tl.float32)
-    weighted = tl.zeros((BLOCK,), tl.float32)
     place = rows
     for _ in range(splits):
         largest = tl.load(maximums + place, mask=mask, other=0.0)
         part = tl.load(totals + place, mask=mask, other=0.0)
-        fade = tl.exp(largest - shift)
-        if DETAILS:
-            own = tl.load(weighteds + place, mask=mask, other=0.0)
-            weighted += shifted(own, part, largest, shift) * fade
-        total += part * fade
+        total += part * tl.exp(largest - shift)
         place += n
     if PARTS:
         tl.store(out + rows, maximum, mask=mask)
@@ -101,24 +83,19 @@ def _merge_kernel(  # noqa: PLR0917 (a kernel's)
         chosen = tl.where(chosen > maximum, maximum, chosen)
         # Subtracted one by one: beside a large logit the log of the sum would round away.
         tl.store(out + rows, chosen - shift - tl.log(total), mask=mask)
-    if DETAILS:
-        has_target = chosen == chosen  # noqa: PLR0124 (NaN is not)
-        store_details(second, third, fourth, rows, mask, maximum, total, weighted, argmax, rank, has_target)
 
 
 def merge(partials: Partials, found: tuple[Any, ...]) -> None:
-    """Fill ``found``, (n,) each: log-probabilities alone, the fields of LogprobParts, or those of TokenDetails."""
+    """Fill ``found``, (n,) each: log-probabilities alone, or the fields of LogprobParts."""
     splits, n = partials.sums[0].shape
-    sums = partials.sums + partials.sums[:1] * (5 - len(partials.sums))  # unused without details
     with torch.cuda.device_of(partials.target):
         _merge_kernel[(triton.cdiv(n, BLOCK),)](
             partials.target,
-            *sums,
+            *partials.sums,
             *found,
-            *found[:1] * (4 - len(found)),  # unused
+            *found[:1] * (3 - len(found)),  # unused
             n,
             splits,
-            DETAILS=len(found) == 4,
             PARTS=len(found) == 3,
             BLOCK=BLOCK,
             num_warps=WARPS,

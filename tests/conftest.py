@@ -61,11 +61,18 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder of this run; the processes of pytest-xdist share it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def emulated(shared_folder: Path) -> Any:
     """The CUDA operations on the CPU, compiled once."""
     import cuda_emulated
 
-    return cuda_emulated.Emulated(cuda_emulated.build(tmp_path_factory.mktemp("cuda_emulated")))
+    return cuda_emulated.Emulated(cuda_emulated.build(shared_folder / "cuda_emulated"))
 
 
 @pytest.fixture(scope="session")

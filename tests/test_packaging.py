@@ -68,12 +68,13 @@ def test_install_imports_and_leaks_no_kernels(build, hook, tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path)
     assert not [name for name in names if name.startswith(("kernels", "csrc", "tests", "benchmarks"))]
-    assert [name for name in names if name.startswith("dataprophet/_core")]
-    assert not [name for name in names if name.startswith("dataprophet/_cuda") or "__pycache__" in name]
+    compiled = [name for name in names if name.startswith(("dataprophet/_core.", "dataprophet/_cuda."))]
+    libraries = [name for name in compiled if not name.endswith(".pyi")]
+    assert [name.startswith("dataprophet/_core") for name in libraries] == [True]
+    assert not [name for name in names if "__pycache__" in name]
     if hook == "build_wheel":
-        assert {"dataprophet/ops/backend.py", "dataprophet/py.typed", "dataprophet/kernels/token_logprobs.py"} <= set(
-            names
-        )
+        wanted = {"ops/backend.py", "py.typed", "_core.pyi", "_cuda.pyi", "kernels/token_logprobs.py"}
+        assert {f"dataprophet/{name}" for name in wanted} <= set(names)
         tops = {name.partition("/")[0] for name in names}
         assert {top for top in tops if not top.endswith(".dist-info")} == {"dataprophet"}
     done = subprocess.run(

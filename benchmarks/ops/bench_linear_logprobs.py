@@ -41,7 +41,6 @@ def run(bench, n, depth, dtype, device):
     given = hidden, weight, targets
     ways = [
         Way("ours", lambda: ops.linear_logprobs(*given)),
-        Way("ours, with details", lambda: ops.linear_logprobs(*given, details=True)),
         Way(EAGER, lambda: naive(*given)),
         Way("torch.compile", compiled(torch, given)),
         *(cpu_peers(*given) if device == "cpu" else cuda_peers(*given)),

@@ -37,7 +37,6 @@ def run(bench, n, dtype, device):
     targets = torch.randint(0, VOCABULARY, (n,), generator=generator, device=device)
     ways = [
         Way("ours", lambda: ops.token_logprobs(logits, targets)),
-        Way("ours, with details", lambda: ops.token_logprobs(logits, targets, details=True)),
         Way(EAGER, lambda: eager(logits, targets)),
         Way("torch.compile", compiled(torch, logits, targets)),
     ]

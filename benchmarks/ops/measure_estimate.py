@@ -1,7 +1,7 @@
 """Error and intervals of the estimated silhouette over many draws, beside plain sampling of as many rows.
 
-All rows of each set are scored exactly once. A draw then takes its rows, as ops.silhouette_score does; the control
-variates are those of one seed. Sets: 20,000 drawn rows of width 768 and, on request, embeddings of the demo model
+All rows of each set are scored exactly once. A draw then takes its rows, as ops.silhouette_score does.
+Sets: 20,000 drawn rows of width 768 and, on request, embeddings of the demo model
 (needs the extra "model"; 1,700 samples of each of its 12 datasets are 20,400 rows and take about two minutes).
 
     python benchmarks/run.py measure_estimate [--demo 1700] [--rows 20000] [--sample 1024] [--draws 500]
@@ -13,8 +13,9 @@ import tempfile
 import numpy as np
 
 from dataprophet import ops
-from dataprophet.ops.reference.estimate import cells_of, draw, estimate, stratify
-from dataprophet.ops.reference.variates import control_variates
+from dataprophet.ops.arrays import operand
+from dataprophet.ops.clusters import silhouettes
+from dataprophet.ops.estimate import estimated_mean
 
 K, WIDTH = 10, 768
 
@@ -38,15 +39,9 @@ def main() -> None:
 
 def measure(name, x, sample, draws):
     found = ops.diversity(x, K)
-    scores, n = found.silhouettes.astype(float), len(x)
-    variates = control_variates(
-        lambda rows: x[rows].astype(np.float32), found.labels, cells_of(sample), np.random.default_rng(0)
-    )
-    strata = stratify(found.labels, sample)
-    estimates = []
-    for seed in range(draws):
-        rows = draw(strata, np.random.default_rng(seed))
-        estimates.append(estimate(strata, variates, rows, scores[rows]))
+    scores, n, clusters = found.silhouettes.astype(float), len(x), found.labels.astype(np.int32)
+    squared = silhouettes(operand(x, "x", 2), clusters, "sqeuclidean")[1]
+    estimates = [estimated_mean(clusters, squared, sample, seed, lambda rows: scores[rows]) for seed in range(draws)]
     means, errors = np.array(estimates).T
     off = means - scores.mean()
     rmse = np.sqrt(np.mean(off**2))

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind/array.hpp"
+#include "bind/typed.hpp"
 #include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::bind {
@@ -25,9 +26,12 @@ inline cpu::Rows rows_of(const Array& x) {
   return {x.data(), x.stride(0), x.shape(1)};
 }
 
-// Zero rows, non-finite rows, and the first of either or -1.
-inline pybind11::tuple report(const cpu::BadRows& bad) {
-  return pybind11::make_tuple(bad.zero, bad.nonfinite, bad.first);
+template <class T>
+std::optional<Array> optional_array(const std::optional<NDArray<T>>& given) {
+  if (!given) return std::nullopt;
+  return Array(*given);
 }
+
+inline Report report(const cpu::BadRows& bad) { return {bad.zero, bad.nonfinite, bad.first}; }
 
 }  // namespace dataprophet::bind

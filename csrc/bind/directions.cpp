@@ -10,7 +10,8 @@
 namespace py = pybind11;
 
 namespace dataprophet::bind {
-py::tuple mean_direction(py::handle x_object, py::handle out_object, int threads, const std::string& isa) {
+
+Report mean_direction(Any x_object, const Doubles& out_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), out(out_object);
   const cpu::Rows rows = rows_of(x);
@@ -25,8 +26,8 @@ py::tuple mean_direction(py::handle x_object, py::handle out_object, int threads
   return report(bad);
 }
 
-py::tuple cosine_to(py::handle x_object, py::handle directions_object, py::handle out_object, int threads,
-                    const std::string& isa) {
+Report cosine_to(Any x_object, const Floats& directions_object, const Floats& out_object, int threads,
+                 const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), directions(directions_object), out(out_object);
   const cpu::Rows rows = rows_of(x);
@@ -46,8 +47,8 @@ py::tuple cosine_to(py::handle x_object, py::handle directions_object, py::handl
   return report(bad);
 }
 
-void measure_rows(py::handle x_object, py::handle directions_object, py::handle groups_object,
-                  py::handle cosines_object, py::handle lengths_object, py::handle sums_object, int threads,
+void measure_rows(Any x_object, const Floats& directions_object, const Int64s& groups_object,
+                  const Floats& cosines_object, const Doubles& lengths_object, const Doubles& sums_object, int threads,
                   const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), directions(directions_object), groups(groups_object), cosines(cosines_object),
@@ -77,8 +78,9 @@ void measure_rows(py::handle x_object, py::handle directions_object, py::handle 
                     group, sums.shape(0), threads, out);
 }
 
-void average_directions(const py::sequence& field_objects, py::handle chosen_object, py::handle scales_object,
-                        py::handle out_object, py::handle norms_object, int threads, const std::string& isa) {
+void average_directions(const std::vector<py::object>& field_objects, const Int64s& chosen_object,
+                        const Floats& scales_object, const Halves& out_object, const Floats& norms_object, int threads,
+                        const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array chosen(chosen_object), scales(scales_object), out(out_object), norms(norms_object);
   require(chosen.ndim() == 1 && chosen.element() == Element::i64 && contiguous(chosen),
@@ -95,7 +97,7 @@ void average_directions(const py::sequence& field_objects, py::handle chosen_obj
   const auto* index = static_cast<const std::int64_t*>(chosen.data());
   std::vector<Array> arrays;
   std::vector<cpu::ScaledRows> fields;
-  for (const py::handle object : field_objects) {
+  for (const py::object& object : field_objects) {
     const Array& x = arrays.emplace_back(object);
     const cpu::Rows rows = rows_of(x);
     require(rows.d == out.shape(1), "fields and out must have the same number of columns");

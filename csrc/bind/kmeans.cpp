@@ -12,9 +12,10 @@ namespace py = pybind11;
 
 namespace dataprophet::bind {
 
-py::tuple kmeans(py::handle x_object, const py::object& init_object, py::handle draws_object,
-                 py::handle centroids_object, py::handle labels_object, std::int64_t max_iter, double tol, int threads,
-                 const std::string& isa) {
+std::tuple<double, std::int64_t, Report> kmeans(Any x_object, const std::optional<Doubles>& init_object,
+                                                const Doubles& draws_object, const Floats& centroids_object,
+                                                const Int64s& labels_object, std::int64_t max_iter, double tol,
+                                                int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), draws(draws_object), centroids(centroids_object), labels(labels_object);
   const cpu::Rows rows = rows_of(x);
@@ -35,9 +36,8 @@ py::tuple kmeans(py::handle x_object, const py::object& init_object, py::handle 
   }
   require(max_iter >= 0 && tol >= 0.0, "max_iter and tol must not be negative");
   cpu::KMeansOptions options{k, nullptr, uniforms, max_iter, tol, threads};
-  std::optional<Array> init;
-  if (!init_object.is_none()) {
-    init.emplace(init_object);
+  const auto init = optional_array(init_object);
+  if (init) {
     require(init->ndim() == 2 && init->shape(0) == k && init->shape(1) == rows.d && init->element() == Element::f64 &&
                 contiguous(*init),
             "init must be a contiguous float64 array of the shape of centroids");
@@ -49,7 +49,7 @@ py::tuple kmeans(py::handle x_object, const py::object& init_object, py::handle 
     result = cpu::kmeans(kernels, x.element(), rows, x.shape(0), options, centroids.writable<float>(),
                          labels.writable<std::int64_t>());
   }
-  return py::make_tuple(result.inertia, result.n_iter, report(result.bad));
+  return {result.inertia, result.n_iter, report(result.bad)};
 }
 
 }  // namespace dataprophet::bind

@@ -9,8 +9,8 @@ namespace py = pybind11;
 
 namespace dataprophet::bind {
 
-py::tuple nearest(py::handle x_object, py::handle y_object, py::handle cosine_object, py::handle index_object,
-                  int threads, const std::string& isa) {
+std::pair<Report, Report> nearest(Any x_object, Any y_object, const Floats& cosine_object, const Int64s& index_object,
+                                  int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), y(y_object), cosine(cosine_object), index(index_object);
   const cpu::Rows rows = rows_of(x), others = rows_of(y);
@@ -28,7 +28,7 @@ py::tuple nearest(py::handle x_object, py::handle y_object, py::handle cosine_ob
     bad = cpu::nearest(kernels, x.element(), rows, x.shape(0), others, y.shape(0), threads, cosine.writable<float>(),
                        index.writable<std::int64_t>());
   }
-  return py::make_tuple(report(bad.first), report(bad.second));
+  return {report(bad.first), report(bad.second)};
 }
 
 }  // namespace dataprophet::bind

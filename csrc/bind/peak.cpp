@@ -14,7 +14,7 @@ double spin(bool bfloat, std::int64_t rounds, int threads, const std::string& is
   return cpu::spin(kernels, bfloat, rounds, threads);
 }
 
-std::uint32_t read(py::handle x_object, int threads, const std::string& isa) {
+std::uint32_t read(Any x_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object);
   require(x.ndim() == 2 && contiguous(x) && is_row(x.element()), "x must be contiguous rows");

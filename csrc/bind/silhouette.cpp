@@ -19,13 +19,13 @@ cpu::Metric metric_of(const std::string& name) {
 
 }  // namespace
 
-py::tuple silhouettes(py::handle x_object, py::handle labels_object, std::int64_t k, const std::string& metric,
-                      py::object rows_object, py::handle scores_object, py::object means_object, int threads,
-                      const std::string& isa) {
+Report silhouettes(Any x_object, const Int32s& labels_object, std::int64_t k, const std::string& metric,
+                   const std::optional<Int64s>& rows_object, const Doubles& scores_object,
+                   const std::optional<Doubles>& means_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array x(x_object), labels(labels_object), scores(scores_object);
-  const Array rows(rows_object.is_none() ? labels_object : rows_object);
-  const Array means(means_object.is_none() ? scores_object : means_object);
+  const auto rows = optional_array(rows_object);
+  const auto means = optional_array(means_object);
   cpu::SilhouetteTask task{};
   task.element = x.element();
   task.rows = rows_of(x);
@@ -37,21 +37,21 @@ py::tuple silhouettes(py::handle x_object, py::handle labels_object, std::int64_
   task.k = k;
   task.metric = metric_of(metric);
   task.count = task.n;
-  if (!rows_object.is_none()) {
-    require(rows.ndim() == 1 && rows.element() == Element::i64 && contiguous(rows),
+  if (rows) {
+    require(rows->ndim() == 1 && rows->element() == Element::i64 && contiguous(*rows),
             "rows must be a contiguous int64 array");
-    task.picked = static_cast<const std::int64_t*>(rows.data());
-    task.count = rows.shape(0);
+    task.picked = static_cast<const std::int64_t*>(rows->data());
+    task.count = rows->shape(0);
   }
   require(scores.ndim() == 1 && scores.shape(0) == task.count && scores.element() == Element::f64 &&
               contiguous(scores) && !scores.readonly(),
           "scores must be a contiguous float64 array of an element for each row that is scored");
   task.scores = scores.writable<double>();
-  if (!means_object.is_none()) {
-    require(means.ndim() == 2 && means.shape(0) == task.count && means.shape(1) == 2 &&
-                means.element() == Element::f64 && contiguous(means) && !means.readonly(),
+  if (means) {
+    require(means->ndim() == 2 && means->shape(0) == task.count && means->shape(1) == 2 &&
+                means->element() == Element::f64 && contiguous(*means) && !means->readonly(),
             "means must be a contiguous float64 array of two columns and a row for each row that is scored");
-    task.means = means.writable<double>();
+    task.means = means->writable<double>();
   }
   cpu::BadRows bad;
   {

@@ -7,7 +7,7 @@ namespace py = pybind11;
 
 namespace dataprophet::bind {
 
-void hash_texts(const py::buffer& data_object, py::handle offsets_object, py::handle out_object, int threads) {
+void hash_texts(const py::buffer& data_object, const Int64s& offsets_object, const Int64s& out_object, int threads) {
   const Array offsets(offsets_object), out(out_object);
   const py::buffer_info data = data_object.request();
   require(offsets.ndim() == 1 && offsets.element() == Element::i64 && contiguous(offsets) && offsets.shape(0) > 0,

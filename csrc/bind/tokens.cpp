@@ -15,11 +15,6 @@ namespace {
 
 constexpr std::int64_t kMostTokens = std::numeric_limits<std::int32_t>::max();
 
-std::optional<Array> optional_array(const py::object& object) {
-  if (object.is_none()) return std::nullopt;
-  return Array(object);
-}
-
 cpu::Head head_of(const std::optional<Array>& bias, float softcap, float scale, std::int64_t vocabulary) {
   require(softcap >= 0.0f, "softcap must not be negative");
   if (!bias) return {nullptr, scale, softcap};
@@ -41,25 +36,11 @@ void require_tokens(const std::int64_t* targets, std::int64_t n, std::int64_t vo
   }
 }
 
-template <class T>
-T* result_of(const Array& result, std::int64_t n, Element element) {
-  require(result.ndim() == 1 && result.shape(0) == n && result.element() == element && contiguous(result) &&
+float* result_of(const Array& result, std::int64_t n) {
+  require(result.ndim() == 1 && result.shape(0) == n && result.element() == Element::f32 && contiguous(result) &&
               !result.readonly(),
-          "results must be contiguous arrays of an element for each row, float32 or int64");
-  return result.writable<T>();
-}
-
-cpu::TokenResults results_of(const Array& logprobs, const std::optional<Array>& entropy,
-                             const std::optional<Array>& argmax, const std::optional<Array>& rank, std::int64_t n) {
-  cpu::TokenResults results;
-  results.logprobs = result_of<float>(logprobs, n, Element::f32);
-  require(entropy.has_value() == argmax.has_value() && entropy.has_value() == rank.has_value(),
-          "entropy, argmax and rank are wanted together");
-  if (!entropy) return results;
-  results.entropy = result_of<float>(*entropy, n, Element::f32);
-  results.argmax = result_of<std::int64_t>(*argmax, n, Element::i64);
-  results.rank = result_of<std::int64_t>(*rank, n, Element::i64);
-  return results;
+          "results must be contiguous float32 arrays of an element for each row");
+  return result.writable<float>();
 }
 
 cpu::LinearTask linear_task(const Array& hidden, const Array& weight, const Array& targets,
@@ -79,51 +60,48 @@ cpu::LinearTask linear_task(const Array& hidden, const Array& weight, const Arra
 
 }  // namespace
 
-void token_logprobs(py::handle logits_object, py::handle targets_object, const py::object& bias_object, float softcap,
-                    float scale, py::handle logprobs_object, const py::object& entropy_object,
-                    const py::object& argmax_object, const py::object& rank_object, int threads,
-                    const std::string& isa) {
+void token_logprobs(Any logits_object, const Int64s& targets_object, const std::optional<Floats>& bias_object,
+                    float softcap, float scale, const Floats& logprobs_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array logits(logits_object), targets(targets_object), logprobs(logprobs_object);
-  const auto bias = optional_array(bias_object), entropy = optional_array(entropy_object),
-             argmax = optional_array(argmax_object), rank = optional_array(rank_object);
+  const auto bias = optional_array(bias_object);
   const cpu::Rows rows = rows_of(logits);
   const std::int64_t n = logits.shape(0);
   const std::int64_t* at = targets_of(targets, n);
   require_tokens(at, n, rows.d);
   const cpu::Head head = head_of(bias, softcap, scale, rows.d);
-  const cpu::TokenResults results = results_of(logprobs, entropy, argmax, rank, n);
+  cpu::TokenResults results;
+  results.logprobs = result_of(logprobs, n);
   const py::gil_scoped_release nogil;
   cpu::token_logprobs(kernels, logits.element(), rows, n, at, head, threads, results);
 }
 
-void linear_logprobs(py::handle hidden_object, py::handle weight_object, py::handle targets_object,
-                     const py::object& bias_object, float softcap, float scale, py::handle logprobs_object,
-                     const py::object& entropy_object, const py::object& argmax_object, const py::object& rank_object,
-                     int threads, const std::string& isa) {
+void linear_logprobs(Any hidden_object, Any weight_object, const Int64s& targets_object,
+                     const std::optional<Floats>& bias_object, float softcap, float scale,
+                     const Floats& logprobs_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array hidden(hidden_object), weight(weight_object), targets(targets_object), logprobs(logprobs_object);
-  const auto bias = optional_array(bias_object), entropy = optional_array(entropy_object),
-             argmax = optional_array(argmax_object), rank = optional_array(rank_object);
+  const auto bias = optional_array(bias_object);
   const cpu::LinearTask task = linear_task(hidden, weight, targets, bias, softcap, scale);
   require_tokens(task.targets, task.n, task.vocabulary);
-  const cpu::TokenResults results = results_of(logprobs, entropy, argmax, rank, task.n);
+  cpu::TokenResults results;
+  results.logprobs = result_of(logprobs, task.n);
   const py::gil_scoped_release nogil;
   cpu::linear_logprobs(kernels, task, threads, results);
 }
 
-void logprob_parts(py::handle hidden_object, py::handle weight_object, py::handle targets_object,
-                   const py::object& bias_object, float softcap, float scale, py::handle maximum_object,
-                   py::handle total_object, py::handle target_object, int threads, const std::string& isa) {
+void logprob_parts(Any hidden_object, Any weight_object, const Int64s& targets_object,
+                   const std::optional<Floats>& bias_object, float softcap, float scale, const Floats& maximum_object,
+                   const Floats& total_object, const Floats& target_object, int threads, const std::string& isa) {
   const cpu::Kernels& kernels = cpu::kernels(isa);
   const Array hidden(hidden_object), weight(weight_object), targets(targets_object);
   const Array maximum(maximum_object), total(total_object), target(target_object);
   const auto bias = optional_array(bias_object);
   const cpu::LinearTask task = linear_task(hidden, weight, targets, bias, softcap, scale);
   cpu::TokenResults results;
-  results.maximum = result_of<float>(maximum, task.n, Element::f32);
-  results.total = result_of<float>(total, task.n, Element::f32);
-  results.target = result_of<float>(target, task.n, Element::f32);
+  results.maximum = result_of(maximum, task.n);
+  results.total = result_of(total, task.n);
+  results.target = result_of(target, task.n);
   const py::gil_scoped_release nogil;
   cpu::linear_logprobs(kernels, task, threads, results);
 }

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cpu/clusters.hpp"
-#include "cpu/simd/kernels.hpp"
 #include "cpu/points.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cpu/buffer.hpp"
-#include "cpu/simd/kernels.hpp"
 #include "cpu/parallel.hpp"
+#include "cpu/simd/kernels.hpp"
 
 namespace dataprophet::cpu {
 

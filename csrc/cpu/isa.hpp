@@ -1,4 +1,5 @@
-// Choice of the instruction set at run time.
+// cpu/ holds what is compiled once: the drivers, which cut work over threads and merge it, and this choice of the
+// instruction set at run time.
 #pragma once
 
 #include <string>

@@ -20,8 +20,8 @@ struct KMeansResult {
   BadRows bad;  // rows that are not finite: then nothing was computed
 };
 
-// Clusters n >= k rows. It stops as dataprophet/ops/reference/clusters.py says. centroids[k][d], labels[n]. The same bits
-// for any number of threads.
+// Clusters n >= k rows. It stops as dataprophet/ops/reference/clusters.py says. centroids[k][d], labels[n]. The same
+// bits for any number of threads.
 KMeansResult kmeans(const Kernels& kernels, Element element, const Rows& rows, std::int64_t n,
                     const KMeansOptions& options, float* centroids, std::int64_t* labels);
 

@@ -36,7 +36,7 @@ class LinearLogprobs {
         splits_((task.vocabulary + split_ - 1) / split_),
         block_(std::clamp<std::int64_t>(kTokenBytes / (left_ * token_bytes_), 1, split_ / left_) * left_),
         width_(padded(std::min({task.n, kRowsOfPass, std::max(kRowBytesOfPass / row_bytes_, right_)}), right_)),
-        stride_((results.details() ? 5 : 2) * width_),
+        stride_(2 * width_),
         threads_(useful_threads(threads, task.vocabulary * d_ * (4 + padded(task.n, right_) / 8))),
         origin_(static_cast<std::size_t>(d_)),
         ones_(static_cast<std::size_t>(std::max(block_, width_)), 1.0f),
@@ -85,9 +85,7 @@ class LinearLogprobs {
   // Sums of a split, of the rows from `row` of the pass on.
   LogitSums sums_of(std::int64_t split, std::int64_t row) const {
     auto* floats = static_cast<float*>(sums_.get()) + split * stride_ + row;
-    if (!results_.details()) return {floats, floats + width_, nullptr, nullptr, nullptr};
-    auto* integers = static_cast<std::int32_t*>(sums_.get()) + split * stride_ + row;
-    return {floats, floats + width_, floats + 2 * width_, integers + 3 * width_, integers + 4 * width_};
+    return {floats, floats + width_};
   }
 
   void pack_panel(std::int64_t begin, std::int64_t count, std::int64_t panel, Scratch* scratch) const {
@@ -100,7 +98,8 @@ class LinearLogprobs {
     tiles_.rows.pack_right(scratch->pointers.data(), rows, ones_.data(), origin_.data(), d_, panel_at(panel));
   }
 
-  // Logits of the targets of a panel, by the same tiles as all logits: the same bits, so that comparisons are exact.
+  // Logits of the targets of a panel, by the same tiles as all logits: the same bits, so that no target seems to lie
+  // above the largest logit.
   void find_targets(std::int64_t begin, std::int64_t count, std::int64_t panel, Scratch* scratch) {
     const int rows = rows_of(panel, count);
     const std::int64_t* targets = task_.targets + begin + panel * right_;
@@ -141,10 +140,6 @@ class LinearLogprobs {
       const LogitSums sums = sums_of(split, panel * right_);
       std::fill_n(sums.maximum, right_, -std::numeric_limits<float>::infinity());
       std::fill_n(sums.total, right_, 0.0f);
-      if (!results_.details()) continue;
-      std::fill_n(sums.weighted, right_, 0.0f);
-      std::fill_n(sums.argmax, right_, 0);
-      std::fill_n(sums.exceeded, right_, 0);
     }
     const std::int64_t stop = std::min(task_.vocabulary, (split + 1) * split_);
     for (std::int64_t token = split * split_; token < stop; token += block_) {
@@ -163,7 +158,7 @@ class LinearLogprobs {
           if (head.bias) head.bias += token + at;
           const LogitTile tile{products, static_cast<int>(std::min(left_, tokens - at)), rows, static_cast<int>(right_),
                                head};
-          kernels_.add_logits(tile, static_cast<std::int32_t>(token + at), targets_.data() + panel * right_, sums);
+          kernels_.add_logits(tile, sums);
         }
       }
       tiles_.tokens.end();

@@ -16,10 +16,8 @@ void token_logprobs(const Kernels& kernels, Element element, const Rows& logits,
     const std::int64_t stop = std::min(n, (job + 1) * rows_of_job);
     for (std::int64_t row = job * rows_of_job; row < stop; ++row) {
       LaneSums lanes;
-      sum_logits(row_at(logits, element, row), logits.d, head, targets[row], results.details(), &lanes);
-      const LogitSums parts{lanes.maximum, lanes.total, results.details() ? lanes.weighted : nullptr, lanes.argmax,
-                            lanes.exceeded};
-      write_results(merged(parts, kernels.lanes, 1), lanes.target, row, results);
+      sum_logits(row_at(logits, element, row), logits.d, head, targets[row], &lanes);
+      write_results(merged({lanes.maximum, lanes.total}, kernels.lanes, 1), lanes.target, row, results);
     }
   });
 }

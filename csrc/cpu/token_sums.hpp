@@ -9,24 +9,17 @@
 namespace dataprophet::cpu {
 
 // Results for each row; null where they are not wanted. A row with NaN or plus infinity, or of minus infinities alone,
-// has no softmax: it gets NaN, and -1 for argmax and rank.
+// has no softmax: it gets NaN.
 struct TokenResults {
   float* logprobs = nullptr;
-  float* entropy = nullptr;  // in nats; these three are wanted together
-  std::int64_t* argmax = nullptr;
-  std::int64_t* rank = nullptr;
-
   float* maximum = nullptr;  // for a shard of a vocabulary; these three are wanted together
   float* total = nullptr;
   float* target = nullptr;
-
-  bool details() const { return entropy != nullptr; }
 };
 
 // Sums of one row.
 struct TokenSums {
-  double maximum = -std::numeric_limits<double>::infinity(), total = 0.0, weighted = 0.0;
-  std::int64_t argmax = 0, exceeded = 0;
+  double maximum = -std::numeric_limits<double>::infinity(), total = 0.0;
 };
 
 // Merges `count` sums, `stride` apart, in their order.

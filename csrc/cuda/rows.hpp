@@ -1,4 +1,5 @@
-// What every CUDA operation takes. Plain C++, so that the bindings need no CUDA headers.
+// cuda/ holds the kernels and their launchers; what every operation takes is here. Plain C++, so that the bindings need
+// no CUDA headers.
 #pragma once
 
 #include <cstddef>

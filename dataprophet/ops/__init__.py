@@ -9,7 +9,7 @@ from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, measure_rows, nearest
 from dataprophet.ops.diversity import diversity
-from dataprophet.ops.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette, TokenDetails
+from dataprophet.ops.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette
 from dataprophet.ops.tokens import linear_logprobs, logprob_parts, merge_logprobs, segment_means, token_logprobs
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "LogprobParts",
     "RowMeasures",
     "Silhouette",
-    "TokenDetails",
     "cluster_entropy",
     "core_info",
     "cosine_to",

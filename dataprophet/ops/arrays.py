@@ -62,10 +62,11 @@ class Operand:
             part = (part if self.dtype == "float64" else part.float()).cpu().numpy()
         return np.asarray(part, part.dtype if self.dtype == "float64" else np.float32)
 
-    def rows(self) -> Any:
-        """The values as the compiled core reads them: rows without gaps, bfloat16 of NumPy as its bits."""
+    def rows(self, *, on_cpu: bool = True) -> Any:
+        """The values as a compiled module reads them: rows without gaps, bfloat16 of NumPy as its bits."""
         values = self.values
         if self.is_torch:
+            values = values.cpu() if on_cpu else values
             return values if values.shape[-1] <= 1 or values.stride(-1) == 1 else values.contiguous()
         size = values.itemsize
         gaps = values.shape[-1] > 1 and values.strides[-1] != size
@@ -73,22 +74,14 @@ class Operand:
             values = np.ascontiguousarray(values)
         return values.view(np.uint16) if self.dtype == "bfloat16" else values
 
-    def give_back(self, result: npt.NDArray[Any]) -> Any:
-        """A NumPy result in the library and on the device of this argument."""
-        if self.is_torch and self.library == "torch":
-            import torch
-
-            return torch.from_numpy(result).to(self.values.device)
+    def give_back(self, result: Any) -> Any:
+        """A result, of NumPy or torch, in the library and on the device of this argument."""
         if self.library == "numpy":
             return result
-        if self.is_torch:
+        if self.is_torch and isinstance(result, np.ndarray):
             import torch
 
-            return sys.modules[self.library].from_dlpack(torch.from_numpy(result).to(self.values.device))
-        return sys.modules[self.library].from_dlpack(result)
-
-    def give_back_tensor(self, result: Any) -> Any:
-        """A torch result in the library of this argument."""
+            result = torch.from_numpy(result).to(self.values.device)
         return result if self.library == "torch" else sys.modules[self.library].from_dlpack(result)
 
 

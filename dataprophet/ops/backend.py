@@ -1,4 +1,10 @@
-"""The one importer of _core, _cuda and the Triton kernels: each is loaded when it is first needed."""
+"""The one place that chooses what computes: the compiled core, the CUDA module, Triton's kernels, torch or NumPy.
+
+It alone imports compiled modules and kernels, each when it is first needed, and no operation asks further than here.
+``core`` is the compiled CPU core (dataprophet._core); reading it raises MissingDependencyError where it does not load
+or is of another version. ``cuda`` is the CUDA module (dataprophet._cuda), or None where it is not built, does not load
+or is of another version.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +12,45 @@ import functools
 import importlib
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import MissingDependencyError
+from dataprophet.ops.arrays import Operand
 from dataprophet.ops.threads import thread_count
 
+if TYPE_CHECKING:  # their types; at run time __getattr__ loads them
+    from dataprophet import _core, _cuda
+
+    core, cuda = _core, _cuda
+
 COMPILE = "did you forget to compile? Run: pip install -e . (in a checkout) or reinstall dataprophet"
+_CAPABILITY = (8, 0)  # the lowest that the CUDA module is built for
+
+
+def __getattr__(name: str) -> Any:
+    if name == "core":
+        return _load_core()
+    if name == "cuda":
+        return _load_cuda()
+    raise AttributeError(name)
 
 
 @functools.cache
-def core() -> Any:
-    """The compiled CPU core. Raises MissingDependencyError where it does not load or is of another version."""
+def _load_core() -> Any:
     try:
         module = importlib.import_module("dataprophet._core")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"the compiled core does not load ({error})",
-            where="dataprophet._core",
-            fix=COMPILE,
-        ) from error
+        message = f"the compiled core does not load ({error})"
+        raise MissingDependencyError(message, where="dataprophet._core", fix=COMPILE) from error
     version = metadata.version("dataprophet")
     if module.__version__ != version:
-        raise MissingDependencyError(
-            f"the compiled core is of version {module.__version__}, the package of {version}",
-            where="dataprophet._core",
-            fix=COMPILE,
-        )
+        message = f"the compiled core is of version {module.__version__}, the package of {version}"
+        raise MissingDependencyError(message, where="dataprophet._core", fix=COMPILE)
     return module
 
 
 @functools.cache
-def cuda() -> Any | None:
-    """The compiled CUDA module, or None where it is not built, does not load or is of another version."""
+def _load_cuda() -> Any:
     try:
         module = importlib.import_module("dataprophet._cuda")
     except ImportError:
@@ -48,8 +61,30 @@ def cuda() -> Any | None:
 @functools.cache
 def cuda_devices() -> int:
     """How many devices the compiled CUDA module can use: 0 without it."""
-    module = cuda()
+    module = _load_cuda()
     return 0 if module is None else int(module.device_count()[0])
+
+
+def runs_on(device: Any) -> bool:
+    """Whether the CUDA module is there and built for this device."""
+    if not cuda_devices():
+        return False
+    import torch
+
+    return bool(torch.cuda.get_device_capability(device) >= _CAPABILITY)
+
+
+def place(*arrays: Operand) -> str:
+    """Where an operation on rows is computed: "cuda", "core", or "reference" for float64.
+
+    CUDA tensors that the CUDA module cannot read (empty, float64, on an old device, or no module) are copied to the
+    CPU, and what is found there is copied back.
+    """
+    if all(each.on_cuda and each.dtype != "float64" and 0 not in each.shape for each in arrays) and runs_on(
+        arrays[0].values.device
+    ):
+        return "cuda"
+    return "reference" if any(each.dtype == "float64" for each in arrays) else "core"
 
 
 @functools.cache
@@ -63,14 +98,18 @@ def kernel(name: str) -> Callable[..., Any] | None:
     return found
 
 
-def torch_ops() -> Any:
-    """The operations in plain torch, for where no compiled kernel serves."""
-    return importlib.import_module("dataprophet.ops.torch_ops")
+def on_tokens(name: str, *, wide: bool) -> Callable[..., Any]:
+    """An operation on CUDA tensors of tokens: the Triton kernel of that name, else, or for float64, plain torch.
+
+    Both take the same arguments and return the same.
+    """
+    found = None if wide else kernel(name)
+    return found or getattr(importlib.import_module("dataprophet.ops.torch_ops"), name)
 
 
 def core_info() -> dict[str, Any]:
     """Facts on the compiled core: version, instruction set in use, those available, and threads."""
-    module = core()
+    module = _load_core()
     return {
         "version": module.__version__,
         "isa": module.isa(),

@@ -16,54 +16,39 @@ from dataprophet.ops.arrays import Operand
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
 _ALIGNMENT = 16  # bytes
-_CAPABILITY = (8, 0)  # the lowest that the module is built for
-
-
-def runs_on(device: Any) -> bool:
-    """Whether the compiled module is there and built for this device."""
-    if not backend.cuda_devices():
-        return False
-    import torch
-
-    return bool(torch.cuda.get_device_capability(device) >= _CAPABILITY)
-
-
-def serves(rows: Operand) -> bool:
-    """Whether the compiled module computes with this array: on a device that it runs on, and of a dtype it reads."""
-    return rows.on_cuda and rows.dtype != "float64" and 0 not in rows.shape and runs_on(rows.values.device)
 
 
 def mean_direction(rows: Operand) -> Any:
     """Mean of the normalised rows: (d,) float64."""
-    x, (n, d) = rows.rows(), rows.shape
+    x, (n, d) = rows.rows(on_cpu=False), rows.shape
     out, bad = _empty(x, "float64", d), _empty(x, "int64", _BAD)
-    workspace = _workspace(x, _module().mean_direction_workspace_bytes(n, d))
-    _module().mean_direction(x, out, bad, workspace, _stream(x))
+    workspace = _workspace(x, backend.cuda.mean_direction_workspace_bytes(n, d))
+    backend.cuda.mean_direction(x, out, bad, workspace, _stream(x))
     _raise_for(rows, bad)
     return out
 
 
 def cosine_to(rows: Operand, directions: Any) -> Any:
     """Cosines of the rows to directions (T, d), used as given: (n, T) float32."""
-    x, vectors = rows.rows(), directions.float().contiguous()
+    x, vectors = rows.rows(on_cpu=False), directions.float().contiguous()
     if vectors.data_ptr() % _ALIGNMENT:
         vectors = vectors.clone()
     out, bad = _empty(x, "float32", rows.shape[0], vectors.shape[0]), _empty(x, "int64", _BAD)
-    workspace = _workspace(x, _module().cosine_to_workspace_bytes(*vectors.shape))
-    _module().cosine_to(x, vectors, out, bad, workspace, _stream(x))
+    workspace = _workspace(x, backend.cuda.cosine_to_workspace_bytes(*vectors.shape))
+    backend.cuda.cosine_to(x, vectors, out, bad, workspace, _stream(x))
     _raise_for(rows, bad)
     return out
 
 
 def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
     """Largest cosine of each row to another, and the lowest such: (n,) float32, (n,) int64."""
-    x, y, n = rows.rows(), others.rows(), rows.shape[0]
+    x, y, n = rows.rows(on_cpu=False), others.rows(on_cpu=False), rows.shape[0]
     cosine, index = _empty(x, "float32", n), _empty(x, "int64", n)
-    bad = [_empty(x, "int64", _BAD) for _ in range(2)]
-    workspace = _workspace(x, _module().nearest_workspace_bytes(n, *others.shape))
-    _module().nearest(x, y, cosine, index, *bad, workspace, _stream(x))
-    _raise_for(rows, bad[0])
-    _raise_for(others, bad[1])
+    bad_x, bad_y = _empty(x, "int64", _BAD), _empty(x, "int64", _BAD)
+    workspace = _workspace(x, backend.cuda.nearest_workspace_bytes(n, *others.shape))
+    backend.cuda.nearest(x, y, cosine, index, bad_x, bad_y, workspace, _stream(x))
+    _raise_for(rows, bad_x)
+    _raise_for(others, bad_y)
     return cosine, index
 
 
@@ -71,12 +56,13 @@ def kmeans(
     rows: Operand, k: int, draws: npt.NDArray[np.float64], init: npt.NDArray[Any] | None, *, max_iter: int, tol: float
 ) -> tuple[Any, Any, float, int]:
     """Centroids (k, d) float32, labels (n,) int64, inertia and iterations."""
-    x, (n, d) = rows.rows(), rows.shape
+    x, (n, d) = rows.rows(on_cpu=False), rows.shape
     start = None if init is None else _moved(x, np.ascontiguousarray(init, np.float64))
     centroids, labels, bad = _empty(x, "float32", k, d), _empty(x, "int64", n), _empty(x, "int64", _BAD)
     figures = _empty(x, "float64", 2)
-    workspace = _workspace(x, _module().kmeans_workspace_bytes(n, d, k))
-    _module().kmeans(x, start, _moved(x, draws), centroids, labels, figures, bad, max_iter, tol, workspace, _stream(x))
+    workspace = _workspace(x, backend.cuda.kmeans_workspace_bytes(n, d, k))
+    results = centroids, labels, figures, bad
+    backend.cuda.kmeans(x, start, _moved(x, draws), *results, max_iter, tol, workspace, _stream(x))
     _raise_for(rows, bad)
     inertia, n_iter = figures.tolist()
     return centroids, labels, inertia, int(n_iter)
@@ -84,9 +70,9 @@ def kmeans(
 
 def silhouettes(
     rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.float64]:
-    """Silhouettes of the rows, or of those picked, given the clusters of all, numbered from 0 without gaps."""
-    x, (n, d) = rows.rows(), rows.shape
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Silhouettes of the rows, or of those picked, and the two mean distances of each, as ``clusters.silhouettes``."""
+    x, (n, d) = rows.rows(on_cpu=False), rows.shape
     order = np.argsort(clusters, kind="stable")
     starts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 2))
     places = np.arange(n)
@@ -95,27 +81,24 @@ def silhouettes(
         of_row[order] = np.arange(n)
         places = np.sort(of_row[picked])
     k, m = len(starts) - 1, len(places)
-    scores, bad = _empty(x, "float64", m), _empty(x, "int64", _BAD)
-    workspace = _workspace(x, _module().silhouettes_workspace_bytes(n, d, k, metric, m))
-    given = [_moved(x, array) for array in (clusters, order, starts)]
+    scores, means, bad = _empty(x, "float64", m), _empty(x, "float64", m, 2), _empty(x, "int64", _BAD)
+    workspace = _workspace(x, backend.cuda.silhouettes_workspace_bytes(n, d, k, metric, m))
+    given = (_moved(x, clusters), _moved(x, order), _moved(x, starts))
     chosen = None if picked is None else _moved(x, places)
-    _module().silhouettes(x, *given, metric, chosen, scores, None, bad, workspace, _stream(x))
+    backend.cuda.silhouettes(x, *given, metric, chosen, scores, means, bad, workspace, _stream(x))
     _raise_for(rows, bad)
-    of_rows = np.empty(n)
-    of_rows[order[places]] = scores.cpu().numpy()
-    return of_rows if picked is None else of_rows[picked]
+    found = np.empty((n, 3))
+    found[order[places], 0], found[order[places], 1:] = scores.cpu().numpy(), means.cpu().numpy()
+    found = found if picked is None else found[picked]
+    return found[:, 0], found[:, 1:]
 
 
 def cluster_counts(labels: Any, k: int) -> tuple[npt.NDArray[np.int64], int]:
     """How many of the labels (n,) int64 each of k clusters has, and how many labels are outside [0, k)."""
     counts = _empty(labels, "int64", k + 1)
-    _module().cluster_counts(labels.contiguous(), counts, _stream(labels))
+    backend.cuda.cluster_counts(labels.contiguous(), counts, _stream(labels))
     found: npt.NDArray[np.int64] = counts.cpu().numpy()
     return found[:k], int(found[k])
-
-
-def _module() -> Any:
-    return backend.cuda()
 
 
 def _stream(x: Any) -> int:

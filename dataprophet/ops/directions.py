@@ -64,22 +64,14 @@ def cosine_to(x: Any, directions: Any) -> Any:
     Raises:
         DataProphetError: different d, or a row without a direction.
     """
-    rows = operand(x, "x", 2)
-    others = like(directions, "directions", 2, rows)
-    checks.same_columns(rows, others)
-    if rows.on_cuda:
-        own = cuda.serves(rows) and others.shape[0] > 0
-        found = (
-            cuda.cosine_to(rows, others.values) if own else backend.torch_ops().cosine_to(rows.values, others.values)
-        )
-        return rows.give_back_tensor(found)
-    with np.errstate(over="ignore"):
-        given = np.require(others.numpy(), np.float32, ["C", "A"])  # the core reads aligned floats
-    checks.finite_directions(given)
-    if rows.dtype == "float64":
+    rows, others, given = _with_directions(x, directions)
+    way = backend.place(rows)
+    if way == "cuda" and others.shape[0]:
+        return rows.give_back(cuda.cosine_to(rows, others.values))
+    if way == "reference":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
     out = np.empty((rows.shape[0], given.shape[0]), np.float32)
-    checks.no_bad_rows(rows, backend.core().cosine_to(rows.rows(), given, out, thread_count()))
+    checks.no_bad_rows(rows, backend.core.cosine_to(rows.rows(), given, out, thread_count()))
     return rows.give_back(out)
 
 
@@ -101,13 +93,8 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
     Raises:
         DataProphetError: different d or n, a group out of range, or a row without a direction that is not left out.
     """
-    rows = operand(x, "x", 2)
-    others = like(directions, "directions", 2, rows)
-    checks.same_columns(rows, others)
+    rows, others, given = _with_directions(x, directions)
     places = checks.groups_of(groups, rows, count)
-    with np.errstate(over="ignore"):
-        given = np.require(others.numpy(), np.float32, ["C", "A"])
-    checks.finite_directions(given)
     found = measured(rows, given if rows.dtype != "float64" else others.numpy(), places, count)
     bad = (places >= 0) & ~((found.lengths > 0) & np.isfinite(found.lengths))
     if bad.any():
@@ -124,8 +111,7 @@ def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64],
     given = np.require(directions, np.float32, ["C", "A"])
     found = RowMeasures(np.empty((n, len(given)), np.float32), np.empty(n), np.empty((count, d)))
     # not worth a kernel of its own on CUDA: pools of features lie in files
-    x = Operand(rows.values.cpu(), rows.name, rows.library).rows() if rows.on_cuda else rows.rows()
-    backend.core().measure_rows(x, given, groups, *found, thread_count())
+    backend.core.measure_rows(rows.rows(), given, groups, *found, thread_count())
     return found
 
 
@@ -162,7 +148,7 @@ def average_directions(
         z[extreme], norms[extreme] = reference.average_directions(parts, own_lengths, np.arange(len(few)))
     left = ~extreme
     if left.all():
-        backend.core().average_directions([rows.rows() for rows in given], chosen, scales, z, norms, thread_count())
+        backend.core.average_directions([rows.rows() for rows in given], chosen, scales, z, norms, thread_count())
     elif left.any():
         z[left], norms[left] = average_directions(fields, lengths, chosen[left])
     return z, norms
@@ -185,31 +171,41 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     others = like(y, "y", 2, rows)
     checks.at_least(others, 1)
     checks.same_columns(rows, others)
-    if rows.on_cuda:
-        own = cuda.serves(rows) and cuda.serves(others)
-        cosine, index = cuda.nearest(rows, others) if own else backend.torch_ops().nearest(rows.values, others.values)
-        return rows.give_back_tensor(cosine), rows.give_back_tensor(index)
+    way = backend.place(rows, others)
+    if way == "cuda":
+        cosine, index = cuda.nearest(rows, others)
+        return rows.give_back(cosine), rows.give_back(index)
     values, places = np.empty(rows.shape[0], np.float32), np.empty(rows.shape[0], np.int64)
-    if "float64" in (rows.dtype, others.dtype):
+    if way == "reference":
         values, places = reference.nearest(rows.numpy(), others.numpy())
     else:
         same = rows.dtype == others.dtype
         left, right = (
             each.rows() if same else np.ascontiguousarray(each.numpy(), np.float32) for each in (rows, others)
         )
-        bad = backend.core().nearest(left, right, values, places, thread_count())
+        bad = backend.core.nearest(left, right, values, places, thread_count())
         checks.no_bad_rows(rows, bad[0])
         checks.no_bad_rows(others, bad[1])
     return rows.give_back(values), rows.give_back(places)
 
 
 def _mean_direction(rows: Operand) -> Any:
-    if rows.on_cuda:
-        own = cuda.serves(rows)
-        found = cuda.mean_direction(rows) if own else backend.torch_ops().mean_direction(rows.values, rows.name)
-        return rows.give_back_tensor(found)
-    if rows.dtype == "float64":
+    way = backend.place(rows)
+    if way == "cuda":
+        return rows.give_back(cuda.mean_direction(rows))
+    if way == "reference":
         return rows.give_back(reference.mean_direction(rows.numpy(), rows.name))
     out = np.empty(rows.shape[1])
-    checks.no_bad_rows(rows, backend.core().mean_direction(rows.rows(), out, thread_count()))
+    checks.no_bad_rows(rows, backend.core.mean_direction(rows.rows(), out, thread_count()))
     return rows.give_back(out)
+
+
+def _with_directions(x: Any, directions: Any) -> tuple[Operand, Operand, NDArray[np.float32]]:
+    """Rows, directions of as many columns, and these as the core reads them: aligned float32, and finite as such."""
+    rows = operand(x, "x", 2)
+    others = like(directions, "directions", 2, rows)
+    checks.same_columns(rows, others)
+    with np.errstate(over="ignore"):
+        given = np.require(others.numpy(), np.float32, ["C", "A"])
+    checks.finite_directions(given)
+    return rows, others, given

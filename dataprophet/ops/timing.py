@@ -162,40 +162,6 @@ def _synchronize(device: str) -> None:
         sys.modules["torch"].cuda.synchronize()
 
 
-def extra_memory(run: Callable[[], Any], device: str = "cpu") -> float | None:
-    """Most megabytes held during a run above those before it; None where the system does not tell."""
-    if device == "cuda":
-        cuda = sys.modules["torch"].cuda
-        cuda.synchronize()
-        cuda.reset_peak_memory_stats()
-        before = cuda.memory_allocated()
-        run()
-        return float(cuda.max_memory_allocated() - before) / 1e6
-    try:
-        _trim()
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-        before = _status("VmRSS")
-        run()
-        return max(0.0, _status("VmHWM") - before) * 1024 / 1e6
-    except (OSError, KeyError):
-        return None
-
-
-def _trim() -> None:
-    """Hand memory that was freed back to the system: a run that takes it again must show."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return float(dict(line.split(":", 1) for line in lines)[field].split()[0])
-
-
 def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     torch = sys.modules.get("torch")
@@ -222,14 +188,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def number(value: float | None) -> str:
-    """A figure of a table: three digits or so."""
-    if value is None:
-        return ""
-    if value == 0:
-        return "0"
-    if abs(value) < 1e-2:
-        return f"{value:.0e}"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

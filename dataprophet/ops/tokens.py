@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from dataprophet.ops import backend, checks, reference
 from dataprophet.ops.arrays import Operand, like, operand
-from dataprophet.ops.reference import LogprobParts, TokenDetails
+from dataprophet.ops.reference import LogprobParts
 from dataprophet.ops.threads import thread_count
 
 
@@ -21,7 +22,6 @@ def token_logprobs(
     bias: Any = None,
     softcap: float | None = None,
     scale: float = 1.0,
-    details: bool = False,
 ) -> Any:
     """Natural log of the softmax of each row at its target, accumulated in fp32 or better.
 
@@ -33,14 +33,10 @@ def token_logprobs(
         bias: (V,) array, or None.
         softcap: positive bound of the logits, or None.
         scale: factor of the logits.
-        details: whether to return the entropy, the argmax and the target's rank too, from the same pass.
 
     Returns:
-        (n,) float32, in nats; with details TokenDetails(logprobs (n,) float32, entropy (n,) float32 in nats, argmax
-        (n,) int64, the lowest of equals, rank (n,) int64, the number of logits strictly greater than the target's, so
-        that equals of the target, and itself, do not count). A row with NaN or plus infinity, or of minus infinities
-        alone, gives NaN, and -1 for argmax and rank. On CUDA nothing waits for the device, so a target out of range is
-        not an error there but gives NaN, and the rank -1.
+        (n,) float32, in nats. A row with NaN or plus infinity, or of minus infinities alone, gives NaN. On CUDA nothing
+        waits for the device, so a target out of range is not an error there but gives NaN.
 
     Raises:
         DataProphetError: different n, V = 0, a bias of another length, a softcap that is not positive, or a target out
@@ -48,15 +44,14 @@ def token_logprobs(
     """
     rows = operand(logits, "logits", 2)
     at = checks.targets_of(targets, rows, rows.shape[1])
-    head = _head_options(bias, softcap, scale, rows.shape[1], rows)
+    head = _Head.checked(bias, softcap, scale, rows.shape[1], rows)
     if rows.on_cuda:
-        return _on_cuda("token_logprobs", rows, [rows.values, at.values], head, details=details)
+        return rows.give_back(_on_cuda("token_logprobs", rows, at, head=head))
     if rows.dtype == "float64":
-        found = reference.token_logprobs(rows.numpy(), at.numpy(), **_for_reference(head), details=details)
-    else:
-        found, results = _results(rows, details)
-        backend.core().token_logprobs(rows.rows(), _places(at), *_for_core(head), *results, thread_count())
-    return _given_back(found, rows.give_back)
+        return rows.give_back(reference.token_logprobs(rows.numpy(), at.numpy(), **head.numpy()))
+    found = np.empty(rows.shape[0], np.float32)
+    backend.core.token_logprobs(rows.rows(), _places(at), *head.of_core(), found, thread_count())
+    return rows.give_back(found)
 
 
 def linear_logprobs(
@@ -67,7 +62,6 @@ def linear_logprobs(
     bias: Any = None,
     softcap: float | None = None,
     scale: float = 1.0,
-    details: bool = False,
 ) -> Any:
     """Log-probabilities of targets under a linear head, without storing the logits.
 
@@ -80,29 +74,24 @@ def linear_logprobs(
         bias: (V,) array, or None.
         softcap: positive bound of the logits, or None.
         scale: factor of the logits.
-        details: whether to return the entropy, the argmax and the target's rank too, from the same pass.
 
     Returns:
-        (n,) float32, in nats, or TokenDetails, as ``token_logprobs`` says, accumulated in fp32 or better. A bias may
-        hold minus infinity, which rules a token out; a head that holds infinity may give NaN.
+        (n,) float32, in nats, as ``token_logprobs`` says, accumulated in fp32 or better. A bias may hold minus
+        infinity, which rules a token out; a head that holds infinity may give NaN.
 
     Raises:
         DataProphetError: shapes that do not fit, a softcap that is not positive, or a target out of range.
     """
     rows, weights = _linear(hidden, weight)
     at = checks.targets_of(targets, rows, weights.shape[0])
-    head = _head_options(bias, softcap, scale, weights.shape[0], rows)
+    head = _Head.checked(bias, softcap, scale, weights.shape[0], rows)
     if rows.on_cuda:
-        return _on_cuda("linear_logprobs", rows, [rows.values, weights.values, at.values], head, details=details)
+        return rows.give_back(_on_cuda("linear_logprobs", rows, weights, at, head=head))
     if "float64" in (rows.dtype, weights.dtype):
-        given = rows.numpy(), weights.numpy(), at.numpy()
-        found = reference.linear_logprobs(*given, **_for_reference(head), details=details)
-    else:
-        found, results = _results(rows, details)
-        backend.core().linear_logprobs(
-            rows.rows(), weights.rows(), _places(at), *_for_core(head), *results, thread_count()
-        )
-    return _given_back(found, rows.give_back)
+        return rows.give_back(reference.linear_logprobs(rows.numpy(), weights.numpy(), at.numpy(), **head.numpy()))
+    found = np.empty(rows.shape[0], np.float32)
+    backend.core.linear_logprobs(rows.rows(), weights.rows(), _places(at), *head.of_core(), found, thread_count())
+    return rows.give_back(found)
 
 
 def logprob_parts(
@@ -136,20 +125,16 @@ def logprob_parts(
     """
     rows, weights = _linear(hidden, weight)
     at = checks.targets_of(targets, rows, None)
-    head = _head_options(bias, softcap, scale, weights.shape[0], rows)
+    head = _Head.checked(bias, softcap, scale, weights.shape[0], rows)
     if rows.on_cuda:
-        found: LogprobParts = _on_cuda(
-            "logprob_parts", rows, [rows.values, weights.values, at.values], head, first=first
-        )
-        return found
-    if "float64" in (rows.dtype, weights.dtype):
+        parts = _on_cuda("logprob_parts", rows, weights, at, head=head, first=first)
+    elif "float64" in (rows.dtype, weights.dtype):
         given = rows.numpy(), weights.numpy(), at.numpy()
-        parts = reference.logprob_parts(*given, first=first, **_for_reference(head))
+        parts = reference.logprob_parts(*given, first=first, **head.numpy())
     else:
         parts = LogprobParts(*(np.empty(rows.shape[0], np.float32) for _ in LogprobParts._fields))
-        backend.core().logprob_parts(
-            rows.rows(), weights.rows(), _places(at) - first, *_for_core(head), *parts, thread_count()
-        )
+        places = _places(at) - first
+        backend.core.logprob_parts(rows.rows(), weights.rows(), places, *head.of_core(), *parts, thread_count())
     return LogprobParts(*(rows.give_back(each) for each in parts))
 
 
@@ -166,12 +151,12 @@ def merge_logprobs(parts: Sequence[LogprobParts]) -> Any:
     Raises:
         DataProphetError: no parts, or parts of different numbers of rows.
     """
-    rows = checks.parts_of(parts)
-    main = rows[0].maximum
+    given = checks.parts_of(parts)
+    main = given[0].maximum
     if main.on_cuda:
-        given = [LogprobParts(*(each.values for each in part)) for part in rows]
-        return _on_cuda("merge_logprobs", main, [given], {})
-    return main.give_back(reference.merge_logprobs([LogprobParts(*(each.numpy() for each in part)) for part in rows]))
+        merge = backend.on_tokens("merge_logprobs", wide=main.dtype == "float64")
+        return main.give_back(merge([LogprobParts(*(each.values for each in part)) for part in given]))
+    return main.give_back(reference.merge_logprobs([LogprobParts(*(each.numpy() for each in part)) for part in given]))
 
 
 def segment_means(values: Any, offsets: Any) -> Any:
@@ -196,7 +181,7 @@ def segment_means(values: Any, offsets: Any) -> Any:
     kernel = backend.kernel("segment_means") if numbers.on_cuda and numbers.dtype != "float64" else None
     if kernel is not None:
         moved = like(offsets, "offsets", 1, numbers, integers=True)
-        return numbers.give_back_tensor(kernel(numbers.values, moved.values))
+        return numbers.give_back(kernel(numbers.values, moved.values))
     return numbers.give_back(reference.segment_means(numbers.numpy(), edges.numpy()))
 
 
@@ -207,53 +192,38 @@ def _linear(hidden: Any, weight: Any) -> tuple[Operand, Operand]:
     return rows, weights
 
 
-def _head_options(bias: Any, softcap: float | None, scale: float, size: int, rows: Operand) -> dict[str, Any]:
-    """What every operation does to logits, checked: bias an Operand or None, softcap and scale numbers."""
-    offset = None if bias is None else checks.bias_of(bias, size, rows)
-    checks.softcap(softcap)
-    return {"bias": offset, "softcap": softcap, "scale": scale}
+@dataclass(frozen=True)
+class _Head:
+    """What every operation does to logits, checked: scale * (logits + bias), then softcap."""
 
+    bias: Operand | None
+    softcap: float | None
+    scale: float
 
-def _for_reference(head: dict[str, Any]) -> dict[str, Any]:
-    return head | {"bias": None if head["bias"] is None else head["bias"].numpy()}
+    @classmethod
+    def checked(cls, bias: Any, softcap: float | None, scale: float, size: int, rows: Operand) -> _Head:
+        """The options of a head of ``size`` tokens."""
+        offset = None if bias is None else checks.bias_of(bias, size, rows)
+        checks.softcap(softcap)
+        return cls(offset, softcap, scale)
 
+    def numpy(self) -> dict[str, Any]:
+        """As the reference takes them."""
+        return {"bias": self.bias and self.bias.numpy(), "softcap": self.softcap, "scale": self.scale}
 
-def _for_core(head: dict[str, Any]) -> tuple[npt.NDArray[np.float32] | None, float, float]:
-    """Bias, softcap (0 for none) and scale as the core takes them: it reads an aligned bias of float32."""
-    bias = None if head["bias"] is None else np.require(head["bias"].numpy(), np.float32, ["C", "A"])
-    softcap = 0.0 if head["softcap"] is None else max(head["softcap"], float(np.finfo(np.float32).tiny))
-    return bias, softcap, head["scale"]
+    def of_core(self) -> tuple[npt.NDArray[np.float32] | None, float, float]:
+        """As the core takes them: an aligned bias of float32, and a softcap of 0 for none."""
+        bias = None if self.bias is None else np.require(self.bias.numpy(), np.float32, ["C", "A"])
+        softcap = 0.0 if self.softcap is None else max(self.softcap, float(np.finfo(np.float32).tiny))
+        return bias, softcap, self.scale
 
 
 def _places(targets: Operand) -> npt.NDArray[np.int64]:
     return np.require(targets.numpy(), np.int64, ["C", "A"])
 
 
-def _results(rows: Operand, details: bool) -> tuple[Any, list[Any]]:
-    """What an operation returns, to be filled, and the arrays that the core fills it by: None where none is wanted."""
-    n = rows.shape[0]
-    logprobs = np.empty(n, np.float32)
-    if not details:
-        return logprobs, [logprobs, None, None, None]
-    found = TokenDetails(logprobs, np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n, np.int64))
-    return found, list(found)
-
-
-def _on_cuda(name: str, rows: Operand, given: list[Any], head: dict[str, Any], **options: Any) -> Any:
-    """An operation on CUDA tensors: the Triton kernel of that name, else its like in plain torch.
-
-    A kernel takes the arguments of the function of its name in ``torch_ops``, and returns the same.
-    """
-    if "bias" in head:
-        head = head | {"bias": None if head["bias"] is None else head["bias"].values}
-    wide = rows.dtype == "float64" or any(str(getattr(each, "dtype", "")) == "torch.float64" for each in given)
-    kernel = None if wide else backend.kernel(name)
-    way = getattr(backend.torch_ops(), name) if kernel is None else kernel
-    return _given_back(way(*given, **head, **options), rows.give_back_tensor)
-
-
-def _given_back(found: Any, give_back: Callable[[Any], Any]) -> Any:
-    """One result, or each field of a named tuple of them, in the caller's library."""
-    if isinstance(found, TokenDetails | LogprobParts):
-        return type(found)(*(give_back(each) for each in found))
-    return give_back(found)
+def _on_cuda(name: str, *given: Operand, head: _Head, **options: Any) -> Any:
+    """An operation on CUDA tensors, and what it returns."""
+    way = backend.on_tokens(name, wide=any(each.dtype == "float64" for each in given))
+    bias = head.bias and head.bias.values
+    return way(*(each.values for each in given), bias=bias, softcap=head.softcap, scale=head.scale, **options)

@@ -25,7 +25,7 @@ def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
     hashes = np.empty(len(texts), np.int64)
     if len(texts):
         own = np.frombuffer(offsets, np.int64, len(texts) + 1, texts.offset * 8)
-        backend.core().hash_texts(data or b"", own, hashes, thread_count())
+        backend.core.hash_texts(data or b"", own, hashes, thread_count())
     return hashes.view(np.uint64)
 
 

@@ -31,7 +31,6 @@ FIRST = {
     "kmeans from init": lambda at, x: at.kmeans(x, K, init=np.asarray(plain(x)[:K]), max_iter=5)[:3],
     **{f"silhouette_samples {m}": lambda at, x, m=m: [at.silhouette_samples(x, LABELS, metric=m)] for m in METRICS},
     **{f"silhouette_score {m}": lambda at, x, m=m: [*at.silhouette_score(x, LABELS, metric=m)] for m in METRICS},
-    "silhouette_score sampled": lambda at, x: [*at.silhouette_score(x, LABELS, sample_size=40, seed=2)],
     "diversity": lambda at, x: [*at.diversity(x, K, seed=5)[:6]],
 }
 # The odd array as the second argument, of 11 rows.

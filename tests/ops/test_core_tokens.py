@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.special import entr, log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp
 
 from dataprophet import _core, ops
 
@@ -37,18 +37,8 @@ def products(hidden, weight):
 
 
 def check(found, logits, targets, atol):
-    """TokenDetails of float64 logits; near ties the argmax and the rank may be those of another order."""
-    rows = np.arange(len(targets))
-    logs = log_softmax(logits, axis=1)
-    chosen = logits[rows, targets]
-    np.testing.assert_allclose(found.logprobs, logs[rows, targets], rtol=1e-7, atol=atol)
-    np.testing.assert_allclose(found.entropy, entr(np.exp(logs)).sum(axis=1), rtol=1e-6, atol=atol)
-    margin = 10 * atol
-    np.testing.assert_array_less(logits.max(axis=1) - margin, logits[rows, found.argmax])
-    assert ((logits > chosen[:, None] + margin).sum(axis=1) <= found.rank.numpy()).all()
-    assert ((logits > chosen[:, None] - margin).sum(axis=1) > found.rank.numpy()).all()
-    best = targets.numpy() == found.argmax.numpy()
-    np.testing.assert_array_equal(found.rank.numpy()[best], 0)
+    expected = log_softmax(logits, axis=1)[np.arange(len(targets)), targets]
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=atol)
 
 
 @pytest.mark.parametrize(("n", "vocabulary", "depth"), [(1, 1, 1), (5, 1031, 64), (33, 523, 257), (70, 2500, 100)])
@@ -56,16 +46,14 @@ def check(found, logits, targets, atol):
 @pytest.mark.usefixtures("isa")
 def test_linear_logprobs(n, vocabulary, depth, dtypes):
     hidden, weight, targets = drawn(n, vocabulary, depth, dtypes)
-    found = ops.linear_logprobs(hidden, weight, targets, details=True)
-    check(found, products(hidden, weight), targets, LINEAR)
-    torch.testing.assert_close(ops.linear_logprobs(hidden, weight, targets), found.logprobs, rtol=0, atol=0)
+    check(ops.linear_logprobs(hidden, weight, targets), products(hidden, weight), targets, LINEAR)
 
 
 @pytest.mark.usefixtures("isa")
 def test_deep_heads():
     for dtypes in ((torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.float16, torch.float16)):
         hidden, weight, targets = drawn(9, 1200, 3584, dtypes)
-        found = ops.linear_logprobs(hidden, weight * 4, targets, details=True)
+        found = ops.linear_logprobs(hidden, weight * 4, targets)
         check(found, products(hidden, weight * 4), targets, ALL)
 
 
@@ -77,15 +65,13 @@ def test_token_logprobs(dtype, vocabulary):
     wide = (torch.randn(40, vocabulary + 3, generator=generator) * 6).to(dtype)
     logits = wide[:, 1 : vocabulary + 1]  # rows with a stride, off any alignment
     targets = torch.randint(0, vocabulary, (40,), generator=generator)
-    check(ops.token_logprobs(logits, targets, details=True), logits.double().numpy(), targets, GIVEN)
+    check(ops.token_logprobs(logits, targets), logits.double().numpy(), targets, GIVEN)
     bias = torch.randn(vocabulary, generator=generator)
     changed = np.tanh((logits.double() + bias).numpy() * 0.5 / 4.0) * 4.0
-    found = ops.token_logprobs(logits, targets, bias=bias, scale=0.5, softcap=4.0, details=True)
+    found = ops.token_logprobs(logits, targets, bias=bias, scale=0.5, softcap=4.0)
     check(found, changed, targets, 2 * GIVEN)
     # Columns are copied first.
-    assert torch.equal(
-        ops.token_logprobs(logits.T.contiguous().T, targets, bias=bias, scale=0.5, softcap=4.0), found.logprobs
-    )
+    assert torch.equal(ops.token_logprobs(logits.T.contiguous().T, targets, bias=bias, scale=0.5, softcap=4.0), found)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +84,7 @@ def test_what_a_head_does_to_its_logits(bias, softcap, scale):
     logits = (products(hidden, weight) + (0.0 if extra is None else extra.double().numpy())) * scale
     if softcap is not None:
         logits = np.tanh(logits / softcap) * softcap
-    found = ops.linear_logprobs(hidden, weight, targets, bias=extra, softcap=softcap, scale=scale, details=True)
+    found = ops.linear_logprobs(hidden, weight, targets, bias=extra, softcap=softcap, scale=scale)
     check(found, logits, targets, ALL)
 
 
@@ -106,25 +92,22 @@ def test_what_a_head_does_to_its_logits(bias, softcap, scale):
 def test_large_and_missing_logits():
     hidden, weight, targets = drawn(20, 2000, 32)
     for factor in (1e2, 1e4):  # of which fp32 holds fewer digits: the error is relative to the logits
-        found = ops.linear_logprobs(hidden * factor, weight, targets, details=True)
+        found = ops.linear_logprobs(hidden * factor, weight, targets)
         logits = products(hidden * factor, weight)
         expected = log_softmax(logits, axis=1)[np.arange(20), targets]
-        np.testing.assert_allclose(found.logprobs, expected, rtol=1e-6, atol=1e-6 * factor)
-        np.testing.assert_array_equal(found.argmax, logits.argmax(axis=1))
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * factor)
     given = torch.randn(20, 2000, generator=torch.Generator().manual_seed(3)) * 1e4
-    check(ops.token_logprobs(given, targets, details=True), given.double().numpy(), targets, 1e-3)
+    check(ops.token_logprobs(given, targets), given.double().numpy(), targets, 1e-3)
     bias = torch.zeros(2000)
     bias[::3], bias[targets[0]], bias[targets[1]] = -torch.inf, -torch.inf, 0.0  # tokens that are ruled out
     logits = products(hidden, weight) + bias.double().numpy()
     expected = log_softmax(logits, axis=1)
     for found in (
-        ops.linear_logprobs(hidden, weight, targets, bias=bias, details=True),
-        ops.token_logprobs(torch.tensor(logits).float(), targets, details=True),
+        ops.linear_logprobs(hidden, weight, targets, bias=bias),
+        ops.token_logprobs(torch.tensor(logits).float(), targets),
     ):
-        np.testing.assert_allclose(found.logprobs, expected[np.arange(20), targets], rtol=1e-6, atol=LINEAR)
-        np.testing.assert_allclose(found.entropy, entr(np.exp(expected)).sum(axis=1), rtol=1e-6, atol=LINEAR)
-        assert found.logprobs[0] == -torch.inf
-        assert found.rank[0] == np.isfinite(logits[0]).sum()
+        np.testing.assert_allclose(found, expected[np.arange(20), targets], rtol=1e-6, atol=LINEAR)
+        assert found[0] == -torch.inf
 
 
 @pytest.mark.usefixtures("isa")
@@ -134,39 +117,18 @@ def test_rows_without_a_softmax():
     for at in (0, 700, 1999):
         logits = torch.randn(6, 2000, generator=torch.Generator().manual_seed(4))
         hidden, weight, targets = drawn(6, 2000, 40)
-        plain = ops.linear_logprobs(hidden, weight, targets, details=True)
-        given = ops.token_logprobs(logits, targets, details=True)
+        plain = ops.linear_logprobs(hidden, weight, targets)
+        given = ops.token_logprobs(logits, targets)
         logits[1, at], logits[2, at], logits[3], hidden[1, at % 40], hidden[2, at % 40] = nan, inf, -inf, nan, inf
         for found, before, bad in (
-            (ops.token_logprobs(logits, targets, details=True), given, [1, 2, 3]),
-            (ops.linear_logprobs(hidden, weight, targets, details=True), plain, [1, 2]),
+            (ops.token_logprobs(logits, targets), given, [1, 2, 3]),
+            (ops.linear_logprobs(hidden, weight, targets), plain, [1, 2]),
         ):
             good = [i for i in range(6) if i not in bad]
-            assert found.logprobs[bad].isnan().all()
-            assert found.entropy[bad].isnan().all()
-            assert (found.argmax[bad] == -1).all()
-            assert (found.rank[bad] == -1).all()
-            for after, each in zip(found, before, strict=True):
-                assert torch.equal(after[good], each[good])
-        ruled_out = ops.linear_logprobs(hidden, weight, targets, bias=torch.full((2000,), -inf), details=True)
-        assert ruled_out.logprobs.isnan().all()
-        assert (ruled_out.rank == -1).all()
-
-
-@pytest.mark.usefixtures("isa")
-def test_a_target_never_outranks_itself():
-    """Nor does a copy of it, wherever it stands: its logit is the same bits."""
-    hidden, weight, targets = drawn(70, 700, 33)
-    found = ops.linear_logprobs(hidden, weight.repeat(3, 1), targets + 700, details=True)
-    once = ops.linear_logprobs(hidden, weight, targets, details=True)
-    assert torch.equal(found.rank, 3 * once.rank)
-    assert torch.equal(found.argmax, once.argmax)
-    everything = ops.linear_logprobs(torch.ones(70, 33), torch.ones(2000, 33), targets, details=True)
-    assert (everything.rank == 0).all()
-    assert (everything.argmax == 0).all()
-    logits = hidden @ weight.T
-    found = ops.token_logprobs(torch.cat([logits] * 3, dim=1), targets + 700, details=True)
-    assert torch.equal(found.rank, 3 * ops.token_logprobs(logits, targets, details=True).rank)
+            assert found[bad].isnan().all()
+            assert torch.equal(found[good], before[good])
+        ruled_out = ops.linear_logprobs(hidden, weight, targets, bias=torch.full((2000,), -inf))
+        assert ruled_out.isnan().all()
 
 
 def bits(results):
@@ -181,11 +143,8 @@ def test_bits_of_a_row_depend_on_nothing_else(monkeypatch, dtypes):
     logits = (hidden.float() @ weight.float().T).to(dtypes[0])
 
     def both(rows):
-        for found in (
-            ops.linear_logprobs(hidden[rows], weight, targets[rows], bias=bias, softcap=8.0, details=True),
-            ops.token_logprobs(logits[rows], targets[rows], bias=bias, softcap=8.0, details=True),
-        ):
-            yield from found
+        yield ops.linear_logprobs(hidden[rows], weight, targets[rows], bias=bias, softcap=8.0)
+        yield ops.token_logprobs(logits[rows], targets[rows], bias=bias, softcap=8.0)
         yield ops.linear_logprobs(hidden[rows], weight, targets[rows])
         yield from ops.logprob_parts(hidden[rows], weight, targets[rows])
 
@@ -241,7 +200,7 @@ def test_bad_arguments_of_the_core():
 
     def tokens(**changed):
         given = {"logits": x, "targets": at, "bias": None, "softcap": 0.0, "scale": 1.0, "logprobs": out}
-        _core.token_logprobs(**(given | {"entropy": None, "argmax": None, "rank": None} | changed))
+        _core.token_logprobs(**(given | changed))
 
     for message, changed in {
         r"targets must be in \[0, V\)": {"targets": at + 4},
@@ -249,11 +208,10 @@ def test_bad_arguments_of_the_core():
         "bias must be a contiguous float32": {"bias": out},
         "softcap must not be negative": {"softcap": -1.0},
         "results must be contiguous": {"logprobs": at},
-        "wanted together": {"entropy": out},
     }.items():
         with pytest.raises(ValueError, match=message):
             tokens(**changed)
-    rest = (at, None, 0.0, 1.0, out, None, None, None)
+    rest = (at, None, 0.0, 1.0, out)
     with pytest.raises(ValueError, match="the same columns"):
         _core.linear_logprobs(x, x[:, :3], *rest)
     with pytest.raises(ValueError, match=r"targets must be in \[0, V\)"):

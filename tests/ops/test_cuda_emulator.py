@@ -81,7 +81,7 @@ def test_sanitizers_watch_the_kernels(fault, sanitized):
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory):
+def sanitized(shared_folder):
     compiler = cuda_emulated.compiler()
     libraries = [
         subprocess.run(
@@ -92,7 +92,7 @@ def sanitized(tmp_path_factory):
     if not all(Path(library).is_absolute() for library in libraries):
         pytest.skip("the compiler has no AddressSanitizer")
     flags = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    library = cuda_emulated.build(tmp_path_factory.mktemp("cuda_sanitized"), flags)
+    library = cuda_emulated.build(shared_folder / "cuda_sanitized", flags)
     return library, {
         **os.environ,
         "PYTHONPATH": str(Path(cuda_emulated.__file__).parent),

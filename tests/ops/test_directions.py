@@ -1,6 +1,5 @@
 """mean_direction, expected_cosine, cosine_to and nearest: accuracy, inputs of every kind, bits, and bad input."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -297,24 +296,3 @@ def test_core_refuses_what_it_cannot_write():
         _core.mean_direction(ONES[:, ::2], np.empty(2))
     with pytest.raises(ValueError, match="isa is 'mmx', but this machine has"):
         _core.mean_direction(ONES, np.empty(4), 1, "mmx")
-
-
-def test_torch_forms_equal_the_core():
-    """The forms that CUDA tensors take, on CPU tensors."""
-    torch = pytest.importorskip("torch")
-    from dataprophet.ops import torch_ops
-
-    x, y = torch.tensor(random_rows(200, 12)), torch.tensor(random_rows(31, 12, seed=1))
-    np.testing.assert_allclose(torch_ops.mean_direction(x, "x"), ops.mean_direction(x), atol=1e-7)
-    np.testing.assert_allclose(torch_ops.cosine_to(x, y), ops.cosine_to(x, y), atol=3e-6)
-    for found, expected in zip(torch_ops.nearest(x, y), ops.nearest(x, y), strict=True):
-        np.testing.assert_allclose(found, expected, atol=COSINE)
-    x[3], x[5] = 0.0, float("nan")
-    with pytest.raises(DataProphetError, match=r"x: 2 rows .* the first is row 3"):
-        torch_ops.mean_direction(x, "x")
-
-
-def test_similarities_of_all_pairs_agree():
-    sets = [random_rows(n, 8, seed) for seed, n in enumerate((5, 40, 300))]
-    for x, y in itertools.combinations(sets, 2):
-        assert ops.expected_cosine(x, y) == pytest.approx(ops.expected_cosine(y, x), abs=1e-15)

@@ -85,9 +85,8 @@ def test_logits_of_more_than_two_to_the_31_elements(windows):
 def test_heads_of_more_than_two_to_the_31_elements(windows):
     hidden = np.random.default_rng(4).standard_normal((3, windows.d)).astype(np.float32) / np.float32(32)
     targets = np.array([0, windows.n // 2, windows.n - 1])
-    found = ops.linear_logprobs(hidden, windows.rows, targets, details=True)
+    found = ops.linear_logprobs(hidden, windows.rows, targets)
     for i, row in enumerate(hidden):
         logits = windows.dots(row)
         expected = logits[targets[i]] - scipy.special.logsumexp(logits)
-        np.testing.assert_allclose(found.logprobs[i], expected, atol=1e-5)
-        assert found.argmax[i] == logits.argmax()
+        np.testing.assert_allclose(found[i], expected, atol=1e-5)

@@ -80,8 +80,6 @@ def test_silhouettes_of_huge_and_tiny_rows(x, exponent):
         np.testing.assert_allclose(found, expected, atol=1e-12)
         if metric == "euclidean":
             np.testing.assert_allclose(np.ldexp(scaled_means, -exponent), means, rtol=1e-9)
-    expected = reference.silhouette_score(x, labels, sample_size=60)
-    assert reference.silhouette_score(scaled, labels, sample_size=60) == pytest.approx(expected, abs=1e-9)
 
 
 def test_silhouettes_span_several_tiles():
@@ -92,7 +90,8 @@ def test_silhouettes_span_several_tiles():
         reference.silhouette_samples(x, labels), metrics.silhouette_samples(x, labels), atol=1e-7
     )
     rows = np.sort(np.random.default_rng(5).choice(2500, 1200, replace=False))
-    scores, (inside, outside) = reference.silhouettes(x, labels, "euclidean", rows)
+    scores, means = reference.silhouettes(x, labels, "euclidean", rows)
+    inside, outside = means.T
     np.testing.assert_allclose(scores, metrics.silhouette_samples(x, labels)[rows], atol=1e-12)
     np.testing.assert_allclose(scores, (outside - inside) / np.maximum(inside, outside), atol=1e-15)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -25,7 +26,15 @@ def compiler() -> str | None:
 
 
 def build(folder: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
-    """Compile every kernel and the emulator into a shared library."""
+    """Every kernel and the emulator in a shared library, compiled unless another process has done so."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        library = folder / "cuda_emulated.so"
+        return library if library.exists() else _compile(folder, flags, library)
+
+
+def _compile(folder: Path, flags: tuple[str, ...], library: Path) -> Path:
     sources = [path for path in (ROOT / "csrc" / "cuda").glob("*.cu") if path.name != "device.cu"]
     sources += EMULATOR.glob("*.cpp")
 
@@ -53,8 +62,9 @@ def build(folder: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compile_one, sources))
-    library = folder / "cuda_emulated.so"
-    subprocess.run([compiler(), *flags, "-shared", *objects, "-o", library], check=True)
+    linked = folder / "linked.so"
+    subprocess.run([compiler(), *flags, "-shared", *objects, "-o", linked], check=True)
+    linked.rename(library)
     return library
 
 

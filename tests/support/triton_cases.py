@@ -16,8 +16,7 @@ from dataprophet.kernels.segment_means import segment_means
 from dataprophet.kernels.token_logprobs import token_logprobs
 from scipy.special import log_softmax
 
-from dataprophet.ops import backend, tokens, torch_ops
-from dataprophet.ops.arrays import operand
+from dataprophet.ops import backend, torch_ops
 
 INF, NAN = float("inf"), float("nan")
 HEADS = [
@@ -29,23 +28,17 @@ HEADS = [
 
 
 def exact(logits, targets, bias=None, softcap=None, scale=1.0):
-    """Log-probability, entropy, argmax and the target's rank in float64, of logits before bias, scale and softcap."""
+    """Log-probabilities in float64, of logits before bias, scale and softcap."""
     z = np.asarray(logits, float)
     z = (z if bias is None else z + bias.double().numpy()) * scale
     z = z if softcap is None else softcap * np.tanh(z / softcap)
     with np.errstate(invalid="ignore"):
-        logp = log_softmax(z, axis=1)
-        spread = -np.where(logp == -INF, 0.0, np.exp(logp) * logp).sum(axis=1)
-    own = z[np.arange(len(z)), targets]
-    return logp[np.arange(len(z)), targets], spread, z.argmax(axis=1), (z > own[:, None]).sum(axis=1)
+        return log_softmax(z, axis=1)[np.arange(len(z)), targets]
 
 
 def check(found, expected, atol=5e-6):
-    assert [str(field.dtype) for field in found] == ["torch.float32", "torch.float32", "torch.int64", "torch.int64"]
-    np.testing.assert_allclose(found.logprobs.numpy(), expected[0], atol=atol, rtol=1e-6)
-    np.testing.assert_allclose(found.entropy.numpy(), expected[1], atol=atol, rtol=1e-6)
-    np.testing.assert_array_equal(found.argmax.numpy(), expected[2])
-    np.testing.assert_array_equal(found.rank.numpy(), expected[3])
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=atol, rtol=1e-6)
 
 
 def with_bias(head, vocabulary):
@@ -60,45 +53,32 @@ def check_token_logprobs() -> None:
             logits = wide[:, :vocabulary]  # rows with a stride
             targets = torch.randint(0, vocabulary, (n,), generator=generator)
             given = with_bias(head, vocabulary)
-            found = token_logprobs(logits, targets, **given, details=True)
-            expected = exact(logits.double(), targets.numpy(), **given)
-            ties = dtype == torch.float32 or not head  # rounding may tell apart, or join, what is nearly equal
-            check(found, expected if ties else (*expected[:2], found.argmax.numpy(), found.rank.numpy()))
-            assert torch.equal(token_logprobs(logits, targets, **given), found.logprobs)
+            found = token_logprobs(logits, targets, **given)
+            check(found, exact(logits.double(), targets.numpy(), **given))
             columns = logits.T.contiguous().T
-            assert torch.equal(token_logprobs(columns, targets.int(), **given), found.logprobs)
+            assert torch.equal(token_logprobs(columns, targets.int(), **given), found)
             backwards = token_logprobs(logits.flip(0), targets.flip(0), **given)
-            assert torch.equal(backwards.flip(0), found.logprobs)
+            assert torch.equal(backwards.flip(0), found)
     assert token_logprobs(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64)).shape == (0,)
-    assert token_logprobs(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64), details=True).rank.shape == (0,)
 
 
 def check_infinities() -> None:
     logits = torch.tensor([[0, -INF, 1], [0, -INF, 1], [-INF] * 3, [0, INF, 1], [0, NAN, 1], [0, 1, 2], [0, 1, 2]])
     targets = torch.tensor([0, 1, 0, 0, 0, 3, -1])
     expected = [-np.log(1 + np.e), -INF, NAN, NAN, NAN, NAN, NAN]
-    found = token_logprobs(logits, targets, details=True)
+    found = token_logprobs(logits, targets)
     # The same logits from a head: hidden picks a column.
-    head = linear_logprobs(torch.eye(7), logits.T.nan_to_num(NAN, 1e38, -1e38).contiguous(), targets, details=True)
-    two = -(1 / (1 + np.e)) * np.log(1 / (1 + np.e)) - (np.e / (1 + np.e)) * np.log(np.e / (1 + np.e))
-    three = exact([[0, 1, 2]], [0])[1][0]
-    np.testing.assert_allclose(found.logprobs.numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(found.entropy.numpy(), [two, two, NAN, NAN, NAN, three, three], rtol=1e-6)
-    assert found.argmax.tolist() == [2, 2, -1, -1, -1, 2, 2]
-    assert found.rank.tolist() == [1, 2, -1, -1, -1, -1, -1]
+    head = linear_logprobs(torch.eye(7), logits.T.nan_to_num(NAN, 1e38, -1e38).contiguous(), targets)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
     # NaN in a weight spoils the token for every row; minus infinity comes by the bias.
-    assert bool(head.logprobs.isnan().all())
+    assert bool(head.isnan().all())
     bias = torch.tensor([0.0, -INF, 1.0])
     hidden, weight = torch.zeros(5, 8), torch.zeros(3, 8)
     hidden[3, 0], hidden[4, 0] = INF, NAN
     targets = torch.tensor([0, 1, 3, 0, 0])
-    found = linear_logprobs(hidden, weight, targets, bias=bias, details=True)
-    np.testing.assert_allclose(found.logprobs.numpy(), [-np.log(1 + np.e), -INF, NAN, NAN, NAN], rtol=1e-6)
-    np.testing.assert_allclose(found.entropy.numpy(), [two, two, two, NAN, NAN], rtol=1e-6)
-    assert found.argmax.tolist() == [2, 2, 2, -1, -1]
-    assert found.rank.tolist() == [1, 2, -1, -1, -1]
-    none = linear_logprobs(hidden, weight, targets, bias=torch.full((3,), -INF), details=True)
-    assert bool(none.logprobs.isnan().all() & none.entropy.isnan().all() & (none.argmax == -1).all())
+    found = linear_logprobs(hidden, weight, targets, bias=bias)
+    np.testing.assert_allclose(found.numpy(), [-np.log(1 + np.e), -INF, NAN, NAN, NAN], rtol=1e-6)
+    assert bool(linear_logprobs(hidden, weight, targets, bias=torch.full((3,), -INF)).isnan().all())
     late = torch.zeros(2, 5000)
     late[0, :4096], late[1, 4500] = -INF, NAN
     found = token_logprobs(late, torch.tensor([4999, 0])).numpy()
@@ -108,10 +88,9 @@ def check_infinities() -> None:
 def check_huge_and_tied() -> None:
     for offset in (0.0, 1e4, 1e6, -3e38):
         logits = torch.full((2, 700), offset)
-        found = token_logprobs(logits, torch.tensor([0, 699]), details=True)
-        check(found, (np.full(2, -np.log(700)), np.full(2, np.log(700)), [0, 0], [0, 0]))
-        found = linear_logprobs(torch.full((2, 1), offset), torch.ones(700, 1), torch.tensor([0, 699]), details=True)
-        check(found, (np.full(2, -np.log(700)), np.full(2, np.log(700)), [0, 0], [0, 0]))
+        targets = torch.tensor([0, 699])
+        check(token_logprobs(logits, targets), np.full(2, -np.log(700)))
+        check(linear_logprobs(torch.full((2, 1), offset), torch.ones(700, 1), targets), np.full(2, -np.log(700)))
     # Far from all others, the target is certain, and never more than that.
     hidden, weight = torch.full((3, 40), 1.7), torch.randn(3000, 40, generator=torch.Generator().manual_seed(0))
     weight[1234] = 100.0
@@ -136,11 +115,9 @@ def check_linear_logprobs() -> None:
         for head in HEADS if vocabulary < 2000 else HEADS[-1:]:
             given = with_bias(head, vocabulary)
             expected = exact(logits, targets.numpy(), **given)
-            found = linear_logprobs(hidden, weight, targets, **given, details=True)
-            check(found, expected, atol=1e-5)
-            assert torch.equal(linear_logprobs(hidden, weight, targets, **given), found.logprobs)
+            check(linear_logprobs(hidden, weight, targets, **given), expected, atol=1e-5)
         strided = linear_logprobs(hidden.T.contiguous().T, weight.T.contiguous().T, targets.int(), **given)
-        np.testing.assert_allclose(strided.numpy(), expected[0], atol=1e-5)
+        np.testing.assert_allclose(strided.numpy(), expected, atol=1e-5)
     none = torch.zeros(0, dtype=torch.int64)
     assert linear_logprobs(torch.zeros(0, 3), torch.zeros(5, 3), none).shape == (0,)
     flat = linear_logprobs(torch.zeros(2, 0), torch.zeros(5, 0), torch.tensor([0, 4]))
@@ -155,7 +132,7 @@ def check_dtypes_that_differ() -> None:
         hidden, weight, targets = head_of(20, 1500, 40, torch.float32, torch.Generator().manual_seed(0))
         hidden, weight = hidden.to(first), weight.to(second)
         expected = exact(hidden.double().numpy() @ weight.double().numpy().T, targets.numpy())
-        check(linear_logprobs(hidden, weight, targets, details=True), expected, atol=1e-5)
+        check(linear_logprobs(hidden, weight, targets), expected, atol=1e-5)
 
 
 def check_configurations() -> None:
@@ -170,7 +147,7 @@ def check_configurations() -> None:
         found = torch.empty(150)
         for given in (hidden, odd):
             linear_sweep.sweep(given, weight, targets, (found,), configuration=configuration)
-            np.testing.assert_allclose(found.numpy(), expected[0], atol=1e-5)
+            np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
     def chosen(capability, sixteen_bit=True, regular=True, descriptors=True):
         return configurations.configuration(
@@ -192,13 +169,10 @@ def check_bits() -> None:
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.float32, torch.float16):
         hidden, weight, targets = head_of(140, 700, 40, dtype, generator)
-        whole = linear_logprobs(hidden, weight, targets, details=True)
+        whole = linear_logprobs(hidden, weight, targets)
         order = torch.randperm(140, generator=generator)
-        shuffled = linear_logprobs(hidden[order], weight, targets[order], details=True)
-        some = linear_logprobs(hidden[121:131], weight, targets[121:131], details=True)
-        for field, moved, few in zip(whole, shuffled, some, strict=True):
-            assert torch.equal(field[order], moved)
-            assert torch.equal(field[121:131], few)
+        assert torch.equal(whole[order], linear_logprobs(hidden[order], weight, targets[order]))
+        assert torch.equal(whole[121:131], linear_logprobs(hidden[121:131], weight, targets[121:131]))
     size, linear_sweep.WORKSPACE_BYTES = linear_sweep.WORKSPACE_BYTES, 1  # chunks of 2,048 rows
     targets = targets % 150
     found = linear_logprobs(hidden.repeat(15, 1), weight[:150], targets.repeat(15))
@@ -210,7 +184,7 @@ def check_parts() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden, weight, targets = head_of(40, 2100, 24, torch.float32, generator)
     bias = torch.linspace(-2, 2, 2100)
-    whole = exact(hidden.double().numpy() @ weight.double().numpy().T, targets.numpy(), bias, 6.0, 0.5)[0]
+    whole = exact(hidden.double().numpy() @ weight.double().numpy().T, targets.numpy(), bias, 6.0, 0.5)
     cuts = [0, 700, 700, 1399, 2100]  # a shard may be empty
     parts = [
         logprob_parts(hidden, weight[a:b], targets, first=a, bias=bias[a:b], softcap=6.0, scale=0.5)
@@ -233,25 +207,23 @@ def check_dispatch() -> None:
     """The operations on CUDA call the kernels as they call plain torch, and get the same."""
     generator = torch.Generator().manual_seed(0)
     hidden, weight, targets = head_of(9, 700, 24, torch.float32, generator)
-    rows = operand(hidden, "hidden", 2)
-    given, head = [hidden, weight, targets], {"bias": operand(weight[:, 0], "bias", 1), "softcap": 7.0, "scale": 0.5}
-    plain = {**head, "bias": weight[:, 0]}
-    for name, arguments, options in (
-        ("token_logprobs", [hidden @ weight.T, targets], {"details": True}),
-        ("token_logprobs", [hidden @ weight.T, targets], {"details": False}),
-        ("linear_logprobs", given, {"details": True}),
-        ("linear_logprobs", given, {"details": False}),
-        ("logprob_parts", given, {"first": 3}),
+    options = {"bias": weight[:, 0], "softcap": 7.0, "scale": 0.5}
+    for name, arguments, more in (
+        ("token_logprobs", [hidden @ weight.T, targets], {}),
+        ("linear_logprobs", [hidden, weight, targets], {}),
+        ("logprob_parts", [hidden, weight, targets], {"first": 3}),
     ):
-        assert backend.kernel(name).__module__ == f"dataprophet.kernels.{name}"
-        found = tokens._on_cuda(name, rows, arguments, head, **options)
-        expected = getattr(torch_ops, name)(*arguments, **plain, **options)
+        way = backend.on_tokens(name, wide=False)
+        assert way.__module__ == f"dataprophet.kernels.{name}"
+        plain = backend.on_tokens(name, wide=True)
+        assert plain.__module__ == "dataprophet.ops.torch_ops"
+        found, expected = (call(*arguments, **options, **more) for call in (way, plain))
         assert type(found) is type(expected)
         several = isinstance(found, tuple)
         for mine, other in zip(found if several else [found], expected if several else [expected], strict=True):
             assert mine.dtype == other.dtype
             torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-6)
-    merged = tokens._on_cuda("merge_logprobs", operand(found.maximum, "maximum", 1), [[found, found]], {})
+    merged = backend.on_tokens("merge_logprobs", wide=False)([found, found])
     torch.testing.assert_close(merged, torch_ops.merge_logprobs([found, found]), atol=1e-6, rtol=1e-6)
 
 

@@ -20,8 +20,7 @@ ARCHITECTURES = (80, 90, 100)
 POINTERS = {
     "targets": "*i64",
     "bias": "*bf16",
-    **dict.fromkeys(("out", "target_logits", "maximums", "totals", "weighteds", "second"), "*fp32"),
-    **dict.fromkeys(("argmaxes", "ranks"), "*i32"),
+    **dict.fromkeys(("out", "maximums", "totals", "second", "third"), "*fp32"),
 }
 NUMBERS = {
     **dict.fromkeys(("n", "V", "D", "stride", "hidden_row", "weight_row", "splits", "first"), "i32"),
@@ -71,16 +70,15 @@ def head(wanted: bool) -> dict[str, bool]:
 
 def token_builds() -> list[Build]:
     sizes = {"LANES": token_logprobs.LANES, "NEIGHBOURS": token_logprobs.NEIGHBOURS}
-    kernel, details = token_logprobs._token_logprobs_kernel, {"third": "*i64", "fourth": "*i64"}
-    flags = [("*bf16", True, False), ("*fp32", True, False), ("*bf16", False, False), ("*fp32", False, True)]
     return [
         Build(
-            kernel,
-            {**sizes, **head(more), "DETAILS": more, "PARTS": parts},
+            token_logprobs._token_logprobs_kernel,
+            {**sizes, **head(more)},
             token_logprobs.WARPS,
-            types={"logits": dtype, **(details if more else {"third": "*fp32", "fourth": "*fp32"})},
+            types={"logits": dtype},
         )
-        for dtype, more, parts in flags
+        for dtype in ("*bf16", "*fp32")
+        for more in (True, False)
     ]
 
 
@@ -88,11 +86,11 @@ def merge_builds() -> list[Build]:
     return [
         Build(
             merge_logprobs._merge_kernel,
-            {"DETAILS": details, "PARTS": parts, "BLOCK": merge_logprobs.BLOCK},
+            {"PARTS": parts, "BLOCK": merge_logprobs.BLOCK},
             merge_logprobs.WARPS,
-            types=dict.fromkeys(("third", "fourth"), "*i64" if details else "*fp32") | {"targets": "*fp32"},
+            types={"targets": "*fp32"},
         )
-        for details, parts in ((False, False), (True, False), (False, True))
+        for parts in (False, True)
     ]
 
 
@@ -127,7 +125,7 @@ def linear_builds(
     sweeps = [
         Build(
             linear_sweep._sweep_kernel,
-            {**swept, **head(more), "DETAILS": more},
+            {**swept, **head(more)},
             configuration.warps,
             configuration.stages,
             tiles,

@@ -1,8 +1,9 @@
-// The function table that each instruction set fills in. One translation unit per instruction set defines one table.
+// simd/ holds what is compiled once for each instruction set: isa_*.cpp include the .inl files under their own compiler
+// flags, and each defines one table of functions, which this file declares.
 #pragma once
 
-#include "cpu/simd/direction_kernels.hpp"
 #include "cpu/element.hpp"
+#include "cpu/simd/direction_kernels.hpp"
 #include "cpu/simd/kmeans_kernels.hpp"
 #include "cpu/simd/logit_kernels.hpp"
 #include "cpu/simd/row_kernels.hpp"

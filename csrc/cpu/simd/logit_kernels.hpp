@@ -16,14 +16,10 @@ struct Head {
   bool plain() const { return !bias && scale == 1.0f && softcap == 0.0f; }
 };
 
-// Sums over logits z around their maximum m, for several rows or for several lanes of one. The last three are null
-// unless details are wanted.
+// Sums over logits z around their maximum m, for several rows or for several lanes of one.
 struct LogitSums {
-  float* maximum;          // minus infinity before the first logit
-  float* total;            // of exp(z - m); NaN where a logit is NaN or plus infinity
-  float* weighted;         // of (z - m) exp(z - m)
-  std::int32_t* argmax;    // the first token of the maximum
-  std::int32_t* exceeded;  // how many logits are greater than the target's
+  float* maximum;  // minus infinity before the first logit
+  float* total;    // of exp(z - m); NaN where a logit is NaN or plus infinity
 };
 
 // Products of some tokens and a panel of rows.
@@ -34,20 +30,17 @@ struct LogitTile {
   Head head;         // of these tokens
 };
 using FinishLogits = void (*)(const LogitTile& tile);
-// Finishes the logits and adds them to `sums`, [width] each. `first` is the first token, `targets` the logits of the
-// rows' targets.
-using AddLogits = void (*)(const LogitTile& tile, std::int32_t first, const float* targets, const LogitSums& sums);
+// Finishes the logits and adds them to `sums`, [width] each.
+using AddLogits = void (*)(const LogitTile& tile, const LogitSums& sums);
 
 // Sums of a row of logits, one for each lane: every kLanes-th token.
 constexpr int kMostLanes = 16;
 struct LaneSums {
-  alignas(64) float maximum[kMostLanes], total[kMostLanes], weighted[kMostLanes];
-  alignas(64) std::int32_t argmax[kMostLanes], exceeded[kMostLanes];
+  alignas(64) float maximum[kMostLanes], total[kMostLanes];
   float target;
 };
-// The logits of `size` tokens of a row, and the target's, a token among them. Details are summed if they are wanted.
-using SumLogits = void (*)(const void* row, std::int64_t size, const Head& head, std::int64_t target, bool details,
-                           LaneSums* sums);
+// The logits of `size` tokens of a row, and the target's, a token among them.
+using SumLogits = void (*)(const void* row, std::int64_t size, const Head& head, std::int64_t target, LaneSums* sums);
 
 // Products of tokens (left) and rows (right), which may be of different elements.
 struct HeadTiles {

@@ -23,11 +23,9 @@ from dataprophet.ops.reference.directions import (
     nearest,
 )
 from dataprophet.ops.reference.diversity import Diversity, diversity
-from dataprophet.ops.reference.estimate import estimated_mean
 from dataprophet.ops.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
 from dataprophet.ops.reference.tokens import (
     LogprobParts,
-    TokenDetails,
     linear_logprobs,
     logprob_parts,
     merge_logprobs,
@@ -42,14 +40,12 @@ __all__ = [
     "LogprobParts",
     "RowMeasures",
     "Silhouette",
-    "TokenDetails",
     "average_directions",
     "bad_rows_error",
     "cluster_entropy",
     "cosine_to",
     "diversity",
     "entropy_of_counts",
-    "estimated_mean",
     "expected_cosine",
     "kmeans",
     "kmeans_draws",

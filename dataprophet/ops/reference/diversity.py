@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprophet.ops.reference.clusters import cluster_entropy, kmeans
-from dataprophet.ops.reference.silhouette import silhouette_samples, silhouette_score
+from dataprophet.ops.reference.silhouette import silhouette_samples
 
 
 class Diversity(NamedTuple):
@@ -37,24 +37,11 @@ class Diversity(NamedTuple):
     n_iter: int
 
 
-def diversity(
-    x: npt.NDArray[Any],
-    k: int,
-    *,
-    seed: int = 0,
-    sample_size: int | None = None,
-    max_iter: int = 100,
-    tol: float = 1e-4,
-) -> Diversity:
+def diversity(x: npt.NDArray[Any], k: int, *, seed: int = 0, max_iter: int = 100, tol: float = 1e-4) -> Diversity:
     """k-means of the rows of x (n, d), the silhouette of its clusters, and their entropy."""
     found = kmeans(x, k, seed=seed, max_iter=max_iter, tol=tol)
-    scores = None
-    if sample_size is None or sample_size >= len(x):
-        scores = silhouette_samples(x, found.labels)
-        mean, error = float(scores.mean(dtype=np.float64)), 0.0
-    else:
-        mean, error = silhouette_score(x, found.labels, sample_size=sample_size, seed=seed)
-    entropy = cluster_entropy(found.labels, k)
+    scores = silhouette_samples(x, found.labels)
+    mean, entropy = float(scores.mean(dtype=np.float64)), cluster_entropy(found.labels, k)
     return Diversity(
-        mean + entropy, mean, error, entropy, found.labels, scores, found.centroids, found.inertia, found.n_iter
+        mean + entropy, mean, 0.0, entropy, found.labels, scores, found.centroids, found.inertia, found.n_iter
     )

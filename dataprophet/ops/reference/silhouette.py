@@ -1,4 +1,4 @@
-"""Silhouettes: exact for each row, and their mean over all rows or estimated from a sample of them."""
+"""Silhouettes: of each row, and their mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from dataprophet.ops.reference.clusters import cluster_sums
 from dataprophet.ops.reference.directions import chunks_of, normalized
-from dataprophet.ops.reference.estimate import estimated_mean
 from dataprophet.ops.reference.products import ROWS, Array, Clusters, Integers, product
 
 _TILE = 1024
@@ -33,30 +32,9 @@ def silhouette_samples(
     return silhouettes(x, numbered(labels), metric)[0].astype(np.float32)
 
 
-def silhouette_score(
-    x: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
-    *,
-    metric: str = "euclidean",
-    sample_size: int | None = None,
-    seed: int = 0,
-) -> Silhouette:
-    """Mean silhouette over all rows of x, or its estimate from ``sample_size`` rows drawn with a seed.
-
-    Each drawn row is scored exactly, against all rows, and ``estimated_mean`` corrects their mean by what is known of
-    all rows. The metrics "sqeuclidean" and "cosine" need no estimate: all rows cost O(n K d) together.
-    """
-    clusters = numbered(labels)
-    if sample_size is None or sample_size >= len(clusters) or metric != "euclidean":
-        return Silhouette(float(silhouettes(x, clusters, metric)[0].mean()), 0.0)
-    mean, error = estimated_mean(
-        lambda rows: np.asarray(x[rows], np.float64),
-        clusters,
-        sample_size,
-        seed,
-        lambda rows: silhouettes(x, clusters, metric, rows)[0],
-    )
-    return Silhouette(mean, error)
+def silhouette_score(x: npt.NDArray[Any], labels: npt.NDArray[Any], *, metric: str = "euclidean") -> Silhouette:
+    """Mean silhouette over all rows of x."""
+    return Silhouette(float(silhouettes(x, numbered(labels), metric)[0].mean()), 0.0)
 
 
 def numbered(labels: npt.NDArray[Any]) -> Integers:
@@ -66,8 +44,8 @@ def numbered(labels: npt.NDArray[Any]) -> Integers:
 
 def silhouettes(
     x: npt.NDArray[Any], clusters: Clusters, metric: str, rows: Integers | None = None
-) -> tuple[Array, tuple[Array, Array]]:
-    """Silhouettes (m,) of some rows of x (n, d), by default all, and the mean distances (a, b) that they come from.
+) -> tuple[Array, Array]:
+    """Silhouettes (m,) of some rows of x (n, d), by default all, and the mean distances (m, 2), a and b, behind them.
 
     ``clusters`` (n,) numbers clusters that are not empty. A row that is alone in its cluster has a = 0 and scores 0.
     """
@@ -94,7 +72,7 @@ def silhouettes(
     scores = np.divide(outside - inside, largest, out=np.zeros_like(largest), where=largest > 0.0)
     with np.errstate(over="ignore"):  # squares of huge distances are infinite
         inside, outside = (np.ldexp(means, exponent * (2 - (metric == "euclidean"))) for means in (inside, outside))
-    return np.where(counts[own] > 1, scores, 0.0), (inside, outside)
+    return np.where(counts[own] > 1, scores, 0.0), np.stack([inside, outside], axis=1)
 
 
 def _scaled(x: npt.NDArray[Any]) -> tuple[Array, int]:

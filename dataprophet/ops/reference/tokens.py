@@ -13,24 +13,7 @@ from dataprophet.ops.reference.products import Array, Integers, product
 _ROWS = 256
 _COLUMNS = 4096
 
-Vector = npt.NDArray[Any]
 Blocks = Callable[[slice, slice], Array]  # the logits float64 of some rows and some tokens
-
-
-class TokenDetails(NamedTuple):
-    """What the softmax of each row says of its target, and of itself.
-
-    Attributes:
-        logprobs: (n,) float32, natural log of the target's probability.
-        entropy: (n,) float32, of the whole distribution, in nats.
-        argmax: (n,) int64, the most probable token, the lowest of equals.
-        rank: (n,) int64, how many tokens have a logit strictly greater than the target's: 0 for the best.
-    """
-
-    logprobs: Any
-    entropy: Any
-    argmax: Any
-    rank: Any
 
 
 class LogprobParts(NamedTuple):
@@ -50,14 +33,11 @@ class LogprobParts(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums over the logits z of each row, around their maximum m: float64, but for the last two, int64."""
+    """Sums over the logits z of each row, around their maximum m, in float64."""
 
-    maximum: Vector
-    total: Vector  # of exp(z - m)
-    weighted: Vector  # of (z - m) exp(z - m)
-    target: Vector  # the target's logit, or minus infinity where it is not among them
-    argmax: Vector
-    rank: Vector
+    maximum: Array
+    total: Array  # of exp(z - m)
+    target: Array  # the target's logit, or minus infinity where it is not among them
 
 
 def token_logprobs(
@@ -67,19 +47,17 @@ def token_logprobs(
     bias: npt.NDArray[Any] | None = None,
     softcap: float | None = None,
     scale: float = 1.0,
-    details: bool = False,
 ) -> Any:
-    """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32, or TokenDetails.
+    """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32.
 
     z = scale * (logits + bias), then softcap * tanh(z / softcap). A logit of minus infinity has probability 0. A row of
-    nothing else, or with NaN or plus infinity, has no softmax: it gives NaN, and -1 for argmax and rank.
+    nothing else, or with NaN or plus infinity, has no softmax: it gives NaN.
     """
 
     def block(rows: slice, tokens: slice) -> Array:
         return _finished(logits[rows, tokens].astype(np.float64), tokens, bias, softcap, scale)
 
-    sums = _sums(block, targets.astype(np.int64), logits.shape[1], details)
-    return _details(sums) if details else _logprobs(sums)
+    return _logprobs(_sums(block, targets.astype(np.int64), logits.shape[1]))
 
 
 def linear_logprobs(
@@ -90,15 +68,13 @@ def linear_logprobs(
     bias: npt.NDArray[Any] | None = None,
     softcap: float | None = None,
     scale: float = 1.0,
-    details: bool = False,
 ) -> Any:
     """``token_logprobs`` of the logits of hidden (n, D) and weight (V, D), which are never stored whole.
 
     z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap), in transformers' order.
     """
     block = _products(hidden, weight, bias, softcap, scale)
-    sums = _sums(block, targets.astype(np.int64), weight.shape[0], details)
-    return _details(sums) if details else _logprobs(sums)
+    return _logprobs(_sums(block, targets.astype(np.int64), weight.shape[0]))
 
 
 def logprob_parts(
@@ -113,7 +89,7 @@ def logprob_parts(
 ) -> LogprobParts:
     """LogprobParts of tokens [first, first + len(weight)), whose rows of the head are weight and bias."""
     block = _products(hidden, weight, bias, softcap, scale)
-    sums = _sums(block, targets.astype(np.int64) - first, weight.shape[0], False)
+    sums = _sums(block, targets.astype(np.int64) - first, weight.shape[0])
     with np.errstate(over="ignore"):
         return LogprobParts(*(each.astype(np.float32) for each in (sums.maximum, sums.total, sums.target)))
 
@@ -164,42 +140,24 @@ def _finished(z: Array, tokens: slice, bias: npt.NDArray[Any] | None, softcap: f
         return z if softcap is None else np.asarray(softcap * np.tanh(z / softcap))
 
 
-def _sums(block: Blocks, targets: Integers, size: int, details: bool) -> _Sums:
-    """The sums of each row over tokens [0, size); argmax and rank are zeros unless details are wanted."""
+def _sums(block: Blocks, targets: Integers, size: int) -> _Sums:
+    """The sums of each row over tokens [0, size)."""
     n = len(targets)
-    sums = _Sums(
-        np.full(n, -np.inf),
-        np.zeros(n),
-        np.zeros(n),
-        np.full(n, -np.inf),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.int64),
-    )
-    columns = [slice(start, min(start + _COLUMNS, size)) for start in range(0, size, _COLUMNS)]
-    for start in range(0, n, _ROWS):
-        rows = slice(start, start + _ROWS)
+    sums = _Sums(np.full(n, -np.inf), np.zeros(n), np.full(n, -np.inf))
+    for begin in range(0, n, _ROWS):
+        rows = slice(begin, begin + _ROWS)
         part = _Sums(*(each[rows] for each in sums))  # views, which _add fills
-        for tokens in columns:
+        for start in range(0, size, _COLUMNS):
+            tokens = slice(start, min(start + _COLUMNS, size))
             _add(part, block(rows, tokens), tokens, targets[rows])
-        if details:  # once the target's logit is known
-            for tokens in columns:
-                part.rank[:] += (block(rows, tokens) > part.target[:, None]).sum(axis=1)
     return sums
 
 
 def _add(sums: _Sums, z: Array, tokens: slice, targets: Integers) -> None:
-    largest = z.max(axis=1)
-    np.copyto(sums.argmax, tokens.start + z.argmax(axis=1), where=largest > sums.maximum)
-    maximum = np.maximum(sums.maximum, largest)
+    maximum = np.maximum(sums.maximum, z.max(axis=1))
     with np.errstate(invalid="ignore", over="ignore"):
         shift = np.where(np.isneginf(maximum), 0.0, maximum)
-        apart = z - shift[:, None]
-        share = np.exp(apart)
-        fade = np.exp(sums.maximum - shift)
-        # 0 * -inf would be NaN
-        moved = np.where(sums.total == 0.0, 0.0, (sums.maximum - shift) * sums.total)
-        sums.weighted[:] = (sums.weighted + moved) * fade + np.where(share == 0.0, 0.0, apart * share).sum(axis=1)
-        sums.total[:] = sums.total * fade + share.sum(axis=1)
+        sums.total[:] = sums.total * np.exp(sums.maximum - shift) + np.exp(z - shift[:, None]).sum(axis=1)
     sums.maximum[:] = maximum
     inside = np.flatnonzero((targets >= tokens.start) & (targets < tokens.stop))
     sums.target[inside] = z[inside, targets[inside] - tokens.start]
@@ -208,15 +166,3 @@ def _add(sums: _Sums, z: Array, tokens: slice, targets: Integers) -> None:
 def _logprobs(sums: _Sums) -> npt.NDArray[np.float32]:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(sums.target - sums.maximum - np.log(sums.total), np.float32)
-
-
-def _details(sums: _Sums) -> TokenDetails:
-    defined = np.isfinite(sums.maximum) & np.isfinite(sums.total)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        entropy = np.log(sums.total) - sums.weighted / sums.total
-    return TokenDetails(
-        _logprobs(sums),
-        np.where(defined, entropy, np.nan).astype(np.float32),
-        np.where(defined, sums.argmax, -1),
-        np.where(defined, sums.rank, -1),
-    )

@@ -57,3 +57,8 @@ class StoreError(DataProphetError):
 
 class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another package says, short enough for a message of one line; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,15 +1,18 @@
-"""From a sample to text: the rendered chat, where its answer stands, and text that cannot pose as a control token."""
+"""From a sample to text: the rendered chat, where its answer stands, and text that cannot pose as a control token.
+
+Reading renders samples with it, the encoder texts. It knows the processor's template and special tokens, no token ids.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data.sample import Sample, Turn
-from dataprophet.errors import ModelError
-from dataprophet.model.processor import first_line
+from dataprophet.errors import ModelError, first_line
 
 _SENTINEL = "\ue000dataprophet\ue001"
 
@@ -99,8 +102,8 @@ class Chat:
         if self.uses_suffix:
             return self._prefix(turns)
         answer = self.neutral(turns[-1].answer)
-        prefix, suffix = self._around([*self._messages(turns), _message("assistant", _SENTINEL)])
-        full = self._apply([*self._messages(turns), _message("assistant", answer)])
+        prefix, suffix = self._around(self._messages(turns, _SENTINEL))
+        full = self._apply(self._messages(turns, answer))
         if not (full.startswith(prefix) and full.endswith(suffix) and len(full) >= len(prefix) + len(suffix)):
             raise ModelError(
                 "its chat template changes the text around the answer with the answer",
@@ -115,11 +118,14 @@ class Chat:
 
         ``answer`` holds the content, over whose tokens the embedding is the mean.
         """
-        content = self.neutral(text)
+        return Rendered(self._text_prefix, self.neutral(text))
+
+    @functools.cached_property
+    def _text_prefix(self) -> str:
+        """What stands before a text: the same for every one, and a template takes long to render."""
         if self.uses_suffix:
-            return Rendered(self.processor.tokenizer.bos_token or "", content)
-        prefix, _ = self._around([_message("user", _SENTINEL)])
-        return Rendered(prefix, content)
+            return self.processor.tokenizer.bos_token or ""
+        return self._around([_message("user", _SENTINEL)])[0]
 
     def _around(self, messages: list[dict[str, Any]]) -> tuple[str, str]:
         text = self._apply(messages)
@@ -145,14 +151,14 @@ class Chat:
             ) from error
         return text
 
-    def _messages(self, turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
-        """User and assistant messages up to the last question, images at their places in the questions."""
-        messages = []
-        for index, turn in enumerate(turns):
-            messages.append({"role": "user", "content": self._content(turn)})
-            if index < len(turns) - 1:
-                messages.append(_message("assistant", self.neutral(turn.answer)))
-        return messages
+    def _messages(self, turns: tuple[Turn, ...], answer: str) -> list[dict[str, Any]]:
+        """User and assistant messages, images at their places in the questions, with another last answer."""
+        answers = [*(self.neutral(turn.answer) for turn in turns[:-1]), answer]
+        return [
+            message
+            for turn, text in zip(turns, answers, strict=True)
+            for message in ({"role": "user", "content": self._content(turn)}, _message("assistant", text))
+        ]
 
     def _content(self, turn: Turn) -> list[dict[str, str]]:
         content, start = [], 0

@@ -1,4 +1,7 @@
-"""The output layer: log-probabilities straight from hidden states, without a row of logits for each."""
+"""The output layer: log-probabilities straight from hidden states, without a row of logits for each.
+
+The adapter owns it. It knows the layer's weights and the model's configuration, no batches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Loads a model's processor for images only, with or without torchvision."""
+"""Loads a model's processor for images only, with or without torchvision.
+
+`load` calls it. It knows transformers' processors, not the model.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import importlib.metadata
 import importlib.util
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError
+from dataprophet.errors import MissingDependencyError, ModelError, first_line
 
 
 class NoVideo:
@@ -142,9 +145,3 @@ def load_processor(path: str, config: Any, **kwargs: Any) -> Any:
 def image_backend(processor: Any) -> str:
     """``pil`` or ``torchvision``: what resizes the images. Pixels differ by up to 0.015 between them."""
     return "pil" if type(processor.image_processor).__name__.endswith("Pil") else "torchvision"
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's text, short enough for a message of one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

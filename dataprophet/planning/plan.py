@@ -145,13 +145,13 @@ def plan(
 
 def see(drawn: Drawn, model: Model, *, seconds: float, targets: int) -> Seen:
     """What rows that were drawn take of a model."""
-    from dataprophet.model.cost import weigh
+    from dataprophet.model.cost import costs
     from dataprophet.planning.timed_run import timed
 
     lines = Lines.of(drawn.rows, 0)
     samples: list[list[Sample]] = [[] if isinstance(row, Problem) else list(row.samples()) for row in drawn.rows]
-    weights = list(weigh(model, samples))
-    (together,) = weigh(model, [[sample for row in samples for sample in row]])
+    weights = list(costs(model, samples))
+    (together,) = costs(model, [[sample for row in samples for sample in row]])
     problems = Counter(status_of(row) for row in drawn.rows if isinstance(row, Problem))
     done = 0
     for row, weight in zip(samples, weights, strict=True):

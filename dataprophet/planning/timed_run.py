@@ -37,7 +37,7 @@ def timed(model: Model, rows: Sequence[Sequence[Sample]], tokens: Sequence[int],
     Args:
         model: the model.
         rows: samples of each row.
-        tokens: of each row, as ``weigh`` counts them.
+        tokens: of each row, as ``costs`` counts them.
         seconds: to spend; more where four windows of a few samples take longer.
 
     Returns:

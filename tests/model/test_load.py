@@ -287,8 +287,8 @@ def test_checks_refuse_a_bidirectional_decoder(tiny_folder, monkeypatch):
 def test_checks_refuse_gathered_rows_that_are_not_the_right_ones(tiny_folder, monkeypatch):
     from dataprophet.model.adapter import Adapter
 
-    original = Adapter._rows_only
-    monkeypatch.setattr(Adapter, "_rows_only", lambda self, keep: original(self, keep.roll(1, 1)))
+    original = Adapter.logits
+    monkeypatch.setattr(Adapter, "logits", lambda self, *of: original(self, *of).roll(1, 0))
     refused(tiny_folder("llava"), "gathered rows differ from plain ones", fused=False)
 
 

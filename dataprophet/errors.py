@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 
 class DataProphetError(ValueError):
@@ -57,6 +58,17 @@ class StoreError(DataProphetError):
 
 class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""
+
+
+@contextlib.contextmanager
+def explained(
+    kinds: type[Exception] | tuple[type[Exception], ...], error: type[DataProphetError], what: str, where: str, fix: str
+) -> Iterator[None]:
+    """Errors of other packages, of these kinds, as one of ours: what, and in brackets what they say."""
+    try:
+        yield
+    except kinds as cause:
+        raise error(f"{what} ({first_line(cause)})", where=where, fix=fix) from cause
 
 
 def first_line(error: BaseException) -> str:

@@ -95,11 +95,8 @@ class Adapter:
         rows = rows if torch.is_tensor(rows) else torch.cat([part.reshape(-1, part.shape[-1]) for part in rows])
         rows = rows.reshape(-1, rows.shape[-1])
         if sum(batch.image_tokens) != len(rows):
-            raise ModelError(
-                f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens",
-                where=self.where,
-                fix="use the processor files that belong to these weights",
-            )
+            what = f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens"
+            raise ModelError(what, where=self.where, fix="use the processor files that belong to these weights")
         return Vision(output, rows)
 
     def image_means(self, batch: Batch, vision: Vision) -> Any:
@@ -177,9 +174,7 @@ class Adapter:
         import torch
 
         if self._attention == "eager":
-            return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(
-                ~seen, torch.finfo(self.dtype).min
-            )[:, None]
+            seen = torch.zeros_like(seen, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         return seen[:, None]
 
     def _arranged(self, vision: Vision, features: Any | None) -> Any:

@@ -114,7 +114,7 @@ class Batcher:
     def _bundles(self, items: Sequence[Item], group: list[int], budget: int) -> Iterator[tuple[Bundle, Size]]:
         """The samples of a group as rows, those with the same pictures together as long as the budget allows it."""
         pictures = items[group[0]].images
-        images = sum(self._encoder.image_tokens(image) for image in pictures)
+        images = sum(self._encoder.image_tokens(image.height, image.width) for image in pictures)
         if self._adapter.branches:
             ids = [items[index].ids for index in group]
             rows = packed(ids, images, ROW_TOKENS, budget, self._encoder.placeholder_id)

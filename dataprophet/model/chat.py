@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data.sample import Sample, Turn
-from dataprophet.errors import ModelError, first_line
+from dataprophet.errors import ModelError, explained
 
 _SENTINEL = "\ue000dataprophet\ue001"
 
@@ -71,11 +71,8 @@ class Chat:
             own = own.get("default")
         self.template: str = "" if self.uses_suffix else template or own or ""
         if not self.template and not self.uses_suffix:
-            raise ModelError(
-                "it has no chat template",
-                where=where,
-                fix="pass template= (Jinja text), or add chat_template.jinja to the model's folder",
-            )
+            fix = "pass template= (Jinja text), or add chat_template.jinja to the model's folder"
+            raise ModelError("it has no chat template", where=where, fix=fix)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= {*tokenizer.all_special_tokens, *processor.all_special_multimodal_tokens, self.image_token}
         names = sorted((token for token in special if len(token) > 1), key=lambda token: (-len(token), token))
@@ -105,11 +102,9 @@ class Chat:
         prefix, suffix = self._around(self._messages(turns, _SENTINEL))
         full = self._apply(self._messages(turns, answer))
         if not (full.startswith(prefix) and full.endswith(suffix) and len(full) >= len(prefix) + len(suffix)):
-            raise ModelError(
-                "its chat template changes the text around the answer with the answer",
-                where=sample.place or f"sample {sample.id}",
-                fix="pass a plain template= that renders each message in one piece",
-            )
+            what = "its chat template changes the text around the answer with the answer"
+            fix = "pass a plain template= that renders each message in one piece"
+            raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
         end = len(full) - len(suffix)
         return Rendered(full[: len(prefix)], full[len(prefix) : end], self._terminator(suffix))
 
@@ -130,25 +125,18 @@ class Chat:
     def _around(self, messages: list[dict[str, Any]]) -> tuple[str, str]:
         text = self._apply(messages)
         if text.count(_SENTINEL) != 1:
-            raise ModelError(
-                f"its chat template renders a message {text.count(_SENTINEL)} times instead of once",
-                where="chat template",
-                fix="pass a template= that renders each message once",
-            )
+            what = f"its chat template renders a message {text.count(_SENTINEL)} times instead of once"
+            raise ModelError(what, where="chat template", fix="pass a template= that renders each message once")
         prefix, suffix = text.split(_SENTINEL)
         return prefix, suffix
 
     def _apply(self, messages: list[dict[str, Any]]) -> str:
         import jinja2
 
-        try:
+        what = f"it does not render {len(messages)} messages"
+        fix = "pass a template= that takes content as a list of text and image parts"
+        with explained(jinja2.TemplateError, ModelError, what, "chat template", fix):
             text: str = self.processor.apply_chat_template(messages, chat_template=self.template, tokenize=False)
-        except jinja2.TemplateError as error:
-            raise ModelError(
-                f"it does not render {len(messages)} messages ({first_line(error)})",
-                where="chat template",
-                fix="pass a template= that takes content as a list of text and image parts",
-            ) from error
         return text
 
     def _messages(self, turns: tuple[Turn, ...], answer: str) -> list[dict[str, Any]]:

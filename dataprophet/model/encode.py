@@ -6,6 +6,7 @@ Reading asks it for estimates, batching for tokens. It knows the processor and i
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ class Encoder:
         self.placeholder_id = int(self.tokenizer.convert_tokens_to_ids(chat.image_token))
         self.reuses_tokens = False
         self._image_token_id = image_token_id
-        self._image_tokens: dict[tuple[int, int], int] = {}
+        # Positions that an image of a height and width takes in the text, to within a few: for planning batches.
+        self.image_tokens = functools.lru_cache(4096)(self._image_tokens)
         special = [index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         self._special_ids = np.array(special, np.int64)
         # A tokenizer forgets the padding that it was saved with at its first use, and must not while threads use it.
@@ -127,25 +129,17 @@ class Encoder:
         ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
         return [np.array(row, np.int64) for row in ids["input_ids"]]
 
-    def image_tokens(self, image: Image) -> int:
-        """Positions that an image takes in the text, to within a few: for planning batches."""
-        size = (image.height, image.width)
-        if size not in self._image_tokens:
-            if len(self._image_tokens) > 4096:
-                self._image_tokens.clear()
-            self._image_tokens[size] = self._count_image_tokens(image)
-        return self._image_tokens[size]
+    def _image_tokens(self, height: int, width: int) -> int:
+        from PIL import Image
 
-    def _count_image_tokens(self, image: Image) -> int:
         try:
-            counts = self.processor._get_num_multimodal_tokens(image_sizes=[(image.height, image.width)])
-            return int(counts["num_image_tokens"][0])
+            return int(self.processor._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0])
         except Exception:  # a processor without the estimate, or one that refuses this size: encoding says why
             try:
-                encoded = self.processor(text=[self.chat.image_token], images=[[image]])
+                blank = Image.new("RGB", (width, height))
+                return len(self.processor(text=[self.chat.image_token], images=[[blank]])["input_ids"][0])
             except Exception:
                 return 1
-            return len(encoded["input_ids"][0])
 
     def _process(self, processor: Any, item: Rendered, images: Sequence[Image]) -> dict[str, Any]:
         text = item.prompt if self.chat.uses_suffix else item.text

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, first_line
+from dataprophet.errors import MissingDependencyError, ModelError, explained, first_line
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.chat import Chat
 from dataprophet.model.encode import Encoder
@@ -83,14 +83,9 @@ def load_model(
         config = _config(path, where, hub)
         processor = load_processor(path, config, **hub)
         network = _network(path, config, where, kind, hub)
-    try:
+    fix = "use a smaller dtype, a smaller model or another device"
+    with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"it cannot be put on {target} ({first_line(error)})",
-            where=where,
-            fix="use a smaller dtype, a smaller model or another device",
-        ) from error
     commit = getattr(config, "_commit_hash", None)
     return from_transformers(
         network,
@@ -148,11 +143,8 @@ def from_transformers(
     config = network.config
     takes_features = "mm_encoder_outputs" in inspect.signature(network.forward).parameters
     if not takes_features or getattr(config, "image_token_id", None) is None:
-        raise ModelError(
-            f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on",
-            where=name,
-            fix="use one of the families the manual names",
-        )
+        what = f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on"
+        raise ModelError(what, where=name, fix="use one of the families the manual names")
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"batch_tokens is {batch_tokens}", where=name, fix="give a positive number of tokens")
     if workers is not None and workers < 0:
@@ -193,11 +185,9 @@ def _require() -> None:
     """torch, transformers and Pillow, in versions that work."""
     fix = "install the extra: pip install 'dataprophet[model]'"
     for package in ("torch", "transformers", "PIL"):
-        try:
+        what = f"{package} is needed to run a model and cannot be imported"
+        with explained(ImportError, MissingDependencyError, what, "load_model", fix):
             importlib.import_module(package)
-        except ImportError as error:
-            what = f"{package} is needed to run a model and cannot be imported ({first_line(error)})"
-            raise MissingDependencyError(what, where="load_model", fix=fix) from error
     version = importlib.metadata.version("transformers")
     major, minor = (int(part) for part in version.split(".")[:2])
     if not (major == 5 and minor >= 23):
@@ -210,22 +200,16 @@ def _device(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    with contextlib.suppress(RuntimeError, TypeError):
         kind = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N"
-        ) from error
-    if kind.type not in ("cpu", "cuda"):
-        raise ModelError(f"device {device!r} is not supported", where="load_model", fix="use auto, cpu, cuda or cuda:N")
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise ModelError(
-            f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices",
-            where="load_model",
-            fix="use device auto or cpu, or install a torch built for this machine's CUDA",
-        )
-    return device
+        if kind.type == "cpu" or (kind.type == "cuda" and (kind.index or 0) < found):
+            return device
+        if kind.type == "cuda":
+            what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
+            fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
+            raise ModelError(what, where="load_model", fix=fix)
+    raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
 
 
 def _dtype(dtype: str, device: str) -> Any:
@@ -252,11 +236,9 @@ def _locate(name: str) -> tuple[str, Path | None]:
     if not any(folder.glob("*.safetensors")):
         others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
         if others:
-            raise ModelError(
-                f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code",
-                where=name,
-                fix="convert them with save_pretrained(..., safe_serialization=True) where you trust their source",
-            )
+            what = f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code"
+            fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
+            raise ModelError(what, where=name, fix=fix)
         raise ModelError("the folder has no *.safetensors", where=name, fix="download the weights into the folder")
     return str(folder.resolve()), folder.resolve()
 
@@ -268,25 +250,16 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(path, **hub)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"its configuration cannot be read ({first_line(error)})"
+        fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
-            raise ModelError(
-                "it comes with its own Python code, which is not run unless asked",
-                where=where,
-                fix="read that code, then pass trust_remote_code=True (--trust-remote-code); "
-                "or use the model's transformers version (-hf)",
-            ) from error
-        raise ModelError(
-            f"its configuration cannot be read ({first_line(error)})",
-            where=where,
-            fix="check the name, the network and, for a gated model, `hf auth login`; or give a local folder",
-        ) from error
+            what = "it comes with its own Python code, which is not run unless asked"
+            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or use the -hf version"
+        raise ModelError(what, where=where, fix=fix) from error
     remote = "AutoModelForImageTextToText" in getattr(config, "auto_map", {}) and hub["trust_remote_code"]
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
-        raise ModelError(
-            f"it is a {config.model_type!r} model, which takes no images",
-            where=where,
-            fix="use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf",
-        )
+        fix = "use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf"
+        raise ModelError(f"it is a {config.model_type!r} model, which takes no images", where=where, fix=fix)
     return config
 
 
@@ -294,23 +267,15 @@ def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]
     """The transformers model on the CPU, with every weight found in the files."""
     from transformers import AutoModelForImageTextToText
 
-    try:
-        network, info = AutoModelForImageTextToText.from_pretrained(
-            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **hub
-        )
-    except Exception as error:  # safetensors, torch and transformers each raise their own
-        raise ModelError(
-            f"its weights cannot be loaded ({first_line(error)})",
-            where=where,
-            fix="download the safetensors again; other formats are not loaded",
-        ) from error
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
+    fix = "download the safetensors again; other formats are not loaded"
+    # safetensors, torch and transformers each raise their own
+    with explained(Exception, ModelError, "its weights cannot be loaded", where, fix):
+        network, info = AutoModelForImageTextToText.from_pretrained(path, config=config, **options)
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(
-            f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random",
-            where=where,
-            fix="download the model again, all of its safetensors",
-        )
+        what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"
+        raise ModelError(what, where=where, fix="download the model again, all of its safetensors")
     return network
 
 

@@ -212,11 +212,9 @@ class Model:
                 if self._fits(part, results):
                     continue
                 if not several:
-                    raise ModelError(
-                        f"one sample of {tokens} tokens does not fit into the memory of {self.device}",
-                        where=self.name,
-                        fix="use a smaller dtype, a smaller model or another device",
-                    )
+                    what = f"one sample of {tokens} tokens does not fit into the memory of {self.device}"
+                    fix = "use a smaller dtype, a smaller model or another device"
+                    raise ModelError(what, where=self.name, fix=fix)
                 # Half of what was tried, which may be less than the budget: that is what is known not to fit.
                 self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
                 self.splits += 1

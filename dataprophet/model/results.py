@@ -120,11 +120,8 @@ class Results:
         for index, found in sorted(logprobs.items()):
             sample = window.items[index].sample
             if not np.isfinite(found).all():
-                raise ModelError(
-                    f"{self._name} gives a log-probability that is not finite",
-                    where=sample.place or f"sample {sample.id}",
-                    fix="load the model with dtype bfloat16 or float32",
-                )
+                what, fix = f"{self._name} gives a log-probability that is not finite", "load it in bfloat16 or float32"
+                raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
             vectors = {"question": texts.get(sample.question), "answer": texts.get(sample.answer)}
             vectors["image"] = images.get(index)
             scored.append(Scored(sample, window.items[index].place, found, vectors))

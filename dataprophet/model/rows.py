@@ -190,11 +190,8 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             continue
         sizes = [max(extents) for extents in zip(*(value.shape[1:] for value in values), strict=True)]
         found[name] = values[0].new_zeros((sum(map(len, values)), *sizes))
-        start = 0
-        for part, value in zip(parts, values, strict=True):
-            place = (slice(start, start + len(value)), *(slice(0, size) for size in value.shape[1:]))
-            found[name][place] = value
-            if list(value.shape[1:]) == sizes:
-                part[name] = found[name][place]
-            start += len(value)
+        for part, value, room in zip(parts, values, found[name].split([*map(len, values)]), strict=True):
+            room[tuple(slice(0, size) for size in value.shape)] = value
+            if room.shape == value.shape:
+                part[name] = room
     return found

@@ -145,11 +145,8 @@ def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
     ids = encoded.ids[encoded.mask].tolist()
     spelled = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(spelled.split()) != "".join(answer.split()):
-        raise ModelError(
-            f"its answer tokens spell {spelled!r} instead of {answer!r}",
-            where=model.name,
-            fix="its tokenizer gives wrong character offsets; update the tokenizer files",
-        )
+        fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
+        raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)
 
 
 def _compare(model: Model, found: Any, expected: Any, what: str, fix: str, *, tolerance: float | None = None) -> None:

@@ -200,16 +200,16 @@ def _device(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, found = None, torch.cuda.device_count()
     with contextlib.suppress(RuntimeError, TypeError):
         kind = torch.device(device)
-        found = torch.cuda.device_count()
-        if kind.type == "cpu" or (kind.type == "cuda" and (kind.index or 0) < found):
-            return device
-        if kind.type == "cuda":
-            what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
-            fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
-            raise ModelError(what, where="load_model", fix=fix)
-    raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+    if kind is None or kind.type not in ("cpu", "cuda"):
+        raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= found:
+        what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
+        fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
+        raise ModelError(what, where="load_model", fix=fix)
+    return device
 
 
 def _dtype(dtype: str, device: str) -> Any:
@@ -254,7 +254,7 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
         fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
             what = "it comes with its own Python code, which is not run unless asked"
-            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or use the -hf version"
+            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or take its -hf version"
         raise ModelError(what, where=where, fix=fix) from error
     remote = "AutoModelForImageTextToText" in getattr(config, "auto_map", {}) and hub["trust_remote_code"]
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 
 class DataProphetError(ValueError):
@@ -59,6 +60,17 @@ class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""
 
 
+@contextlib.contextmanager
+def explained(
+    kinds: type[Exception] | tuple[type[Exception], ...], error: type[DataProphetError], what: str, where: str, fix: str
+) -> Iterator[None]:
+    """Errors of other packages, of these kinds, as one of ours: what, and in brackets what they say."""
+    try:
+        yield
+    except kinds as cause:
+        raise error(f"{what} ({first_line(cause)})", where=where, fix=fix) from cause
+
+
 def first_line(error: BaseException) -> str:
-    """What an error of another package says, on one line: its first one, or its class where it says nothing."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """What an error of another package says, short enough for a message of one line; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

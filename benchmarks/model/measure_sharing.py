@@ -44,9 +44,9 @@ def compare(name, model, samples, args) -> None:
     for start in range(0, len(samples), args.questions):
         part = samples[start : start + args.questions]
         rendered = [encoder.chat.render(sample) for sample in part]
-        encoded, images = encoder.group(rendered, part[0].images, adapter.image_token_id)
+        encoded, images = encoder.group(rendered, part[0].images)
         for item in encoded:
-            adapter.place(item, images)
+            adapter.set_positions(item, images)
         groups.append((encoded, images))
     rows = [Row.pack(range(len(encoded)), encoded, images) for encoded, images in groups]
     alone = [Row.pack([0], [item], images) for encoded, images in groups for item in encoded]
@@ -74,7 +74,7 @@ def rounding(name, built, samples) -> None:
 
 
 def way(title, adapter, rows) -> Way:
-    batch = assemble(rows, adapter.image_token_id)
+    batch = assemble(rows)
     vision = adapter.vision(batch)
     return Way(title, lambda: adapter.states(batch, vision))
 
@@ -100,11 +100,11 @@ def cached(adapter, groups) -> Way:
         positions = torch.zeros((len(items[0].positions), len(items), length + width), dtype=torch.long)
         for index, item in enumerate(items):
             positions[:, index, : len(item)] = torch.from_numpy(item.positions)
-    first = assemble([Row.pack([0], [encoded[0]], images) for encoded, images in groups], adapter.image_token_id)
+    first = assemble([Row.pack([0], [encoded[0]], images) for encoded, images in groups])
     vision = adapter.vision(first)
 
     def run():
-        kinds = {name: values[:, :length] for name, values in first.kinds.items()}
+        kinds = {name: values[:, :length] for name, values in first.types.items()}
         place = {} if positions is None else {"position_ids": positions[:, ::count, :length]}
         output = adapter.base(
             input_ids=first.ids[:, :length],
@@ -117,7 +117,7 @@ def cached(adapter, groups) -> Way:
         )
         cache = output.past_key_values
         cache.batch_repeat_interleave(count)
-        kinds = {name: torch.zeros_like(ends) for name in first.kinds}
+        kinds = {name: torch.zeros_like(ends) for name in first.types}
         place = {} if positions is None else {"position_ids": positions[:, :, length:]}
         hidden = adapter.base(
             input_ids=ends,

@@ -1,7 +1,7 @@
 """A frozen multimodal language model, read through transformers: answer log-probabilities and embeddings."""
 
+from dataprophet.model.load import from_transformers as from_transformers
 from dataprophet.model.load import load_model as load_model
 from dataprophet.model.model import Model as Model
-from dataprophet.model.wrap import from_transformers as from_transformers
 
 __all__ = ["Model", "from_transformers", "load_model"]

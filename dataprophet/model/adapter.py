@@ -1,11 +1,12 @@
-"""The forward passes over a transformers model: vision features, states that predict answers, text embeddings."""
+"""The forward passes over a transformers model: vision features, states that predict answers, text embeddings.
+
+Results and the start-up checks call it. It knows tensors alone: no samples, texts or files.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +56,9 @@ class Adapter:
         self._attention = str(getattr(config, "_attn_implementation", None) or "")
         self._windowed_layers = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         self._window = _sliding_window(config)
-        self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._vision_parameters = frozenset(inspect.signature(self.base.get_image_features).parameters)
         self._rope_index = getattr(self.base, "get_rope_index", None)
+        self._rope_parameters = inspect.signature(self._rope_index).parameters if self._rope_index else {}
         self.branches = self._attention in _MASKABLE
 
     def to_device(self, batch: Batch) -> Batch:
@@ -66,25 +67,16 @@ class Adapter:
             lambda value: value.to(self.device, self.dtype if value.is_floating_point() else None, non_blocking=True)
         )
 
-    def place(self, encoded: Encoded, images: ImageSet | None) -> None:
+    def set_positions(self, encoded: Encoded, images: ImageSet | None) -> None:
         """Gives a sample with images its positions, where the model does not count them token by token."""
         import torch
 
         if self._rope_index is None or images is None:
             return
-        given = {
-            "input_ids": encoded.ids,
-            **encoded.kinds,
-            **images.inputs,
-            "attention_mask": np.ones((len(encoded),), np.int64),
-        }
-        taken = inspect.signature(self._rope_index).parameters
-        inputs = {
-            name: torch.from_numpy(value)[None] if isinstance(value, np.ndarray) else value
-            for name, value in given.items()
-            if name in taken
-        }
-        encoded.positions = self._rope_index(**inputs)[0][:, 0].numpy()
+        given = {"input_ids": encoded.ids, **encoded.types, "attention_mask": np.ones_like(encoded.ids)}
+        rows = {name: torch.from_numpy(value)[None] for name, value in given.items()} | images.inputs
+        taken = {name: value for name, value in rows.items() if name in self._rope_parameters}
+        encoded.positions = self._rope_index(**taken)[0][:, 0].numpy()
 
     def vision(self, batch: Batch) -> Vision | None:
         """One pass of the vision tower over the image sets of a batch; None without images.
@@ -103,11 +95,8 @@ class Adapter:
         rows = rows if torch.is_tensor(rows) else torch.cat([part.reshape(-1, part.shape[-1]) for part in rows])
         rows = rows.reshape(-1, rows.shape[-1])
         if sum(batch.image_tokens) != len(rows):
-            raise ModelError(
-                f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens",
-                where=self.where,
-                fix="use the processor files that belong to these weights",
-            )
+            what = f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens"
+            raise ModelError(what, where=self.where, fix="use the processor files that belong to these weights")
         return Vision(output, rows)
 
     def image_means(self, batch: Batch, vision: Vision) -> Any:
@@ -126,35 +115,35 @@ class Adapter:
         return ops.token_logprobs(states, targets) if self.head is None else self.head.logprobs(states, targets)
 
     def logits(self, batch: Batch, vision: Vision | None) -> Any:
-        """(n, V): the model's own logits at the batch's spots, computed for those alone."""
-        import torch
+        """(n, V): the model's own logits at the batch's spots, the output layer given those states alone."""
 
-        keep = torch.zeros(batch.ids.numel(), dtype=torch.bool, device=batch.ids.device)
-        keep[batch.spots] = True
-        places = keep.cumsum(0) - 1
-        with self._rows_only(keep.reshape(batch.ids.shape)) as extra:
-            output = self.model(**self._inputs(batch, vision), **extra, use_cache=False, return_dict=True)
-        return output.logits.reshape(-1, output.logits.shape[-1])[places[batch.spots]]
+        def at_spots(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return args[0].reshape(-1, args[0].shape[-1])[batch.spots][None], *args[1:]
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(at_spots)
+        try:
+            return self.model(**self._inputs(batch, vision), use_cache=False, return_dict=True).logits[0]
+        finally:
+            hook.remove()
 
     def text_means(self, batch: Batch) -> Any:
         """(M, D) float32: the mean of the decoder's last hidden states over the spots of each text."""
         import torch
 
         inputs = self._inputs(batch, None)
-        inputs = {name: value for name, value in inputs.items() if name not in batch.kinds}
+        inputs = {name: value for name, value in inputs.items() if name not in batch.types}
         hidden = self.model.get_decoder()(**inputs, use_cache=False, return_dict=True).last_hidden_state
         rows = hidden.reshape(-1, hidden.shape[-1])[batch.spots].float()
         lengths = torch.tensor(batch.counts, device=rows.device)
         return torch.segment_reduce(rows, "mean", lengths=lengths, axis=0, unsafe=True)
 
     def _inputs(self, batch: Batch, vision: Vision | None) -> dict[str, Any]:
-        inputs = {"input_ids": batch.ids, **batch.kinds}
-        if batch.ends is not None:
+        inputs = {"input_ids": batch.ids, **batch.types}
+        if batch.ends is None:
+            inputs["attention_mask"] = (_nodes(batch) < batch.lengths[:, None]).long()
+        else:
             inputs["attention_mask"] = self._tree_mask(batch, batch.ends)
             inputs["position_ids"] = batch.depth
-        else:
-            places = _places(batch)
-            inputs["attention_mask"] = (places < batch.lengths[:, None]).long()
         if batch.positions is not None:
             inputs["position_ids"] = batch.positions
         if vision is not None:
@@ -163,15 +152,18 @@ class Adapter:
 
     def _tree_mask(self, batch: Batch, ends: Any) -> Any:
         """Each node sees the nodes before it on its own path; image tokens that see each other do so here, too."""
-        places = _places(batch)
-        seen = (places[None, :] <= places[:, None]) & (places[:, None] < ends[:, None, :])
-        if "token_type_ids" in batch.kinds:  # Gemma 3: the tokens of an image see each other
-            images = batch.kinds["token_type_ids"] == 1
+        nodes = _nodes(batch)
+        # Depth first, a subtree is one piece: node q sees node k where k <= q < ends[k]. Padding sees itself.
+        seen = (nodes[None, :] <= nodes[:, None]) & (nodes[:, None] < ends[:, None, :])
+        if "token_type_ids" in batch.types:  # Gemma 3: the tokens of an image see each other
+            images = batch.types["token_type_ids"] == 1
             follows = batch.depth == _shifted(batch.depth) + 1  # on the same path as the node before it
+            # an image begins where no image token stands before, in the row or on the path: numbers of images
             block = (images & ~(_shifted(images) & follows)).cumsum(1)
             seen |= (block[:, None, :] == block[:, :, None]) & images[:, None, :] & images[:, :, None]
         if self._window is None:
             return self._mask(seen)
+        # A window reaches back so many places of the sequence, which are depths of the tree, not nodes of the row.
         near = batch.depth[:, :, None] - batch.depth[:, None, :] < self._window
         if not self._windowed_layers:  # all of them, as in Mistral
             return self._mask(seen & near)
@@ -182,9 +174,7 @@ class Adapter:
         import torch
 
         if self._attention == "eager":
-            return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(
-                ~seen, torch.finfo(self.dtype).min
-            )[:, None]
+            seen = torch.zeros_like(seen, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         return seen[:, None]
 
     def _arranged(self, vision: Vision, features: Any | None) -> Any:
@@ -197,19 +187,6 @@ class Adapter:
             output.deepstack_features = [_picked(layer, features) for layer in output.deepstack_features]
         return output
 
-    @contextlib.contextmanager
-    def _rows_only(self, keep: Any) -> Iterator[dict[str, Any]]:
-        """Gives the output layer the rows of ``keep`` only: by the model's own argument, or by a hook on the layer."""
-        if self._keeps_rows:
-            yield {"logits_to_keep": keep}
-            return
-        head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, args: (args[0][keep][None], *args[1:]))
-        try:
-            yield {}
-        finally:
-            hook.remove()
-
 
 def _sliding_window(config: Any) -> int | None:
     """How far layers see, those of the kind ``sliding_attention`` or, where layers have no kinds, all of them."""
@@ -220,7 +197,7 @@ def _sliding_window(config: Any) -> int | None:
     return int(window) if layers or getattr(config, "use_sliding_window", True) else None
 
 
-def _places(batch: Batch) -> Any:
+def _nodes(batch: Batch) -> Any:
     import torch
 
     return torch.arange(batch.ids.shape[1], device=batch.ids.device)

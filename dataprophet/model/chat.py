@@ -1,15 +1,18 @@
-"""From a sample to text: the rendered chat, where its answer stands, and text that cannot pose as a control token."""
+"""From a sample to text: the rendered chat, where its answer stands, and text that cannot pose as a control token.
+
+Reading renders samples with it, the encoder texts. It knows the processor's template and special tokens, no token ids.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data.sample import Sample, Turn
-from dataprophet.errors import ModelError
-from dataprophet.model.processor import first_line
+from dataprophet.errors import ModelError, explained
 
 _SENTINEL = "\ue000dataprophet\ue001"
 
@@ -68,11 +71,8 @@ class Chat:
             own = own.get("default")
         self.template: str = "" if self.uses_suffix else template or own or ""
         if not self.template and not self.uses_suffix:
-            raise ModelError(
-                "it has no chat template",
-                where=where,
-                fix="pass template= (Jinja text), or add chat_template.jinja to the model's folder",
-            )
+            fix = "pass template= (Jinja text), or add chat_template.jinja to the model's folder"
+            raise ModelError("it has no chat template", where=where, fix=fix)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= {*tokenizer.all_special_tokens, *processor.all_special_multimodal_tokens, self.image_token}
         names = sorted((token for token in special if len(token) > 1), key=lambda token: (-len(token), token))
@@ -99,14 +99,12 @@ class Chat:
         if self.uses_suffix:
             return self._prefix(turns)
         answer = self.neutral(turns[-1].answer)
-        prefix, suffix = self._around([*self._messages(turns), _message("assistant", _SENTINEL)])
-        full = self._apply([*self._messages(turns), _message("assistant", answer)])
+        prefix, suffix = self._around(self._messages(turns, _SENTINEL))
+        full = self._apply(self._messages(turns, answer))
         if not (full.startswith(prefix) and full.endswith(suffix) and len(full) >= len(prefix) + len(suffix)):
-            raise ModelError(
-                "its chat template changes the text around the answer with the answer",
-                where=sample.place or f"sample {sample.id}",
-                fix="pass a plain template= that renders each message in one piece",
-            )
+            what = "its chat template changes the text around the answer with the answer"
+            fix = "pass a plain template= that renders each message in one piece"
+            raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
         end = len(full) - len(suffix)
         return Rendered(full[: len(prefix)], full[len(prefix) : end], self._terminator(suffix))
 
@@ -115,44 +113,40 @@ class Chat:
 
         ``answer`` holds the content, over whose tokens the embedding is the mean.
         """
-        content = self.neutral(text)
+        return Rendered(self._text_prefix, self.neutral(text))
+
+    @functools.cached_property
+    def _text_prefix(self) -> str:
+        """What stands before a text: the same for every one, and a template takes long to render."""
         if self.uses_suffix:
-            return Rendered(self.processor.tokenizer.bos_token or "", content)
-        prefix, _ = self._around([_message("user", _SENTINEL)])
-        return Rendered(prefix, content)
+            return self.processor.tokenizer.bos_token or ""
+        return self._around([_message("user", _SENTINEL)])[0]
 
     def _around(self, messages: list[dict[str, Any]]) -> tuple[str, str]:
         text = self._apply(messages)
         if text.count(_SENTINEL) != 1:
-            raise ModelError(
-                f"its chat template renders a message {text.count(_SENTINEL)} times instead of once",
-                where="chat template",
-                fix="pass a template= that renders each message once",
-            )
+            what = f"its chat template renders a message {text.count(_SENTINEL)} times instead of once"
+            raise ModelError(what, where="chat template", fix="pass a template= that renders each message once")
         prefix, suffix = text.split(_SENTINEL)
         return prefix, suffix
 
     def _apply(self, messages: list[dict[str, Any]]) -> str:
         import jinja2
 
-        try:
+        what = f"it does not render {len(messages)} messages"
+        fix = "pass a template= that takes content as a list of text and image parts"
+        with explained(jinja2.TemplateError, ModelError, what, "chat template", fix):
             text: str = self.processor.apply_chat_template(messages, chat_template=self.template, tokenize=False)
-        except jinja2.TemplateError as error:
-            raise ModelError(
-                f"it does not render {len(messages)} messages ({first_line(error)})",
-                where="chat template",
-                fix="pass a template= that takes content as a list of text and image parts",
-            ) from error
         return text
 
-    def _messages(self, turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
-        """User and assistant messages up to the last question, images at their places in the questions."""
-        messages = []
-        for index, turn in enumerate(turns):
-            messages.append({"role": "user", "content": self._content(turn)})
-            if index < len(turns) - 1:
-                messages.append(_message("assistant", self.neutral(turn.answer)))
-        return messages
+    def _messages(self, turns: tuple[Turn, ...], answer: str) -> list[dict[str, Any]]:
+        """User and assistant messages, images at their places in the questions, with another last answer."""
+        answers = [*(self.neutral(turn.answer) for turn in turns[:-1]), answer]
+        return [
+            message
+            for turn, text in zip(turns, answers, strict=True)
+            for message in ({"role": "user", "content": self._content(turn)}, _message("assistant", text))
+        ]
 
     def _content(self, turn: Turn) -> list[dict[str, str]]:
         content, start = [], 0

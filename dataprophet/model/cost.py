@@ -1,18 +1,22 @@
-"""What samples would cost a model, without computing anything: their tokens, and which of them it refuses."""
+"""What samples would cost a model, without computing anything: their tokens, and which of them it refuses.
+
+Planning calls it. Nothing here touches the device.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dataprophet.data.sample import Problem, Sample
+from dataprophet.data.sample import Sample
 from dataprophet.model.model import Model
 from dataprophet.model.prefetch import Workers
-from dataprophet.model.reader import CellEnd, Packed, Refused
+from dataprophet.model.reader import Refused, with_cell_ends
+from dataprophet.model.rows import Batch
 
 
 @dataclass
-class Weight:
+class Cost:
     """What a cell of samples costs.
 
     Attributes:
@@ -28,28 +32,22 @@ class Weight:
     answer_tokens: int = 0
     samples: int = 0
     calls: int = 0
-    problems: list[tuple[int, Problem]] = field(default_factory=list)
+    problems: list[Refused] = field(default_factory=list)
 
 
-def weigh(model: Model, cells: Iterable[Iterable[Sample]]) -> Iterator[Weight]:
-    """Weight of each cell, by reading, decoding and encoding its samples."""
-
-    def stream() -> Iterator[Sample | CellEnd]:
-        for cell in cells:
-            yield from cell
-            yield CellEnd()
-
-    weight = Weight()
+def costs(model: Model, cells: Iterable[Iterable[Sample]]) -> Iterator[Cost]:
+    """Cost of each cell, by reading, decoding and encoding its samples."""
+    cost = Cost()
     with Workers(model.workers) as workers:
-        for unit in model._reader.work(stream(), lambda: model.batch_tokens, workers, texts=True):
+        for unit in model._batcher.work(with_cell_ends(cells), lambda: model.batch_tokens, workers, texts=True):
             if isinstance(unit, Refused):
-                weight.problems.append((unit.place, unit.problem))
-            elif isinstance(unit, Packed):
-                weight.calls += 1
-                weight.tokens += int(unit.batch.lengths.sum())
+                cost.problems.append(unit)
+            elif isinstance(unit, Batch):
+                cost.calls += 1
+                cost.tokens += int(unit.lengths.sum())
                 if not unit.texts:
-                    weight.samples += len(unit.batch.members)
-                    weight.answer_tokens += sum(unit.batch.counts)
+                    cost.samples += len(unit.members)
+                    cost.answer_tokens += sum(unit.counts)
             elif unit.ends_cell:
-                yield weight
-                weight = Weight()
+                yield cost
+                cost = Cost()

@@ -1,4 +1,7 @@
-"""What tells one model from another: a digest of every file that can change its numbers."""
+"""What tells one model from another: a digest of every file that can change its numbers.
+
+`load` calls it; profiles keep what it gives, so that no digest may ever change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The output layer: log-probabilities straight from hidden states, without a row of logits for each."""
+"""The output layer: log-probabilities straight from hidden states, without a row of logits for each.
+
+The adapter owns it. It knows the layer's weights and the model's configuration, no batches.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,9 @@ class Head:
 
         layer = model.get_output_embeddings()
         if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
-            raise ModelError(
-                f"its output layer is a {type(layer).__name__}, not a plain linear layer",
-                where=where,
-                fix="load it with fused=False (--plain-head), which uses the model's own logits",
-            )
+            what = f"its output layer is a {type(layer).__name__}, not a plain linear layer"
+            fix = "load it with fused=False (--plain-head), which uses the model's own logits"
+            raise ModelError(what, where=where, fix=fix)
         config = model.config.get_text_config()
         self._layer = layer
         self.scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere

@@ -1,22 +1,33 @@
-"""Loads a model by name, from a folder or the one that ships with the package, and refuses what cannot be scored."""
+"""Loads a model by name, from a folder, from memory or the one that ships, and refuses what cannot be scored.
+
+The package's users and its commands call it. It knows transformers and files, no samples.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.metadata
+import inspect
+import os
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError
-from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint
+from dataprophet.errors import MissingDependencyError, ModelError, explained, first_line
+from dataprophet.model.adapter import Adapter
+from dataprophet.model.chat import Chat
+from dataprophet.model.encode import Encoder
+from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, network_fingerprint, text_fingerprint
 from dataprophet.model.model import Model
-from dataprophet.model.processor import first_line, has_torchvision, load_processor
-from dataprophet.model.wrap import from_transformers
+from dataprophet.model.processor import has_torchvision, image_backend, load_processor
+from dataprophet.model.self_check import self_check
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
+# On a CPU a larger batch is no faster: it pads more, and its activations leave the caches.
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 
 
@@ -72,14 +83,9 @@ def load_model(
         config = _config(path, where, hub)
         processor = load_processor(path, config, **hub)
         network = _network(path, config, where, kind, hub)
-    try:
+    fix = "use a smaller dtype, a smaller model or another device"
+    with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"it cannot be put on {target} ({first_line(error)})",
-            where=where,
-            fix="use a smaller dtype, a smaller model or another device",
-        ) from error
     commit = getattr(config, "_commit_hash", None)
     return from_transformers(
         network,
@@ -97,15 +103,91 @@ def load_model(
     )
 
 
+def from_transformers(
+    network: Any,
+    processor: Any,
+    *,
+    name: str = "model",
+    fingerprint: str | None = None,
+    batch_tokens: int | None = None,
+    check: bool = True,
+    template: str | None = None,
+    score_terminator: bool = False,
+    fused: bool = True,
+    share: bool = True,
+    workers: int | None = None,
+    compile: bool = False,
+) -> Model:
+    """A `Model` around one that is in memory already, on the device and in the dtype that it has there.
+
+    Args:
+        network: a transformers image-text-to-text model. It is put in evaluation mode.
+        processor: its processor.
+        name: the model's name, in messages and profiles.
+        fingerprint: what tells it from other models; by default a digest of its configuration, all its weights,
+            tokenizer and image processor.
+        batch_tokens: as in `load_model`.
+        check: as in `load_model`.
+        template: as in `load_model`.
+        score_terminator: as in `load_model`.
+        fused: as in `load_model`.
+        share: as in `load_model`.
+        workers: as in `load_model`.
+        compile: as in `load_model`.
+
+    Raises:
+        ModelError: the model is not of a kind that can be scored, or fails a check.
+    """
+    import torch
+
+    config = network.config
+    takes_features = "mm_encoder_outputs" in inspect.signature(network.forward).parameters
+    if not takes_features or getattr(config, "image_token_id", None) is None:
+        what = f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on"
+        raise ModelError(what, where=name, fix="use one of the families the manual names")
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ModelError(f"batch_tokens is {batch_tokens}", where=name, fix="give a positive number of tokens")
+    if workers is not None and workers < 0:
+        raise ModelError(f"workers is {workers}", where=name, fix="give a number of threads, or 0 for none")
+    chat = Chat(processor, template=_template(template), score_terminator=score_terminator, where=name)
+    if compile:
+        _compile_layers(network)
+    adapter = Adapter(network.eval(), where=name, fused=fused)
+    adapter.branches &= not chat.uses_suffix  # there, attention over the prompt is bidirectional
+    model = Model(
+        adapter,
+        Encoder(chat, adapter.image_token_id),
+        name=name,
+        fingerprint=fingerprint or network_fingerprint(network, processor),
+        # Everything beside the fingerprint that changes numbers: profiles are compared by it.
+        settings={
+            "dtype": str(adapter.dtype).removeprefix("torch."),
+            "attention": str(getattr(config, "_attn_implementation", "unknown")),
+            "template": text_fingerprint(chat.template),
+            "terminator": "scored" if score_terminator else "not scored",
+            "image_backend": image_backend(processor),
+            "pooling": "content-mean",
+            "head": "fused" if fused else "plain",
+            "torch": str(torch.__version__),  # a subclass of str that compares as a version
+            "transformers": importlib.metadata.version("transformers"),
+        },
+        max_tokens=_max_tokens(config, processor),
+        batch_tokens=batch_tokens or _BATCH_TOKENS.get(adapter.device.type, 1024),
+        share=share,
+        workers=_workers(adapter.device.type) if workers is None else workers,
+    )
+    if check:
+        self_check(model)
+    return model
+
+
 def _require() -> None:
     """torch, transformers and Pillow, in versions that work."""
     fix = "install the extra: pip install 'dataprophet[model]'"
     for package in ("torch", "transformers", "PIL"):
-        try:
+        what = f"{package} is needed to run a model and cannot be imported"
+        with explained(ImportError, MissingDependencyError, what, "load_model", fix):
             importlib.import_module(package)
-        except ImportError as error:
-            what = f"{package} is needed to run a model and cannot be imported ({first_line(error)})"
-            raise MissingDependencyError(what, where="load_model", fix=fix) from error
     version = importlib.metadata.version("transformers")
     major, minor = (int(part) for part in version.split(".")[:2])
     if not (major == 5 and minor >= 23):
@@ -118,21 +200,15 @@ def _device(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    kind, found = None, torch.cuda.device_count()
+    with contextlib.suppress(RuntimeError, TypeError):
         kind = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N"
-        ) from error
-    if kind.type not in ("cpu", "cuda"):
-        raise ModelError(f"device {device!r} is not supported", where="load_model", fix="use auto, cpu, cuda or cuda:N")
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ModelError(
-            f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices",
-            where="load_model",
-            fix="use device auto or cpu, or install a torch built for this machine's CUDA",
-        )
+    if kind is None or kind.type not in ("cpu", "cuda"):
+        raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= found:
+        what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
+        fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
+        raise ModelError(what, where="load_model", fix=fix)
     return device
 
 
@@ -160,11 +236,9 @@ def _locate(name: str) -> tuple[str, Path | None]:
     if not any(folder.glob("*.safetensors")):
         others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
         if others:
-            raise ModelError(
-                f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code",
-                where=name,
-                fix="convert them with save_pretrained(..., safe_serialization=True) where you trust their source",
-            )
+            what = f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code"
+            fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
+            raise ModelError(what, where=name, fix=fix)
         raise ModelError("the folder has no *.safetensors", where=name, fix="download the weights into the folder")
     return str(folder.resolve()), folder.resolve()
 
@@ -176,25 +250,16 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(path, **hub)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"its configuration cannot be read ({first_line(error)})"
+        fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
-            raise ModelError(
-                "it comes with its own Python code, which is not run unless asked",
-                where=where,
-                fix="read that code, then pass trust_remote_code=True (--trust-remote-code); "
-                "or use the model's transformers version (-hf)",
-            ) from error
-        raise ModelError(
-            f"its configuration cannot be read ({first_line(error)})",
-            where=where,
-            fix="check the name, the network and, for a gated model, `hf auth login`; or give a local folder",
-        ) from error
+            what = "it comes with its own Python code, which is not run unless asked"
+            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or take its -hf version"
+        raise ModelError(what, where=where, fix=fix) from error
     remote = "AutoModelForImageTextToText" in getattr(config, "auto_map", {}) and hub["trust_remote_code"]
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
-        raise ModelError(
-            f"it is a {config.model_type!r} model, which takes no images",
-            where=where,
-            fix="use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf",
-        )
+        fix = "use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf"
+        raise ModelError(f"it is a {config.model_type!r} model, which takes no images", where=where, fix=fix)
     return config
 
 
@@ -202,23 +267,15 @@ def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]
     """The transformers model on the CPU, with every weight found in the files."""
     from transformers import AutoModelForImageTextToText
 
-    try:
-        network, info = AutoModelForImageTextToText.from_pretrained(
-            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **hub
-        )
-    except Exception as error:  # safetensors, torch and transformers each raise their own
-        raise ModelError(
-            f"its weights cannot be loaded ({first_line(error)})",
-            where=where,
-            fix="download the safetensors again; other formats are not loaded",
-        ) from error
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
+    fix = "download the safetensors again; other formats are not loaded"
+    # safetensors, torch and transformers each raise their own
+    with explained(Exception, ModelError, "its weights cannot be loaded", where, fix):
+        network, info = AutoModelForImageTextToText.from_pretrained(path, config=config, **options)
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(
-            f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random",
-            where=where,
-            fix="download the model again, all of its safetensors",
-        )
+        what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"
+        raise ModelError(what, where=where, fix="download the model again, all of its safetensors")
     return network
 
 
@@ -234,3 +291,40 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _compile_layers(network: Any) -> None:
+    """Compiles the repeated layers of a transformers model, in place: those of the decoder and of the vision tower.
+
+    Layers of a kind share their compiled code, so that it takes about as long as one layer of each kind does. Shapes
+    are symbolic; some variants (a single row, rows without padding, and so on) are compiled when they first come.
+    """
+    import torch
+
+    for module in network.modules():
+        layers = list(module) if isinstance(module, torch.nn.ModuleList) else []
+        if len(layers) < 2 or len({type(layer) for layer in layers}) > 1:
+            continue
+        for layer in layers:
+            # transformers wraps the forward of all kinds in one function, whose compiled variants would get mixed up.
+            forward = inspect.unwrap(type(layer).forward)
+            layer.forward = torch.compile(types.MethodType(forward, layer), dynamic=True)
+
+
+def _workers(device: str) -> int:
+    """Threads beside the device's work. On the CPU the model needs all cores itself."""
+    return 0 if device == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def _template(template: str | None) -> str | None:
+    if template is None or not template.endswith(".jinja"):
+        return template
+    try:
+        return Path(template).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror})", where=template, fix="give a readable file") from error
+
+
+def _max_tokens(config: Any, processor: Any) -> int:
+    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), processor.tokenizer.model_max_length)
+    return min(int(limit) for limit in limits if limit)

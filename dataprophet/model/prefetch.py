@@ -1,17 +1,20 @@
-"""Work ahead of the device: a pool for decoding, and a generator that runs in a thread of its own."""
+"""Work ahead of the device: a pool for decoding and encoding, and a generator that runs in a thread of its own.
+
+Reading, batching and the model use it. It knows nothing of what runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dataprophet.ops.threads import thread_count
 
 T = TypeVar("T")
+_END: Any = object()
 
 
 class Workers:
@@ -47,60 +50,22 @@ class Workers:
 
 
 @contextlib.contextmanager
-def ahead(source: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+def ahead(source: Generator[T], depth: int) -> Iterator[Iterator[T]]:
     """Runs a generator in a thread, up to ``depth`` items ahead of who takes them. With 0 it runs as it is.
 
     An item counts from when it is begun, so that no more than ``depth`` are in memory beside the one that was taken.
     The order stays, an exception of the generator is raised where its item would have come, and on leaving the block
     the generator is closed, wherever it stands.
     """
-    if depth == 0:
-        try:
+    with contextlib.closing(source), Workers(min(depth, 1)) as thread:
+        if depth == 0:
             yield source
-        finally:
-            _close(source)
-        return
-    made: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    places = threading.Semaphore(depth)
-    stop = threading.Event()
+            return
+        waiting = deque(thread.submit(next, source, _END) for _ in range(depth))  # begun on entering the block
 
-    def place() -> bool:
-        while not stop.is_set():
-            if places.acquire(timeout=0.1):
-                return True
-        return False
+        def taken() -> Iterator[T]:
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(thread.submit(next, source, _END))
+                yield item
 
-    def run() -> None:
-        try:
-            while place():
-                made.put(("item", next(source)))
-        except StopIteration:
-            made.put(("end", None))
-        except BaseException as error:
-            made.put(("error", error))
-        finally:
-            _close(source)
-
-    def take() -> Iterator[T]:
-        while True:
-            kind, value = made.get()
-            if kind == "item":
-                places.release()
-                yield value
-            elif kind == "error":
-                raise value
-            else:
-                return
-
-    thread = threading.Thread(target=run, name="dataprophet-ahead", daemon=True)
-    thread.start()
-    try:
-        yield take()
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _close(source: Any) -> None:
-    if hasattr(source, "close"):
-        source.close()
+        yield taken()

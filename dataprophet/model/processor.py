@@ -1,4 +1,7 @@
-"""Loads a model's processor for images only, with or without torchvision."""
+"""Loads a model's processor for images only, with or without torchvision.
+
+`load` calls it. It knows transformers' processors, not the model.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import importlib.metadata
 import importlib.util
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError
+from dataprophet.errors import MissingDependencyError, ModelError, explained
 
 
 class NoVideo:
@@ -36,17 +39,12 @@ def has_torchvision() -> bool:
     try:
         importlib.import_module("torchvision")
     except Exception as error:  # a mismatch surfaces as RuntimeError, OSError, ImportError or AttributeError
-        versions = {}
-        for name in ("torchvision", "torch"):
-            try:
-                versions[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                versions[name] = "of unknown version"
-        raise MissingDependencyError(
-            f"torchvision {versions['torchvision']} does not work with torch {versions['torch']} ({error})",
-            where="torchvision",
-            fix="install the torchvision that belongs to this torch, or remove it: pip uninstall torchvision",
-        ) from error
+        version = "of unknown version"
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version("torchvision")
+        what = f"torchvision {version} does not work with torch {importlib.metadata.version('torch')} ({error})"
+        fix = "install the torchvision that belongs to this torch, or remove it: pip uninstall torchvision"
+        raise MissingDependencyError(what, where="torchvision", fix=fix) from error
     return True
 
 
@@ -112,39 +110,23 @@ def load_processor(path: str, config: Any, **kwargs: Any) -> Any:
     from transformers import AutoProcessor
 
     torchvision = has_torchvision()
-    try:
-        if not torchvision:
-            cls = _processor_class(path, config, revision=kwargs.get("revision"))
-            if cls is not None and "video_processor" in cls.get_attributes():
-                return _image_only(cls).from_pretrained(path, **kwargs)
+    install = "install it with pip, next to dataprophet"
+    write = "the folder needs the tokenizer and preprocessor files that save_pretrained of the processor writes"
+    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError)
+    with (
+        explained(ImportError, MissingDependencyError, "its processor needs a package that is missing", path, install),
+        explained(kinds, ModelError, "its processor cannot be loaded", path, write),
+    ):
+        cls = None if torchvision else _processor_class(path, config, revision=kwargs.get("revision"))
+        if cls is not None and "video_processor" in cls.get_attributes():
+            return _image_only(cls).from_pretrained(path, **kwargs)
         processor = AutoProcessor.from_pretrained(path, **kwargs)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"its processor needs a package that is missing ({first_line(error)})",
-            where=path,
-            fix="install it with pip, next to dataprophet",
-        ) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"its processor cannot be loaded ({first_line(error)})",
-            where=path,
-            fix="the folder needs the tokenizer and preprocessor files that save_pretrained of the processor writes",
-        ) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
-        raise ModelError(
-            f"it has a {type(processor).__name__} and no image processor",
-            where=path,
-            fix="use a model that takes images and text, with its preprocessor_config.json",
-        )
+        fix = "use a model that takes images and text, with its preprocessor_config.json"
+        raise ModelError(f"it has a {type(processor).__name__} and no image processor", where=path, fix=fix)
     return processor
 
 
 def image_backend(processor: Any) -> str:
     """``pil`` or ``torchvision``: what resizes the images. Pixels differ by up to 0.015 between them."""
     return "pil" if type(processor.image_processor).__name__.endswith("Pil") else "torchvision"
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's text, short enough for a message of one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

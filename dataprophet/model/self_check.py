@@ -1,4 +1,7 @@
-"""Start-up checks on made-up samples: that a model scores what it is asked to score, before any data is read."""
+"""Start-up checks on made-up samples: that a model scores what it is asked to score, before any data is read.
+
+`load` runs them. What they find beside errors, they set on the adapter and the encoder: what samples may share.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,12 @@ import numpy as np
 
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
-from dataprophet.model.rows import Row, assemble
+from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tokens import Encoded, ImageSet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from PIL.Image import Image
-
-    from dataprophet.model.chat import Rendered
     from dataprophet.model.model import Model
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision rounds logits, so more there
@@ -54,100 +54,82 @@ def self_check(model: Model) -> None:
     """
     import torch
 
-    samples = _synthetic()
-    rendered = [model._encoder.chat.render(sample) for sample in samples]
-    adapter = model._adapter
-    found, images = model._encoder.group(rendered, samples[0].images, adapter.image_token_id)
-    encoded = []
-    for result in found:
-        if isinstance(result, Exception):
-            raise result
-        adapter.place(result, images)
-        encoded.append(result)
-    with torch.inference_mode():
-        _check_span(model, encoded[0], rendered[0].answer)
-        alone = [_logprobs(model, [item], images) for item in encoded]
-        plain = _plain_logprobs(model, encoded[0], images)
-        what = "fused log-probabilities" if adapter.head is not None else "log-probabilities of gathered rows"
-        _compare(model, alone[0], plain, f"{what} differ from plain ones", _FUSED_FIX if adapter.head else _FIX)
-        _check_kernel(model, encoded[0], images, alone[0])
-        changed = _logprobs(model, [_other_end(encoded[0])], images)
-        _compare(model, changed[:-1], alone[0][:-1], "an answer token sees the tokens behind it", _FIX)
-        text = Row.pack([0], model._encoder.texts([model._encoder.chat.text(samples[0].question)]))
-        means = adapter.text_means(adapter.to_device(assemble([text], adapter.image_token_id, content=True)))
-        if not bool(means.isfinite().all()):
-            raise ModelError("its text embedding is not finite", where=model.name, fix="use dtype float32 or bfloat16")
-        _try_splicing(model, rendered, samples[0].images, encoded)
-        adapter.branches = adapter.branches and _shares_prefixes(model, encoded, images, torch.cat(alone))
-
-
-def _try_splicing(model: Model, rendered: list[Rendered], images: Sequence[Image], whole: list[Encoded]) -> None:
-    encoder = model._encoder
-    if encoder.chat.uses_suffix:
-        return
-    encoder.splices = True
-    try:
-        found, _ = encoder.group(rendered, images, model._adapter.image_token_id)
-    except Exception:  # a processor or tokenizer that takes none of the options
-        encoder.splices = False
-        return
-    encoder.splices = all(
-        isinstance(item, Encoded)
-        and np.array_equal(item.ids, other.ids)
-        and np.array_equal(item.mask, other.mask)
-        and all(np.array_equal(kinds, other.kinds[name]) for name, kinds in item.kinds.items())
-        for item, other in zip(found, whole, strict=True)
-    )
-
-
-def _shares_prefixes(model: Model, encoded: list[Encoded], images: ImageSet | None, alone: Any) -> bool:
-    try:
-        together = _logprobs(model, encoded, images)
-    except Exception:  # whatever a model raises that takes no mask but its own
-        return False
-    return bool((together - alone).abs().amax() <= _TOLERANCE.get(model.dtype, _HALF))  # False for NaN
-
-
-def _logprobs(model: Model, encoded: list[Encoded], images: ImageSet | None) -> Any:
-    """Of samples in one row, as they are scored."""
-    adapter = model._adapter
-    row = Row.pack(range(len(encoded)), encoded, images)
-    batch = adapter.to_device(assemble([row], adapter.image_token_id))
-    vision = adapter.vision(batch)
-    states = adapter.logits(batch, vision) if adapter.head is None else adapter.states(batch, vision)
-    return adapter.logprobs(states, batch.targets)
-
-
-def _plain_logprobs(model: Model, encoded: Encoded, images: ImageSet | None) -> Any:
-    """Of one sample, from the model's own forward pass over the pixels and its logits at every position."""
-    import torch
-
-    adapter = model._adapter
-    batch = adapter.to_device(assemble([Row.pack([0], [encoded], images)], adapter.image_token_id))
-    inputs = {"input_ids": batch.ids, "attention_mask": torch.ones_like(batch.ids), **batch.kinds, **batch.pixels}
-    logits = adapter.model(**inputs, use_cache=False, return_dict=True).logits[0, :-1].float()
-    values = logits.log_softmax(-1).gather(-1, batch.ids[0, 1:, None])[:, 0]
-    return values[batch.spots]
-
-
-def _check_kernel(model: Model, encoded: Encoded, images: ImageSet | None, found: Any) -> None:
-    """In half precision the model's own logits are too coarse to tell whether the kernel is right."""
     from dataprophet.ops import torch_ops
 
-    adapter = model._adapter
-    if adapter.head is None:
-        return
-    batch = adapter.to_device(assemble([Row.pack([0], [encoded], images)], adapter.image_token_id))
-    states = adapter.states(batch, adapter.vision(batch))
-    expected = adapter.head.logprobs(states, batch.targets, torch_ops.linear_logprobs)
-    _compare(
-        model,
-        found,
-        expected,
-        "fused log-probabilities differ from those of plain torch",
-        _FUSED_FIX,
-        tolerance=_KERNEL,
+    adapter, encoder, head = model._adapter, model._encoder, model._adapter.head
+    samples = _synthetic()
+    rendered, pictures = [encoder.chat.render(sample) for sample in samples], samples[0].images
+    found, images = encoder.group(rendered, pictures)
+    whole: list[Encoded] = []
+    for item in found:
+        if isinstance(item, Exception):
+            raise item
+        adapter.set_positions(item, images)
+        whole.append(item)
+    with torch.inference_mode():
+        _check_span(model, whole[0], rendered[0].answer)
+        (first, states), (second, others) = (_states(model, [item], images) for item in whole)
+        alone = adapter.logprobs(states, first.targets)
+        what = "fused log-probabilities" if head else "log-probabilities of gathered rows"
+        _compare(model, alone, _plain(model, first), f"{what} differ from plain ones", _FUSED_FIX if head else _FIX)
+        if head is not None:
+            what = "fused log-probabilities differ from those of plain torch"
+            expected = head.logprobs(states, first.targets, torch_ops.linear_logprobs)
+            _compare(model, alone, expected, what, _FUSED_FIX, tolerance=_KERNEL)
+        batch, changed = _states(model, [_other_end(whole[0])], images)
+        earlier = adapter.logprobs(changed, batch.targets)[:-1]
+        _compare(model, earlier, alone[:-1], "an answer token sees the tokens behind it", _FIX)
+        text = assemble([Row.pack([0], encoder.texts([samples[0].question]))], texts=True)
+        if not bool(adapter.text_means(adapter.to_device(text)).isfinite().all()):
+            raise ModelError("its text embedding is not finite", where=model.name, fix="use dtype float32 or bfloat16")
+
+        def reuses() -> bool:
+            return all(map(_same, encoder.group(rendered, pictures)[0], whole))
+
+        def branches() -> bool:
+            batch, states = _states(model, whole, images)
+            expected = torch.cat([alone, adapter.logprobs(others, second.targets)])
+            error = (adapter.logprobs(states, batch.targets) - expected).abs().amax()
+            return bool(error <= _TOLERANCE.get(model.dtype, _HALF))  # False for NaN
+
+        if not encoder.chat.uses_suffix:
+            encoder.reuses_tokens = True  # for the check of it
+            encoder.reuses_tokens = _works(reuses)
+        adapter.branches = adapter.branches and _works(branches)
+
+
+def _works(check: Callable[[], bool]) -> bool:
+    """What a check finds; False for whatever a processor raises that takes no such option, or a model no such mask."""
+    try:
+        return check()
+    except Exception:
+        return False
+
+
+def _same(found: Encoded | Exception, other: Encoded) -> bool:
+    return (
+        isinstance(found, Encoded)
+        and np.array_equal(found.ids, other.ids)
+        and np.array_equal(found.mask, other.mask)
+        and all(np.array_equal(types, other.types[name]) for name, types in found.types.items())
     )
+
+
+def _states(model: Model, encoded: list[Encoded], images: ImageSet | None) -> tuple[Batch, Any]:
+    """Samples in one row, on the device; and the states that predict their answers, as they are scored."""
+    adapter = model._adapter
+    batch = adapter.to_device(assemble([Row.pack(range(len(encoded)), encoded, images)]))
+    vision = adapter.vision(batch)
+    return batch, adapter.logits(batch, vision) if adapter.head is None else adapter.states(batch, vision)
+
+
+def _plain(model: Model, batch: Batch) -> Any:
+    """Log-probabilities of one sample, from the model's own pass over the pixels and its logits at every position."""
+    import torch
+
+    inputs = {"input_ids": batch.ids, "attention_mask": torch.ones_like(batch.ids), **batch.types, **batch.pixels}
+    logits = model._adapter.model(**inputs, use_cache=False, return_dict=True).logits[0, :-1].float()
+    return logits.log_softmax(-1).gather(-1, batch.ids[0, 1:, None])[:, 0][batch.spots]
 
 
 def _other_end(encoded: Encoded) -> Encoded:
@@ -155,7 +137,7 @@ def _other_end(encoded: Encoded) -> Encoded:
     ids, answer = encoded.ids.copy(), np.flatnonzero(encoded.mask)
     first, last = answer[0], answer[-1]
     ids[last] = ids[first] if ids[first] != ids[last] else ids[first + 1]
-    return Encoded(ids, encoded.mask, encoded.kinds, encoded.positions)
+    return Encoded(ids, encoded.mask, encoded.types, encoded.positions)
 
 
 def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
@@ -163,11 +145,8 @@ def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
     ids = encoded.ids[encoded.mask].tolist()
     spelled = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(spelled.split()) != "".join(answer.split()):
-        raise ModelError(
-            f"its answer tokens spell {spelled!r} instead of {answer!r}",
-            where=model.name,
-            fix="its tokenizer gives wrong character offsets; update the tokenizer files",
-        )
+        fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
+        raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)
 
 
 def _compare(model: Model, found: Any, expected: Any, what: str, fix: str, *, tolerance: float | None = None) -> None:

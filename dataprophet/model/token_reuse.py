@@ -1,4 +1,7 @@
-"""Tokens of a sample from those of another that begins alike: the image tokens are not written out and read again."""
+"""Tokens of a sample from those of another that begins alike: the image tokens are not written out and read again.
+
+The encoder uses it for samples with the same images. It knows texts, offsets and token ids alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from dataprophet.model.tokens import Encoded, tail_mask
 
 
-class Beginning:
+class EncodedPrefix:
     """A sample encoded whole, as far as others with the same images repeat it.
 
     Tokenizers split text at special tokens, and what stands behind one is tokenised alike whatever stands before it.
@@ -79,8 +82,8 @@ class Beginning:
             np.concatenate([self._encoded.ids[:token], np.array(ids, np.int64)]),
             np.concatenate([np.zeros(token, np.bool_), rest]),
             {
-                name: np.concatenate([kinds[: token + 1], np.zeros(later, np.int64)])
-                for name, kinds in self._encoded.kinds.items()
+                name: np.concatenate([types[: token + 1], np.zeros(later, np.int64)])
+                for name, types in self._encoded.types.items()
             },
         )
 

@@ -1,4 +1,7 @@
-"""Sequences that begin alike, laid out once: what questions about one image, or the turns of one chat, share."""
+"""Sequences that begin alike, laid out once: what questions about one image, or the turns of one chat, share.
+
+Rows are made of it, and batching asks it what rows would share. It knows token ids alone.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,11 @@ class TokenTree:
     Attributes:
         paths: K arrays, the node of each token of a sequence.
         ends: (N,) int64, one behind the last node of each node's subtree.
-        sequence: (N,) int64, a sequence that a node lies on.
-        depth: (N,) int64, the node's place in that sequence.
+        depth: (N,) int64, the node's place in the sequences that it lies on.
     """
 
     paths: list[NDArray[np.int64]]
     ends: NDArray[np.int64]
-    sequence: NDArray[np.int64]
     depth: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -40,25 +41,23 @@ class TokenTree:
 
 def token_tree(sequences: Sequence[NDArray[np.int64]]) -> TokenTree:
     """Merges the common beginnings of sequences of token ids, each (T_i,) int64 and not empty."""
-    keys = [sort_key(ids) for ids in sequences]
     paths: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sequences)
-    owners, depths = [], []
+    depths = []
     size, before = 0, -1
     # In sorted order a sequence shares with those before it just what it shares with the last one of them.
-    for index in sorted(range(len(sequences)), key=keys.__getitem__):
+    for index in sorted(range(len(sequences)), key=lambda index: sort_key(sequences[index])):
         ids = sequences[index]
         shared = 0 if before < 0 else common_prefix(sequences[before], ids)
         fresh = np.arange(size, size + len(ids) - shared)
         paths[index] = np.concatenate([paths[before][:shared], fresh]) if shared else fresh
-        owners.append(np.full(len(fresh), index))
         depths.append(np.arange(shared, len(ids)))
         size, before = size + len(fresh), index
     depth = np.concatenate(depths)
-    return TokenTree(paths, _subtree_ends(depth), np.concatenate(owners), depth)
+    return TokenTree(paths, _subtree_ends(depth), depth)
 
 
 def sort_key(ids: NDArray[np.int64]) -> bytes:
-    """Sorts sequences of ids (0 or more, below 2**32) as lists of them would sort."""
+    """Sorts sequences of ids (0 or more, below 2**32) as lists of them would sort: big-endian bytes, one memcmp."""
     return ids.astype(">u4").tobytes()
 
 

@@ -1,4 +1,7 @@
-"""Samples and images as a processor encodes them."""
+"""Samples and images as a processor encodes them.
+
+The encoder makes them, rows and the adapter take them. They know nothing of batches.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ class Encoded:
     Attributes:
         ids: (T,) int64.
         mask: (T,) bool, True at the answer of a sample, at the content of a text.
-        kinds: (T,) int64 token types, by the name under which the model takes them.
+        types: (T,) int64 token types, by the name under which the model takes them.
         positions: (A, T) int64 on A axes, None where they are 0, 1, 2 ...
     """
 
     ids: NDArray[np.int64]
     mask: NDArray[np.bool_]
-    kinds: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    types: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     positions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -36,10 +39,12 @@ class ImageSet:
     Attributes:
         inputs: tensors, the first dimension over tiles, patches or images.
         tokens: how many image tokens they fill.
+        token_id: the token that vision features stand on.
     """
 
     inputs: dict[str, Any]
     tokens: int
+    token_id: int
 
 
 def tail_mask(offsets: NDArray[np.int64], tail: int) -> NDArray[np.bool_]:

@@ -103,15 +103,15 @@ def see_rows(
         seconds: to spend on the timed run; more where four windows of a few samples take longer.
         targets: how many targets.
     """
-    from dataprophet.model.cost import weigh
+    from dataprophet.model.cost import costs
 
     rows = [row for _, row in drawn]
     lines = Lines.of(rows, 0)
     samples: list[list[Sample]] = [[] if isinstance(row, Problem) else list(row.samples()) for row in rows]
-    (together,) = weigh(model, [lines.samples])
+    (together,) = costs(model, [lines.samples])
     seen = Seen(calls=together.calls / max(1, together.tokens), lines=len(lines.lines))
     first = 0
-    for (cell, row), own, weight in zip(drawn, samples, weigh(model, samples), strict=True):
+    for (cell, row), own, weight in zip(drawn, samples, costs(model, samples), strict=True):
         problems = [row] if isinstance(row, Problem) else [problem for _, problem in weight.problems]
         seen.problems.update(map(status_of, problems))
         seen.rows.append(Row(cell, weight.samples, weight.answer_tokens, weight.tokens, bool(problems)))

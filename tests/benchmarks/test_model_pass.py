@@ -26,7 +26,8 @@ named = pytest.mark.parametrize("name", PUBLISHED)
 
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model"))
+    for folder in ("benchmarks", "benchmarks/model"):
+        monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / folder))
 
 
 @named

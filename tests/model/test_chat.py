@@ -17,7 +17,7 @@ from dataprophet import load_model
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError
 from dataprophet.model.chat import Chat
-from dataprophet.model.token_reuse import Beginning
+from dataprophet.model.token_reuse import EncodedPrefix
 
 IMAGE = Image.new("RGB", (28, 28), (200, 30, 30))
 HOSTILE = {
@@ -39,7 +39,7 @@ def ask(question: str, answer: str, **more: object) -> Sample:
 
 def tokens(model, sample: Sample) -> tuple[list[int], list[int]]:
     """All token ids of a sample, and those of its answer."""
-    [encoded], _ = model._encoder.group([model._encoder.chat.render(sample)], sample.images, 0)
+    [encoded], _ = model._encoder.group([model._encoder.chat.render(sample)], sample.images)
     return encoded.ids.tolist(), encoded.ids[encoded.mask].tolist()
 
 
@@ -155,30 +155,30 @@ TEXTS = [
 def test_tokens_taken_over_are_those_of_a_sample_encoded_whole(family, tiny_model, monkeypatch):
     model = tiny_model(family)
     encoder, images = model._encoder, [IMAGE]
-    assert encoder.splices  # found to be right when the model was loaded
+    assert encoder.reuses_tokens  # found to be right when the model was loaded
     asked = [ask(question, answer) for question, answer in itertools.product(TEXTS, ["red", " a\nb ", "é"])]
     turn = Turn("what is it?", "a cat", (0,))
     asked += [Sample("a", images, text, "red", (turn,), ()) for text in TEXTS]
     asked += [Sample("a", images, f"before {text}", "red", image_offsets=(7,)) for text in TEXTS]
     rendered = [encoder.chat.render(sample) for sample in asked]
     cuts = []
-    original = Beginning.joined
-    monkeypatch.setattr(Beginning, "joined", lambda *args: cuts.append(1) or original(*args))
-    together, _ = encoder.group(rendered, images, model._adapter.image_token_id)
+    original = EncodedPrefix.joined
+    monkeypatch.setattr(EncodedPrefix, "joined", lambda *args: cuts.append(1) or original(*args))
+    together, _ = encoder.group(rendered, images)
     assert len(cuts) > 0.7 * len(asked)
     for item, spliced in zip(rendered, together, strict=True):
-        [whole], _ = encoder.group([item], images, model._adapter.image_token_id)
+        [whole], _ = encoder.group([item], images)
         assert spliced.ids.tolist() == whole.ids.tolist(), item.text
         assert spliced.mask.tolist() == whole.mask.tolist(), item.text
-        for name, kinds in whole.kinds.items():
-            assert spliced.kinds[name].tolist() == kinds.tolist()
+        for name, kinds in whole.types.items():
+            assert spliced.types[name].tolist() == kinds.tolist()
 
 
 def test_a_tokenizer_that_depends_on_what_stands_before_takes_nothing_over(tiny_folder, monkeypatch):
-    original = Beginning.joined
+    original = EncodedPrefix.joined
 
     def otherwise(self, token, ids, offsets, tail):
         return original(self, token, [*ids[:-1], ids[-1] + 1], offsets, tail)
 
-    monkeypatch.setattr(Beginning, "joined", otherwise)
-    assert not load_model(str(tiny_folder("llava")), device="cpu")._encoder.splices
+    monkeypatch.setattr(EncodedPrefix, "joined", otherwise)
+    assert not load_model(str(tiny_folder("llava")), device="cpu")._encoder.reuses_tokens

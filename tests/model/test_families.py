@@ -111,16 +111,6 @@ def test_logprobs_equal_full_logits_and_loss(family, way, tiny_model):
 
 
 @family
-def test_rows_gathered_by_hook_equal_rows_kept_by_the_model(family, tiny_model, monkeypatch):
-    model = tiny_model(family, fused=False)
-    samples = make_samples(family)
-    kept = model.logprobs(samples)
-    monkeypatch.setattr(model._adapter, "_keeps_rows", False)
-    for hooked, expected in zip(model.logprobs(samples), kept, strict=True):
-        np.testing.assert_allclose(hooked, expected, rtol=0, atol=TOLERANCE)
-
-
-@family
 def test_later_answer_tokens_do_not_change_earlier_ones(family, tiny_model):
     model = tiny_model(family)
     image = picture(30, 60, 3)

@@ -61,28 +61,66 @@ class Runs:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_name_that_is_not_a_folder(folder, tmp_path):
     refused(tmp_path / "nope", "no such folder")
     refused("./nope", "no such folder")
-
-
-def test_a_file_instead_of_a_folder(folder):
     refused(folder / "config.json", "not a folder")
 
 
-def test_a_folder_without_config(folder):
-    (folder / "config.json").unlink()
-    refused(folder, "no config.json")
+def unlinked(pattern: str):
+    return lambda folder: [path.unlink() for path in folder.glob(pattern)]
 
 
-def test_a_damaged_config(folder):
-    (folder / "config.json").write_text("{")
-    refused(folder, "configuration cannot be read")
+def without_a_weight(weights: dict, name: str) -> None:
+    del weights[name]
 
 
-def test_no_weights(folder):
-    (folder / "model.safetensors").unlink()
-    refused(folder, "no *.safetensors")
+def with_a_narrow_weight(weights: dict, name: str) -> None:
+    weights[name] = weights[name][:, :-1].contiguous()
+
+
+def reweighed(change):
+    def damage(folder: Path) -> None:
+        weights = safetensors_torch.load_file(folder / "model.safetensors")
+        change(weights, next(name for name in weights if "q_proj" in name))
+        safetensors_torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return damage
+
+
+DAMAGES = {
+    "no config": (unlinked("config.json"), ["no config.json"]),
+    "a damaged config": (lambda f: (f / "config.json").write_text("{"), ["configuration cannot be read"]),
+    "an unknown family": (
+        lambda f: edit(f / "config.json", model_type="homemade"),
+        ["configuration cannot be read", "homemade"],
+    ),
+    "a text-only model": (
+        lambda f: transformers.LlamaConfig(hidden_size=64, num_hidden_layers=1).save_pretrained(f),
+        ["'llama'", "takes no images"],
+    ),
+    "no weights": (unlinked("model.safetensors"), ["no *.safetensors"]),
+    "weights cut short": (
+        lambda f: os.truncate(f / "model.safetensors", (f / "model.safetensors").stat().st_size - 100),
+        ["weights cannot be loaded"],
+    ),
+    "missing weights, which are not made up": (reweighed(without_a_weight), ["lack 1 weights", "q_proj", "random"]),
+    "weights of another shape": (reweighed(with_a_narrow_weight), ["weights cannot be loaded"]),
+    "no chat template": (unlinked("chat_template.jinja"), ["no chat template", "template="]),
+    "no tokenizer": (unlinked("tokenizer*"), ["processor"]),
+    "no preprocessor": (unlinked("preprocessor_config.json"), ["processor"]),
+    "a processor of another model": (
+        lambda f: edit(f / "processor_config.json", num_additional_image_tokens=3),
+        ["image"],
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder(damage, folder):
+    change, words = DAMAGES[damage]
+    change(folder)
+    refused(folder, *words)
 
 
 def test_pickled_weights_are_refused_and_not_executed(folder, tmp_path):
@@ -100,65 +138,12 @@ def test_pickled_weights_next_to_safetensors_are_not_executed(folder, tmp_path):
     assert not trap.exists()
 
 
-def test_damaged_weights(folder):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    refused(folder, "weights cannot be loaded")
-
-
-def test_missing_weights_are_not_made_up(folder):
-    weights = safetensors_torch.load_file(folder / "model.safetensors")
-    gone = next(name for name in weights if "q_proj" in name)
-    del weights[gone]
-    safetensors_torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    refused(folder, "lack 1 weights", "q_proj", "random")
-
-
-def test_weights_of_another_shape(folder):
-    weights = safetensors_torch.load_file(folder / "model.safetensors")
-    name = next(name for name in weights if "q_proj" in name)
-    weights[name] = weights[name][:, :-1].contiguous()
-    safetensors_torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    refused(folder, "weights cannot be loaded")
-
-
-def test_a_text_only_model(folder):
-    transformers.LlamaConfig(hidden_size=64, num_hidden_layers=1).save_pretrained(folder)
-    refused(folder, "'llama'", "takes no images")
-
-
 def test_remote_code_is_off_unless_asked(folder, tmp_path):
     trap = tmp_path / "executed"
     edit(folder / "config.json", model_type="homemade", auto_map={"AutoConfig": "code.Homemade"})
     (folder / "code.py").write_text(f"import os\nos.mkdir({str(trap)!r})\nclass Homemade: pass\n")
     refused(folder, "its own Python code", "trust_remote_code=True")
     assert not trap.exists()
-
-
-def test_an_unknown_family(folder):
-    edit(folder / "config.json", model_type="homemade")
-    refused(folder, "configuration cannot be read", "homemade")
-
-
-def test_no_chat_template(folder):
-    (folder / "chat_template.jinja").unlink()
-    refused(folder, "no chat template", "template=")
-
-
-def test_no_tokenizer(folder):
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    refused(folder, "processor")
-
-
-def test_no_preprocessor(folder):
-    (folder / "preprocessor_config.json").unlink()
-    refused(folder, "processor")
-
-
-def test_a_processor_of_another_model(folder):
-    edit(folder / "processor_config.json", num_additional_image_tokens=3)
-    refused(folder, "image")
 
 
 def test_a_name_that_the_hub_cannot_give(monkeypatch):
@@ -287,8 +272,8 @@ def test_checks_refuse_a_bidirectional_decoder(tiny_folder, monkeypatch):
 def test_checks_refuse_gathered_rows_that_are_not_the_right_ones(tiny_folder, monkeypatch):
     from dataprophet.model.adapter import Adapter
 
-    original = Adapter._rows_only
-    monkeypatch.setattr(Adapter, "_rows_only", lambda self, keep: original(self, keep.roll(1, 1)))
+    original = Adapter.logits
+    monkeypatch.setattr(Adapter, "logits", lambda self, *of: original(self, *of).roll(1, 0))
     refused(tiny_folder("llava"), "gathered rows differ from plain ones", fused=False)
 
 

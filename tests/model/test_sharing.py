@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Conversation, Sample, Turn
-from dataprophet.model import reader as windows
+from dataprophet.model import batching
 
 family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
 QUESTIONS = ["what color is it?", "what color was it?", "how many circles are there?", "and?", "is it left of the cat?"]
@@ -132,8 +132,8 @@ def test_rows_split_where_they_grow_long(family, tiny_model, monkeypatch):
     samples = five_questions(2)
     expected = list(tiny_model(family, share=False).features(samples))
     for limit in (1, 60, 120):
-        monkeypatch.setattr(windows, "ROW_TOKENS", limit)
-        monkeypatch.setattr(windows, "TEXT_ROW_TOKENS", limit)
+        monkeypatch.setattr(batching, "ROW_TOKENS", limit)
+        monkeypatch.setattr(batching, "TEXT_ROW_TOKENS", limit)
         assert_equal(tiny_model(family).features(samples), expected, 2e-6)
 
 

@@ -24,7 +24,7 @@ def test_one_node_for_each_prefix_and_ancestors_alone_are_seen(lists):
     for k, inner in named.items():
         for q, outer in named.items():
             assert (k <= q < tree.ends[k]) == (outer[: len(inner)] == inner)
-        assert lists[tree.sequence[k]][: tree.depth[k] + 1] == list(inner)
+        assert tree.depth[k] == len(inner) - 1
     longest = max(lists, key=len)
     assert tree.is_chain == all(longest[: len(ids)] == ids for ids in lists)
 

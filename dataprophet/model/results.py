@@ -1,0 +1,136 @@
+"""What batches give, collected until a window ends: nothing waits for the device before that.
+
+The model feeds it batches and makes features of its rows. It knows the adapter, not how batches were made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprophet.data.sample import Sample
+from dataprophet.errors import ModelError
+from dataprophet.model.adapter import Adapter
+from dataprophet.model.reader import Window
+from dataprophet.model.rows import Batch
+
+_STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Scored:
+    """A sample that has been through the model.
+
+    Attributes:
+        sample: the sample.
+        place: its place in the cell.
+        logprobs: (n,) float32 log-probabilities of the answer's tokens.
+        vectors: field -> (D,) float32 embedding, None where the sample lacks the field.
+    """
+
+    sample: Sample
+    place: int
+    logprobs: Vector
+    vectors: dict[str, Vector | None]
+
+
+class Results:
+    """Runs the batches of a window and keeps what they give, on the device.
+
+    Args:
+        adapter: runs them.
+        name: of the model, with its dtype, for messages.
+    """
+
+    def __init__(self, adapter: Adapter, name: str) -> None:
+        self._adapter, self._name = adapter, name
+        self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
+        self._logprobs: list[Any] = []
+        self._counts: list[tuple[int, int]] = []  # member and number of answer tokens, in the order of the states
+        # Not the batches themselves: each would hold on to its pixels until the window ends.
+        self._images: list[tuple[list[int], list[int], Any]] = []  # members, their image sets, the means
+        self._texts: list[tuple[list[int], Any]] = []
+
+    def add(self, batch: Batch) -> None:
+        """One pass over a batch on the device. Where it fails, for lack of memory, it leaves nothing behind."""
+        adapter = self._adapter
+        if batch.texts:
+            self._texts.append((batch.members, adapter.text_means(batch)))
+            return
+        vision = adapter.vision(batch)
+        means = None if vision is None else adapter.image_means(batch, vision)
+        if adapter.head is None:
+            self._logprobs.append(adapter.logprobs(adapter.logits(batch, vision), batch.targets))
+        else:
+            self._states.append((adapter.states(batch, vision), batch.targets))
+        self._counts += zip(batch.members, batch.counts, strict=True)
+        if means is not None:
+            self._images.append((batch.members, batch.sets, means))
+
+    def score_states(self, least: int = _STATES) -> None:
+        """Multiplies the states that wait by the output layer, if they are so many."""
+        import torch
+
+        if sum(len(targets) for _, targets in self._states) >= least:
+            with torch.inference_mode():
+                states, targets = (torch.cat(parts) for parts in zip(*self._states, strict=True))
+                self._logprobs += self._scored(states, targets)
+            self._states = []
+
+    def _scored(self, states: Any, targets: Any) -> list[Any]:
+        """Log-probabilities, in as many parts as memory asks for."""
+        try:
+            return [self._adapter.logprobs(states, targets)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(targets) < 2:
+                raise
+        # Behind the handler, whose error would hold on to the memory that ran out.
+        middle = len(targets) // 2
+        return [*self._scored(states[:middle], targets[:middle]), *self._scored(states[middle:], targets[middle:])]
+
+    def close(self, window: Window) -> list[Scored]:
+        """Brings everything to the CPU: the usable samples of the window, in order of the input.
+
+        Raises:
+            ModelError: a log-probability is not finite.
+        """
+        import torch
+
+        self.score_states(least=1)
+        with torch.inference_mode():
+            values = torch.cat(self._logprobs).cpu().numpy() if self._logprobs else np.empty(0, np.float32)
+        logprobs: dict[int, Vector] = {}
+        start = 0
+        for index, count in self._counts:
+            logprobs[index] = values[start : start + count]
+            start += count
+        images: dict[int, Vector] = {}
+        for members, sets, means in self._images:
+            rows = means.cpu().numpy()
+            images.update((index, rows[number]) for index, number in zip(members, sets, strict=True))
+        texts: dict[str, Vector] = {}
+        for members, means in self._texts:
+            texts.update(zip((window.texts[index] for index in members), means.cpu().numpy(), strict=True))
+        scored = []
+        for index, found in sorted(logprobs.items()):
+            sample = window.items[index].sample
+            if not np.isfinite(found).all():
+                what, fix = f"{self._name} gives a log-probability that is not finite", "load it in bfloat16 or float32"
+                raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
+            vectors = {"question": texts.get(sample.question), "answer": texts.get(sample.answer)}
+            vectors["image"] = images.get(index)
+            scored.append(Scored(sample, window.items[index].place, found, vectors))
+        return scored
+
+
+def out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    allocation = "can't allocate memory" in str(error)  # the CPU's allocator raises a plain RuntimeError
+    workspace = "CUBLAS_STATUS_ALLOC_FAILED" in str(error)  # and so does cuBLAS
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or allocation or workspace

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprophet.cli.common import loading, print_json, reading
 from dataprophet.cli.progress import Progress
+from dataprophet.scoring.driver import remarks
 from dataprophet.scoring.engines.signals import TERMINATED
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.score import score
@@ -80,15 +81,7 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
         lines.append(
             f"no score for {target}: {count:,} samples without an image, or with a factor that is not positive"
         )
-    if summary["isolated"]:
-        lines.append(f"isolated: {len(summary['isolated']):,} samples that killed the process")
-    if summary["splits"]:
-        lines.append(
-            f"memory ran out {summary['splits']:,} times: the last digits may differ from those of another run"
-        )
-    if summary["short_sketch"]:
-        kept, wanted = summary["short_sketch"]
-        lines.append(f"most rows gave no sample: the diversity is that of {kept:,} samples, not {wanted:,}")
+    lines += remarks(summary)
     if not scored.complete:
         lines.append("incomplete: run the same command again to go on")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring.targets import SampleScores
 
-OK, CRASHED = "ok", "crashed"
+OK, CRASHED, BAD_FEATURES = "ok", "crashed", "bad_features"
 SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
 """Field -> the name of its similarity in column names, such as ``QSim:chartqa``."""
 
@@ -156,6 +156,11 @@ def lines_of(file: str, ids: list[str], start: int) -> Columns:
 def status_of(problem: Problem) -> str:
     """Status of a row with a problem: its code, by the name that rows files use."""
     return _STATUS.get(problem.code, problem.code)
+
+
+def code_of(status: str) -> str:
+    """Code of the problems of rows with a status."""
+    return next((code for code, other in _STATUS.items() if other == status), status)
 
 
 def table_of(

@@ -136,7 +136,9 @@ class Targets:
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        digest.update(json.dumps([self.names, self.fields, self._profiles[0].fingerprint]).encode())
+        digest.update(
+            json.dumps([self.names, self.fields, *(profile.fingerprint for profile in self._profiles[:1])]).encode()
+        )
         digest.update(self._mean_nll.tobytes())
         for name in self.fields:
             digest.update(self._directions[name].tobytes())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
+from dataprophet.scoring.engines.signals import TERMINATED
 
 
 def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> Dataset:
@@ -36,6 +40,27 @@ def _values(args: argparse.Namespace, options: Iterable[str]) -> dict[str, Any]:
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
+
+
+def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that goes on where it was stopped. Its status is then 130 after Ctrl-C and 143 after SIGTERM."""
+
+    def run(args: argparse.Namespace) -> int:
+        try:
+            return command(args)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
+            return 130 if isinstance(stop, KeyboardInterrupt) else TERMINATED
+
+    run.__doc__ = command.__doc__
+    return run
+
+
+@contextlib.contextmanager
+def pass_over_rows() -> Iterator[Progress]:
+    """Progress of a pass, with standard output kept for the summary: Ray says there what becomes of its processes."""
+    with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
+        yield progress
 
 
 def print_json(value: Any) -> None:

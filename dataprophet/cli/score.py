@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from typing import Any
 
-from dataprophet.cli.common import loading, print_json, reading
-from dataprophet.cli.progress import Progress
+from dataprophet.cli.common import loading, pass_over_rows, print_json, reading, resumable
 from dataprophet.scoring.driver import remarks
-from dataprophet.scoring.engines.signals import TERMINATED
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.score import score
 
 _SHOWN = 5
-_INTERRUPTED = 130
 
 
+@resumable
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
-    try:
-        scored = _score(args)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
-        return _INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
+    scored = _score(args)
     summary = scored.summary
     for entry in summary["unreadable"]:
         print(f"dataprophet: not read: {entry['error']}", file=sys.stderr)
@@ -42,14 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> ScoredPool:
-    # Ray says on standard output what becomes of its processes; that is for the summary alone.
-    with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
-
-        def tell(done: int, total: int) -> None:
-            if progress.total is None:
-                progress.total, progress.earlier = total, done
-            progress(done)
-
+    with pass_over_rows() as progress:
         return score(
             args.pool,
             args.target,
@@ -67,7 +53,7 @@ def _score(args: argparse.Namespace) -> ScoredPool:
             reading={} if args.features else reading(args),
             loading=loading(args),
             ray_address=args.ray_address,
-            progress=tell,
+            progress=progress.of,
         )
 
 

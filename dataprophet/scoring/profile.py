@@ -254,7 +254,7 @@ def _known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
-    """Files of a model's folder with sizes and times, or the commit of a model of the hub; None where it is not known."""
+    """Files of a model's folder with sizes and times, or the commit of one of the hub; None where it is not known."""
     name, revision = str(given["name"]), given.get("revision") or "main"
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     if folder.is_dir():

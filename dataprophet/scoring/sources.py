@@ -22,10 +22,10 @@ def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
 def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``open_pool`` for another process: files and folders by their whole paths."""
     root = given.get("image_root")
-    whole = (
-        [absolute(os.fspath(item)) for item in root] if isinstance(root, list) else root and absolute(os.fspath(root))
-    )
-    return {**given, "path": absolute(given["path"]), **({"image_root": whole} if root else {})}
+    if root:
+        several = [absolute(os.fspath(item)) for item in root] if isinstance(root, list) else None
+        given = {**given, "image_root": several or absolute(os.fspath(root))}
+    return {**given, "path": absolute(given["path"])}
 
 
 def reopen(scored: ScoredPool, path: str | None = None) -> Any:

@@ -136,9 +136,8 @@ class Targets:
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        digest.update(
-            json.dumps([self.names, self.fields, *(profile.fingerprint for profile in self._profiles[:1])]).encode()
-        )
+        origin = [profile.fingerprint for profile in self._profiles[:1]]
+        digest.update(json.dumps([self.names, self.fields, *origin]).encode())
         digest.update(self._mean_nll.tobytes())
         for name in self.fields:
             digest.update(self._directions[name].tobytes())

@@ -12,8 +12,8 @@ from dataprophet.files import check_file
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import Work
+from dataprophet.scoring.feature_pool import FeaturePool
 from dataprophet.scoring.profile import CACHE, has_files, profile_pool
-from dataprophet.scoring.sources import open_feature_pool
 
 
 @resumable
@@ -48,7 +48,7 @@ def _profile(args: argparse.Namespace) -> Profile:
         "seed": args.seed,
     }
     work = Work(args.engine, args.processes, args.threads, args.ray_address)
-    pool: Any = open_feature_pool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
+    pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     with pass_over_rows() as progress:
         if not args.features and not has_files(pool):
             from dataprophet.model import load_model

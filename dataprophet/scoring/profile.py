@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -41,13 +41,12 @@ from dataprophet.store.base import COMMITS
 if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.scoring.feature_pool import FeaturePool
-    from dataprophet.scoring.stored_features import StoredFeatures
 
 CACHE = ".dataprophet-cache"
 """Name of the cache's folder, beside the profile unless another is given."""
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
-_MODEL = "model.json"
+_MODEL, _IGNORE = "model.json", ".gitignore"
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 
 
@@ -127,7 +126,7 @@ def has_files(dataset: Dataset) -> bool:
 
 
 def profile_pool(
-    pool: Dataset | FeaturePool | StoredFeatures,
+    pool: Dataset | FeaturePool,
     model: Model | str,
     *,
     settings: Mapping[str, Any],
@@ -166,46 +165,50 @@ def profile_pool(
     sketch = Profile.empty(_NAME, "", **settings).settings
     data = {key: value for key, value in arguments.items() if key != "name"}
     store = _open(cache, [data, given or known, sketch, _machine(work)], fresh=fresh)
-    files, log = _files(store, pool)
-    list_files(store, files)
-    cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
-    known = known or _known_model(store, given)
-    if known is None:
+    with _nothing_left(store):
+        files, log = _files(store, pool)
+        list_files(store, files)
+        cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
+        known = known or _known_model(store, given)
+        if known is None:
+            work, state = _settled(work, given, cells), _model_state(given)
+            if work.processes == 0:
+                loaded = open_model(given, work.threads)
+            known = origin_of(loaded) if loaded is not None else probe(given, work.threads)
+            store.write(_MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+        on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
+        config = RunConfig(
+            name=_NAME,
+            kind="samples" if samples else "features",
+            pool=arguments,
+            model=given,
+            **known,
+            reading=pool.settings,
+            targets=[],
+            fields=list(FIELDS),
+            sketch=sketch,
+            shard_cells=1 if on_cpu else SHARD_CELLS["samples" if samples else "features"],
+        )
+        _configure(store, config)
+        scored = ScoredPool(store.root)
+        said = tell or (lambda _: None)
+        if scored.complete and store.exists(POOL_PROFILE):
+            said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
+            return _result(scored, name, log)
+        if scored.n_rows:
+            said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
         work = _settled(work, given, cells)
-        if work.processes == 0:
-            loaded = open_model(given, work.threads)
-        known = origin_of(loaded) if loaded is not None else probe(given, work.threads)
-        store.write(_MODEL, json.dumps({"state": _model_state(given), "origin": known}).encode(), replace=True)
-    config = RunConfig(
-        name=_NAME,
-        kind="samples" if samples else "features",
-        pool=arguments,
-        model=given,
-        **known,
-        reading=pool.settings,
-        targets=[],
-        fields=list(FIELDS),
-        sketch=sketch,
-        shard_cells=1 if known["numbers"].get("device") == "cpu" else SHARD_CELLS["samples" if samples else "features"],
-    )
-    _configure(store, config)
-    scored = ScoredPool(store.root)
-    said = tell or (lambda _: None)
-    if scored.complete and store.exists(POOL_PROFILE):
-        said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
+        scored = run_pass(config, store, work, pool=pool, model=loaded, progress=progress)
+        if scored.missing:
+            part = scored.summary["missing"][0]
+            where = f"{part['file']} rows {part['rows'][0] + 1} to {part['rows'][1]}"
+            raise DataProphetError(
+                f"not computed: {part['why']}", where=where, fix="run the same command again to go on"
+            )
+        _prune(scored)
+        for remark in remarks(scored.summary):
+            said(f"{name}: {remark}")
         return _result(scored, name, log)
-    if scored.n_rows:
-        said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
-    work = _settled(work, given, cells)
-    scored = run_pass(config, store, work, pool=pool, model=loaded, progress=progress)
-    if scored.missing:
-        part = scored.summary["missing"][0]
-        where = f"{part['file']} rows {part['rows'][0] + 1} to {part['rows'][1]}"
-        raise DataProphetError(f"not computed: {part['why']}", where=where, fix="run the same command again to go on")
-    _prune(scored)
-    for remark in remarks(scored.summary):
-        said(f"{name}: {remark}")
-    return _result(scored, name, log)
 
 
 def _open(cache: str | os.PathLike[str], asked: Any, *, fresh: bool) -> Store:
@@ -216,8 +219,25 @@ def _open(cache: str | os.PathLike[str], asked: Any, *, fresh: bool) -> Store:
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     if fresh:
         shutil.rmtree(os.path.join(root, key), ignore_errors=True)
-    open_store(root).write(".gitignore", b"*\n")  # nothing that a repository shall keep
-    return open_store(os.path.join(root, key))
+    store = open_store(os.path.join(root, key))
+    with store.explained():
+        os.makedirs(root, exist_ok=True)
+        Path(root, _IGNORE).write_text("*\n")  # nothing that a repository shall keep
+    return store
+
+
+@contextmanager
+def _nothing_left(store: Store) -> Iterator[None]:
+    """Remove the folder after an error, unless shards are committed, which the next run need not compute."""
+    try:
+        yield
+    except DataProphetError:
+        if not store.markers():
+            shutil.rmtree(store.root, ignore_errors=True)
+            cache = Path(store.root).parent
+            if [path.name for path in cache.iterdir()] == [_IGNORE]:
+                shutil.rmtree(cache, ignore_errors=True)
+        raise
 
 
 def _machine(work: Work) -> list[Any]:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from dataprophet.model import Model as Model
     from dataprophet.model import load_model as load_model
     from dataprophet.planning.plan import plan as plan
-    from dataprophet.profiling.build import profile as profile
     from dataprophet.profiling.profile import Profile as Profile
     from dataprophet.scoring.pool import ScoredPool as ScoredPool
     from dataprophet.scoring.pool import open_scores as open_scores
+    from dataprophet.scoring.profile import profile as profile
     from dataprophet.scoring.score import score as score
     from dataprophet.selection import select as select
     from dataprophet.selection.allocation import allocate as allocate
@@ -45,7 +45,7 @@ _HOME = {
     "load_model": "model",
     "plan": "planning.plan",
     "Profile": "profiling.profile",
-    "profile": "profiling.build",
+    "profile": "scoring.profile",
     "ScoredPool": "scoring.pool",
     "open_scores": "scoring.pool",
     "score": "scoring.score",

@@ -72,5 +72,5 @@ def explained(
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another package says, short enough for a message of one line; its class where it says nothing."""
+    """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

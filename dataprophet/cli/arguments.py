@@ -128,7 +128,6 @@ READING_SOURCES = (
 WORKERS = (
     argument("--engine", "what runs the shards", choices=("local", "ray"), default="local"),
     argument("--processes", "worker processes; 0 works in this one", "N", type=count),
-    argument("--threads", "CPU threads of each worker", "N", type=positive, default=1),
     argument("--ray-address", "of a running Ray cluster (default: start one here)", "ADDRESS"),
 )
 """Who works on a pool."""

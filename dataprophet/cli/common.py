@@ -6,12 +6,16 @@ Only commands call it; what they compute it does not know.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
+from dataprophet.scoring.engines.signals import TERMINATED
 
 
 def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> Dataset:
@@ -47,6 +51,27 @@ def output(args: argparse.Namespace, value: Any, text: Callable[[], str]) -> Non
         print_json(value)
     else:
         print(text())
+
+
+def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that goes on where it was stopped. Its status is then 130 after Ctrl-C and 143 after SIGTERM."""
+
+    def run(args: argparse.Namespace) -> int:
+        try:
+            return command(args)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
+            return 130 if isinstance(stop, KeyboardInterrupt) else TERMINATED
+
+    run.__doc__ = command.__doc__
+    return run
+
+
+@contextlib.contextmanager
+def pass_over_rows() -> Iterator[Progress]:
+    """Progress of a pass, with standard output kept for the summary: Ray says there what becomes of its processes."""
+    with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
+        yield progress
 
 
 def print_json(value: Any) -> None:

@@ -62,6 +62,10 @@ _COMMANDS = {
             argument("--name", "the dataset's name (default: from its path)"),
             flag("--features", "DATASET is a file of precomputed features"),
             flag("--seal", "keep a few megabytes only: the profile no longer merges"),
+            argument("--cache", "folder to work in, and to take what is unchanged from (default: beside FILE)", "DIR"),
+            flag("--fresh", "compute it anew, whatever the cache knows"),
+            *shared.WORKERS,
+            argument("--threads", "CPU threads of each worker (default: of all cores)", "N", type=positive),
             argument("--clusters", "clusters of the diversity", "K", type=count, default=10),
             argument(
                 "--sketch-size",
@@ -150,7 +154,7 @@ _COMMANDS = {
         "dataprophet score pool/ --target ChartQA.profile --model OpenGVLab/InternVL3-2B-hf --out scores",
         (
             argument("pool", "file or folder of a dataset; with --features, of features", "POOL"),
-            shared.TARGET_PROFILES,
+            several("--target", "profiles of the targets; without one, the pool's profile is all that is made", "P"),
             shared.MODEL,
             argument("--out", "folder to write, or to go on with; or a URL", "DIR", required=True),
             argument("--name", "the pool's name (default: from its path)"),
@@ -163,6 +167,7 @@ _COMMANDS = {
             ),
             shared.PRODUCT_FIELDS,
             *shared.WORKERS,
+            argument("--threads", "CPU threads of each worker", "N", type=positive, default=1),
             argument(
                 "--shard-rows",
                 "rows that are committed at a time (default: 8192; with --features 32768)",

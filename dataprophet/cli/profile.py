@@ -5,34 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from dataprophet.cli.common import loading, open_from, print_json
-from dataprophet.cli.progress import Progress
-from dataprophet.features.file import load_features
+from dataprophet.cli.common import loading, open_from, pass_over_rows, print_json, resumable
 from dataprophet.files import check_file
-from dataprophet.profiling.build import profile
+from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.config import Work
+from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.profile import CACHE, has_files, profile_pool
 
 
+@resumable
 def run(args: argparse.Namespace) -> int:
-    """Make a profile, write it, and say what it holds."""
+    """Make a profile, write it, and say what it holds; 130 and 143 when it was stopped."""
     check_file(args.out)  # now, not after the model has run
-    options = {
-        "clusters": args.clusters,
-        "sketch_size": args.sketch_size,
-        "diversity_fields": args.diversity_fields,
-        "seed": args.seed,
-    }
-    with Progress("samples") as progress:
-        if args.features:
-            name = args.name or Path(args.dataset).stem
-            result = profile(load_features(args.dataset), args.model, name=name, progress=progress, **options)
-        else:
-            from dataprophet.model import load_model
-
-            dataset = open_from(args, args.dataset, args.name)
-            model = load_model(args.model, **loading(args))
-            result = profile(dataset, model, progress=progress, **options)
+    result = _profile(args)
     diversity = result.diversity  # computed before saving, so that no later command has to
     (result.seal() if args.seal else result).save(args.out)
     for problem in result.problems.first:
@@ -50,6 +38,39 @@ def run(args: argparse.Namespace) -> int:
             f"-> {args.out}"
         )
     return 0
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    settings = {
+        "clusters": args.clusters,
+        "sketch_size": args.sketch_size,
+        "diversity_fields": args.diversity_fields,
+        "seed": args.seed,
+    }
+    work = Work(args.engine, args.processes, args.threads, args.ray_address)
+    pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
+    with pass_over_rows() as progress:
+        if not args.features and not has_files(pool):
+            from dataprophet.model import load_model
+
+            _tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
+            return build.profile(pool, load_model(args.model, **loading(args)), progress=progress, **settings)
+        return profile_pool(
+            pool,
+            args.model,
+            name=args.name,
+            settings=settings,
+            cache=args.cache or Path(args.out).parent / CACHE,
+            work=work,
+            loading=loading(args),
+            fresh=args.fresh,
+            progress=progress.of,
+            tell=_tell,
+        )
+
+
+def _tell(line: str) -> None:
+    print(f"dataprophet: {line}", file=sys.stderr)
 
 
 def describe(result: Profile) -> dict[str, object]:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from typing import Any
 
-from dataprophet.cli.common import loading, print_json, reading
-from dataprophet.cli.progress import Progress
-from dataprophet.scoring.engines.signals import TERMINATED
+from dataprophet.cli.common import loading, pass_over_rows, print_json, reading, resumable
+from dataprophet.scoring.driver import remarks
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.score import score
 
 _SHOWN = 5
-_INTERRUPTED = 130
 
 
+@resumable
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
-    try:
-        scored = _score(args)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
-        return _INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
+    scored = _score(args)
     summary = scored.summary
     for entry in summary["unreadable"]:
         print(f"dataprophet: not read: {entry['error']}", file=sys.stderr)
@@ -41,14 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> ScoredPool:
-    # Ray says on standard output what becomes of its processes; that is for the summary alone.
-    with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
-
-        def tell(done: int, total: int) -> None:
-            if progress.total is None:
-                progress.total, progress.earlier = total, done
-            progress(done)
-
+    with pass_over_rows() as progress:
         return score(
             args.pool,
             args.target,
@@ -66,7 +53,7 @@ def _score(args: argparse.Namespace) -> ScoredPool:
             reading={} if args.features else reading(args),
             loading=loading(args),
             ray_address=args.ray_address,
-            progress=tell,
+            progress=progress.of,
         )
 
 
@@ -80,15 +67,7 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
         lines.append(
             f"no score for {target}: {count:,} samples without an image, or with a factor that is not positive"
         )
-    if summary["isolated"]:
-        lines.append(f"isolated: {len(summary['isolated']):,} samples that killed the process")
-    if summary["splits"]:
-        lines.append(
-            f"memory ran out {summary['splits']:,} times: the last digits may differ from those of another run"
-        )
-    if summary["short_sketch"]:
-        kept, wanted = summary["short_sketch"]
-        lines.append(f"most rows gave no sample: the diversity is that of {kept:,} samples, not {wanted:,}")
+    lines += remarks(summary)
     if not scored.complete:
         lines.append("incomplete: run the same command again to go on")
     return "\n".join(lines)

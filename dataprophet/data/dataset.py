@@ -47,6 +47,29 @@ class _Reading:
             yield parse_row(row, path, number, self.format, self.options)
 
 
+class KnownIds:
+    """The ids of the rows so far: 8 bytes of a hash of each, which stay small where the ids would not."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def repeated(self, row: Conversation, *, turns: bool = True) -> bool:
+        """Whether a row's id, or with ``turns`` that of one of its samples, occurred before; if not, it has now."""
+        keys = {_key(row.id)}
+        if turns and len(row.turns) > 1:
+            keys |= {_key(f"{row.id}#{turn + 1}") for turn in range(len(row.turns))}
+        if self._seen & keys:
+            return True
+        self._seen |= keys
+        return False
+
+
+def repeated_id(row: Conversation | Problem) -> Problem:
+    """What is wrong with a row whose id occurred before."""
+    message = f"the id {row.id!r} occurs before"
+    return Problem("duplicate_id", message, "give every row an id of its own", row.file, row.row, row.id)
+
+
 @dataclass
 class Dataset:
     """Rows on disk or in memory. Iterating yields samples; rows that cannot be used are logged and left out.
@@ -87,22 +110,16 @@ class Dataset:
         Raises:
             DataError: a file as a whole cannot be read.
         """
-        seen: set[int] = set()
-        good = 0
+        ids, good = KnownIds(), 0
         if self.limit == 0:
             return
         for row in self.read():
             if isinstance(row, Problem):
                 yield row
                 continue
-            keys = {_key(row.id)}
-            if len(row.turns) > 1 and self._samples is None:
-                keys |= {_key(f"{row.id}#{turn + 1}") for turn in range(len(row.turns))}
-            if seen & keys:
-                message = f"the id {row.id!r} occurs before"
-                yield Problem("duplicate_id", message, "give every row an id of its own", row.file, row.row, row.id)
+            if ids.repeated(row, turns=self._samples is None):
+                yield repeated_id(row)
                 continue
-            seen |= keys
             yield row
             good += 1
             if good == self.limit:
@@ -114,11 +131,15 @@ class Dataset:
         for row in self.rows():
             if isinstance(row, Conversation):
                 yield from row.samples() if given is None else (given[row.id],)
-            elif self.strict:
-                place = f"{row.file} row {row.row}" if row.file else self.name
-                raise DataError(row.message, where=f"{place} (id {row.id})" if row.id else place, fix=row.fix)
             else:
-                log.add(row)
+                self.leave_out(row, log)
+
+    def leave_out(self, row: Problem, log: ProblemLog) -> None:
+        """Note a row that cannot be used. Raises DataError where the dataset is strict."""
+        if self.strict:
+            place = f"{row.file} row {row.row}" if row.file else self.name
+            raise DataError(row.message, where=f"{place} (id {row.id})" if row.id else place, fix=row.fix)
+        log.add(row)
 
     def index(self, number: int) -> FileIndex:
         """Read one of the files once, for its digest and where its rows begin. ``limit`` does not count here.

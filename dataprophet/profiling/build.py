@@ -61,9 +61,14 @@ def profile(
         problems.first = [*found.first, *problems.first][: problems.keep]
     result.problems = problems
     if result.n_samples == 0:
-        why = f": {problems.first[0]}" if problems.first else ""
-        raise ProfileError(f"no sample could be used{why}", where=name, fix="run `dataprophet validate` on it")
+        raise no_samples(name, problems)
     return result
+
+
+def no_samples(name: str, problems: ProblemLog) -> ProfileError:
+    """What is wrong with a dataset of which nothing could be used."""
+    why = f": {problems.first[0]}" if problems.first else ""
+    return ProfileError(f"no sample could be used{why}", where=name, fix="run `dataprophet validate` on it")
 
 
 def _features(

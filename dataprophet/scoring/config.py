@@ -19,7 +19,35 @@ SHARD_CELLS = {"samples": 8, "features": 32}
 """Cells of a shard of each kind of pool, unless another number is asked for. 8,192 samples are half a minute of a
 device at 4 ms each; features take less than a tenth of a second then, and a commit would cost as much."""
 
+ENGINES = ("local", "ray")
+
 _PLACES = ("pool", "model")  # where things lie, which may change; what they are is in the other entries
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who does the shards; nothing of it changes a number, but ``threads`` on the CPU.
+
+    Attributes:
+        engine: ``local`` or ``ray``.
+        processes: worker processes, or actors; 0 works in this process, None takes as many as there are devices.
+        threads: threads of the CPU that each computes with; None as many as torch takes.
+        ray_address: of a running Ray cluster.
+
+    Raises:
+        DataProphetError: there is no such engine, or number of processes.
+    """
+
+    engine: str = "local"
+    processes: int | None = None
+    threads: int | None = None
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise DataProphetError(f"unknown engine {self.engine!r}", where="engine", fix=f"use {' or '.join(ENGINES)}")
+        if self.processes is not None and self.processes < 0:
+            raise DataProphetError(f"it is {self.processes}", where="processes", fix="use 0 or more, or leave it out")
 
 
 @dataclass(frozen=True)

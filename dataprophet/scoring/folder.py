@@ -47,4 +47,4 @@ def load_targets(store: Store, targets: Iterable[Mapping[str, str]], fields: Ite
         profile = Profile.load(store.local(target_name(target["fingerprint"])))
         profile.name = target["name"]
         profiles.append(profile)
-    return Targets.of(profiles, fields)
+    return Targets.of(profiles, fields) if profiles else Targets([], [])

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, ModelError
+from dataprophet.files import absolute
 from dataprophet.scoring.config import RunConfig
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
 
 
-def open_model(arguments: Mapping[str, Any], numbers: Mapping[str, str] | None = None) -> Model:
-    """Load a model, on the CPU with as many threads as the run's numbers were made with."""
+def open_model(arguments: Mapping[str, Any], threads: int | None) -> Model:
+    """Load a model, to compute with so many threads of the CPU; None leaves that to torch."""
     from dataprophet.model import load_model
 
-    if numbers and numbers.get("threads"):
+    if threads:
         import torch
 
-        torch.set_num_threads(int(numbers["threads"]))
+        torch.set_num_threads(threads)
     return load_model(**arguments)
 
 
@@ -44,12 +46,22 @@ def origin_of(model: Any) -> dict[str, Any]:
     return {"fingerprint": model.fingerprint, "settings": model.settings, "numbers": numbers_of(model)}
 
 
-def probe(arguments: Mapping[str, Any], threads: int) -> dict[str, Any]:
+def label_origin(label: str) -> dict[str, Any]:
+    """The same for features that were computed before, of which a label is known."""
+    return {"fingerprint": label, "settings": {}, "numbers": {}}
+
+
+def model_arguments(model: str | os.PathLike[str], loading: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``load_model`` for another process: a folder by its whole path."""
+    return {"name": "demo" if str(model) == "demo" else absolute(str(model)), **loading}
+
+
+def probe(arguments: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
     """What ``origin_of`` gives for a model that a child process loads and forgets.
 
     Args:
         arguments: of ``load_model``.
-        threads: threads of the CPU that it computes with.
+        threads: threads of the CPU that it computes with; None as many as torch takes.
 
     Raises:
         ModelError: the model cannot be loaded; the message is the child's.
@@ -94,7 +106,7 @@ def main() -> None:
     """Read arguments as JSON from standard input, write the answer, or the error, to standard output."""
     arguments, threads = json.load(sys.stdin)
     try:
-        answer = origin_of(open_model(arguments, {"threads": str(threads)}))
+        answer = origin_of(open_model(arguments, threads))
     except DataProphetError as error:
         answer = {"what": error.what, "where": error.where, "fix": error.fix}
     print(json.dumps(answer))

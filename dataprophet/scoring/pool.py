@@ -224,15 +224,7 @@ def plan_of(files: Sequence[Mapping[str, Any]], config: RunConfig) -> Iterator[S
     identity = config.hash
     for number, file in enumerate(files):
         if "error" not in file:
-            yield from shards_of(
-                number,
-                str(file["name"]),
-                str(file["digest"]),
-                int(file["rows"]),
-                cells=config.shard_cells,
-                cell_rows=config.cell_rows,
-                config=identity,
-            )
+            yield from shards_of(number, file, cells=config.shard_cells, cell_rows=config.cell_rows, config=identity)
 
 
 def _json(store: Store, name: str) -> dict[str, Any]:

@@ -163,6 +163,11 @@ def status_of(problem: Problem) -> str:
     return _STATUS.get(problem.code, problem.code)
 
 
+def code_of(status: str) -> str:
+    """Code of the problems of rows with a status."""
+    return next((code for code, other in _STATUS.items() if other == status), status)
+
+
 def table_of(
     columns: Columns,
     places: NDArray[np.int64],

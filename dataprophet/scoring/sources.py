@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.dataset import open_dataset
+from dataprophet.files import absolute
 from dataprophet.scoring.feature_pool import FeaturePool
 from dataprophet.scoring.folder import RUN
 from dataprophet.scoring.pool import ScoredPool
@@ -16,6 +17,15 @@ from dataprophet.scoring.stored_features import StoredFeatures
 def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
     """The pool that a configuration names."""
     return open_feature_pool(**arguments) if kind == "features" else open_dataset(**arguments)
+
+
+def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``open_pool`` for another process: files and folders by their whole paths."""
+    root = given.get("image_root")
+    if root:
+        several = [absolute(os.fspath(item)) for item in root] if isinstance(root, list) else None
+        given = {**given, "image_root": several or absolute(os.fspath(root))}
+    return {**given, "path": absolute(given["path"])}
 
 
 def reopen(scored: ScoredPool, path: str | None = None) -> Any:

@@ -27,6 +27,7 @@ class StoredFeatures:
     """A folder that was scored with ``embeddings``, read as a pool. Every row keeps its status.
 
     Attributes:
+        path: the folder.
         name: the pool's name.
         files: the files of the pool that was scored.
         settings: which run kept the embeddings, as text.
@@ -50,7 +51,7 @@ class StoredFeatures:
         if self._scored.missing:
             what = f"{len(self._scored.missing)} shards are not scored"
             raise DataProphetError(what, where=where, fix="finish that run: repeat its command")
-        self.name = name or config.name
+        self.path, self.name = os.path.abspath(path), name or config.name
         self.files = [str(file["path"]) for file in self._scored.files]
         self.settings = f"embeddings kept by {config.hash}"
         self.origin = {"fingerprint": config.fingerprint, "settings": config.settings, "numbers": config.numbers}

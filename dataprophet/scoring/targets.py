@@ -141,7 +141,8 @@ class Targets:
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        digest.update(json.dumps([self.names, self.fields, self._profiles[0].fingerprint]).encode())
+        origin = [profile.fingerprint for profile in self._profiles[:1]]
+        digest.update(json.dumps([self.names, self.fields, *origin]).encode())
         digest.update(self._mean_nll.tobytes())
         for name in self.fields:
             digest.update(self.directions[name].tobytes())

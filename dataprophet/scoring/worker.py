@@ -11,7 +11,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dataprophet.data.dataset import repeated_id
 from dataprophet.data.index import FileIndex
-from dataprophet.data.sample import Sample
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
@@ -48,7 +49,6 @@ class Worker:
     Args:
         config: the run's configuration.
         store: its output folder.
-        device: where the model goes, in place of the configuration's device.
         pool: the pool, where it is open already.
         model: the model, where it is loaded already.
 
@@ -61,7 +61,6 @@ class Worker:
         config: RunConfig,
         store: Store,
         *,
-        device: str | None = None,
         pool: Any = None,
         model: Model | None = None,
     ) -> None:
@@ -70,11 +69,10 @@ class Worker:
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
         self._model = model
-        self._device = device
         self._indices: dict[str, FileIndex] = {}
-        self._rows: int | None = None  # of the pool
+        self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
-            self._model = open_model({**config.model, **({"device": device} if device else {})}, config.numbers)
+            self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
         if self._model is not None:
             require_origin(config, self._model)
 
@@ -115,7 +113,7 @@ class Worker:
         """A profile of no samples, with the settings of the targets, for a part of the pool."""
         if self._rows is None:
             files = json.loads(self.store.read(FILES))["files"]
-            self._rows = sum(int(file["rows"]) for file in files if "error" not in file)
+            self._rows = sum(int(file.get("samples", file["rows"])) for file in files if "error" not in file)
         profile = self.config.empty_profile()
         assert profile.sketch is not None  # not sealed
         size = profile.sketch.size
@@ -159,6 +157,7 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
             "statuses": dict(sorted(parts.statuses.items())),
             "unscored": dict(parts.unscored),
             "isolated": isolated,
+            "problems": parts.problems[: ProblemLog().keep],
             "splits": worker.splits - splits,
             "seconds": round(time.monotonic() - started, 3),
         }
@@ -212,6 +211,7 @@ class _Parts:
     kept: list[dict[str, NDArray[Any]]] = field(default_factory=list)  # embeddings, where they are wanted
     statuses: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)  # target -> samples without M
+    problems: list[dict[str, Any]] = field(default_factory=list)  # that the model found
     lines: int = 0
     samples: int = 0
     tokens: int = 0
@@ -272,8 +272,7 @@ def _score(shard: Shard, worker: Worker, store: Store, turns: _Turns, parts: _Pa
 
 
 def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, journal: Journal) -> list[str]:
-    index = worker.index(shard)
-    cells = enumerate(worker.pool.read_cells(index, shard.first, shard.last), shard.first)
+    cells = _cells(shard, worker)
     isolated: list[str] = []
     if not journal.crashes:
         for number, lines, result in _stream(worker, cells, turns, journal):
@@ -289,6 +288,18 @@ def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, j
             result = _whole(worker, number, lines, poisoned, journal)
             _add_cell(parts, lines, result, shard.name)
     return isolated
+
+
+def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, list[Conversation | Problem]]]:
+    """Numbered cells of a shard, up to its last row, with a problem in place of each row that it leaves out."""
+    cells = worker.pool.read_cells(worker.index(shard), shard.first, shard.last)
+    behind = shard.first * worker.config.cell_rows + shard.rows
+    for number, entries in enumerate(cells, shard.first):
+        start = number * worker.config.cell_rows
+        for position in shard.repeated:
+            if 0 <= position - start < len(entries):
+                entries[position - start] = repeated_id(entries[position - start])
+        yield number, entries[: behind - start]
 
 
 def _stream(
@@ -342,6 +353,7 @@ def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journ
 def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:
     for place, problem in result.problems:
         lines.refuse(place, status_of(problem), problem.message)
+        parts.problems.append(asdict(problem))
     parts.add(lines.columns(file), result.places, result.features)
 
 

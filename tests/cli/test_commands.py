@@ -14,6 +14,7 @@ import pytest
 from dataprophet.cli import build_parser, main, parser
 from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.profile import CACHE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -150,7 +151,8 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("dataprophet: error: s.profile: cannot be written (")
+    assert done.stderr.startswith(f"dataprophet: error: {CACHE}")
+    assert "no space is left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 
@@ -331,7 +333,9 @@ def test_errors_are_one_line_with_a_fix_and_leave_nothing(
     assert len(err.splitlines()) == 1
     assert err.startswith("dataprophet: error: ")
     assert "; " in err
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert {path.name for path in tmp_path.iterdir()} - {CACHE} == {"notes.txt"}
+    # of a pass that was made, and whose profile has no diversity, the cache stays
+    assert (tmp_path / CACHE).exists() == (message == "10 different")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def test_texts_that_run_together_have_another_digest():
 
 @given(st.integers(0, 50_000), st.integers(1, 9))
 def test_shards_cover_every_row_once(rows, cells):
-    shards = list(shards_of(0, "a.jsonl", "d", rows, cells=cells, cell_rows=1024, config="c"))
+    shards = list(
+        shards_of(0, {"name": "a.jsonl", "digest": "d", "rows": rows}, cells=cells, cell_rows=1024, config="c")
+    )
     assert sum(shard.rows for shard in shards) == rows
     assert [shard.first for shard in shards[1:]] == [shard.last for shard in shards[:-1]]
     assert len({shard.key for shard in shards}) == len(shards)
@@ -74,7 +76,9 @@ def test_shards_cover_every_row_once(rows, cells):
 
 def test_a_key_depends_on_name_content_cells_and_configuration():
     def key(name="a", digest="d", rows=10, config="c"):
-        return next(shards_of(0, name, digest, rows, cells=1, cell_rows=4, config=config)).key
+        return next(
+            shards_of(0, {"name": name, "digest": digest, "rows": rows}, cells=1, cell_rows=4, config=config)
+        ).key
 
     assert len({key(), key(name="b"), key(digest="e"), key(config="f")}) == 4
 

@@ -11,7 +11,7 @@ import sample_files as files
 
 import dataprophet as dp
 from dataprophet.cli import build_parser, main
-from dataprophet.cli.score import _loading
+from dataprophet.cli.common import loading
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError, ProfileError
 from dataprophet.features.features import FIELDS
@@ -211,4 +211,4 @@ def test_the_command(folder, targets, tmp_path, capsys, monkeypatch):
 
 def test_a_zero_on_the_command_line_is_a_choice():
     words = ["score", "pool", "--target", "t", "--model", "demo", "--out", "out", "--workers", "0"]
-    assert _loading(build_parser().parse_args(words)) == {"workers": 0}
+    assert loading(build_parser().parse_args(words)) == {"workers": 0}

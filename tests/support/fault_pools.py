@@ -114,7 +114,9 @@ class Run:
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
-        return [pid for pid, parent, command in processes() if parent == self.process.pid and "local_worker" in command]
+        return [
+            pid for pid, parent, command in processes() if parent == self.process.pid and "worker_process" in command
+        ]
 
     def running(self) -> bool:
         return self.process.poll() is None

@@ -1,0 +1,177 @@
+"""The driver of a pass over a pool: lists its files, has an engine do the shards, and puts the parts together.
+
+``score`` and ``profile`` call it. It knows nothing of how shards are computed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from dataprophet.data.index import CELL_ROWS
+from dataprophet.errors import DataError, ProfileError
+from dataprophet.scoring.config import RunConfig, Work
+from dataprophet.scoring.folder import FILES, POOL_PROFILE, SUMMARY, index_name
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.shards import ShardResult
+from dataprophet.scoring.worker import Worker
+from dataprophet.store import Store
+
+if TYPE_CHECKING:
+    from dataprophet.model import Model
+
+Progress = Callable[[int, int], None]
+"""Takes the input rows done, and in all."""
+
+
+def run_pass(
+    config: RunConfig,
+    store: Store,
+    work: Work,
+    *,
+    pool: Any,
+    model: Model | None = None,
+    progress: Progress | None = None,
+) -> ScoredPool:
+    """Do the shards of a pool that are missing, and write its profile and the summary.
+
+    Args:
+        config: the run's configuration, which lies in the folder.
+        store: the folder, in which the pool's files are listed.
+        work: who does it.
+        pool: the pool, opened.
+        model: the model, where it is loaded already.
+        progress: called at the start and after each shard.
+    """
+    scored = ScoredPool(store.root)
+    done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    why: dict[str, str] = {}  # shard that was not scored -> the reason
+
+    def report(result: ShardResult) -> None:
+        nonlocal done
+        done += result.rows
+        if result.detail:
+            why[result.key] = result.detail
+        if progress is not None:
+            progress(done, total)
+
+    if progress is not None:
+        progress(done, total)
+    if scored.missing and work.engine == "ray":
+        from dataprophet.scoring.engines.ray import run_ray
+
+        run_ray(config, store, scored.missing, report, actors=work.processes, address=work.ray_address)
+    elif scored.missing:
+        from dataprophet.scoring.engines.local import run_local
+
+        here = config.kind == "features" or model is not None
+        processes = 0 if work.processes is None and here else work.processes
+        worker = Worker(config, store, pool=pool, model=model) if processes == 0 else None
+        run_local(config, store, scored.missing, report, processes=processes, worker=worker)
+    return _finish(store, why)
+
+
+def index_files(store: Store, pool: Any, earlier: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Index every file of the pool, or keep the index of one that has not changed.
+
+    Args:
+        store: where the indices go.
+        pool: the pool, opened.
+        earlier: what this gave for the folder before.
+
+    Yields:
+        For each file its path, state, name, digest and raw rows. A file that cannot be read has its error instead; the
+        others are scored all the same.
+    """
+    known = {entry.get("path"): entry for entry in earlier if "error" not in entry}
+    for number, path in enumerate(pool.files):
+        entry: dict[str, Any] = {"path": path, "state": pool.state(number)}
+        if entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]:
+            yield dict(known[path])
+            continue
+        try:
+            index = pool.index(number)
+        except DataError as error:
+            yield {**entry, "name": os.path.basename(path), "error": str(error)}
+            continue
+        store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode(), replace=True)
+        yield {**entry, "name": index.name, "digest": index.digest, "rows": index.rows}
+
+
+def listed_files(store: Store) -> list[dict[str, Any]]:
+    """The files that are listed in the folder; a damaged list is made anew."""
+    with suppress(ValueError, KeyError, TypeError):
+        if store.exists(FILES):
+            return [dict(entry) for entry in json.loads(store.read(FILES))["files"]]
+    return []
+
+
+def list_files(store: Store, entries: list[dict[str, Any]]) -> None:
+    """Write the list of the pool's files.
+
+    Where it is not what it was, the profile and the summary of the earlier pool are removed before, so that no one
+    takes them for those of this one, whenever the run stops.
+    """
+    if entries != listed_files(store):
+        store.remove([POOL_PROFILE, SUMMARY])
+    store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
+
+
+def _finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
+    """Write the pool's profile and the summary, and open the folder; ``why`` is the reason of shards not scored."""
+    store.collect()  # of workers that died meanwhile
+    scored = ScoredPool(store.root)
+    short = None
+    if scored.n_samples:
+        profile = scored.merged_profile()
+        if scored.complete and profile.sketch is not None and profile.sketch.bound is not None:
+            short = [len(profile.sketch), profile.sketch.size]
+        if scored.complete:
+            with suppress(ProfileError):  # too few different samples: the commands that need it say so
+                _ = profile.diversity  # kept in the file, so that no later command has to compute it
+            store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
+    store.write(SUMMARY, json.dumps(_summary(scored, why, short), indent=1).encode() + b"\n", replace=True)
+    return scored
+
+
+def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | None] | None) -> dict[str, Any]:
+    """What a run came to, for ``summary.json``; ``short`` are the samples that its sketch keeps and should."""
+    unreadable = [{"file": file["name"], "error": file["error"]} for file in scored.files if "error" in file]
+    markers = [shard.marker for shard in scored.shards]
+    return {
+        "name": scored.name,
+        "targets": scored.targets,
+        "complete": scored.complete,
+        "rows": scored.n_rows,
+        "samples": scored.n_samples,
+        "tokens": sum(int(marker["tokens"]) for marker in markers),
+        "statuses": dict(sorted(scored.statuses.items())),
+        "unscored": dict(sorted(scored.unscored.items())),
+        "unreadable": unreadable,
+        "missing": [
+            {
+                "file": shard.name,
+                "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows],
+                "why": why.get(shard.key, ""),
+            }
+            for shard in scored.missing
+        ],
+        "isolated": [name for marker in markers for name in marker["isolated"]],
+        "splits": sum(int(marker["splits"]) for marker in markers),
+        "short_sketch": short,
+        "digest": scored.digest(),
+    }
+
+
+def remarks(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What of a summary its reader should know about the numbers."""
+    if summary["isolated"]:
+        yield f"isolated: {len(summary['isolated']):,} samples that killed the process"
+    if summary["splits"]:
+        yield f"memory ran out {summary['splits']:,} times: the last digits may differ from those of another run"
+    if summary["short_sketch"]:
+        kept, wanted = summary["short_sketch"]
+        yield f"most rows gave no sample: the diversity is that of {kept:,} samples, not {wanted:,}"

@@ -1,0 +1,341 @@
+"""``profile``: a pass over a dataset for its profile alone, in this process, or as a pass without targets.
+
+The latter works in a folder of a cache, as ``score`` does in its output: it goes on where it was stopped, spreads over
+processes, and what an unchanged file, model and settings have given before is not computed again.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataprophet.data import Dataset
+from dataprophet.data.index import CELL_ROWS, state_of
+from dataprophet.data.sample import Problem, ProblemLog, Sample
+from dataprophet.errors import DataError, DataProphetError, ProfileError
+from dataprophet.features.features import FIELDS, Features
+from dataprophet.ops.threads import thread_count
+from dataprophet.profiling import build
+from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
+from dataprophet.scoring.config import SHARD_CELLS, RunConfig, Work
+from dataprophet.scoring.driver import Progress, index_files, list_files, listed_files, remarks, run_pass
+from dataprophet.scoring.folder import POOL_PROFILE, RUN, SUMMARY
+from dataprophet.scoring.model_origin import label_origin, model_arguments, open_model, origin_of, probe
+from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.rows import BAD_FEATURES, OK, code_of
+from dataprophet.scoring.scan import scan
+from dataprophet.scoring.sources import pool_arguments
+from dataprophet.store import Store, open_store
+from dataprophet.store.base import COMMITS
+
+if TYPE_CHECKING:
+    from dataprophet.model import Model
+    from dataprophet.scoring.feature_pool import FeaturePool
+
+CACHE = ".dataprophet-cache"
+"""Name of the cache's folder, beside the profile unless another is given."""
+
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
+_MODEL, _IGNORE = "model.json", ".gitignore"
+_NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
+
+
+def profile(
+    dataset: Iterable[Sample] | Iterable[Features] | Features,
+    model: Model | str | None = None,
+    *,
+    name: str | None = None,
+    clusters: int = CLUSTERS,
+    sketch_size: int | None = SKETCH_SIZE,
+    diversity_fields: Iterable[str] = FIELDS,
+    seed: int = 0,
+    progress: Callable[[int], Any] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    processes: int | None = None,
+    fresh: bool = False,
+) -> Profile:
+    """Profile a dataset in one pass.
+
+    Args:
+        dataset: a ``Dataset``, any iterable of samples, or features that were computed before.
+        model: the model that scores the samples; for features, a label of the model they came from. With ``cache``
+            also what ``load_model`` takes.
+        name: the dataset's name; by default its own.
+        clusters: K of the k-means (10 in the paper).
+        sketch_size: samples that the diversity is computed on, chosen by the hash of their id. None takes all, which
+            keeps 2 d bytes of each (3 GB for a million of width 1,536; at moments three times that) until it is sealed.
+        diversity_fields: fields averaged into z.
+        seed: of the k-means.
+        progress: called with the number of samples done so far; with ``cache``, of rows.
+        cache: folder to work in. The pass then goes on where it was stopped, and is left out where a file, the model
+            and the settings are what they were. It takes a ``Dataset`` that was opened from files.
+        processes: worker processes of such a pass, for a model that is given by name; 0 or 1 works in this one. By
+            default one for each CUDA device.
+        fresh: forget what the cache knows of this dataset, model and settings.
+
+    Returns:
+        The profile. Rows that could not be used are counted in its ``problems``.
+
+    Raises:
+        ProfileError: when no sample could be used, or features are not finite.
+        DataProphetError: with ``cache``, when dataset or model cannot be used.
+    """
+    settings: dict[str, Any] = {
+        "clusters": clusters,
+        "sketch_size": sketch_size,
+        "diversity_fields": list(diversity_fields),
+        "seed": seed,
+    }
+    if cache is None:
+        if processes is not None or fresh:
+            raise DataProphetError("is for a pass in a cache", where="processes and fresh", fix="give cache=FOLDER")
+        return build.profile(dataset, model, name=name, progress=progress, **settings)
+    if not isinstance(dataset, Dataset) or not has_files(dataset):
+        raise DataProphetError("only a dataset of files has a cache", where="cache", fix="open it with open_dataset")
+    if model is None:
+        raise ProfileError("samples need a model", where=dataset.name, fix="pass model=dataprophet.load_model(...)")
+    told = progress
+    return profile_pool(
+        dataset,
+        model,
+        name=name,
+        settings=settings,
+        cache=cache,
+        work=Work(processes=processes),
+        fresh=fresh,
+        progress=None if told is None else lambda done, _: told(done),
+    )
+
+
+def has_files(dataset: Dataset) -> bool:
+    """Whether a dataset has files of its own, which can be read in parts."""
+    try:
+        return bool(dataset.folder)
+    except DataError:
+        return False
+
+
+def profile_pool(
+    pool: Dataset | FeaturePool,
+    model: Model | str,
+    *,
+    settings: Mapping[str, Any],
+    cache: str | os.PathLike[str],
+    work: Work,
+    name: str | None = None,
+    loading: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Profile:
+    """Profile a pool in a cache, or take the profile from there.
+
+    Args:
+        pool: the pool, opened: a dataset of files, or features.
+        model: a loaded model, or what ``load_model`` takes; for features, a label.
+        settings: of the diversity, as ``Profile.empty`` takes them.
+        cache: the cache's folder. Each pool, model and settings have a folder of their own in it.
+        work: who computes. One process, and a pool of one shard, need no other process than this one.
+        name: the pool's name; by default its own.
+        loading: further arguments of ``load_model``.
+        fresh: forget what the cache knows of this pool, model and settings.
+        progress: called with the input rows done and in all.
+        tell: called with a line where something is taken from the cache.
+
+    Raises:
+        ProfileError: no sample could be used, or features are not finite.
+        DataProphetError: pool, model or cache cannot be used, or a part could not be computed.
+    """
+    name = name or pool.name
+    loaded = None if isinstance(model, str) else model
+    samples = isinstance(pool, Dataset)
+    arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
+    given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
+    known = origin_of(loaded) if loaded is not None else None if samples else label_origin(str(model))
+    sketch = Profile.empty(_NAME, "", **settings).settings
+    data = {key: value for key, value in arguments.items() if key != "name"}
+    store = _open(cache, [data, given or known, sketch, _machine(work)], fresh=fresh)
+    with _nothing_left(store):
+        files, log = _files(store, pool)
+        list_files(store, files)
+        cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
+        known = known or _known_model(store, given)
+        if known is None:
+            work, state = _settled(work, given, cells), _model_state(given)
+            if work.processes == 0:
+                loaded = open_model(given, work.threads)
+            known = origin_of(loaded) if loaded is not None else probe(given, work.threads)
+            store.write(_MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+        on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
+        config = RunConfig(
+            name=_NAME,
+            kind="samples" if samples else "features",
+            pool=arguments,
+            model=given,
+            **known,
+            reading=pool.settings,
+            targets=[],
+            fields=list(FIELDS),
+            sketch=sketch,
+            shard_cells=1 if on_cpu else SHARD_CELLS["samples" if samples else "features"],
+        )
+        _configure(store, config)
+        scored = ScoredPool(store.root)
+        said = tell or (lambda _: None)
+        if scored.complete and store.exists(POOL_PROFILE):
+            said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
+            return _result(scored, name, log)
+        if scored.n_rows:
+            said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
+        work = _settled(work, given, cells)
+        scored = run_pass(config, store, work, pool=pool, model=loaded, progress=progress)
+        if scored.missing:
+            part = scored.summary["missing"][0]
+            where = f"{part['file']} rows {part['rows'][0] + 1} to {part['rows'][1]}"
+            raise DataProphetError(
+                f"not computed: {part['why']}", where=where, fix="run the same command again to go on"
+            )
+        _prune(scored)
+        for remark in remarks(scored.summary):
+            said(f"{name}: {remark}")
+        return _result(scored, name, log)
+
+
+def _open(cache: str | os.PathLike[str], asked: Any, *, fresh: bool) -> Store:
+    """The folder for what is asked, in the cache."""
+    root = os.fspath(cache)
+    if "://" in root:
+        raise DataProphetError("is no local folder", where=root, fix="choose a folder with --cache")
+    key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    if fresh:
+        shutil.rmtree(os.path.join(root, key), ignore_errors=True)
+    store = open_store(os.path.join(root, key))
+    with store.explained():
+        os.makedirs(root, exist_ok=True)
+        Path(root, _IGNORE).write_text("*\n")  # nothing that a repository shall keep
+    return store
+
+
+@contextmanager
+def _nothing_left(store: Store) -> Iterator[None]:
+    """Remove the folder after an error, unless shards are committed, which the next run need not compute."""
+    try:
+        yield
+    except DataProphetError:
+        if not store.markers():
+            shutil.rmtree(store.root, ignore_errors=True)
+            cache = Path(store.root).parent
+            if [path.name for path in cache.iterdir()] == [_IGNORE]:
+                shutil.rmtree(cache, ignore_errors=True)
+        raise
+
+
+def _machine(work: Work) -> list[Any]:
+    """What changes the rounding and is known before the model is loaded."""
+    versions = []
+    for package in ("dataprophet", "torch", "transformers"):
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(metadata.version(package))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    device = bool(glob.glob("/dev/nvidia[0-9]*")) and not hidden
+    return [versions, device, work.threads or [thread_count(), os.environ.get("OMP_NUM_THREADS")]]
+
+
+def _files(store: Store, pool: Any) -> tuple[list[dict[str, Any]], ProblemLog]:
+    """Entries for the list of files, and what is wrong with rows; a file that cannot be read is an error."""
+    if isinstance(pool, Dataset):
+        scanned = scan(store, pool)
+        return scanned.files, scanned.problems()
+    files = list(index_files(store, pool, listed_files(store)))
+    failed = next((entry["error"] for entry in files if "error" in entry), None)
+    if failed is not None:
+        raise DataError(failed)
+    return files, ProblemLog()
+
+
+def _known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the model was found to be, if its files are what they were then."""
+    with suppress(ValueError, KeyError, TypeError):  # a damaged document is made anew
+        known: Any = json.loads(store.read(_MODEL)) if store.exists(_MODEL) else {"state": None}
+        if known["state"] is not None and known["state"] == _model_state(given):
+            origin: dict[str, Any] = known["origin"]
+            return origin
+    return None
+
+
+def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
+    """Files of a model's folder with sizes and times, or the commit of one of the hub; None where it is not known."""
+    name, revision = str(given["name"]), given.get("revision") or "main"
+    folder = DEMO_FOLDER if name == "demo" else Path(name)
+    if folder.is_dir():
+        files = sorted(str(path) for path in folder.rglob("*") if path.is_file())
+        return [[path, state_of(path)] for path in files]
+    with suppress(ImportError, OSError):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return [(Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / revision).read_text()]
+    return None
+
+
+def _settled(work: Work, given: Mapping[str, Any], cells: int) -> Work:
+    """How many processes compute; 0 where this one alone has to do."""
+    if work.engine == "ray":
+        return work
+    processes = work.processes
+    if processes is None:
+        processes = _devices(str(given.get("device", "auto"))) if given else 0
+    return replace(work, processes=0 if processes <= 1 or cells <= 1 else processes)
+
+
+def _devices(device: str) -> int:
+    if device == "cpu" or ":" in device:
+        return 1
+    try:
+        import torch
+    except ImportError:
+        return 1  # loading the model will say so
+    return int(torch.cuda.device_count())
+
+
+def _configure(store: Store, config: RunConfig) -> None:
+    """Have the folder be that of a configuration, whatever it was before: shards of another one do not count."""
+    with suppress(DataProphetError, ValueError):
+        if store.exists(RUN) and RunConfig.from_json(json.loads(store.read(RUN)), store.root) == config:
+            return
+    store.remove([POOL_PROFILE, SUMMARY])
+    store.write(RUN, json.dumps(config.to_json(), indent=1).encode() + b"\n", replace=True)
+
+
+def _prune(scored: ScoredPool) -> None:
+    """Remove shards of what the files, the model or the settings were before."""
+    kept = {shard.shard.key for shard in scored.shards}
+    for key, marker in scored.store.markers().items():
+        if key not in kept:
+            scored.store.remove([f"{COMMITS}/{key}.json", *marker["files"].values()])
+
+
+def _result(scored: ScoredPool, name: str, log: ProblemLog) -> Profile:
+    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found."""
+    for batch in scored.batches(["file", "row", "status", "detail"]) if scored.statuses[BAD_FEATURES] else ():
+        for row in batch.to_pylist():
+            if row["status"] == BAD_FEATURES:
+                where = f"{row['file']} row {row['row']}"
+                raise ProfileError(row["detail"], where=where, fix="correct the features, or leave the row out")
+    found = [Problem(**problem) for shard in scored.shards for problem in shard.marker["problems"]]
+    log.first = [*log.first, *found][: log.keep]
+    log.counts = Counter({code_of(status): n for status, n in scored.statuses.items() if status != OK})
+    if not scored.n_samples:
+        raise build.no_samples(name, log)
+    made = scored.profile
+    made.name, made.problems = name, log
+    return made

@@ -63,17 +63,11 @@ def list_files(path: str) -> list[str]:
     kinds = sorted({suffix_of(name) for name in found})
     if not found:
         seen = ", ".join(names[:5]) or "nothing"
-        raise DataError(
-            f"no data files in the folder (it holds {seen})",
-            where=path,
-            fix=f"name a file that ends in {', '.join(SUFFIXES)}",
-        )
+        fix = f"name a file that ends in {', '.join(SUFFIXES)}"
+        raise DataError(f"no data files in the folder (it holds {seen})", where=path, fix=fix)
     if len(kinds) > 1:
-        raise DataError(
-            f"the folder mixes {' and '.join(kinds)} files",
-            where=path,
-            fix=f"name one file, such as {os.path.join(path, found[0])}",
-        )
+        fix = f"name one file, such as {os.path.join(path, found[0])}"
+        raise DataError(f"the folder mixes {' and '.join(kinds)} files", where=path, fix=fix)
     return [os.path.join(path, name) for name in found]
 
 

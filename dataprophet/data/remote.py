@@ -198,11 +198,8 @@ def _make_copy(url: str, copy: str) -> None:
                 with suppress(FileNotFoundError):
                     os.unlink(part)
     except OSError as error:
-        raise DataError(
-            f"cannot be copied to {folder} ({error.strerror or error})",
-            where=url,
-            fix=f"free some space, or set {CACHE} to another folder",
-        ) from error
+        fix = f"free some space, or set {CACHE} to another folder"
+        raise DataError(f"cannot be copied to {folder} ({error.strerror or error})", where=url, fix=fix) from error
 
 
 def _make_room(folder: str, size: int) -> None:

@@ -21,11 +21,7 @@ GROUP_ROWS, GROUP_BYTES = 100, 1 << 25
 """Rows and bytes of a row group: what a reader of one row has to read."""
 
 _TEXT = {"dtype": "string", "_type": "Value"}
-_FEATURES = {
-    "id": _TEXT,
-    "messages": [{"role": _TEXT, "content": _TEXT}],
-    "images": [{"_type": "Image"}],
-}
+_FEATURES = {"id": _TEXT, "messages": [{"role": _TEXT, "content": _TEXT}], "images": [{"_type": "Image"}]}
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),

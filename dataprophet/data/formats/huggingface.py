@@ -94,11 +94,8 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
         for number, row in enumerate(data, 1):
             yield number, {**row, **{column: _cached(row[column]) for column in images}}
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"cannot be loaded ({first_line(error)})",
-            where=where,
-            fix="check name, subset and split, or save it to disk and pass the folder",
-        ) from error
+        fix = "check name, subset and split, or save it to disk and pass the folder"
+        raise DataError(f"cannot be loaded ({first_line(error)})", where=where, fix=fix) from error
 
 
 def _cached(value: Any) -> Any:

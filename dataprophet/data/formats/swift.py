@@ -28,8 +28,4 @@ def _mismatch(row: Row, suffix: str) -> str:
     return lacking and f"{lacking}, and no query with response"
 
 
-SWIFT = Format(
-    "ms-swift JSONL: messages of role/content and images, or query/response/history",
-    _parse,
-    _mismatch,
-)
+SWIFT = Format("ms-swift JSONL: messages of role/content and images, or query/response/history", _parse, _mismatch)

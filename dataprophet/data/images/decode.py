@@ -86,11 +86,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
         raise DataError(f"damaged image header ({_reason(error)})", where=where, fix=_REPLACE) from error
     check_pixels(image.size, max_pixels, where)
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise DataError(
-            "Pillow has been told to fill cut images with grey",
-            where=where,
-            fix="unset ImageFile.LOAD_TRUNCATED_IMAGES",
-        )
+        fix = "unset ImageFile.LOAD_TRUNCATED_IMAGES"
+        raise DataError("Pillow has been told to fill cut images with grey", where=where, fix=fix)
     try:
         return to_rgb(image, copy=False)
     except Exception as error:
@@ -100,11 +97,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
 def check_pixels(size: tuple[int, int], max_pixels: int, where: str) -> None:
     """Refuse an image of more than ``max_pixels`` pixels."""
     if size[0] * size[1] > max_pixels:
-        raise DataError(
-            f"the image has {size[0]} x {size[1]} pixels, more than the limit of {max_pixels}",
-            where=where,
-            fix="raise max_pixels if the image is genuine",
-        )
+        what = f"the image has {size[0]} x {size[1]} pixels, more than the limit of {max_pixels}"
+        raise DataError(what, where=where, fix="raise max_pixels if the image is genuine")
 
 
 def to_rgb(image: Image, *, copy: bool = True) -> Image:

@@ -129,11 +129,8 @@ class Base64Image(ImageSource):
         if body[:5].lower() == "data:":
             head, comma, body = body.partition(",")
             if not comma or not head.lower().endswith(";base64"):
-                raise DataError(
-                    f"data URI {head[:40]!r} is not base64",
-                    where=self.name,
-                    fix="encode it as data:image/png;base64,...",
-                )
+                fix = "encode it as data:image/png;base64,..."
+                raise DataError(f"data URI {head[:40]!r} is not base64", where=self.name, fix=fix)
         try:
             return base64.b64decode("".join(body.split()), validate=True)
         except (binascii.Error, ValueError) as error:

@@ -166,12 +166,12 @@ def test_tokens_taken_over_are_those_of_a_sample_encoded_whole(family, tiny_mode
     monkeypatch.setattr(EncodedPrefix, "joined", lambda *args: cuts.append(1) or original(*args))
     together, _ = encoder.group(rendered, images)
     assert len(cuts) > 0.7 * len(asked)
-    for item, spliced in zip(rendered, together, strict=True):
+    for item, reused in zip(rendered, together, strict=True):
         [whole], _ = encoder.group([item], images)
-        assert spliced.ids.tolist() == whole.ids.tolist(), item.text
-        assert spliced.mask.tolist() == whole.mask.tolist(), item.text
+        assert reused.ids.tolist() == whole.ids.tolist(), item.text
+        assert reused.mask.tolist() == whole.mask.tolist(), item.text
         for name, kinds in whole.types.items():
-            assert spliced.types[name].tolist() == kinds.tolist()
+            assert reused.types[name].tolist() == kinds.tolist()
 
 
 def test_a_tokenizer_that_depends_on_what_stands_before_takes_nothing_over(tiny_folder, monkeypatch):

@@ -274,12 +274,12 @@ from PIL import Image
 from dataprophet import Sample, load_model
 
 model = load_model(sys.argv[1], device="cpu", batch_tokens=1024)
-pictures = [Image.new("RGB", (28, 28), (index, 130, 30)) for index in range(125)]
-samples = [Sample(str(i), [pictures[i % 125]], f"what is {i}?" * 8, "red" * (1 + i % 3)) for i in range(500)]
+pictures = [Image.new("RGB", (28, 28), (index, 130, 30)) for index in range(250)]
+samples = [Sample(str(i), [pictures[i % 250]], f"what is {i}?" * 8, "red" * (1 + i % 3)) for i in range(1000)]
 expected = list(model.features(samples))
 model.batch_tokens = 1_000_000
 pages = int(open("/proc/self/statm").read().split()[0])
-limit = pages * resource.getpagesize() + 40 * 2**20
+limit = pages * resource.getpagesize() + 80 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 found = list(model.features(samples))
 for part, other in zip(found, expected, strict=True):

@@ -291,3 +291,13 @@ def test_what_has_no_files_says_so():
 
     with pytest.raises(DataError, match="no files that are read in parts"):
         Dataset.from_samples("m", []).index(0)
+
+
+def test_a_json_list_holds_what_json_reads(tmp_path):
+    """A streaming parser may refuse NaN, integers above 64 bits or floats beyond the largest one."""
+    text = (
+        '[{"nan": NaN, "long": 123456789012345678901234567890, "inf": 1e400, "float": 0.1, "é": "漢 \\ud83d\\ude00"}]'
+    )
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    ((_, row),) = read_json(str(tmp_path / "a.json"))
+    assert repr(row) == repr(json.loads(text)[0])

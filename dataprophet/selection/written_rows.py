@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
@@ -169,12 +170,7 @@ def only_ids(candidates: Candidates, table: pa.Table) -> Iterator[Conversation]:
 
 def decodes(row: Conversation) -> bool:
     """Whether all images of a row can be decoded."""
-    try:
-        for source in row.sources:
-            source.load()
-    except DataError:
-        return False
-    return True
+    return not any(broken_images(row.sources))
 
 
 def _by_part(candidates: Candidates, table: pa.Table) -> Iterator[tuple[Part, pa.Table]]:

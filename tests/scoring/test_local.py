@@ -20,8 +20,8 @@ from sample_features import make_features
 from dataprophet import profile
 from dataprophet.errors import DataProphetError, ModelError, StoreError
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.dispatch import FRUITLESS, Retries
 from dataprophet.scoring.engines.local import cuda_devices, environments, run_local
-from dataprophet.scoring.engines.retries import FRUITLESS, Retries
 from dataprophet.scoring.score import score
 from dataprophet.scoring.shards import Shard
 from dataprophet.store import open_store

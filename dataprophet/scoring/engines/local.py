@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
 from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.engines.dispatch import Dispatcher
+from dataprophet.scoring.engines.processes import Processes
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.scoring.engines.supervisor import Supervisor
-from dataprophet.scoring.engines.threads import LANES, Lanes
+from dataprophet.scoring.engines.threads import AT_A_TIME, Threads
 from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
 
@@ -65,7 +66,8 @@ def run_local(
             )
         devices = cuda_devices(config)
         count = min(processes or len(devices) or _cpu_processes(config), len(shards))
-        Supervisor(config, store, environments(config, devices, count)).run(shards, report)
+        workers = Processes(config, store, environments(config, devices, count))
+        Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
 
 
 def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
@@ -80,8 +82,8 @@ def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report:
             results.put(None)
         return shard
 
-    lanes = Lanes(worker, take, results.put, lambda _: results.put(None), lambda _, error: results.put(error))
-    running = LANES[worker.config.kind]
+    threads = Threads(worker, take, results.put, lambda _: results.put(None), lambda _, error: results.put(error))
+    running = AT_A_TIME[worker.config.kind]
     try:
         while running:
             result = results.get()
@@ -93,10 +95,10 @@ def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report:
                 report(result)
     except BaseException:
         store.stop()
-        if not lanes.join(_GRACE):
+        if not threads.join(_GRACE):
             store.abandon()
         raise
-    lanes.join()
+    threads.join()
 
 
 def cuda_devices(config: RunConfig) -> list[str]:

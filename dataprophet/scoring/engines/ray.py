@@ -7,8 +7,7 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 from dataprophet.errors import DataProphetError, MissingDependencyError
 from dataprophet.files import absolute
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.retries import Retries
+from dataprophet.scoring.engines.dispatch import Dispatcher, Message, Transport
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.scoring.engines.threads import BROKEN, LANES
+from dataprophet.scoring.engines.threads import AT_A_TIME, BROKEN
 from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store import Store, open_store
 
@@ -75,7 +74,8 @@ def run_ray(
             raise DataProphetError("the cluster has no GPU", where="engine ray", fix="start it on machines with one")
         count = min(actors or max(1, every), len(shards))
         options = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
-        _Actors(ray, config, store, options, count).run(shards, report, leave)
+        workers = _Actors(ray, config, store, count=count, options=options, leave=leave)
+        Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
 
 
 @contextmanager
@@ -152,69 +152,55 @@ class _Scorer:
         self._store.stop()
 
 
-class _Actors:
-    """Shards given out to actors, a few to each, and taken back when one dies."""
+class _Actors(Transport):
+    """Workers that are actors of a cluster. Ray starts one anew that dies, and its calls end with an error each."""
 
-    def __init__(self, ray: Any, config: RunConfig, store: Store, options: dict[str, int], count: int) -> None:
-        self._ray, self._store, self._lanes = ray, store, LANES[config.kind]
-        kind = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=self._lanes + 1, **options)(_Scorer)
+    def __init__(
+        self,
+        ray: Any,
+        config: RunConfig,
+        store: Store,
+        *,
+        count: int,
+        options: Mapping[str, int],
+        leave: Callable[[], None],
+    ) -> None:
+        self._ray, self._config, self._store, self._count, self._leave = ray, config, store, count, leave
+        self._options = {**options, "max_concurrency": AT_A_TIME[config.kind] + 1}
+        self._actors: list[Any] = []
+        self._calls: dict[Any, tuple[int, str]] = {}  # call -> number of its actor, and key of the shard
+
+    def start(self) -> None:
+        kind = self._ray.remote(max_restarts=-1, max_task_retries=0, **self._options)(_Scorer)
         environment = {"OPENBLAS_NUM_THREADS": "1"}
-        self._actors = [kind.remote(config.to_json(), absolute(store.root), environment) for _ in range(count)]
-        self._retries = Retries(store)
-        self._waiting: deque[Shard] = deque()
-        self._under_way: dict[Any, tuple[int, Shard]] = {}  # call -> number of its actor, and the shard
+        for _ in range(self._count):
+            self._actors.append(kind.remote(self._config.to_json(), absolute(self._store.root), environment))
 
-    def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None], leave: Callable[[], None]) -> None:
-        """Score shards; ``leave`` is called now and then, and raises where the program shall end."""
-        self._waiting.extend(shards)
-        try:
-            while self._waiting or self._under_way:
-                leave()
-                self._assign()
-                done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=_WAIT)
-                for call in done:
-                    self._take(call, report)
-        finally:
-            self._end()
+    def ready(self) -> range:
+        return range(self._count)
 
-    def _assign(self) -> None:
-        """First one shard to each actor. Those that saw a death are alone in one, so that another names its cause."""
-        for depth in range(self._lanes):
-            for number in range(len(self._actors)):
-                here = [shard for actor, shard in self._under_way.values() if actor == number]
-                if not self._waiting or len(here) > depth:
-                    continue
-                suspects = any(shard.key in self._retries.suspects for shard in [*here, self._waiting[0]])
-                if depth and suspects:
-                    continue
-                shard = self._waiting.popleft()
-                self._under_way[self._actors[number].run.remote(shard.to_json())] = number, shard
+    def give(self, worker: int, shard: Shard) -> None:
+        self._calls[self._actors[worker].run.remote(shard.to_json())] = worker, shard.key
 
-    def _take(self, call: Any, report: Callable[[ShardResult], None]) -> None:
-        _, shard = self._under_way.pop(call)
-        try:
-            answer = self._ray.get(call)
-        except self._ray.exceptions.RayActorError:
-            given_up = self._retries.died(shard, "ended")
-            if given_up is None:
-                self._waiting.appendleft(shard)
-            else:
-                report(given_up)
-            return
-        if "error" in answer:
-            raise DataProphetError.from_dict(answer["error"])
-        if "dropped" in answer:
-            self._waiting.appendleft(shard)
-        else:
-            report(ShardResult(**answer["result"]))
+    def wait(self) -> Iterator[tuple[int, Message]]:
+        self._leave()
+        done, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=_WAIT)
+        for call in done:
+            worker, key = self._calls.pop(call)
+            try:
+                yield worker, self._ray.get(call)
+            except self._ray.exceptions.RayActorError:
+                yield worker, {"died": "ended", "key": key}
 
-    def _end(self) -> None:
-        """Have the actors drop what they have, and end them."""
-        if self._under_way:
-            with suppress(self._ray.exceptions.RayError):
-                for actor in self._actors:
-                    actor.stop.remote()
-                self._ray.wait(list(self._under_way), num_returns=len(self._under_way), timeout=_GRACE)
+    def replace(self, worker: int) -> None:
+        """Ray does."""
+
+    def end(self) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            for actor in self._actors if self._calls else ():
+                actor.stop.remote()
+            if self._calls:
+                self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=_GRACE)
         for actor in self._actors:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(actor)

@@ -12,14 +12,14 @@ from dataprophet.store.journal import Stopped
 if TYPE_CHECKING:
     from dataprophet.scoring.worker import Worker
 
-LANES = {"samples": 2, "features": 3}
+AT_A_TIME = {"samples": 2, "features": 3}
 """Shards at a time of each kind of pool. Those of features wait mostly for disks, to be read and to be committed."""
 
 BROKEN = 70
 """Exit status of a worker after an error that is no fault of the input, as after which CUDA cannot be used."""
 
 
-class Lanes:
+class Threads:
     """Threads that score shards until there are no more, or the store is stopped.
 
     Args:
@@ -40,10 +40,10 @@ class Lanes:
     ) -> None:
         self._worker = worker
         self._take, self._done, self._dropped, self._failed = take, done, dropped, failed
-        # daemons: a lane that is inside a long call must not keep the process
+        # daemons: a thread that is inside a long call must not keep the process
         self._threads = [
-            threading.Thread(target=self._run, name=f"dataprophet-lane-{number}", daemon=True)
-            for number in range(LANES[worker.config.kind])
+            threading.Thread(target=self._run, name=f"dataprophet-shard-{number}", daemon=True)
+            for number in range(AT_A_TIME[worker.config.kind])
         ]
         for thread in self._threads:
             thread.start()

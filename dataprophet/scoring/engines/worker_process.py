@@ -14,7 +14,7 @@ from typing import Any
 
 from dataprophet.errors import DataProphetError
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.threads import BROKEN, LANES, Lanes
+from dataprophet.scoring.engines.threads import AT_A_TIME, BROKEN, Threads
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import open_store
@@ -43,7 +43,7 @@ class _Process:
 
     def stop(self) -> None:
         self.store.stop()
-        for _ in range(LANES[self.config.kind]):
+        for _ in range(AT_A_TIME[self.config.kind]):
             self._shards.put(None)
 
     def run(self) -> int:
@@ -53,14 +53,14 @@ class _Process:
             self._tell(error=error.to_dict())
             return 1
         self._tell(ready=os.getpid())
-        lanes = Lanes(
+        threads = Threads(
             worker,
             self._shards.get,
             lambda result: self._tell(result=asdict(result)),
             lambda shard: self._tell(dropped=shard.key),
             self._failed,
         )
-        while not lanes.join(0.2):  # in short waits: a signal is handled between them
+        while not threads.join(0.2):  # in short waits: a signal is handled between them
             if os.getppid() != self._driver:
                 self._leave()  # the other end of standard input may live on in another child of the driver
         self.store.close()

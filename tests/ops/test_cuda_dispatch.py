@@ -114,7 +114,7 @@ def test_picked_rows_come_back_in_the_order_asked_for(emulated):
     some = cuda.silhouettes(Operand(x, "x", "torch"), clusters, "euclidean", picked)
     for all_rows, chosen in zip(every, some, strict=True):
         np.testing.assert_allclose(chosen, all_rows[picked], atol=1e-6)
-    np.testing.assert_allclose(every[1], reference.silhouettes(wide(x), clusters, "euclidean")[1], rtol=1e-4)
+    np.testing.assert_allclose(every[1], reference.silhouettes(wide(x), clusters, "euclidean")[1], rtol=2e-3)
 
 
 def test_bad_input_is_named():

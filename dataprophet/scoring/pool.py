@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprophet.data.index import FileIndex
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, first_line
 from dataprophet.profiling.merge import merged
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import RunConfig
@@ -147,8 +147,7 @@ class ScoredPool:
                 with pq.ParquetFile(path) as file:
                     yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
             except (pa.ArrowException, OSError) as error:
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                raise DataProphetError(f"cannot be read ({reason})", where=path, fix=MAKE_ANEW) from error
+                raise DataProphetError(f"cannot be read ({first_line(error)})", where=path, fix=MAKE_ANEW) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows as one table; for pools that fit into memory."""

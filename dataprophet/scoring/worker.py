@@ -90,7 +90,7 @@ class Worker:
         """Score and commit a shard, and log it; see ``score_shard``."""
         self.store.log(shard.key, f"{shard.name} cells {shard.first} to {shard.last - 1}: begun by {_process()}")
         try:
-            result = score_shard(shard, self, self.store)
+            result = score_shard(shard, self)
         except Stopped:
             self.store.log(shard.key, "dropped: the process was asked to stop")
             raise
@@ -121,7 +121,7 @@ class Worker:
         return profile
 
 
-def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
+def score_shard(shard: Shard, worker: Worker) -> ShardResult:
     """Score a shard and commit it.
 
     Of two shards in one process, the second is read and decoded once the first has been read to its end, and waits for
@@ -130,8 +130,7 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
 
     Args:
         shard: the cells to score.
-        worker: the pool, the model and the targets.
-        store: where results go.
+        worker: the pool, the model, the targets, and the store where results go.
 
     Returns:
         What became of it. A file that is damaged makes it ``unreadable``, and nothing is committed.
@@ -140,13 +139,13 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
         DataProphetError: what is wrong with more than this shard: the model, or the output folder.
     """
     started = time.monotonic()
-    if store.done(shard.key):
+    if worker.store.done(shard.key):
         return ShardResult(shard.key, "skipped", shard.rows)
-    turns = _Turns(worker, store)
+    turns = _Turns(worker)
     parts = _Parts(worker)
     try:
         splits = worker.splits
-        isolated = _score(shard, worker, store, turns, parts)
+        isolated = _score(shard, worker, turns, parts)
         marker = {
             "file": shard.name,
             "first": shard.first,
@@ -161,7 +160,7 @@ def score_shard(shard: Shard, worker: Worker, store: Store) -> ShardResult:
             "splits": worker.splits - splits,
             "seconds": round(time.monotonic() - started, 3),
         }
-        won = store.commit(shard.key, parts.writers(), marker)
+        won = worker.store.commit(shard.key, parts.writers(), marker)
     except DataError as error:
         return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
     finally:
@@ -197,9 +196,8 @@ class _Turn:
 class _Turns:
     """Turns of a shard: of those in this process, to be read, and to have the device."""
 
-    def __init__(self, worker: Worker, store: Store) -> None:
-        self.reading = _Turn(worker.reading, store.stopping)
-        self.device = _Turn(worker.gate, store.stopping)
+    def __init__(self, worker: Worker) -> None:
+        self.reading, self.device = (_Turn(lock, worker.store.stopping) for lock in (worker.reading, worker.gate))
 
 
 @dataclass
@@ -257,17 +255,17 @@ class _Parts:
         return made
 
 
-def _score(shard: Shard, worker: Worker, store: Store, turns: _Turns, parts: _Parts) -> list[str]:
+def _score(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts) -> list[str]:
     """All cells of a shard in order. Returns the ids of samples that were found to kill the process."""
     if worker.config.kind == "features":
         # there is no device, and little work to lose
         with nullcontext() if worker.pool.side_by_side else turns.device:
             for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
-                if store.stopping.is_set():
+                if worker.store.stopping.is_set():
                     raise Stopped("the shard is dropped")
                 parts.add(columns, places, features)
         return []
-    with turns.reading, store.journal(shard.key) as journal:
+    with turns.reading, worker.store.journal(shard.key) as journal:
         return _score_samples(shard, worker, turns, parts, journal)
 
 

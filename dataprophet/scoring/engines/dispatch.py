@@ -20,8 +20,8 @@ FRUITLESS = 5
 
 Message = Mapping[str, Any]
 """What a worker says: ``result`` of a shard, as a dictionary; ``dropped``, the key of one that it was asked to drop;
-``error``, which ends the run. Or what is said of it: ``died``, how, with its last ``words``, and ``key`` where only
-that shard went down with it."""
+``error``, which ends the run. Or what is said of it: ``died``, how, with its last ``words``, and ``key`` where that
+shard alone was lost."""
 
 
 class Transport(ABC):

@@ -39,13 +39,13 @@ class Configuration:
         return max(1, min(MAX_SPLITS, tiles // TILES_OF_SPLIT))
 
 
-DESCRIPTORS = {9: Configuration(128, 256, 64, 8, 4, True), 10: Configuration(128, 128, 64, 8, 4, True)}
-"""By major compute capability: float16 and bfloat16 heads whose rows are aligned, which those of all models are.
-On 10 the tiles are narrower: with 256 columns, details and a bias Triton 3.7.1 spills 88 bytes. No time was measured."""
+DESCRIPTORS = {9: Configuration(128, 256, 64, 8, 4, True), 10: Configuration(128, 256, 64, 8, 4, True)}
+"""By major compute capability: float16 and bfloat16 heads whose rows are aligned, which those of all models are."""
 
-POINTERS = {8: Configuration(128, 128, 64, 8, 3), 10: Configuration(128, 128, 32, 8, 4)}
+POINTERS = {8: Configuration(128, 128, 64, 8, 3), 10: Configuration(128, 128, 32, 8, 3)}
 """By major compute capability, others as 8: the same on other architectures, and where Triton has no descriptors.
-On 10 the steps are shorter: with those of 64 Triton 3.7.1 spills 16 bytes there. No time was measured."""
+On 10 the steps are shorter: with those of 64 Triton 3.7.1 spills 16 bytes there, and with four stages of them Triton
+3.9 spills 24. Not measured."""
 
 SCATTERED = Configuration(64, 128, 16, 8, 3)
 """float16 and bfloat16 heads that are not aligned, on every architecture."""

@@ -70,11 +70,9 @@ def kendall_tau(
     given, measured = x.values, y.values[np.ix_(rows, columns)]
     for values, where in ((given, "predicted"), (measured, "observed")):
         for row, column in np.argwhere(used & ~np.isfinite(values))[:1]:
-            raise MetricError(
-                f"the cell of source {x.sources[row]!r}, target {x.targets[column]!r} is {values[row, column]}",
-                where=where,
-                fix="fill the cell, or drop its source or target from both matrices",
-            )
+            what = f"the cell of source {x.sources[row]!r}, target {x.targets[column]!r} is {values[row, column]}"
+            fix = "fill the cell, or drop its source or target from both matrices"
+            raise MetricError(what, where=where, fix=fix)
     per_target = _taus(given, measured, used, x.targets, kind="target", variant=variant)
     per_source = _taus(given.T, measured.T, used.T, x.sources, kind="source", variant=variant)
     tau_target, tau_source = (float(np.mean(list(taus.values()))) for taus in (per_target, per_source))
@@ -100,13 +98,9 @@ def _read(matrix: Any, where: str) -> TransferMatrix:
 
 
 def _match(wanted: list[str], given: list[str], kind: str) -> list[int]:
-    place = {name: i for i, name in enumerate(given)}
-    known = set(wanted)
-    differing = {
-        "missing": [name for name in wanted if name not in place],
-        "extra": [name for name in given if name not in known],
-    }
-    parts = [f"{what} {kind} {_listed(names)}" for what, names in differing.items() if names]
+    place, known = {name: i for i, name in enumerate(given)}, set(wanted)
+    missing, extra = [name for name in wanted if name not in place], [name for name in given if name not in known]
+    parts = [f"{what} {kind} {_listed(names)}" for what, names in (("missing", missing), ("extra", extra)) if names]
     if parts:
         raise MetricError(" and ".join(parts), where="observed", fix="give both matrices the same names")
     return [place[name] for name in wanted]
@@ -138,11 +132,8 @@ def _taus(
             raise MetricError(what, where="kendall_tau", fix="add names or keep the diagonal")
         constant = [where for where, n in (("predicted", x_ordered[j]), ("observed", y_ordered[j])) if not n]
         if variant == "b" and constant:
-            raise MetricError(
-                f"all values of {kind} {name!r} are equal, so tau-b is undefined",
-                where=" and ".join(constant),
-                fix=f"drop this {kind} or use variant 'a'",
-            )
+            what = f"all values of {kind} {name!r} are equal, so tau-b is undefined"
+            raise MetricError(what, where=" and ".join(constant), fix=f"drop this {kind} or use variant 'a'")
         scale = int(pairs[j]) if variant == "a" else (int(x_ordered[j]) * int(y_ordered[j])) ** 0.5
         taus[name] = int(score[j]) / scale
     return taus

@@ -53,9 +53,8 @@ def save_heatmap(matrix: TransferMatrix, path: str | os.PathLike[str], *, title:
         from matplotlib.colors import LogNorm, Normalize
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "a heatmap needs Matplotlib", where="save_heatmap", fix="pip install 'dataprophet[report]'"
-        ) from error
+        what, fix = "a heatmap needs Matplotlib", "pip install 'dataprophet[report]'"
+        raise MissingDependencyError(what, where="save_heatmap", fix=fix) from error
 
     values = np.asarray(matrix.values, np.float64)
     rows, columns = len(matrix.sources), len(matrix.targets)

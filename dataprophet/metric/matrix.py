@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise, zip_longest
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,8 @@ FACTORS = {
     "inverse_target_perplexity": "1/PPL(t)",
 }
 """Name of each factor -> its sign in the formula. The score is the product of all of them."""
+
+Floats: TypeAlias = NDArray[np.float64]
 
 _GROUPS = {
     "perplexity": ("source_perplexity", "inverse_target_perplexity"),
@@ -81,8 +83,8 @@ class Influences(NamedTuple):
     One for each of the 64 groups, and a last one for what the clustering of the source adds.
     """
 
-    source: NDArray[np.float64]
-    target: NDArray[np.float64]
+    source: Floats
+    target: Floats
 
 
 @dataclass(eq=False)
@@ -101,11 +103,11 @@ class TransferMatrix:
 
     sources: list[str]
     targets: list[str]
-    values: NDArray[np.float64]
-    factors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    errors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    log_error: NDArray[np.float64] | None = None
-    next_error: NDArray[np.float64] | None = None
+    values: Floats
+    factors: dict[str, Floats] = field(default_factory=dict)
+    errors: dict[str, Floats] = field(default_factory=dict)
+    log_error: Floats | None = None
+    next_error: Floats | None = None
     influences: Mapping[str, Influences] = field(default_factory=dict, repr=False)
     same: NDArray[np.bool_] | None = field(default=None, repr=False)
 
@@ -186,23 +188,15 @@ class TransferMatrix:
         Raises:
             MetricError: for an unknown factor, or when the matrix holds no factors.
         """
-        drop: set[str] = set()
-        for name in names:
-            drop.update(_GROUPS.get(name, (name,)))
-        unknown = sorted(drop - self.factors.keys())
-        if unknown:
+        drop = {factor for name in names for factor in _GROUPS.get(name, (name,))}
+        if unknown := sorted(drop - self.factors.keys()):
             known = ", ".join(self.factors) or "none: read the matrix together with its .factors.csv file"
             raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
         kept = {name: part for name, part in self.factors.items() if name not in drop}
-        return TransferMatrix(
-            self.sources,
-            self.targets,
-            product(kept, self.shape),
-            factors=kept,
-            errors={name: part for name, part in self.errors.items() if name in kept},
-            influences={name: part for name, part in self.influences.items() if name in kept},
-            same=self.same,
-        )
+        values = product(kept, self.shape)
+        influences = {name: part for name, part in self.influences.items() if name in kept}
+        errors = {name: part for name, part in self.errors.items() if name in kept}
+        return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, same=self.same)
 
     def _derive_errors(self) -> None:
         """Standard errors of the factors, of log M, and of the log-ratio of neighbours, from the influences."""
@@ -230,14 +224,16 @@ class TransferMatrix:
         r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
         errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
         known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
-        matrix_csv.write(
-            path,
-            sources=self.sources,
-            targets=self.targets,
-            values=self.values,
-            columns=known if self.factors else {},
-            orders=map(self.order, self.targets),
-        )
+        blank = np.full(self.shape, np.nan)
+        parts = [self.values, *(blank if part is None else part for part in known.values())]
+        lines: list[list[object]] = [["target", "rank", "source", "score", *known]]
+        for j, target in enumerate(self.targets):
+            for place, i in enumerate(self.order(target), 1):
+                numbers = (float(part[i, j]) for part in parts)
+                lines.append([target, place, self.sources[i], *("" if np.isnan(it) else it for it in numbers)])
+        matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
+        rows = zip(self.sources, self.values.tolist(), strict=True)
+        matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
@@ -253,7 +249,7 @@ class TransferMatrix:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
 
 
-def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.float64]:
+def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:
     """Product of the factors in the order of the formula, NaN where one of them is not positive."""
     total = np.ones(shape)
     for name in [name for name in FACTORS if name in factors] + sorted(factors.keys() - FACTORS.keys()):
@@ -261,15 +257,14 @@ def product(factors: Mapping[str, NDArray[np.float64]], shape: tuple[int, int]) 
     return total
 
 
-def _combine(source: NDArray[np.float64], target: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _combine(source: Floats, target: Floats, same: NDArray[np.bool_]) -> Floats:
     apart = np.sqrt(standard_error(source) ** 2 + standard_error(target) ** 2)
     return np.where(same, standard_error(source + target), apart) if same.any() else apart
 
 
-def _matrix(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+def _matrix(name: str, values: ArrayLike, shape: tuple[int, int]) -> Floats:
     array = as_numpy(values, where=name, ndim=2).astype(np.float64)
     if array.shape != shape:
-        raise MetricError(
-            f"{name} has shape {array.shape}, expected {shape}", fix="give a row per source and a column per target"
-        )
+        what, fix = f"{name} has shape {array.shape}, expected {shape}", "give a row per source and a column per target"
+        raise MetricError(what, fix=fix)
     return array

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,38 +28,14 @@ def factors_path(path: str | os.PathLike[str]) -> Path:
     return Path(path).with_suffix(".factors.csv")
 
 
-def write(
-    path: str | os.PathLike[str],
-    *,
-    sources: Sequence[str],
-    targets: Sequence[str],
-    values: NDArray[np.float64],
-    columns: Mapping[str, NDArray[np.float64] | None],
-    orders: Iterable[NDArray[np.int64]],
-) -> None:
-    """Write a matrix, and a factors file unless there are no columns; numbers in full, so that they read back exactly.
-
-    Args:
-        path: of the matrix.
-        sources: S names.
-        targets: T names.
-        values: (S, T) scores.
-        columns: of the factors file beside the score: name -> (S, T), or None where nothing is known. NaN stays empty.
-        orders: for each target the indices of the sources, best first.
-    """
-    if columns:
-        blank = np.full(values.shape, np.nan)
-        parts = [values, *(blank if part is None else part for part in columns.values())]
-        lines: list[Sequence[object]] = [["target", "rank", "source", "score", *columns]]
-        for j, (target, order) in enumerate(zip(targets, orders, strict=True)):
-            for place, i in enumerate(order, 1):
-                numbers = (float(part[i, j]) for part in parts)
-                lines.append([target, place, sources[i], *("" if math.isnan(number) else number for number in numbers)])
-        write_text(factors_path(path), _csv(lines))
-    else:
-        factors_path(path).unlink(missing_ok=True)
-    rows = zip(sources, values.tolist(), strict=True)
-    write_text(path, _csv([[CORNER, *targets], *([name, *row] for name, row in rows)]))
+def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> None:
+    """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back."""
+    if lines is None:
+        Path(path).unlink(missing_ok=True)
+        return
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    write_text(path, stream.getvalue())
 
 
 def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, Any]:
@@ -78,10 +54,8 @@ def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, An
     if len(head) < 2 or not rows:
         raise MetricError("holds no scores", where=str(path), fix="give a row per source and a column per target")
     targets, sources = [name.strip() for name in head[1:]], [row[0].strip() for _, row in rows]
-    for where, name in [
-        *((f"{path} row 1", name) for name in targets),
-        *((where, row[0].strip()) for where, row in rows),
-    ]:
+    places = [f"{path} row 1"] * len(targets) + [where for where, _ in rows]
+    for where, name in zip(places, targets + sources, strict=True):
         if not name:
             raise MetricError("a name is empty", where=where, fix="name every source and target")
     values = np.array(
@@ -98,15 +72,13 @@ def _factors(
     head, rows = _rows(path)
     names = [name for name in head if name in factors]
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
-    missing = [name for name in ("target", "source", *columns) if name not in head]
-    if missing:
+    if missing := [name for name in ("target", "source", *columns) if name not in head]:
         raise MetricError(f"column {missing[0]!r} is missing", where=f"{path} row 1", fix="make the matrix again")
     parts = {name: np.full(values.shape, np.nan) for name in columns}
     places = {(source, target): (i, j) for i, source in enumerate(sources) for j, target in enumerate(targets)}
     for where, row in rows:
         cell = dict(zip(head, row, strict=True))
-        place = places.get((cell["source"], cell["target"]))
-        if place is None:
+        if (place := places.get((cell["source"], cell["target"]))) is None:
             what = f"{cell['source']!r} -> {cell['target']!r} is not in the matrix"
             raise MetricError(what, where=where, fix=_AGAIN)
         for name in columns:
@@ -114,12 +86,9 @@ def _factors(
     if not np.array_equal(parts["score"], values, equal_nan=True):
         raise MetricError("scores differ from those of the matrix beside it", where=str(path), fix=_AGAIN)
     known = {name: part for name, part in parts.items() if not np.isnan(part).all()}
-    return {
-        "factors": {name: parts[name] for name in names},
-        "errors": {name: known[f"{name}_error"] for name in names if f"{name}_error" in known},
-        "log_error": known.get("log_error"),
-        "next_error": known.get("next_error"),
-    }
+    errors = {name: known[f"{name}_error"] for name in names if f"{name}_error" in known}
+    of_scores = {name: known.get(name) for name in ("log_error", "next_error")}
+    return {"factors": {name: parts[name] for name in names}, "errors": errors, **of_scores}
 
 
 def _rows(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -153,9 +122,3 @@ def _number(text: str, where: str, column: str) -> float:
         what = f"{text!r} is not a finite number"
         raise MetricError(what, where=f"{where}, column {column!r}", fix="correct the cell")
     return value
-
-
-def _csv(lines: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)  # which writes floats in full
-    return stream.getvalue()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.features.features import FIELDS
-from dataprophet.metric.matrix import FACTORS, Influences, TransferMatrix, product
+from dataprophet.metric.matrix import FACTORS, Floats, Influences, TransferMatrix, product
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.profile import Profile
 
 Item: TypeAlias = Profile | str | os.PathLike[str]
+Pairs: TypeAlias = dict[str, tuple[Floats, Floats]]  # field -> directions of the sources, and of the targets
 
 _MOST_CELLS_WITH_ERRORS = 16_384
 """Above this many cells errors=None computes none: their influences would take over 50 MB for each similarity."""
@@ -72,47 +72,36 @@ def transfer_matrix(
     if errors is None:
         errors = len(s) * len(t) <= _MOST_CELLS_WITH_ERRORS
     with np.errstate(divide="ignore", invalid="ignore"):
-        return TransferMatrix(
-            sources=[p.name for p in s],
-            targets=[p.name for p in t],
-            values=product(factors, shape),
-            factors=factors,
-            influences=_influences(s, t, factors, directions) if errors else {},
-            same=np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None,
-        )
+        influences = _influences(s, t, factors, directions) if errors else {}
+        same = np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None
+        names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
+        return TransferMatrix(*names, values, factors, influences=influences, same=same)
 
 
 def _load(items: Iterable[Item] | Item) -> list[Profile]:
     given = [items] if isinstance(items, Profile | str | os.PathLike) else items
-    return [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in given]
+    return [item if isinstance(item, Profile) else Profile.load(item) for item in given]
 
 
-def _directions(
-    profiles: Sequence[Profile], known: dict[int, dict[str, NDArray[np.float64]]], name: str
-) -> NDArray[np.float64]:
+def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]], name: str) -> Floats:
     """(P, d) mean directions of a field, which every profile must have and in one width."""
     found = [known[id(profile)].get(name) for profile in profiles]
     for profile, direction in zip(profiles, found, strict=True):
         if direction is None:
             others = ", ".join(repr(field) for field in FIELDS if field != name)
-            raise MetricError(
-                f"no sample has the field {name!r}, so its similarity is undefined",
-                where=f"profile {profile.name!r}",
-                fix=f"leave the dataset out, or compare with fields=({others})",
-            )
+            what = f"no sample has the field {name!r}, so its similarity is undefined"
+            fix = f"leave the dataset out, or compare with fields=({others})"
+            raise MetricError(what, where=f"profile {profile.name!r}", fix=fix)
     widths = {len(direction) for direction in found if direction is not None}
     if len(widths) > 1:
         raise MetricError(f"{name} embeddings are {sorted(widths)} wide", fix="profile all with one model")
     return np.array(found, np.float64)
 
 
-def _require_positive(
-    factors: dict[str, NDArray[np.float64]], sources: Sequence[Profile], targets: Sequence[Profile]
-) -> None:
+def _require_positive(factors: dict[str, Floats], sources: Sequence[Profile], targets: Sequence[Profile]) -> None:
     for name, part in factors.items():
         bad = np.argwhere(~(part > 0))
-        if len(bad):
-            i, j = bad[0]
+        for i, j in bad[:1]:
             of_source = name in ("diversity", "source_perplexity")
             pair = repr(sources[i].name) if of_source else f"{sources[i].name!r} -> {targets[j].name!r}"
             more = f" (and {len(bad) - 1} more cells)" if len(bad) > 1 else ""
@@ -122,10 +111,7 @@ def _require_positive(
 
 
 def _influences(
-    sources: Sequence[Profile],
-    targets: Sequence[Profile],
-    factors: dict[str, NDArray[np.float64]],
-    directions: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    sources: list[Profile], targets: list[Profile], factors: dict[str, Floats], directions: Pairs
 ) -> dict[str, Influences]:
     """Relative influence of groups of samples on each factor; first order, so that those of log M are their sum."""
     found = {}
@@ -149,7 +135,7 @@ def _influences(
     return found
 
 
-def _with_clustering(influences: NDArray[np.float64], error: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def _with_clustering(influences: Floats, error: Floats | None = None) -> Floats:
     """(..., 65): the influences of the 64 groups, and the part of the error that comes from the clustering."""
     last = np.zeros((*influences.shape[:-1], 1)) if error is None else error[..., None]
     return np.concatenate([influences, last], axis=-1)
@@ -163,9 +149,7 @@ def _perplexities(profiles: Sequence[Profile]) -> tuple[NDArray[np.float64], NDA
     return np.exp((nll.sum(1, keepdims=True) - nll) / np.where(left > 0, left, np.nan)), count
 
 
-def _similarity_influence(
-    profiles: Sequence[Profile], directions: NDArray[np.float64], value: NDArray[np.float64], name: str
-) -> NDArray[np.float64]:
+def _similarity_influence(profiles: Sequence[Profile], directions: Floats, value: Floats, name: str) -> Floats:
     """(P, Q, 64) influence of the groups of P profiles on their similarity to Q mean directions."""
     result = np.empty((*value.shape, len(profiles[0].count)))
     along_all = exact_dots_with(directions)

@@ -88,8 +88,8 @@ def amounts_of(
         """The sum over all rows, from the values of those drawn."""
         return rows * ratio(np.bincount(unit, weights=values), in_unit, rng, fraction=fraction)
 
-    samples, answer_tokens, tokens = (for_rows(values) for values in per_row[:3])
-    bad = per_row[3]
+    *numbers, bad = per_row
+    samples, answer_tokens, tokens = map(for_rows, numbers)
     each = ratio(seen.seconds, seen.windows, rng) if seen.seconds else known(0.0)
     computed = tokens if tokens[0] else rows
     bad_share = known(bad.mean()) if fraction >= 1 else share(np.bincount(unit, weights=bad), in_unit, rng)

@@ -130,15 +130,13 @@ def _time(seen: Seen, model: Model, rows: Sequence[tuple[list[Sample], int]], se
 
     Notes seconds and tokens of each window but the first; returns the features of that one, None if no row is usable.
     """
-    usable = [(samples, tokens) for samples, tokens in rows if tokens]
-    if not usable:
+    if not (usable := [(samples, tokens) for samples, tokens in rows if tokens]):
         return None
     together = [sample for samples, _ in usable for sample in samples]
     first = together[:_WARM_UP]
     for _ in range(2):  # what is compiled or loaded at first use is left out
         started = time.perf_counter()
-        for _ in model.cells([first]):
-            pass
+        list(model.cells([first]))
     each = (time.perf_counter() - started) / len(first)
     size = min(len(together), max(_WARM_UP, int(seconds / _WINDOWS / each)))
     counts: list[int] = []
@@ -154,19 +152,16 @@ def _time(seen: Seen, model: Model, rows: Sequence[tuple[list[Sample], int]], se
                 counts[-1] += tokens
             yield window
 
-    features: Features | None = None
-    begun = last = time.perf_counter()
+    features: list[Features] = []
+    ends = [time.perf_counter()]
     for result in model.cells(windows()):
-        now = time.perf_counter()
-        if features is None:
-            features = result.features
-        else:
-            seen.seconds.append(now - last)
-        last = now
-        if len(seen.seconds) >= _LEAST - 1 and now - begun > seconds:
+        ends.append(time.perf_counter())
+        features = features or [result.features]
+        if len(ends) > _LEAST and ends[-1] - ends[0] > seconds:
             break
+    seen.seconds = np.diff(ends[1:]).tolist()
     seen.windows = counts[1 : 1 + len(seen.seconds)]
-    return features
+    return features[0]
 
 
 def see_features(
@@ -251,9 +246,8 @@ def sizes(
     table, alike = (_table(columns, places, targets, nearest=nearest, spread=spread) for spread in (1.0, 0.0))
     one, filled = _parquet(table.slice(0, 1)), _parquet(table)  # an empty file lacks what each column takes once
     line, line_least = ((size - one) / max(1, table.num_rows - 1) for size in (filled, _parquet(alike)))
-    profile = Profile.empty("pool", "")
+    profile, n = Profile.empty("pool", ""), len(features.ids)
     profile.update(features)
-    n = len(features.ids)
     sketched = 0 if profile.sketch is None else profile.sketch.z.nbytes + profile.sketch.hashes.nbytes
     kept = unit_embeddings(measure(features, "features"), np.arange(n, dtype=np.int64))
     embedded = sum(array.nbytes for array in kept.values())

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LEAST_ROWS = 16
 """Rows that have to be drawn, for intervals to mean something."""
 
+_HOURS = """hours: one process, data at hand; loading the model, slower storage and processes that share cores add to \
+it, and rows next to each other with the same picture, which are computed together, take from it"""
+
 
 @dataclass(frozen=True)
 class PoolPlan:
@@ -122,19 +125,10 @@ def plan(
             raise DataError(f"nothing to plan with ({what})", where=pool.name, fix="repair it, or leave it out")
         in_shard = cells_of(kind, shard_rows) * CELL_ROWS
         spreads.append(amounts_of(count, seen, rng, embeddings=embeddings, shard_rows=in_shard))
-        made.append(
-            PoolPlan(
-                name=pool.name,
-                files=len(pool.files),
-                bytes=count.total_bytes,
-                unreadable=tuple(count.unreadable),
-                counted=count.counted_bytes / count.total_bytes if count.total_bytes else 1.0,
-                drawn=len(seen.rows),
-                problems=dict(sorted(seen.problems.items())),
-                timed=round(sum(seen.seconds), 3),
-                amounts=Amounts.of(spreads[-1]),
-            )
-        )
+        counted = count.counted_bytes / count.total_bytes if count.total_bytes else 1.0
+        of_files = (len(pool.files), count.total_bytes, tuple(count.unreadable), counted)
+        problems, timed = dict(sorted(seen.problems.items())), round(sum(seen.seconds), 3)
+        made.append(PoolPlan(pool.name, *of_files, len(seen.rows), problems, timed, Amounts.of(spreads[-1])))
     if not made:
         raise DataError("nothing to plan", fix="give a dataset")
     total = {name: sum((part[name] for part in spreads), known(0.0)) for name in spreads[0]}
@@ -159,8 +153,5 @@ def _notes(pools: list[PoolPlan], model: Model | None) -> list[str]:
         if not pool.timed:
             notes.append(f"{pool.name}: none of the rows drawn can be scored, so that neither time nor size is known")
     if model is not None:
-        notes.append(
-            "hours: one process, data at hand; loading the model, slower storage and processes that share cores add to "
-            "it, and rows next to each other with the same picture, which are computed together, take from it"
-        )
+        notes.append(_HOURS)
     return notes

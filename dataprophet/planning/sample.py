@@ -92,16 +92,13 @@ def count_rows(dataset: Dataset, *, seconds: float, rng: np.random.Generator) ->
     Raises:
         DataError: the dataset has no files of its own.
     """
-    folder = dataset.folder
-    count = Count()
-    deadline = time.monotonic() + seconds
+    count, deadline = Count(), time.monotonic() + seconds
     for done, number in enumerate(rng.permutation(len(dataset.files))):
         path = dataset.files[number]
         try:
-            size = size_of(path)
-            enough = _LEAST_FILES if is_url(path) else 2
-            if done < enough or (not is_url(path) and time.monotonic() < deadline):
-                _count_file(count, path, relative_name(path, folder), size=size, deadline=deadline)
+            size, remote = size_of(path), is_url(path)
+            if done < (_LEAST_FILES if remote else 2) or (not remote and time.monotonic() < deadline):
+                _count_file(count, path, relative_name(path, dataset.folder), size=size, deadline=deadline)
             count.total_bytes += size
         except DataError as error:
             count.unreadable.append(str(error))

@@ -83,18 +83,15 @@ def whole_number(value: Any, where: str) -> int:
 
 def _bounds(bound: Any, argument: str, labels: list[str], *, unlimited: int | None = None) -> list[int]:
     """Return one integer per source; None and inf become ``unlimited`` where that is given."""
-    if hasattr(bound, "tolist"):
-        bound = bound.tolist()
-    values = list(bound) if isinstance(bound, Sequence) and not isinstance(bound, str) else [bound] * len(labels)
+    values = bound.tolist() if hasattr(bound, "tolist") else bound
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        values = [values] * len(labels)
     if len(values) != len(labels):
         what, fix = f"{len(values)} values for {len(labels)} sources", "give one number, or one per source"
         raise BudgetError(what, where=argument, fix=fix)
-    return [
-        unlimited
-        if unlimited is not None and value in (None, math.inf)
-        else whole_number(value, f"{argument} of {label}")
-        for label, value in zip(labels, values, strict=True)
-    ]
+    if unlimited is not None:
+        values = [unlimited if value in (None, math.inf) else value for value in values]
+    return [whole_number(value, f"{argument} of {label}") for label, value in zip(labels, values, strict=True)]
 
 
 def _check_feasible(w: list[int], budget: int, lower: list[int], upper: list[int], labels: list[str]) -> None:
@@ -141,10 +138,8 @@ def _fill(w: list[int], budget: int, lower: list[int], upper: list[int]) -> list
             shares[i] = filled[i] // weight
         left, weight = left - sum(shares[i] for i in held), weight - sum(w[i] for i in held)
         free = [i for i in free if i not in held]
-    remainders = []
     for i in free:
-        shares[i], remainder = divmod(filled[i], weight)
-        remainders.append((-remainder, i))
-    for _, i in sorted(remainders)[: budget - sum(shares)]:
+        shares[i] = filled[i] // weight
+    for i in sorted(free, key=lambda i: -(filled[i] % weight))[: budget - sum(shares)]:  # ties stay in order
         shares[i] += 1
     return shares

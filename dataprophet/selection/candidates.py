@@ -15,8 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataprophet.errors import DataProphetError, MetricError
+from dataprophet.errors import DataProphetError, MetricError, explained
 from dataprophet.scoring.pool import MAKE_ANEW, ScoredPool, ScoredShard
+
+DETAILS = ("id", "rank", "position", "turn", "part", "line", "lines", "code")
+"""Columns that tell candidates apart, and where they are; the first four order equal scores."""
 
 _LINES = 1 << 40  # more than a rows file has
 
@@ -29,7 +32,6 @@ class Part:
         number: its place among all parts.
         pool: number of its pool.
         source: what quotas count it to: the pool's name where there are several pools, else the name of its file.
-        rank: place of its source and file among all of them, by name.
         prefix: what is written before an id: ``<pool>/``, or ``<pool>/<file>/`` where a pool has several files.
         scored: the shard.
     """
@@ -37,7 +39,6 @@ class Part:
     number: int
     pool: int
     source: str
-    rank: int
     prefix: str
     scored: ScoredShard
 
@@ -56,21 +57,18 @@ class Candidates:
 
     def __init__(self, pools: Sequence[ScoredPool], targets: Sequence[str], unit: str) -> None:
         self.pools, self.targets, self.unit = list(pools), list(targets), unit
-        self._counts: dict[int, int] = {}
-        found = []
+        self.parts: list[Part] = []
         for number, pool in enumerate(self.pools):
-            missing = next((target for target in self.targets if target not in pool.targets), None)
-            if missing is not None:
+            if missing := [target for target in self.targets if target not in pool.targets]:
                 fix = f"choose from {', '.join(pool.targets)}"
-                raise MetricError(f"not scored for {missing!r}", where=pool.folder, fix=fix)
+                raise MetricError(f"not scored for {missing[0]!r}", where=pool.folder, fix=fix)
             for scored in pool.shards:
-                found.append((number, pool.name if len(self.pools) > 1 else scored.shard.name, scored))
-        ranks = {file: rank for rank, file in enumerate(sorted({(source, its.shard.name) for _, source, its in found}))}
-        self.parts = []
-        for place, (number, source, scored) in enumerate(found):
-            pool, file = self.pools[number], scored.shard.name
-            prefix = f"{pool.name}/{file}/" if len(pool.files) > 1 else f"{pool.name}/"
-            self.parts.append(Part(place, number, source, ranks[source, file], prefix, scored))
+                file = scored.shard.name
+                source = pool.name if len(self.pools) > 1 else file
+                prefix = f"{pool.name}/{file}/" if len(pool.files) > 1 else f"{pool.name}/"
+                self.parts.append(Part(len(self.parts), number, source, prefix, scored))
+        files = sorted({(part.source, part.scored.shard.name) for part in self.parts})
+        self._ranks = {file: rank for rank, file in enumerate(files)}
 
     @property
     def sources(self) -> list[str]:
@@ -89,14 +87,7 @@ class Candidates:
         if len(starts) < len(values):
             lines = np.diff(starts, append=len(values))
             values = _sums(values.T, lines).T / lines[:, None]
-        self._counts[part.number] = len(values)
         return values
-
-    def count(self, part: Part) -> int:
-        """Candidates of a part."""
-        if part.number not in self._counts:
-            self.values(part)
-        return self._counts[part.number]
 
     def details(self, part: Part, chosen: NDArray[np.int64], *, nearest: bool = False) -> pa.Table:
         """What tells candidates apart, and where they are.
@@ -108,36 +99,29 @@ class Candidates:
                 pool was scored without.
 
         Returns:
-            m rows: ``id``, ``rank``, ``position``, ``turn`` (0 for rows), which order equal scores; then ``part``,
-            ``line`` (of the first sample in the rows file), ``lines``, and ``code``, a number that no other has.
+            m rows of ``DETAILS``: ``id``, ``rank`` (of source and file among all, by name), ``position``, ``turn`` (0
+            for rows), which order equal scores; then ``part``, ``line`` (of the first sample in the rows file),
+            ``lines``, and ``code``, a number that no other has.
         """
         columns = [f"Nearest:{target}" for target in self.targets] if nearest else []
         stored = columns if self.pools[part.pool].config.nearest else []
         table = self._read(part, ["id", "position", "turn", *stored])
         starts = self._starts(table)
         line, lines = starts[chosen], np.diff(starts, append=table.num_rows)[chosen]
-        ids, position, turn = (
-            pc.take(table.column(name).combine_chunks(), pa.array(line)) for name in ("id", "position", "turn")
-        )
+        ids, position, turn = table.select(DETAILS[:1] + DETAILS[2:4]).combine_chunks().take(pa.array(line)).columns
         if self.unit == "row":
             turn = np.zeros(len(line), np.int32)
             if (lines > 1).any():  # the first of several turns is called <id>#1
                 ids = pc.if_else(pa.array(lines > 1), pc.utf8_slice_codeunits(ids, 0, -2), ids)
-        made: dict[str, Any] = {
-            "id": ids,
-            "rank": np.full(len(line), part.rank, np.int32),
-            "position": position,
-            "turn": turn,
-            "part": np.full(len(line), part.number, np.int32),
-            "line": line,
-            "lines": lines.astype(np.int32),
-            "code": part.number * _LINES + line,
-        }
+        rank = self._ranks[part.source, part.scored.shard.name]
+        ranks, parts = (np.full(len(line), number, np.int32) for number in (rank, part.number))
+        code = part.number * _LINES + line
+        values = (ids, ranks, position, turn, parts, line, lines.astype(np.int32), code)
+        made: dict[str, Any] = dict(zip(DETAILS, values, strict=True))
         for name in columns:
-            each = (
-                np.nan_to_num(_floats(table.column(name)), nan=-np.inf) if stored else np.full(table.num_rows, -np.inf)
-            )
-            made[name] = np.maximum.reduceat(each, starts)[chosen] if len(starts) else each
+            each = _floats(table.column(name)) if stored else np.full(table.num_rows, np.nan)
+            nearest_of = np.nan_to_num(each, nan=-np.inf)
+            made[name] = np.maximum.reduceat(nearest_of, starts)[chosen] if len(starts) else nearest_of
         return pa.table(made)
 
     def factors(self, part: Part, line: NDArray[np.int64], lines: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
@@ -164,15 +148,11 @@ class Candidates:
 
     def _read(self, part: Part, columns: Sequence[str]) -> pa.Table:
         path = part.scored.rows
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read(columns=list(columns), use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise DataProphetError(f"cannot be read ({reason})", where=path, fix=MAKE_ANEW) from error
-        missing = next((name for name in columns if name not in table.column_names), None)
-        if missing is not None:
-            raise DataProphetError(f"has no column {missing!r}", where=path, fix=MAKE_ANEW)
+        damaged = explained((pa.ArrowException, OSError), DataProphetError, "cannot be read", path, MAKE_ANEW)
+        with damaged, pq.ParquetFile(path) as file:
+            table = file.read(columns=list(columns), use_threads=False)
+        if missing := [name for name in columns if name not in table.column_names]:
+            raise DataProphetError(f"has no column {missing[0]!r}", where=path, fix=MAKE_ANEW)
         return table
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataprophet.errors import MetricError
-from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.folder import target_name
+from dataprophet.scoring.folder import load_targets
 from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.targets import Targets
 
 
 def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> None:
@@ -44,15 +42,9 @@ def _made_with(pool: ScoredPool) -> Mapping[str, str]:
 
 def _same_target(first: ScoredPool, second: ScoredPool, name: str) -> bool:
     """Whether two pools' profiles of a target score alike, of which one may be sealed or hold a diversity."""
-    digests = [
-        next(target["fingerprint"] for target in pool.config.targets if target["name"] == name)
-        for pool in (first, second)
-    ]
-    if digests[0] == digests[1]:
+    pools = (first, second)
+    its = [next(target for target in pool.config.targets if target["name"] == name) for pool in pools]
+    if its[0]["fingerprint"] == its[1]["fingerprint"]:
         return True
-    scales = set()
-    for pool, digest in zip((first, second), digests, strict=True):
-        profile = Profile.load(pool.store.local(target_name(digest)))
-        profile.name = name
-        scales.add(Targets.of([profile], pool.fields).fingerprint)  # hash of all that changes a score
-    return len(scales) == 1
+    scales = (load_targets(pool.store, [target], pool.config.fields) for pool, target in zip(pools, its, strict=True))
+    return len({scale.fingerprint for scale in scales}) == 1  # hash of all that changes a score

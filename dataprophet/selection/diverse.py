@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import heapq
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet import ops
+
+Vectors: TypeAlias = NDArray[np.float16]
 
 _BATCH = 64  # candidates whose gain is brought up to date at a time
 
@@ -19,21 +22,20 @@ class Chosen:
     """Vectors of what is chosen."""
 
     def __init__(self) -> None:
-        self._rows: list[NDArray[np.float16]] = []
+        self._rows: list[Vectors] = []
         self._codes: list[int] = []
 
-    @property
-    def count(self) -> int:
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, z: NDArray[np.float16], code: int) -> None:
+    def add(self, z: Vectors, code: int) -> None:
         """Add the vector of a candidate."""
         self._rows.append(z.copy())  # a view would keep all vectors of its block in memory
         self._codes.append(code)
 
-    def nearest(self, z: NDArray[np.float16], first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def nearest(self, z: Vectors, first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Largest cosine of each vector to those from ``first`` on, and the candidate that has it; -1 where none is."""
-        if first >= self.count or not len(z):
+        if first >= len(self) or not len(z):
             return np.full(len(z), -np.inf, np.float32), np.full(len(z), -1, np.int64)
         cosine, index = ops.nearest(z, np.stack(self._rows[first:]))
         return cosine, np.array(self._codes[first:])[index]
@@ -55,12 +57,7 @@ class Greedy:
     """
 
     def __init__(
-        self,
-        scores: NDArray[np.float64],
-        z: NDArray[np.float16],
-        usable: NDArray[np.bool_],
-        weight: float,
-        chosen: Chosen,
+        self, scores: NDArray[np.float64], z: Vectors, usable: NDArray[np.bool_], weight: float, chosen: Chosen
     ) -> None:
         self.z, self.usable, self.weight, self.chosen = z, usable, weight, chosen
         top = np.abs(scores[0]) if len(scores) and scores[0] else 1.0
@@ -84,13 +81,13 @@ class Greedy:
         return None
 
     def _is_stale(self, place: int) -> bool:
-        return bool(self.usable[place]) and self._seen[place] < self.chosen.count
+        return bool(self.usable[place]) and self._seen[place] < len(self.chosen)
 
     def _renew(self, places: NDArray[np.int64]) -> None:
         cosine, of = self.chosen.nearest(self.z[places], int(self._seen[places].min()))
         nearer = cosine > self._cosine[places]
         self._cosine[places[nearer]], self._of[places[nearer]] = cosine[nearer], of[nearer]
-        self._seen[places] = self.chosen.count
+        self._seen[places] = len(self.chosen)
         gains = self._relevance[places] - self.weight * np.maximum(self._cosine[places], 0.0)
         for gain, place in zip(gains.tolist(), places.tolist(), strict=True):
             heapq.heappush(self._heap, (-gain, place))

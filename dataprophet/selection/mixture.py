@@ -102,16 +102,12 @@ def mix(
         raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
     column = scores.column(target)
     weights = scores.values[:, column]
-    if np.isnan(weights).any():
-        bad = scores.sources[int(np.flatnonzero(np.isnan(weights))[0])]
+    for row in np.flatnonzero(np.isnan(weights)):
+        bad = scores.sources[row]
         raise MetricError(f"the score of {bad!r} for {target!r} is not defined", fix="leave that source out")
     check_folder(out, overwrite=overwrite)
     read = count(1)
-
-    def tick() -> None:
-        if progress is not None:
-            progress(next(read))
-
+    tick = (lambda: None) if progress is None else (lambda: progress(next(read)))
     most = [math.inf] * len(weights) if capacity is None else list(capacity)
     if len(most) != len(weights):
         raise BudgetError(f"{len(most)} capacities for {len(weights)} sources", fix="give one for each source")
@@ -123,17 +119,11 @@ def mix(
         if [len(rows) for rows in found] == counts.tolist():
             break
     chosen = [row for _, row in sorted(chain.from_iterable(found), key=itemgetter(0))]
-    shares = [
-        Share(
-            name=pool.name,
-            score=float(weights[i]),
-            factors={name: float(part[i, column]) for name, part in scores.factors.items()},
-            available=len(pool),
-            taken=int(counts[i]),
-            left_out=dict(sorted(pool.left_out.items())),
-        )
-        for i, pool in enumerate(pools)
-    ]
+    shares = []
+    for i, (pool, taken) in enumerate(zip(pools, counts.tolist(), strict=True)):
+        factors = {name: float(part[i, column]) for name, part in scores.factors.items()}
+        left_out = dict(sorted(pool.left_out.items()))
+        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out))
     shares.sort(key=lambda share: (-share.score, share.name))
     manifest = {
         "target": target,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import BudgetError
-from dataprophet.selection.candidates import Candidates
-from dataprophet.selection.diverse import Chosen, Greedy
+from dataprophet.selection.candidates import DETAILS, Candidates
+from dataprophet.selection.diverse import Chosen, Greedy, Vectors
 from dataprophet.selection.quotas import Quota, quotas_of
 from dataprophet.selection.ranking import Ranking
 from dataprophet.selection.settings import Settings
@@ -30,7 +31,7 @@ SOURCE_FULL, UNDECODABLE, CHANGED = "source_full", "undecodable_image", "changed
 _TAKEN = "taken"  # by an earlier quota
 _BLOCK = 1024  # candidates that are compared with each other at a time
 _LEAST = 4096  # candidates of a ranking that are asked for at least, once the first ones did not suffice
-_COLUMNS = ("id", "rank", "position", "turn", "part", "line", "lines", "code", "score")
+_COLUMNS = (*DETAILS, "score")
 
 
 @dataclass
@@ -70,11 +71,14 @@ def pick(candidates: Candidates, settings: Settings, rejected: Mapping[int, str]
     # each once, and without those that another quota has chosen
     dropped = pa.concat_tables(choice.dropped)
     codes = dropped.column("code").to_numpy()
-    first = np.zeros(len(codes), np.bool_)
-    first[np.unique(codes, return_index=True)[1]] = True
-    dropped = dropped.filter(pa.array(first & ~np.isin(codes, choice.codes)))
+    dropped = dropped.filter(pa.array(_first(codes) & ~np.isin(codes, choice.codes)))
     counts = Counter(dropped.column("reason").to_pylist())
     return Picked(pa.concat_tables(choice.tables), dropped, dict(sorted(counts.items())), means)
+
+
+def _first(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where each value stands for the first time."""
+    return np.isin(np.arange(len(values)), np.unique(values, return_index=True)[1])
 
 
 class _Block:
@@ -89,8 +93,7 @@ class _Block:
     def __init__(self, candidates: Candidates, table: pa.Table) -> None:
         self.table = table
         self.codes: NDArray[np.int64] = table.column("code").to_numpy()
-        names = np.array([part.source for part in candidates.parts], object)
-        self.sources: NDArray[np.object_] = names[table.column("part").to_numpy()]
+        self.sources = np.array([part.source for part in candidates.parts], object)[table.column("part").to_numpy()]
         ranks, ids = table.column("rank").to_pylist(), table.column("id").to_pylist()
         each = (xxhash.xxh3_64_intdigest(f"{rank}\0{name}".encode()) for rank, name in zip(ranks, ids, strict=True))
         self.hashes = np.fromiter(each, np.uint64, len(ids))  # of the file and the id
@@ -102,6 +105,9 @@ class _Block:
     def open(self) -> NDArray[np.int64]:
         """Places of candidates that no rule has left out."""
         return np.flatnonzero(self.reason == "")
+
+    def rows(self, places: NDArray[np.int64]) -> pa.Table:
+        return self.table.select(_COLUMNS).take(pa.array(places))
 
 
 class _Choice:
@@ -143,9 +149,8 @@ class _Choice:
 
     def _leave_out(self, block: _Block) -> None:
         """What a candidate is left out for whatever else is chosen."""
-        rejected = np.fromiter(self.rejected, np.int64, len(self.rejected))
-        for place in np.flatnonzero(np.isin(block.codes, rejected)):
-            block.reason[place] = self.rejected[int(block.codes[place])]
+        if self.rejected:
+            block.reason[:] = [self.rejected.get(code, "") for code in block.codes.tolist()]
         if self.settings.leakage is not None:
             near = nearest_to_targets(self.candidates, block.table)
             leaks = (near >= self.settings.leakage) & (block.reason == "")
@@ -155,9 +160,7 @@ class _Choice:
     def _best(self, block: _Block, limit: int) -> NDArray[np.int64]:
         """Places of the first candidates that no rule forbids."""
         open_ = block.open
-        first = np.zeros(len(open_), np.bool_)
-        first[np.unique(block.hashes[open_], return_index=True)[1]] = True
-        repeated = ~first | np.isin(block.hashes[open_], self.hashes)
+        repeated = ~_first(block.hashes[open_]) | np.isin(block.hashes[open_], self.hashes)
         block.reason[open_[repeated]] = DUPLICATE_ID
         if self.cap < self.settings.budget:
             open_ = block.open
@@ -189,9 +192,7 @@ class _Choice:
                     break
         return np.array(accepted, np.int64)
 
-    def _offers(
-        self, block: _Block, z: NDArray[np.float16], usable: NDArray[np.bool_]
-    ) -> Iterator[tuple[int, float, int]]:
+    def _offers(self, block: _Block, z: Vectors, usable: NDArray[np.bool_]) -> Iterator[tuple[int, float, int]]:
         """Places in the order in which they are tried, each with its largest cosine to what is chosen by then."""
         open_ = block.open
         if self.settings.diverse is not None:
@@ -206,13 +207,12 @@ class _Choice:
             own = np.flatnonzero(usable[places])
             near[own], of[own] = self.vectors.nearest(z[places[own]])
             inside = np.full((len(places), len(places)), -np.inf, np.float32)
-            if len(own):
-                vectors = z[places[own]]
+            if len(vectors := z[places[own]]):
                 inside[np.ix_(own, own)] = ops.cosine_to(vectors, vectors.astype(np.float32))
             for row, place in enumerate(places):
-                before = self.vectors.count
+                before = len(self.vectors)
                 yield int(place), float(near[row]), int(of[row])
-                if self.vectors.count > before:  # it was accepted
+                if len(self.vectors) > before:  # it was accepted
                     nearer = inside[:, row] > near
                     near[nearer], of[nearer] = inside[nearer, row], block.codes[place]
 
@@ -220,22 +220,20 @@ class _Choice:
         self.codes = np.concatenate([self.codes, block.codes[accepted]])
         self.hashes = np.concatenate([self.hashes, block.hashes[accepted]])
         self.of_source.update(block.sources[accepted].tolist())
-        kept = block.table.select(_COLUMNS).take(pa.array(accepted))
+        kept = block.rows(accepted)
         self.tables.append(kept.append_column("quota", pa.array([quota.name] * len(accepted), pa.string())))
 
     def _drop(self, block: _Block, last: int) -> None:
         places = np.flatnonzero((block.reason[:last] != "") & (block.reason[:last] != _TAKEN))
         cosine, of = block.cosine[places], block.of[places]
-        kept = block.table.select(_COLUMNS).take(pa.array(places))
-        kept = kept.append_column("reason", pa.array(block.reason[places].tolist(), pa.string()))
+        kept = block.rows(places).append_column("reason", pa.array(block.reason[places].tolist(), pa.string()))
         kept = kept.append_column("cosine", pa.array(cosine, mask=np.isnan(cosine)))
         self.dropped.append(kept.append_column("of", pa.array(of, mask=of < 0)))
 
     def _short(self, quota: Quota, found: int, examined: int) -> BudgetError:
         """What is missing, and what became of the candidates that were tried."""
         reasons: Counter[str] = Counter()
-        for table in self.dropped:
-            reasons.update(table.column("reason").to_pylist())
+        reasons.update(pa.concat_tables(self.dropped).column("reason").to_pylist() if self.dropped else ())
         for pool in self.candidates.pools:
             reasons.update({name: count for name, count in pool.statuses.items() if name != "ok"})
             reasons.update({f"without a score for {name}": pool.unscored[name] for name in self.candidates.targets})

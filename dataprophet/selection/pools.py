@@ -110,47 +110,37 @@ def select_pool(
         pool = candidates.pools[number]
         return written_rows.RowSource(pool, places.get(pool.name))
 
+    def entry(pool: ScoredPool) -> dict[str, Any]:
+        path = places.get(pool.name)
+        then = {"scores": _seen_from(out, pool.folder), "path": None if path is None else _seen_from(out, path)}
+        return {"name": pool.name, **then, **content_of(pool, settings)}
+
     asked = {
         "selection": FORMAT,
         "version": metadata.version("dataprophet"),
         "settings": settings.to_json(),
         "decode": decode,
         "partial": partial,
-        "pools": [
-            {
-                "name": pool.name,
-                "scores": _seen_from(out, pool.folder),
-                "path": _seen_from(out, places[pool.name]) if pool.name in places else None,
-                **content_of(pool, settings),
-            }
-            for pool in candidates.pools
-        ],
+        "pools": [entry(pool) for pool in candidates.pools],
     }
-    rejected: dict[int, str] = {}
+    name, rejected = _file_name(settings.targets), dict[int, str]()
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
         table = written_rows.in_pool_order(picked.chosen)
         by_source = Counter(candidates.parts[part].source for part in table.column("part").to_pylist())
         sources = dict(sorted(by_source.items()))
-        if format == "ids":
-            rows = written_rows.only_ids(candidates, table)
-        else:
+        rows = written_rows.only_ids(candidates, table)
+        if format != "ids":
             rows = written_rows.conversations(candidates, table, source, decode=decode, progress=progress)
+        manifest = {**asked, "sources": sources, "means": picked.means, "dropped": picked.counts}
+        beside = {
+            written_rows.SELECTED: functools.partial(written_rows.write_selected, candidates, table),
+            written_rows.DROPPED: functools.partial(written_rows.write_dropped, candidates, picked),
+        }
         try:
-            written = write_rows(
-                rows,
-                out,
-                format,
-                name=_file_name(settings.targets),
-                overwrite=overwrite,
-                manifest={**asked, "sources": sources, "means": picked.means, "dropped": picked.counts},
-                beside={
-                    written_rows.SELECTED: functools.partial(written_rows.write_selected, candidates, table),
-                    written_rows.DROPPED: functools.partial(written_rows.write_dropped, candidates, picked),
-                },
-            )
+            written = write_rows(rows, out, format, name=name, overwrite=overwrite, manifest=manifest, beside=beside)
         except written_rows.Unusable as error:
-            rejected.update(error.codes)
+            rejected.update(error.args[0])
             continue
         lowest = float(np.min(table.column("score").to_numpy()))
         return Selection(Path(out), settings, table.num_rows, sources, lowest, picked.counts, written.files)
@@ -187,9 +177,8 @@ def _check_places(pools: Sequence[ScoredPool], out: str | os.PathLike[str], plac
         DataProphetError: naming the pool or the folder.
     """
     names = [pool.name for pool in pools]
-    unknown = next((name for name in places if name not in names), None)
-    if unknown is not None:
-        raise DataProphetError(f"no pool {unknown!r}", where="pools", fix=f"the pools are {', '.join(names)}")
+    if unknown := [name for name in places if name not in names]:
+        raise DataProphetError(f"no pool {unknown[0]!r}", where="pools", fix=f"the pools are {', '.join(names)}")
     final = os.path.join(os.path.realpath(out), "")
     for pool in pools:
         data = places.get(pool.name) or str(pool.config.pool.get("path", ""))

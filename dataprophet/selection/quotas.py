@@ -57,10 +57,9 @@ def quotas_of(candidates: Candidates, settings: Settings) -> tuple[list[Quota], 
     def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return combined(values, means, settings.combine)
 
-    unknown = next((name for name in settings.quotas if name not in candidates.sources), None)
-    if unknown is not None:
+    if unknown := [name for name in settings.quotas if name not in candidates.sources]:
         shown = ", ".join(candidates.sources[:10])
-        raise BudgetError("no such source", where=f"quota of {unknown!r}", fix=f"the sources are {shown}")
+        raise BudgetError("no such source", where=f"quota of {unknown[0]!r}", fix=f"the sources are {shown}")
     if not settings.quotas:
         return [Quota("", settings.budget, score)], told
     rest = settings.budget - sum(settings.quotas.values())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprophet.selection.candidates import Candidates, Part
+from dataprophet.selection.candidates import DETAILS, Candidates, Part
 from dataprophet.selection.quotas import Quota
 from dataprophet.selection.top_k import top_rows
 
-KEYS = ("id", "rank", "position", "turn")
+KEYS = DETAILS[:4]
 """What orders equal scores: the id as text, then source and file by name, the row of the file, the turn."""
 
 
@@ -32,7 +33,8 @@ class Ranking:
     ) -> None:
         self.candidates, self.score, self.minimum, self.nearest = candidates, quota.score, minimum, nearest
         self._parts = [part for part in candidates.parts if quota.sources is None or part.source in quota.sources]
-        self._last: dict[str, object] | None = None
+        self._last: dict[str, Any] | None = None
+        self._sizes: dict[int, int] = {}  # part -> its candidates
 
     def next(self, count: int, full: Collection[str] = ()) -> pa.Table:
         """The next ``count`` candidates, fewer where there are no more, in two passes over the scores.
@@ -53,7 +55,7 @@ class Ranking:
         rows, scores = top_rows(lambda: map(self._left, parts), count, keys)
         if not len(rows):
             return pa.table({})
-        edges = np.cumsum([0, *(self.candidates.count(part) for part in parts)])
+        edges = np.cumsum([0, *(self._sizes[part.number] for part in parts)])
         cuts = np.searchsorted(rows, edges)
         found = [
             self.candidates.details(part, rows[start:stop] - edge, nearest=self.nearest)
@@ -69,24 +71,22 @@ class Ranking:
     def _left(self, part: Part) -> NDArray[np.float64]:
         """Scores of a part's candidates, NaN for those that do not count or have been given before."""
         scores = self.score(self.candidates.values(part))
+        self._sizes[part.number] = len(scores)
         if self.minimum is not None:
             scores[scores < self.minimum] = np.nan
         if self._last is not None:
-            last = float(self._last["score"])  # type: ignore[arg-type]
+            last = self._last["score"]
             scores[scores > last] = np.nan
             tied = np.flatnonzero(scores == last)
             if len(tied):
-                done = ~_behind(self.candidates.details(part, tied), self._last)
-                scores[tied[done]] = np.nan
+                scores[tied[~_behind(self.candidates.details(part, tied), self._last)]] = np.nan
         return scores
 
 
-def _behind(table: pa.Table, last: dict[str, object]) -> NDArray[np.bool_]:
+def _behind(table: pa.Table, last: dict[str, Any]) -> NDArray[np.bool_]:
     """Which candidates stand behind one of the same score."""
-    behind = np.zeros(table.num_rows, np.bool_)
-    same = np.ones(table.num_rows, np.bool_)
-    for name in KEYS:
+    behind = pa.scalar(False)
+    for name in reversed(KEYS):  # the last key decides where those before it are equal
         column = table.column(name)
-        behind |= same & pc.greater(column, last[name]).to_numpy(zero_copy_only=False)
-        same &= pc.equal(column, last[name]).to_numpy(zero_copy_only=False)
-    return behind
+        behind = pc.or_(pc.greater(column, last[name]), pc.and_(pc.equal(column, last[name]), behind))
+    return np.asarray(behind)

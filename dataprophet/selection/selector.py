@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from dataprophet.data.sample import Problem, Sample
-from dataprophet.errors import DataProphetError, MetricError
+from dataprophet.errors import DataProphetError, MetricError, explained
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.files import atomic_file
-from dataprophet.profiling.profile import ALL, Profile
+from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.settings import combined
 
@@ -188,9 +188,7 @@ class Selector:
         """The next best batch: as ``best``, and these samples are not given again, even when they are fed again."""
         with self._state:
             chosen = self.best(count)
-            for sample in chosen:
-                del self._kept[sample.id]
-                self.taken.add(sample.id)
+            self._take({sample.id for sample in chosen})
             return chosen
 
     def merge(self, other: Selector) -> None:
@@ -210,14 +208,10 @@ class Selector:
             what = "the selectors have other targets, models, means or ways to combine"
             raise DataProphetError(what, where="merge", fix="merge selectors that were made with the same arguments")
         with self._state:
-            name = self._profile.name
-            self._profile = self._profile + profile
-            self._profile.name = name
-            self.taken |= taken
+            self._profile = replace(self._profile + profile, name=self._profile.name)
+            self._take(taken)
             self.unscored += unscored
             self._floor = min(self._floor, floor)
-            for name in self.taken & self._kept.keys():
-                del self._kept[name]
             self._remember(theirs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -265,12 +259,11 @@ class Selector:
             DataProphetError: a damaged file, or other targets.
         """
         where, fix = str(path), "save it again"
-        try:
-            with safe_open(path, framework="numpy") as stream:
-                head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
-                tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise DataProphetError(f"not a readable snapshot ({error})", where=where, fix=fix) from error
+        kinds = (SafetensorError, OSError, ValueError)
+        damaged = explained(kinds, DataProphetError, "not a readable snapshot", where, fix)
+        with damaged, safe_open(path, framework="numpy") as stream:
+            head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
         if not isinstance(head, dict) or head.get("format") != _FORMAT:
             raise DataProphetError(f"not a snapshot of format {_FORMAT}", where=where, fix=fix)
         try:
@@ -304,6 +297,11 @@ class Selector:
             if len(self._kept) >= 2 * self.capacity:
                 self._trim()
         return BatchScores([str(name) for name in features.ids], scores, values)
+
+    def _take(self, ids: Collection[str]) -> None:
+        self.taken.update(ids)
+        for name in ids:
+            self._kept.pop(name, None)
 
     def _remember(self, samples: Iterable[Scored]) -> None:
         for sample in samples:
@@ -339,8 +337,7 @@ def _divisors(
     if len(names) == 1 and not means:
         return np.ones(1)
     given = means or {}
-    missing = [name for name in names if not given.get(name, 0.0) > 0]
-    if missing:
+    if missing := [name for name in names if not given.get(name, 0.0) > 0]:
         what = f"no typical score, above zero, for {missing[0]!r}"
         fix = "scores for several targets have different units: give each target's mean score"
         raise MetricError(what, where="means", fix=fix)
@@ -349,16 +346,10 @@ def _divisors(
 
 def _empty_profile(name: str, like: Profile, model: Model | None) -> Profile:
     """A profile of no samples with the diversity settings of another, of the same model or of the one given."""
-    own = like.settings
-    return Profile.empty(
-        name,
-        like.model if model is None else model.fingerprint,
-        own if model is None else model.settings,
-        clusters=int(own["clusters"]),
-        sketch_size=None if own["sketch_size"] == ALL else int(own["sketch_size"]),
-        diversity_fields=own["diversity_fields"].split(","),
-        seed=int(own["seed"]),
-    )
+    if model is None:
+        return Profile.blank(name, like.model, like.settings)
+    own = {key: like.settings[key] for key in ("clusters", "sketch_size", "diversity_fields", "seed")}
+    return Profile.blank(name, model.fingerprint, {**model.settings, **own})
 
 
 def _texts(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:

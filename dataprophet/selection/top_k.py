@@ -20,6 +20,7 @@ from dataprophet.selection.allocation import whole_number
 
 Chunks = Callable[[], Iterable[NDArray[np.floating]]]
 Keys = Callable[[int, NDArray[np.int64]], pa.Table]
+Tied = tuple[int, NDArray[np.int64], int]  # a chunk, rows within it, and rows before it
 
 _LEAST = 1 << 16  # numbers that are gathered at least before they are pruned
 
@@ -50,9 +51,7 @@ def select(
     n = len(values)
     if ids is not None and len(ids) != n:
         raise MetricError(f"{len(ids)} ids for {n} scores", where="ids", fix="give one id per score")
-    broken = np.isnan(values)
-    if broken.any():
-        row = int(np.argmax(broken))
+    for row in np.flatnonzero(np.isnan(values))[:1].tolist():
         name = f"row {row}" if ids is None else f"row {row} (id {_text(ids[row])!r})"
         raise MetricError("the score is NaN", where=name, fix="score this sample again or drop it")
     k = whole_number(k, "k")
@@ -95,15 +94,24 @@ def top_rows(chunks: Chunks, k: int, keys: Keys) -> tuple[NDArray[np.int64], NDA
     if k <= 0:
         return np.empty(0, np.int64), np.empty(0)
     least, above = _cut(chunks(), k)
-    ties = _Smallest(k - above, keys)
+    wanted = k - above  # of the rows that have the k-th largest number; no keys are asked for while all of them fit
+    kept, waiting, size = list[pa.Table](), list[Tied](), 0
     rows, numbers, start = [], [], 0
     for number, values in enumerate(chunks()):
         sure = np.flatnonzero(values > least)
         rows.append(sure + start)
         numbers.append(values[sure].astype(np.float64))
-        ties.add(number, np.flatnonzero(values == least), start)
+        tied = np.flatnonzero(values == least)
+        if len(tied):
+            waiting.append((number, tied, start))
+            size += len(tied)
+        if size > max(2 * wanted, wanted + _LEAST):
+            kept, waiting, size = _smallest(wanted, kept, waiting, keys), [], wanted
         start += len(values)
-    tied = ties.rows()
+    if size > wanted:
+        kept, waiting = _smallest(wanted, kept, waiting, keys), []
+    of_kept = (table.column("_row").to_numpy() for table in kept)
+    tied = np.concatenate([np.empty(0, np.int64), *of_kept, *(rows + start for _, rows, start in waiting)])
     every = np.concatenate([*rows, tied])
     order = np.argsort(every)
     return every[order], np.concatenate([*numbers, np.full(len(tied), least)])[order]
@@ -135,34 +143,9 @@ def _largest(parts: list[NDArray[np.floating]], k: int) -> NDArray[np.floating]:
     return np.partition(values, first)[first:].copy()  # so that the rest is freed
 
 
-class _Smallest:
-    """The smallest ``count`` rows by their keys, in bounded memory. No keys are asked for while all rows fit."""
-
-    def __init__(self, count: int, keys: Keys) -> None:
-        self.count, self.keys = count, keys
-        self._waiting: list[tuple[int, NDArray[np.int64], int]] = []  # chunk, rows within it, rows before it
-        self._kept: list[pa.Table] = []
-        self._size = 0
-
-    def add(self, number: int, rows: NDArray[np.int64], start: int) -> None:
-        if len(rows):
-            self._waiting.append((number, rows, start))
-            self._size += len(rows)
-            if self._size > max(2 * self.count, self.count + _LEAST):
-                self._prune()
-
-    def rows(self) -> NDArray[np.int64]:
-        if self._size > self.count:
-            self._prune()
-        found = [table.column("_row").to_numpy() for table in self._kept]
-        return np.concatenate([np.empty(0, np.int64), *found, *(rows + start for _, rows, start in self._waiting)])
-
-    def _prune(self) -> None:
-        asked = [
-            self.keys(number, rows).append_column("_row", pa.array(rows + start))
-            for number, rows, start in self._waiting
-        ]
-        table = pa.concat_tables([*self._kept, *asked])
-        order = pc.sort_indices(table, [(name, "ascending") for name in table.column_names])
-        self._kept, self._waiting = [table.take(order[: self.count]).combine_chunks()], []
-        self._size = self._kept[0].num_rows
+def _smallest(count: int, kept: list[pa.Table], waiting: Sequence[Tied], keys: Keys) -> list[pa.Table]:
+    """The ``count`` smallest rows by their keys, of those kept before and those waiting."""
+    asked = [keys(number, rows).append_column("_row", pa.array(rows + start)) for number, rows, start in waiting]
+    table = pa.concat_tables([*kept, *asked])
+    order = pc.sort_indices(table, [(name, "ascending") for name in table.column_names])
+    return [table.take(order[:count]).combine_chunks()]

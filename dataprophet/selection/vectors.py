@@ -36,7 +36,7 @@ def vectors_of(candidates: Candidates, table: pa.Table) -> tuple[NDArray[np.floa
     count, lines = table.num_rows, table.column("lines").to_numpy()
     made: NDArray[np.float16] = np.empty((count, 0), np.float16)
     usable = np.zeros(count, np.bool_)
-    for pool, owner, features in _stored_features(candidates, table):
+    for pool, owner, features in _features_of(candidates, table):
         fields, every = measure(features, pool.name).fields, np.arange(len(owner))
         z, has = sketch_vectors(fields, pool.config.sketch["diversity_fields"], every, pool.name)
         if not made.shape[1]:
@@ -74,7 +74,7 @@ def nearest_to_targets(candidates: Candidates, table: pa.Table) -> NDArray[np.fl
         nearest[stored] = np.stack([table.column(name).to_numpy()[stored] for name in names]).max(0)
     others = np.flatnonzero(~stored)
     targets: dict[str, Targets] = {}
-    for pool, owner, features in _stored_features(candidates, table.take(pa.array(others)).combine_chunks()):
+    for pool, owner, features in _features_of(candidates, table.take(pa.array(others)).combine_chunks()):
         if pool.name not in targets:
             targets[pool.name] = pool.target_profiles()
         its = targets[pool.name]
@@ -83,9 +83,7 @@ def nearest_to_targets(candidates: Candidates, table: pa.Table) -> NDArray[np.fl
     return nearest
 
 
-def _stored_features(
-    candidates: Candidates, table: pa.Table
-) -> Iterator[tuple[ScoredPool, NDArray[np.int64], Features]]:
+def _features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[ScoredPool, NDArray[np.int64], Features]]:
     """Stored embeddings of candidates, part by part; their ``nll`` is zero.
 
     Yields:
@@ -103,9 +101,8 @@ def _stored_features(
         here = np.flatnonzero(part_of == number)
         owner, wanted = lines_of(line[here], lines[here])
         try:  # the file is mapped: rows that nobody asks for stay on the disk
-            tensors = {
-                name: column.read(0, column.shape[0]) for name, column in safetensors_columns(Path(path)).items()
-            }
+            columns = safetensors_columns(Path(path)).items()
+            tensors = {name: column.read(0, column.shape[0]) for name, column in columns}
             places = np.searchsorted(tensors["row"], wanted)
             embeddings = {name: tensors[name][places] for name in FIELDS if name in tensors}
             present = {name: tensors[f"{name}_present"][places].astype(np.bool_) for name in embeddings}

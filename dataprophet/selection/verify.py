@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, explained
 from dataprophet.files import MANIFEST, sha256
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
@@ -21,13 +20,8 @@ from dataprophet.selection.settings import Settings
 from dataprophet.selection.written_rows import RowSource
 
 _ASKED = {"settings", "pools", "files", "format", "decode", "partial"}
-_CONTENT = {
-    "configuration": "configuration",
-    "rows": "scores",
-    "files": "data files",
-    "statuses": "statuses",
-    "unscored": "missing scores",
-}
+_POOL = {"name", "scores", "path", "configuration", "rows", "files", "statuses", "unscored"}
+_WORDS = {"rows": "scores", "files": "data files", "unscored": "missing scores"}
 
 
 def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None = None) -> list[str]:
@@ -57,17 +51,14 @@ def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None
 
 
 def _read(path: Path) -> dict[str, Any]:
-    where = str(path)
-    try:
+    where, fix = str(path), "name the --out folder of a selection"
+    with explained((OSError, ValueError), DataProphetError, "cannot be read", where, fix):
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        fix = "name the --out folder of a selection"
-        raise DataProphetError(f"cannot be read ({error})", where=where, fix=fix) from error
     if not isinstance(document, dict) or document.get("selection") != FORMAT:
         what = f"is not the manifest of a selection of format {FORMAT}"
         raise DataProphetError(what, where=where, fix="select again")
-    pools, wanted = document.get("pools"), {"name", "scores", "path", *_CONTENT}
-    whole = isinstance(pools, list) and all(isinstance(pool, dict) and pool.keys() >= wanted for pool in pools)
+    pools = document.get("pools")
+    whole = isinstance(pools, list) and all(isinstance(pool, dict) and pool.keys() >= _POOL for pool in pools)
     if not (whole and document.keys() >= _ASKED):
         raise DataProphetError("the manifest is damaged: entries are missing", where=where, fix="select again")
     return document
@@ -91,7 +82,7 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
             continue
         for key, value in content_of(pool, settings).items():
             if value != entry[key]:
-                yield f"pool {pool.name}: not the same {_CONTENT[key]} as then"
+                yield f"pool {pool.name}: not the same {_WORDS.get(key, key)} as then"
         if manifest["format"] != "ids":
             rows = RowSource(pool, _place(folder, entry["path"]) if entry["path"] else None)
             for file in rows.pool.files:
@@ -106,25 +97,15 @@ def _replayed(
 ) -> list[str]:
     """What differs between the folder and one made beside it, from where the same relative paths lead to the pools."""
     parent = folder.resolve().parent
-    try:
-        again = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".verify", dir=parent))
-    except OSError as error:
-        what, fix = f"cannot be written ({error.strerror})", "copy the folders to a place you can write"
-        raise DataProphetError(what, where=str(parent), fix=fix) from error
-    try:
-        select_pool(
-            [_place(folder, pool["scores"]) for pool in manifest["pools"]],
-            settings,
-            again,
-            format=manifest["format"],
-            pools={pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]},
-            decode=manifest["decode"],
-            partial=manifest["partial"],
-            progress=progress,
-        )
-        return list(_differences(folder, again))
-    finally:
-        shutil.rmtree(again, ignore_errors=True)
+    fix = "copy the folders to a place you can write"
+    with explained(OSError, DataProphetError, "cannot be written", str(parent), fix):
+        temporary = tempfile.TemporaryDirectory(".verify", f".{folder.name}.", parent, ignore_cleanup_errors=True)
+    with temporary as again:
+        scores = [_place(folder, pool["scores"]) for pool in manifest["pools"]]
+        places = {pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]}
+        how = {name: manifest[name] for name in ("format", "decode", "partial")}
+        select_pool(scores, settings, again, pools=places, progress=progress, **how)
+        return list(_differences(folder, Path(again)))
 
 
 def _differences(folder: Path, again: Path) -> Iterator[str]:

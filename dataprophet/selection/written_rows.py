@@ -40,11 +40,7 @@ _PLACES = pa.schema(
 
 
 class Unusable(Exception):
-    """Chosen candidates that cannot be written: code -> why."""
-
-    def __init__(self, codes: dict[int, str]) -> None:
-        super().__init__(f"{len(codes)} candidates")
-        self.codes = codes
+    """Chosen candidates that cannot be written; its argument is a dictionary, code -> why."""
 
 
 class RowSource:
@@ -234,9 +230,9 @@ def _selected(candidates: Candidates, table: pa.Table) -> Iterator[pa.Table]:
 
 def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> None:
     """The table of candidates that a rule left out, from the highest score down."""
-    kept: dict[int, str] = {}
-    for part, rows in _by_part(candidates, in_pool_order(picked.chosen)):
-        kept.update(zip(rows.column("code").to_pylist(), _ids(part, rows), strict=True))
+    chosen = in_pool_order(picked.chosen)
+    ids = chain.from_iterable(_ids(part, rows) for part, rows in _by_part(candidates, chosen))
+    kept = dict(zip(chosen.column("code").to_pylist(), ids, strict=True))
     table = in_pool_order(picked.dropped)
     places = (_places(candidates, part, rows) for part, rows in _by_part(candidates, table))
     made = pa.concat_tables([_PLACES.empty_table(), *places])
@@ -248,14 +244,7 @@ def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> No
 
 
 def _places(candidates: Candidates, part: Part, rows: pa.Table) -> pa.Table:
-    count = rows.num_rows
-    return pa.table(
-        [
-            _ids(part, rows),
-            [candidates.pools[part.pool].name] * count,
-            [part.scored.shard.name] * count,
-            rows.column("position").combine_chunks(),
-            rows.column("turn").combine_chunks(),
-        ],
-        _PLACES,
-    )
+    names = (candidates.pools[part.pool].name, part.scored.shard.name)
+    pool, file = (pa.repeat(name, rows.num_rows) for name in names)
+    position, turn = (rows.column(name).combine_chunks() for name in ("position", "turn"))
+    return pa.table([_ids(part, rows), pool, file, position, turn], _PLACES)

@@ -50,7 +50,7 @@ def test_scores_become_selections(tmp_path):
 
     candidates = open_candidates(tmp_path / "scores", asked)
     for part in candidates.parts:
-        each = np.arange(candidates.count(part))
+        each = np.arange(len(candidates.values(part)))
         stored = nearest_to_targets(candidates, candidates.details(part, each, nearest=True))
         computed = nearest_to_targets(candidates, candidates.details(part, each))
         np.testing.assert_allclose(computed, stored, atol=1e-3)

@@ -101,11 +101,9 @@ def findings() -> dict[str, Any]:
     """
     scores, gains = matrix("metric_scores"), matrix("relative_improvement_percent")
     found: dict[str, Any] = {}
-    for name, agreement in (
-        ("tau_b", kendall_tau(scores, gains, "b")),
-        ("tau_a", kendall_tau(scores, gains, "a")),
-        ("tau_b_off_diagonal", kendall_tau(scores, gains, "b", diagonal=False)),
-    ):
+    off_diagonal = kendall_tau(scores, gains, diagonal=False)
+    taus = {"tau_b": kendall_tau(scores, gains), "tau_a": kendall_tau(scores, gains, "a")}
+    for name, agreement in {**taus, "tau_b_off_diagonal": off_diagonal}.items():
         found[name] = {"tau_target": agreement.tau_target, "tau_source": agreement.tau_source}
     found["tau_printed"] = dict(PRINTED_TAU)
     found["additive_residual"] = additive_residual(scores.values)

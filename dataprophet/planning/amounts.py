@@ -93,16 +93,10 @@ def amounts_of(
     each = ratio(seen.seconds, seen.windows, rng) if seen.seconds else known(0.0)
     computed = tokens if tokens[0] else rows
     bad_share = known(bad.mean()) if fraction >= 1 else share(np.bincount(unit, weights=bad), in_unit, rng)
-    made = {
-        "rows": rows,
-        "samples": samples,
-        "answer_tokens": answer_tokens,
-        "tokens": tokens,
-        "calls": tokens * seen.calls,
-        "bad_rows": np.maximum(bad_share * rows, bad.sum()),
-        "hours": computed * each / _HOUR,
-        **dict.fromkeys(("rows_bytes", "profile_bytes", "embedding_bytes"), known(0.0)),
-    }
+    made = {"rows": rows, "samples": samples, "answer_tokens": answer_tokens, "tokens": tokens}
+    made |= {"calls": tokens * seen.calls, "bad_rows": np.maximum(bad_share * rows, bad.sum())}
+    made |= {"hours": computed * each / _HOUR}
+    made |= dict.fromkeys(("rows_bytes", "profile_bytes", "embedding_bytes"), known(0.0))
     if (sizes := seen.sizes) is not None:
         least = max(0.0, min(1.0, sizes.line_least / max(sizes.line, 1e-9)))
         compressed = np.append(1.0, rng.uniform(least, 1.0, DRAWS))  # how well scores compress is not known yet

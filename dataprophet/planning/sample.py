@@ -61,11 +61,8 @@ class Count:
     @property
     def cells(self) -> list[tuple[FileIndex, int, int]]:
         """File, number in it, and rows of each cell that was counted."""
-        return [
-            (index, first // CELL_ROWS, min(CELL_ROWS, index.rows - first))
-            for index in self.files
-            for first in range(0, index.rows, CELL_ROWS)
-        ]
+        starts = ((index, first) for index in self.files for first in range(0, index.rows, CELL_ROWS))
+        return [(index, first // CELL_ROWS, min(CELL_ROWS, index.rows - first)) for index, first in starts]
 
 
 def count_features(pool: FeaturePool | StoredFeatures) -> Count:

@@ -125,14 +125,9 @@ def mix(
         left_out = dict(sorted(pool.left_out.items()))
         shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out))
     shares.sort(key=lambda share: (-share.score, share.name))
-    manifest = {
-        "target": target,
-        "budget": budget,
-        "seed": seed,
-        "minimum": minimum,
-        "sources": [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares],
-        "ids": [row.id for row in chosen],
-    }
+    asked = {"target": target, "budget": budget, "seed": seed, "minimum": minimum}
+    sources = [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares]
+    manifest = {**asked, "sources": sources, "ids": [row.id for row in chosen]}
     name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
     written = write_rows(chosen, out, format, name=name, overwrite=overwrite, manifest=manifest)
     return Mixture(target, budget, shares, Path(out), written.files)

@@ -115,14 +115,9 @@ def select_pool(
         then = {"scores": _seen_from(out, pool.folder), "path": None if path is None else _seen_from(out, path)}
         return {"name": pool.name, **then, **content_of(pool, settings)}
 
-    asked = {
-        "selection": FORMAT,
-        "version": metadata.version("dataprophet"),
-        "settings": settings.to_json(),
-        "decode": decode,
-        "partial": partial,
-        "pools": [entry(pool) for pool in candidates.pools],
-    }
+    how = {"settings": settings.to_json(), "decode": decode, "partial": partial}
+    entries = [entry(pool) for pool in candidates.pools]
+    asked = {"selection": FORMAT, "version": metadata.version("dataprophet"), **how, "pools": entries}
     name, rejected = _file_name(settings.targets), dict[int, str]()
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
@@ -198,13 +193,11 @@ def _file_name(targets: Sequence[str]) -> str:
 def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
     """What a pool's scores are, so that a change shows: hashes of its configuration, its rows and its data files."""
     config = {key: value for key, value in pool.config.to_json().items() if key not in _IGNORED_KEYS}
-    return {
-        "configuration": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "rows": pool.digest(),
-        "files": {str(file["name"]): str(file.get("digest", "unreadable")) for file in pool.files},
-        "statuses": dict(sorted(pool.statuses.items())),
-        "unscored": {name: pool.unscored[name] for name in settings.targets},
-    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    files = {str(file["name"]): str(file.get("digest", "unreadable")) for file in pool.files}
+    unscored = {name: pool.unscored[name] for name in settings.targets}
+    counts = {"statuses": dict(sorted(pool.statuses.items())), "unscored": unscored}
+    return {"configuration": digest, "rows": pool.digest(), "files": files, **counts}
 
 
 def _seen_from(out: str | os.PathLike[str], path: str) -> str:

@@ -219,17 +219,10 @@ class Selector:
         with self._state:
             self._trim()
             kept = sorted(self._kept.values(), key=lambda sample: sample.id)
-            head = {
-                "format": _FORMAT,
-                "targets": self._targets.fingerprint,
-                "fields": self._targets.fields,
-                "combine": self.combine,
-                "means": dict(zip(self.names, self._divisors.tolist(), strict=True)),
-                "capacity": self.capacity,
-                "unscored": self.unscored,
-                # infinity is no JSON
-                "floor": None if np.isinf(self._floor[0]) else list(self._floor),
-            }
+            head: dict[str, Any] = {"format": _FORMAT, "combine": self.combine, "capacity": self.capacity}
+            head |= {"targets": self._targets.fingerprint, "fields": self._targets.fields, "unscored": self.unscored}
+            head["means"] = dict(zip(self.names, self._divisors.tolist(), strict=True))
+            head["floor"] = None if np.isinf(self._floor[0]) else list(self._floor)  # infinity is no JSON
             tensors: dict[str, NDArray[Any]] = {
                 "score": np.array([sample.score for sample in kept], np.float64),
                 "values": np.array([sample.values for sample in kept], np.float32).reshape(len(kept), len(self.names)),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -227,10 +228,10 @@ class TransferMatrix:
         blank = np.full(self.shape, np.nan)
         parts = [self.values, *(blank if part is None else part for part in known.values())]
         lines: list[list[object]] = [["target", "rank", "source", "score", *known]]
-        for j, target in enumerate(self.targets):
+        for j, target in enumerate(self.targets if self.factors else []):
             for place, i in enumerate(self.order(target), 1):
                 numbers = (float(part[i, j]) for part in parts)
-                lines.append([target, place, self.sources[i], *("" if np.isnan(it) else it for it in numbers)])
+                lines.append([target, place, self.sources[i], *("" if math.isnan(it) else it for it in numbers)])
         matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
         rows = zip(self.sources, self.values.tolist(), strict=True)
         matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])

@@ -234,7 +234,11 @@ def test_full_disk(tmp_path: Path, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, kept[1]))  # a file may not grow beyond: the write fails
     try:
         with pytest.raises(StoreError, match="no space is left") as caught:
-            store.commit(KEY, {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)}, {})
+            store.commit(
+                KEY,
+                {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)},
+                {"why": "x" * 300},
+            )
         with pytest.raises(StoreError, match="no space is left"):
             store.create_once("run.json", {"name": "x" * 300})
     finally:

@@ -318,10 +318,7 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
     pytest.importorskip("fsspec")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    code = (
-        "import os; from dataprophet.store.base import Store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)"
-    )
-    _run(code)
+    _run("import os; from dataprophet.store import open_store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)")
     assert len(list(tmp_path.iterdir())) == 1
     store = open_store(f"memory://{uuid.uuid4().hex}/out")
     _commit(store)

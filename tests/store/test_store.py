@@ -234,7 +234,11 @@ def test_full_disk(tmp_path: Path, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, kept[1]))  # a file may not grow beyond: the write fails
     try:
         with pytest.raises(StoreError, match="no space is left") as caught:
-            store.commit(KEY, {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)}, {})
+            store.commit(
+                KEY,
+                {"a": lambda path: _write(path, "a" * 4), "b": lambda path: _write(path, "b" * 20)},
+                {"why": "x" * 300},
+            )
         with pytest.raises(StoreError, match="no space is left"):
             store.create_once("run.json", {"name": "x" * 300})
     finally:
@@ -314,10 +318,7 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
     pytest.importorskip("fsspec")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    code = (
-        "import os; from dataprophet.store.base import Store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)"
-    )
-    _run(code)
+    _run("import os; from dataprophet.store import open_store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)")
     assert len(list(tmp_path.iterdir())) == 1
     store = open_store(f"memory://{uuid.uuid4().hex}/out")
     _commit(store)

@@ -41,7 +41,7 @@ class Configuration:
 
 DESCRIPTORS = {9: Configuration(128, 256, 64, 8, 4, True), 10: Configuration(128, 128, 64, 8, 4, True)}
 """By major compute capability: float16 and bfloat16 heads whose rows are aligned, which those of all models are.
-On 10 the tiles are narrower: with 256 columns, details and a bias Triton 3.7.1 spills 88 bytes. No time was measured."""
+On 10 the tiles are narrower: with 256 columns Triton 3.7.1 spills 88 bytes. No time was measured."""
 
 POINTERS = {8: Configuration(128, 128, 64, 8, 3), 10: Configuration(128, 128, 32, 8, 4)}
 """By major compute capability, others as 8: the same on other architectures, and where Triton has no descriptors.

@@ -199,4 +199,4 @@ def _distances(squared: Floats, cells: _Cells) -> Floats:
 
 def _score(inner: Array, outer: Array) -> Array:
     largest = np.maximum(inner, outer)
-    return np.divide(outer - inner, largest, out=np.zeros_like(largest), where=largest > 0.0)
+    return np.asarray(np.divide(outer - inner, largest, out=np.zeros_like(largest), where=largest > 0.0))

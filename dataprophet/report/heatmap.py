@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,8 @@ def save_heatmap(matrix: Scores, path: str | os.PathLike[str], *, title: str | N
         figure = Figure(figsize=_size(sources, targets), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        shown = np.ma.masked_invalid(values)
+        masked: Any = np.ma  # untyped before NumPy 2.4
+        shown = masked.masked_invalid(values)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 1.0)
         wide = low > 0 and high / low > WIDE_RANGE
         if low == high:

@@ -217,8 +217,9 @@ def npz_columns(path: Path) -> dict[str, Column]:
 
 def _npy(file: MappedFile, offset: int, head: bytes) -> Column:
     stream = io.BytesIO(head)
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    npy: Any = np.lib.format  # untyped before NumPy 2.4
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError("an array of Python objects")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,8 @@ def save_heatmap(matrix: TransferMatrix, path: str | os.PathLike[str], *, title:
         figure = Figure(figsize=_size(sources, targets), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        shown = np.ma.masked_invalid(values)
+        masked: Any = np.ma  # untyped before NumPy 2.4
+        shown = masked.masked_invalid(values)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 1.0)
         wide = low > 0 and high / low > WIDE_RANGE
         if low == high:

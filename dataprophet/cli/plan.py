@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataprophet.cli.common import loading, open_from, output, table, tell, values
 from dataprophet.errors import DataProphetError
@@ -12,16 +12,20 @@ from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
 from dataprophet.scoring.sources import open_feature_pool
 
-if TYPE_CHECKING:
-    from dataprophet.model import Model
-
 
 def run(args: argparse.Namespace) -> int:
     """Print what scoring pools will cost; 1 when a file cannot be read."""
     if not args.features and args.model is None:
         raise DataProphetError("no model given", fix="add --model, or --features for precomputed features")
     pools: list[Any] = [open_feature_pool(path) if args.features else open_from(args, path) for path in args.dataset]
-    model = None if args.features else _model(args)
+    model = None
+    if not args.features:  # on the CPU with as many threads as a worker of ``score`` has
+        from dataprophet.model import load_model
+
+        model = load_model(args.model, **loading(args))
+        import torch
+
+        torch.set_num_threads(args.threads)
     made = plan(pools, model, **values(args, "rows seed seconds targets embeddings shard_rows"))
     for pool in made.pools:
         for error in pool.unreadable:
@@ -32,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(made: Plan) -> str:
     """A plan as tables of numbers, each with its 95% interval where it is an estimate."""
-    several = len(made.pools) > 1
-    parts = [(pool.name, pool.amounts) for pool in made.pools] + ([("all", made.total)] if several else [])
+    parts = [(pool.name, pool.amounts) for pool in made.pools]
+    if len(parts) > 1:
+        parts.append(("all", made.total))
     lines = []
     for head, columns in _TABLES.items():
         rows = [[name, *(_shown(getattr(part, key), unit) for key, unit in columns.values())] for name, part in parts]
@@ -88,14 +93,3 @@ _TABLES: dict[str, dict[str, tuple[str, Callable[[float], str]]]] = {
         "embeddings": ("embedding_bytes", _bytes),
     },
 }
-
-
-def _model(args: argparse.Namespace) -> Model:
-    """The model, on the CPU with as many threads as a worker of ``score`` has."""
-    from dataprophet.model import load_model
-
-    model = load_model(args.model, **loading(args))
-    import torch
-
-    torch.set_num_threads(args.threads)
-    return model

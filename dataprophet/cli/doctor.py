@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
-from typing import Any
 
 from dataprophet import ops
 from dataprophet.cli.common import output
@@ -131,11 +130,12 @@ def _package(name: str, fix: str, *, module: str = "") -> str:
 
 
 def _core() -> str:
-    with _failing("", COMPILE):
-        try:
-            info = ops.core_info()
-        except DataProphetError as error:  # DATAPROPHET_THREADS, DATAPROPHET_ISA: it says itself what to do
-            raise _Fault(f"{error.where}: {error.what}" if error.where else error.what, error.fix) from error
+    try:
+        info = ops.core_info()
+    except DataProphetError as error:  # DATAPROPHET_THREADS, DATAPROPHET_ISA: it says itself what to do
+        raise _Fault(f"{error.where}: {error.what}" if error.where else error.what, error.fix) from error
+    except Exception as error:
+        raise _Fault(_one_line(error), COMPILE) from error
     return f"version {info['version']}, {info['threads']} threads"
 
 
@@ -179,18 +179,11 @@ def _triton() -> str:
     return version
 
 
-def _torch() -> Any:
-    """Torch, or None where it does not import for any reason."""
-    try:
-        return importlib.import_module("torch")
-    except Exception:
-        return None
-
-
 def _torch_device() -> str:
-    torch = _torch()
-    if torch is None:
-        raise _Fault("unknown without torch", _MODEL)
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:
+        raise _Fault("unknown without torch", _MODEL) from error
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -224,8 +217,8 @@ def _torchvision() -> str:
     needed = wanted.removeprefix("torch==").partition(";")[0].strip()
     if needed and needed != torch.partition("+")[0]:
         raise _Fault(f"{version}, made for torch {needed}, but torch is {torch}", fix)
-    if _torch() is None:
-        raise _Fault(f"{version}, but torch does not import", _MODEL)
+    with _failing(f"{version}, but torch does not import: ", _MODEL):
+        importlib.import_module("torch")
     with _failing(f"{version} does not match torch {torch}: ", fix):
         importlib.import_module("torchvision")
     return version

@@ -1,73 +1,32 @@
 """DataProphet: predict, before any training, which data a multimodal model should be trained on.
 
-The names below load on first use, so that ``import dataprophet`` costs nothing and works without torch.
+The names load on first use, so that ``import dataprophet`` costs nothing and works without torch. What they are, and
+where they live, is said once, in ``__init__.pyi``.
 """
 
 from __future__ import annotations
 
-import importlib
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    import dataprophet.ops as ops  # noqa: PLR0402 (mypy reads this form of a module importing its own part)
-    from dataprophet.data import Dataset as Dataset
-    from dataprophet.data import open_dataset as open_dataset
-    from dataprophet.data.sample import Sample as Sample
-    from dataprophet.features.features import Features as Features
-    from dataprophet.metric.agreement import RankAgreement as RankAgreement
-    from dataprophet.metric.agreement import kendall_tau as kendall_tau
-    from dataprophet.metric.matrix import TransferMatrix as TransferMatrix
-    from dataprophet.metric.transfer import transfer_matrix as transfer_matrix
-    from dataprophet.model import Model as Model
-    from dataprophet.model import load_model as load_model
-    from dataprophet.planning.plan import plan as plan
-    from dataprophet.profiling.profile import Profile as Profile
-    from dataprophet.scoring.pool import ScoredPool as ScoredPool
-    from dataprophet.scoring.pool import open_scores as open_scores
-    from dataprophet.scoring.profile import profile as profile
-    from dataprophet.scoring.score import score as score
-    from dataprophet.selection import select as select
-    from dataprophet.selection.allocation import allocate as allocate
-    from dataprophet.selection.selector import Selector as Selector
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+_HOME = {name: home for home, name in re.findall(r"^from (\S+) import (\w+) as", _STUB, re.MULTILINE)}
+_ROOMS = {"ops": "dataprophet.ops", "published": "dataprophet.metric.published"}
 
-_HOME = {
-    "RankAgreement": "metric.agreement",
-    "kendall_tau": "metric.agreement",
-    "allocate": "selection.allocation",
-    "Dataset": "data",
-    "open_dataset": "data",
-    "Sample": "data.sample",
-    "Features": "features.features",
-    "TransferMatrix": "metric.matrix",
-    "transfer_matrix": "metric.transfer",
-    "Model": "model",
-    "load_model": "model",
-    "plan": "planning.plan",
-    "Profile": "profiling.profile",
-    "profile": "scoring.profile",
-    "ScoredPool": "scoring.pool",
-    "open_scores": "scoring.pool",
-    "score": "scoring.score",
-    "select": "selection",
-    "Selector": "selection.selector",
-}
-
-_ROOMS = {"ops": "ops", "published": "metric.published"}
-
-__all__ = [  # noqa: PLE0604 (the keys are the names)
-    "ops",
-    *_HOME,
-]
+__all__ = [*_HOME]  # noqa: PLE0604 (the keys are the names)
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return importlib.import_module(f"dataprophet.{_ROOMS[name]}")
+        return import_module(_ROOMS[name])
     if name == "__version__":
+        from importlib import metadata
+
         return metadata.version("dataprophet")
     if name in _HOME:
-        value = getattr(importlib.import_module(f"dataprophet.{_HOME[name]}"), name)
+        value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'dataprophet' has no attribute {name!r}")

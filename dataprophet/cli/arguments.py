@@ -10,28 +10,28 @@ import argparse
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dataprophet.features.features import FIELDS
 
+# name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
-"""Name and settings, as ``add_argument`` takes them."""
 
 FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
 EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "ids")
 
 
-def argument(name: str, help: str, metavar: str | None = None, **settings: Any) -> Argument:
-    return name, {"help": help, **({"metavar": metavar} if metavar else {}), **settings}
+def argument(name: str, help: str, type: Callable[[str], Any] | None = None, **settings: Any) -> Argument:
+    """One argument; behind its name, and a space, stands what ``--help`` calls its value."""
+    name, _, metavar = name.partition(" ")
+    given = {"metavar": metavar or None, "type": type}
+    return name, {"help": help, **{key: value for key, value in given.items() if value is not None}, **settings}
 
 
-def flag(name: str, help: str) -> Argument:
-    return argument(name, help, action="store_true")
-
-
-def several(name: str, help: str, metavar: str, **settings: Any) -> Argument:
-    """An option that takes one value or more, and may be given again."""
-    return argument(name, help, metavar, nargs="+", action="extend", default=[], **settings)
+flag = partial(argument, action="store_true")
+# an option that takes one value or more, and may be given again
+several = partial(argument, nargs="+", action="extend", default=[])
 
 
 def _number(what: str, kind: type[int] | type[float], holds: Callable[[Any], bool]) -> Callable[[str], Any]:
@@ -64,31 +64,30 @@ def assignment(text: str) -> str:
 
 
 def fields(name: str, help: str) -> Argument:
-    return argument(name, help, "F,...", default=",".join(FIELDS), type=names)
+    return argument(f"{name} F,...", help, names, default=",".join(FIELDS))
 
 
 def seed(help: str, type: Callable[[str], Any] = count) -> Argument:
-    return argument("--seed", help, "N", type=type, default=0)
+    return argument("--seed N", help, type, default=0)
 
 
 MODEL = argument("--model", "name, local folder or 'demo'; with --features, a label", required=True)
 PRODUCT_FIELDS = fields("--fields", "similarities in the product")
-TARGET_PROFILES = several("--target", "profiles of the targets", "P", required=True)
-MATRIX_FILE = argument("scores", "matrix written by `dataprophet matrix`", "SCORES")
-TARGET_NAME = argument("--target", "name of the target", "T", required=True)
+MATRIX_FILE = argument("scores SCORES", "matrix written by `dataprophet matrix`")
+TARGET_NAME = argument("--target T", "name of the target", required=True)
 EXPORT = argument("--format", "the trainer's format", choices=EXPORTS, default="llava")
 
+# how a model is loaded
 LOADING = (
     argument("--device", "auto, cpu, cuda or cuda:N", default="auto"),
     argument("--dtype", "auto, float32, bfloat16 or float16", default="auto"),
     argument("--revision", "revision of a model from the hub"),
     flag("--trust-remote-code", "run code that comes with the model"),
-    argument("--batch-tokens", "padded tokens of a batch (default: by device)", "N", type=int),
-    argument("--workers", "threads that prepare batches (default: by device)", "N", type=int),
+    argument("--batch-tokens N", "padded tokens of a batch (default: by device)", int),
+    argument("--workers N", "threads that prepare batches (default: by device)", int),
     flag("--compile", "torch.compile the layers: for large pools"),
     flag("--plain-head", "score by the model's own logits, rounded to its dtype"),
 )
-"""How a model is loaded."""
 
 _ALLOWANCES = (
     flag("--allow-outside", "allow image paths outside that folder"),
@@ -99,35 +98,32 @@ _SPLIT = "split of a Hugging Face dataset"
 _COLUMNS = "columns of a table, such as question=query"
 _IMAGE_ROOT = "folder that image paths are relative to"
 
+# how a dataset is read
 READING = (
     argument("--subset", _SUBSET),
     argument("--split", _SPLIT),
-    argument("--format", f"auto or {FORMATS}", "FORMAT", dest="input_format", default="auto"),
-    several("--columns", f"{_COLUMNS} answer=label", "FIELD=COLUMN", type=assignment),
-    argument("--image-root", _IMAGE_ROOT, "DIR"),
+    argument("--format FORMAT", f"auto or {FORMATS}", dest="input_format", default="auto"),
+    several("--columns FIELD=COLUMN", f"{_COLUMNS} answer=label", assignment),
+    argument("--image-root DIR", _IMAGE_ROOT),
     *_ALLOWANCES,
 )
-"""How a dataset is read."""
 
-DATASET = (
-    argument("dataset", "file, folder or hf:NAME", "DATASET"),
-    argument("--limit", "rows to read", "N", type=count),
-    *READING,
-)
+_LIMIT = argument("--limit N", "rows to read", count)
+DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
 
+# how several datasets are read: each value counts for all of them, or for one as NAME:VALUE
 READING_SOURCES = (
-    several("--input-format", f"auto or {FORMATS} (default: auto)", "[NAME:]FORMAT"),
-    several("--columns", f"{_COLUMNS} tallyqa:answer=label", "[NAME:]FIELD=COLUMN", type=assignment),
-    several("--image-root", _IMAGE_ROOT, "[NAME:]DIR"),
-    several("--subset", _SUBSET, "[NAME:]SUBSET"),
-    several("--split", _SPLIT, "[NAME:]SPLIT"),
+    several("--input-format [NAME:]FORMAT", f"auto or {FORMATS} (default: auto)"),
+    several("--columns [NAME:]FIELD=COLUMN", f"{_COLUMNS} tallyqa:answer=label", assignment),
+    several("--image-root [NAME:]DIR", _IMAGE_ROOT),
+    several("--subset [NAME:]SUBSET", _SUBSET),
+    several("--split [NAME:]SPLIT", _SPLIT),
     *_ALLOWANCES,
 )
-"""How several datasets are read: each value counts for all of them, or for one as NAME:VALUE."""
 
+# who works on a pool
 WORKERS = (
     argument("--engine", "what runs the shards", choices=("local", "ray"), default="local"),
-    argument("--processes", "worker processes; 0 works in this one", "N", type=count),
-    argument("--ray-address", "of a running Ray cluster (default: start one here)", "ADDRESS"),
+    argument("--processes N", "worker processes; 0 works in this one", count),
+    argument("--ray-address ADDRESS", "of a running Ray cluster (default: start one here)"),
 )
-"""Who works on a pool."""

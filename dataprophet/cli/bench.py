@@ -22,14 +22,14 @@ from dataprophet.ops.timing import Way, interleaved, machine, optional, thread_c
 CLUSTERS, TARGETS, ITERATIONS, TOKENS = 10, 14, 10, 512
 PEERS = {"torch": "torch", "scikit-learn": "sklearn.cluster"}
 Rows = NDArray[np.float32]
+_ABOUT = "A ratio is the time of that way over ours; each at one thread or all, whichever serves it better."
 
 
 def run(args: argparse.Namespace) -> int:
     """Time each operation and print a table."""
     if args.rows <= CLUSTERS:
-        raise DataProphetError(
-            f"expected more rows than {CLUSTERS} clusters, got {args.rows}", where="--rows", fix="raise it"
-        )
+        what = f"expected more rows than {CLUSTERS} clusters, got {args.rows}"
+        raise DataProphetError(what, where="--rows", fix="raise it")
     facts = machine()
     rng = np.random.default_rng(args.seed)
     x = rng.standard_normal((args.rows, args.columns), np.float32) + np.float32(0.1)
@@ -49,26 +49,20 @@ def run(args: argparse.Namespace) -> int:
                     line[f"{kind}_ratio"] = times.ratio(found["dataprophet"], kind)
                 lines.append(line)
     value = {"machine": facts, "rows": args.rows, "columns": args.columns, "results": lines}
-    output(args, value, lambda: _describe(value, missing))
+    output(args, value, _describe(value, missing))
     return 0
 
 
 def _describe(value: dict[str, Any], missing: list[str]) -> str:
     facts = value["machine"]
-    rows = [
-        [
-            line["operation"] if line["way"] == "dataprophet" else "",
-            line["way"],
-            *(number(line[key], 3) for key in ("cpu_ms", "cpu_ratio", "wall_ms", "wall_ratio")),
-        ]
-        for line in value["results"]
-    ]
-    text = (
-        f"{facts['cpu']}, {facts['cores']} processors, {facts['isa']}; "
-        f"{value['rows']:,} x {value['columns']} float32.\n"
-        "A ratio is the time of that way over ours; each at one thread or all, whichever serves it better.\n\n"
-        + table(("operation", "", "CPU ms", "ratio", "wall ms", "ratio"), rows)
-    )
+    rows = []
+    for line in value["results"]:
+        operation = line["operation"] if line["way"] == "dataprophet" else ""
+        times = [number(line[key], 3) for key in ("cpu_ms", "cpu_ratio", "wall_ms", "wall_ratio")]
+        rows.append([operation, line["way"], *times])
+    where = f"{facts['cpu']}, {facts['cores']} processors, {facts['isa']}"
+    head = f"{where}; {value['rows']:,} x {value['columns']} float32.\n{_ABOUT}\n\n"
+    text = head + table(("operation", "", "CPU ms", "ratio", "wall ms", "ratio"), rows)
     return f"{text}\n\nMore to compare with: pip install {' '.join(missing)}" if missing else text
 
 
@@ -87,6 +81,9 @@ def _tasks(x: Rows) -> dict[str, dict[str, Callable[[], Any]]]:
 
     def torch_units() -> Any:
         return torch.nn.functional.normalize(t, dim=1)
+
+    def kmeans() -> Any:
+        return ops.kmeans(x, CLUSTERS, init=x[:CLUSTERS], max_iter=ITERATIONS, tol=0)
 
     def sklearn_kmeans() -> Any:
         return cluster.KMeans(CLUSTERS, init=x[:CLUSTERS], n_init=1, max_iter=ITERATIONS, tol=0).fit(x)
@@ -107,10 +104,7 @@ def _tasks(x: Rows) -> dict[str, dict[str, Callable[[], Any]]]:
             "numpy": lambda: [(part @ x.T).argmax(axis=1) for part in np.array_split(x, len(x) // 1024 + 1)],
             "torch": lambda: [(part @ t.T).max(dim=1) for part in t.split(1024)],
         },
-        f"kmeans, {ITERATIONS} iterations": {
-            "dataprophet": lambda: ops.kmeans(x, CLUSTERS, init=x[:CLUSTERS], max_iter=ITERATIONS, tol=0),
-            "scikit-learn": sklearn_kmeans,
-        },
+        f"kmeans, {ITERATIONS} iterations": {"dataprophet": kmeans, "scikit-learn": sklearn_kmeans},
         "silhouette_samples": {
             "dataprophet": lambda: ops.silhouette_samples(x, labels),
             "scikit-learn": lambda: metrics.silhouette_samples(x, labels),

@@ -26,18 +26,19 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
-    options = ("subset", "split", "image_root", "allow_outside", "allow_urls")
-    return _chosen({"format": args.input_format, "columns": columns or None, **_values(args, options)})
+    options = values(args, "subset split image_root allow_outside allow_urls")
+    return _chosen({"format": args.input_format, "columns": columns or None, **options})
 
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
-    options = ("device", "dtype", "revision", "trust_remote_code", "batch_tokens", "workers", "compile")
-    return {**_chosen(_values(args, options)), **({"fused": False} if args.plain_head else {})}
+    options = values(args, "device dtype revision trust_remote_code batch_tokens workers compile")
+    return {**_chosen(options), **({"fused": False} if args.plain_head else {})}
 
 
-def _values(args: argparse.Namespace, options: Iterable[str]) -> dict[str, Any]:
-    return {option: getattr(args, option, None) for option in options}
+def values(of: Any, names: str) -> dict[str, Any]:
+    """Attributes by name: arguments for a function whose parameters have these names, or results for ``--json``."""
+    return {name: getattr(of, name) for name in names.split()}
 
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
@@ -45,12 +46,14 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
 
 
-def output(args: argparse.Namespace, value: Any, text: Callable[[], str]) -> None:
-    """Print a command's result: with --json the value, else the text."""
-    if args.json:
-        print_json(value)
-    else:
-        print(text())
+def output(args: argparse.Namespace, value: Any, text: str) -> None:
+    """Print a command's result: with --json the value, numbers that are not finite as null; else the text."""
+    print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) if args.json else text)
+
+
+def tell(line: str) -> None:
+    """Say something beside the result."""
+    print(f"dataprophet: {line}", file=sys.stderr)
 
 
 def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -60,7 +63,7 @@ def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
         try:
             return command(args)
         except (KeyboardInterrupt, SystemExit) as stop:
-            print("dataprophet: stopped; run the same command again to go on", file=sys.stderr)
+            tell("stopped; run the same command again to go on")
             return 130 if isinstance(stop, KeyboardInterrupt) else TERMINATED
 
     run.__doc__ = command.__doc__
@@ -72,11 +75,6 @@ def pass_over_rows() -> Iterator[Progress]:
     """Progress of a pass, with standard output kept for the summary: Ray says there what becomes of its processes."""
     with Progress("rows") as progress, contextlib.redirect_stdout(sys.stderr):
         yield progress
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON, numbers that are not finite as null."""
-    print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
         f"\nwrote {demo.folder}: datasets, profiles, scores.csv, scores.factors.csv, heatmap.png, mixture"
         f" ({time.monotonic() - start:.0f} s)"
     )
-    output(args, value, lambda: "\n" + "\n\n".join(parts))
+    output(args, value, "\n" + "\n\n".join(parts))
     return 0

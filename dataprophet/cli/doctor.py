@@ -6,14 +6,14 @@ Nothing raises: a broken part is a finding. It looks at packages and at the core
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
-from typing import Any
 
 from dataprophet import ops
 from dataprophet.cli.common import output
@@ -22,6 +22,7 @@ from dataprophet.ops.backend import COMPILE
 
 _BASE = "pip install --upgrade dataprophet"
 _MODEL = "pip install 'dataprophet[model]'"
+_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors")
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 
@@ -57,13 +58,11 @@ def report() -> list[Check]:
     Returns:
         One check for each part, in a fixed order.
     """
-    required: dict[str, Callable[[], str]] = {
+    probes: dict[str, Callable[[], str]] = {
         "python": lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "core": _core,
         "instruction set": _instruction_set,
-        **{name: partial(_package, name, _BASE) for name in ("numpy", "scipy", "pyarrow", "safetensors")},
-    }
-    optional: dict[str, Callable[[], str]] = {
+        **{name: partial(_package, name, _BASE) for name in _REQUIRED[3:]},
         "cuda module": _cuda_module,
         "cuda device": _cuda_device,
         "triton": _triton,
@@ -75,10 +74,7 @@ def report() -> list[Check]:
         "datasets": partial(_package, "datasets", "pip install 'dataprophet[data]'"),
         "matplotlib": partial(_package, "matplotlib", "pip install 'dataprophet[report]'"),
     }
-    return [
-        *(_checked(name, probe, required=True) for name, probe in required.items()),
-        *(_checked(name, probe, required=False) for name, probe in optional.items()),
-    ]
+    return [_checked(name, probe) for name, probe in probes.items()]
 
 
 def format_report(checks: list[Check]) -> str:
@@ -93,13 +89,23 @@ def format_report(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _checked(name: str, probe: Callable[[], str], *, required: bool) -> Check:
+def _checked(name: str, probe: Callable[[], str]) -> Check:
+    required = name in _REQUIRED
     try:
         return Check(name, True, probe(), required=required)
     except _Fault as fault:
         return Check(name, False, fault.found, fault.fix, required)
     except Exception as error:  # importing someone else's broken package can raise anything at all
         return Check(name, False, f"broken: {_one_line(error)}", f"reinstall {name}", required)
+
+
+@contextlib.contextmanager
+def _failing(what: str, fix: str) -> Iterator[None]:
+    """Any error as a fault: what fails, and the error."""
+    try:
+        yield
+    except Exception as error:
+        raise _Fault(f"{what}{_one_line(error)}", fix) from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -118,10 +124,8 @@ def _package(name: str, fix: str, *, module: str = "") -> str:
     version = _version(name)
     if version is None:
         raise _Fault("not installed", fix)
-    try:
+    with _failing(f"{version} is installed but does not import: ", fix):
         importlib.import_module(module or name)
-    except Exception as error:
-        raise _Fault(f"{version} is installed but does not import: {_one_line(error)}", fix) from error
     return version
 
 
@@ -136,10 +140,8 @@ def _core() -> str:
 
 
 def _instruction_set() -> str:
-    try:
+    with _failing("", "see the core"):
         info = ops.core_info()
-    except Exception as error:
-        raise _Fault(_one_line(error), "see the core") from error
     return f"{info['isa']} (this machine runs {', '.join(info['available_isas'])})"
 
 
@@ -160,11 +162,10 @@ def _cuda_device() -> str:
     driver = f"driver serves CUDA {_cuda_version(info['driver'])}"
     if info["devices"]:
         return f"{info['devices']}, {driver}"
-    outdated = info["driver"] < info["runtime"]
-    update = f"update the driver to one for CUDA {_cuda_version(info['runtime'])}"
-    raise _Fault(
-        f"none ({info['reason']}); {driver}", update if outdated else "check CUDA_VISIBLE_DEVICES and nvidia-smi"
-    )
+    fix = "check CUDA_VISIBLE_DEVICES and nvidia-smi"
+    if info["driver"] < info["runtime"]:
+        fix = f"update the driver to one for CUDA {_cuda_version(info['runtime'])}"
+    raise _Fault(f"none ({info['reason']}); {driver}", fix)
 
 
 def _cuda_version(number: int) -> str:
@@ -178,18 +179,11 @@ def _triton() -> str:
     return version
 
 
-def _torch() -> Any:
-    """Torch, or None where it does not import for any reason."""
-    try:
-        return importlib.import_module("torch")
-    except Exception:
-        return None
-
-
 def _torch_device() -> str:
-    torch = _torch()
-    if torch is None:
-        raise _Fault("unknown without torch", _MODEL)
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:
+        raise _Fault("unknown without torch", _MODEL) from error
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -223,17 +217,15 @@ def _torchvision() -> str:
     needed = wanted.removeprefix("torch==").partition(";")[0].strip()
     if needed and needed != torch.partition("+")[0]:
         raise _Fault(f"{version}, made for torch {needed}, but torch is {torch}", fix)
-    if _torch() is None:
-        raise _Fault(f"{version}, but torch does not import", _MODEL)
-    try:
+    with _failing(f"{version}, but torch does not import: ", _MODEL):
+        importlib.import_module("torch")
+    with _failing(f"{version} does not match torch {torch}: ", fix):
         importlib.import_module("torchvision")
-    except Exception as error:
-        raise _Fault(f"{version} does not match torch {torch}: {_one_line(error)}", fix) from error
     return version
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is installed; always 0, for nothing optional is an error."""
     checks = report()
-    output(args, [asdict(check) for check in checks], lambda: format_report(checks))
+    output(args, [asdict(check) for check in checks], format_report(checks))
     return 0

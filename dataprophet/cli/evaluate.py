@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
         raise MetricError("needs two matrices", fix="give PREDICTED and OBSERVED, or --published")
     predicted, observed = TransferMatrix.from_csv(args.predicted), TransferMatrix.from_csv(args.observed)
     result = kendall_tau(predicted, observed, args.variant, diagonal=not args.off_diagonal)
-    output(args, asdict(result), lambda: describe(result))
+    output(args, asdict(result), describe(result))
     return 0
 
 
@@ -44,5 +44,5 @@ def _published(args: argparse.Namespace) -> int:
     for name, value in found.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         rows += [[f"{name} {part}".rstrip(), f"{number:.4f}"] for part, number in parts]
-    output(args, found, lambda: table(["recomputed from the published matrices and tables", "value"], rows))
+    output(args, found, table(["recomputed from the published matrices and tables", "value"], rows))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dataprophet.cli.common import number, output, table
+from dataprophet.cli.common import number, output, table, values
 from dataprophet.files import check_file
 from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
@@ -19,18 +19,13 @@ def run(args: argparse.Namespace) -> int:
     matrix.to_csv(args.out)
     if args.heatmap:
         save_heatmap(matrix, args.heatmap)
-    value = {
-        "sources": matrix.sources,
-        "targets": matrix.targets,
-        "values": matrix.values.tolist(),
-        "factors": {name: part.tolist() for name, part in matrix.factors.items()},
-    }
-    output(args, value, lambda: matrix_table(matrix))
+    factors = {name: part.tolist() for name, part in matrix.factors.items()}
+    value = {**values(matrix, "sources targets"), "values": matrix.values.tolist(), "factors": factors}
+    output(args, value, matrix_table(matrix))
     return 0
 
 
 def matrix_table(matrix: TransferMatrix) -> str:
     """The matrix as text, sources by targets."""
-    lines = zip(matrix.sources, matrix.values.tolist(), strict=True)
-    rows = [[name, *map(number, values)] for name, values in lines]
+    rows = [[name, *map(number, row)] for name, row in zip(matrix.sources, matrix.values.tolist(), strict=True)]
     return table(["source\\target", *matrix.targets], rows)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dataprophet.errors import BudgetError, DataProphetError
 
 
-def pairs(texts: Sequence[str], option: str, *, known: Sequence[str] = (), last: bool = False) -> dict[str, str]:
+def pairs(texts: Sequence[str], option: str, known: Sequence[str] = (), *, last: bool = False) -> dict[str, str]:
     """``NAME=VALUE`` texts by name.
 
     Args:
         texts: what was given.
         option: the option's name, for messages.
         known: names that may hold an equals sign themselves.
-        last: of other texts the last equals sign counts, as where a name may hold one and a value does not.
+        last: in other texts the last equals sign counts, for values that hold none.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -25,8 +25,9 @@ def pairs(texts: Sequence[str], option: str, *, known: Sequence[str] = (), last:
     return found
 
 
-def numbers(values: Mapping[str, str], option: str) -> dict[str, int]:
-    """Values that are numbers of rows."""
+def numbers(texts: Sequence[str], option: str, known: Sequence[str] = ()) -> dict[str, int]:
+    """``NAME=N`` texts by name, where N is a number of rows; the other names may hold an equals sign, too."""
+    values = pairs(texts, option, known, last=True)
     for name, text in values.items():
         if not text.isdecimal():
             raise BudgetError(f"{text!r} is not a number of rows", where=f"{option} {name}", fix="give an integer")

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, table
+from dataprophet.cli.common import loading, open_from, output, table, tell, values
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
 from dataprophet.scoring.sources import open_feature_pool
-
-if TYPE_CHECKING:
-    from dataprophet.model import Model
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what scoring pools will cost; 1 when a file cannot be read."""
     if not args.features and args.model is None:
         raise DataProphetError("no model given", fix="add --model, or --features for precomputed features")
-    pools: list[Any]
-    if args.features:
-        pools = [open_feature_pool(path) for path in args.dataset]
-    else:
-        pools = [open_from(args, path) for path in args.dataset]
-    made = plan(
-        pools,
-        None if args.features else _model(args),
-        rows=args.rows,
-        seed=args.seed,
-        seconds=args.seconds,
-        targets=args.targets,
-        embeddings=args.embeddings,
-        shard_rows=args.shard_rows,
-    )
+    pools: list[Any] = [open_feature_pool(path) if args.features else open_from(args, path) for path in args.dataset]
+    model = None
+    if not args.features:  # on the CPU with as many threads as a worker of ``score`` has
+        from dataprophet.model import load_model
+
+        model = load_model(args.model, **loading(args))
+        import torch
+
+        torch.set_num_threads(args.threads)
+    made = plan(pools, model, **values(args, "rows seed seconds targets embeddings shard_rows"))
     for pool in made.pools:
         for error in pool.unreadable:
-            print(f"dataprophet: not read: {error}", file=sys.stderr)
-    output(args, made.to_json(), lambda: describe(made))
+            tell(f"not read: {error}")
+    output(args, made.to_json(), describe(made))
     return 1 if any(pool.unreadable for pool in made.pools) else 0
 
 
 def describe(made: Plan) -> str:
     """A plan as tables of numbers, each with its 95% interval where it is an estimate."""
-    several = len(made.pools) > 1
-    parts = [(pool.name, pool.amounts) for pool in made.pools] + ([("all", made.total)] if several else [])
+    parts = [(pool.name, pool.amounts) for pool in made.pools]
+    if len(parts) > 1:
+        parts.append(("all", made.total))
     lines = []
     for head, columns in _TABLES.items():
         rows = [[name, *(_shown(getattr(part, key), unit) for key, unit in columns.values())] for name, part in parts]
@@ -65,17 +57,20 @@ def _shown(part: Estimate, unit: Callable[[float], str]) -> str:
 
 def _count(value: float) -> str:
     """Whole numbers below ten thousand, else three digits."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= max(size, 1e4):
-            return f"{value / size:.3g}{letter}" if value / size < 1000 else f"{value / size:.0f}{letter}"
-    return f"{value:.0f}"
+    return "".join(_short(value, 1e4))
 
 
 def _bytes(value: float) -> str:
-    for size, letter in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.0f} B"
+    return " ".join(_short(value)) + "B"
+
+
+def _short(value: float, least: float = 1e3) -> tuple[str, str]:
+    """A number from ``least`` on to three digits, and the letter of its thousands."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(size, least):
+            part = value / size
+            return f"{part:.3g}" if part < 1000 else f"{part:.0f}", letter
+    return f"{value:.0f}", ""
 
 
 def _time(hours: float) -> str:
@@ -84,13 +79,11 @@ def _time(hours: float) -> str:
     return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.2g} s"
 
 
+_COUNTED = ("rows", "bad rows", "samples", "answer tokens", "tokens")
+# first head of each table -> the others -> the amount, and how it is written
 _TABLES: dict[str, dict[str, tuple[str, Callable[[float], str]]]] = {
     "pool": {
-        "rows": ("rows", _count),
-        "bad rows": ("bad_rows", _count),
-        "samples": ("samples", _count),
-        "answer tokens": ("answer_tokens", _count),
-        "tokens": ("tokens", _count),
+        **{name: (name.replace(" ", "_"), _count) for name in _COUNTED},
         "batches": ("calls", _count),
         "device time": ("hours", _time),
     },
@@ -100,15 +93,3 @@ _TABLES: dict[str, dict[str, tuple[str, Callable[[float], str]]]] = {
         "embeddings": ("embedding_bytes", _bytes),
     },
 }
-"""First head of each table -> the others -> the amount, and how it is written."""
-
-
-def _model(args: argparse.Namespace) -> Model:
-    """The model, on the CPU with as many threads as a worker of ``score`` has."""
-    from dataprophet.model import load_model
-
-    model = load_model(args.model, **loading(args))
-    import torch
-
-    torch.set_num_threads(args.threads)
-    return model

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, pass_over_rows, print_json, resumable
+from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values
 from dataprophet.files import check_file
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import Work
 from dataprophet.scoring.feature_pool import FeaturePool
 from dataprophet.scoring.profile import CACHE, has_files, profile_pool
+
+_NUMBERS = "name model fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
 
 
 @resumable
@@ -24,67 +25,32 @@ def run(args: argparse.Namespace) -> int:
     diversity = result.diversity  # computed before saving, so that no later command has to
     (result.seal() if args.seal else result).save(args.out)
     for problem in result.problems.first:
-        print(f"dataprophet: left out: {problem}", file=sys.stderr)
+        tell(f"left out: {problem}")
     if summary := result.problems.summary():
-        print(f"dataprophet: warning: {result.name}: {summary}", file=sys.stderr)
-    facts = describe(result)
-    if args.json:
-        print_json({**facts, "left_out": dict(result.problems.counts), "out": args.out})
-    else:
-        tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
-        print(
-            f"{result.name}: {result.n_samples:,} samples{tokens}, "
-            f"PPL {result.perplexity:.4f}, Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f} "
-            f"-> {args.out}"
-        )
+        tell(f"warning: {result.name}: {summary}")
+    tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
+    parts = f"Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f}"
+    text = f"{result.name}: {result.n_samples:,} samples{tokens}, PPL {result.perplexity:.4f}, {parts} -> {args.out}"
+    output(args, {**describe(result), "left_out": dict(result.problems.counts), "out": args.out}, text)
     return 0
 
 
 def _profile(args: argparse.Namespace) -> Profile:
-    settings = {
-        "clusters": args.clusters,
-        "sketch_size": args.sketch_size,
-        "diversity_fields": args.diversity_fields,
-        "seed": args.seed,
-    }
+    settings = values(args, "clusters sketch_size diversity_fields seed")
     work = Work(args.engine, args.processes, args.threads, args.ray_address)
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     with pass_over_rows() as progress:
         if not args.features and not has_files(pool):
             from dataprophet.model import load_model
 
-            _tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
+            tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
             return build.profile(pool, load_model(args.model, **loading(args)), progress=progress, **settings)
-        return profile_pool(
-            pool,
-            args.model,
-            name=args.name,
-            settings=settings,
-            cache=args.cache or Path(args.out).parent / CACHE,
-            work=work,
-            loading=loading(args),
-            fresh=args.fresh,
-            progress=progress.of,
-            tell=_tell,
-        )
-
-
-def _tell(line: str) -> None:
-    print(f"dataprophet: {line}", file=sys.stderr)
+        options = values(args, "name fresh") | {"settings": settings, "loading": loading(args), "work": work}
+        cache = args.cache or Path(args.out).parent / CACHE
+        return profile_pool(pool, args.model, cache=cache, progress=progress.of, tell=tell, **options)
 
 
 def describe(result: Profile) -> dict[str, object]:
     """The numbers of a profile."""
-    return {
-        "name": result.name,
-        "model": result.model,
-        "fingerprint": result.fingerprint,
-        "n_samples": result.n_samples,
-        "n_tokens": result.n_tokens,
-        "mean_nll": result.mean_nll,
-        "perplexity": result.perplexity,
-        "silhouette": result.silhouette,
-        "entropy": result.entropy,
-        "diversity": result.diversity,
-        "fields": {name: int(count.sum()) for name, count in result.field_count.items()},
-    }
+    fields = {name: int(count.sum()) for name, count in result.field_count.items()}
+    return {**values(result, _NUMBERS), "fields": fields}

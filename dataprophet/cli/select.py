@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from dataprophet.cli.common import number, print_json, table
+from dataprophet.cli.common import number, output, table, tell, values
 from dataprophet.cli.pairs import numbers, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.errors import DataProphetError
@@ -13,8 +12,8 @@ from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 
-_OF_ONE_NAME = ("budget", "unit", "combine", "max_share", "near_duplicates", "leakage", "diverse", "candidates")
-"""Settings whose options have the same name."""
+# settings whose options have the same name
+_OF_ONE_NAME = "budget unit combine max_share near_duplicates leakage diverse candidates"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,35 +24,19 @@ def run(args: argparse.Namespace) -> int:
     for option, given in needed.items():
         if given in (None, "", []):  # a budget of 0 is a wrong number, not a missing one
             raise DataProphetError("is missing", where=option, fix="see dataprophet select --help")
-    # a file's name may hold an equals sign, and a number does not
-    quotas = {
-        option: numbers(pairs(texts, option, last=True), option)
-        for option, texts in (("--quota", args.quota), ("--target-quota", args.target_quota))
-    }
     settings = Settings(
         targets=args.target,
         minimum=args.min_score,
-        quotas=quotas["--quota"],
-        target_quotas=quotas["--target-quota"],
-        **{name: getattr(args, name) for name in _OF_ONE_NAME},
+        quotas=numbers(args.quota, "--quota"),
+        target_quotas=numbers(args.target_quota, "--target-quota"),
+        **values(args, _OF_ONE_NAME),
     )
+    pools = pairs(args.pool, "--pool")
+    options = values(args, "format partial overwrite") | {"pools": pools, "decode": not args.no_decode}
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
-        done = select_pool(
-            args.scores,
-            settings,
-            args.out,
-            format=args.format,
-            pools=pairs(args.pool, "--pool"),
-            decode=not args.no_decode,
-            partial=args.partial,
-            overwrite=args.overwrite,
-            progress=progress,
-        )
-    if args.json:
-        told = {name: getattr(done, name) for name in ("chosen", "sources", "lowest", "dropped")}
-        print_json({"out": str(done.folder), "settings": settings.to_json(), **told})
-    else:
-        print(describe(done))
+        done = select_pool(args.scores, settings, args.out, progress=progress, **options)
+    told = values(done, "chosen sources lowest dropped")
+    output(args, {"out": str(done.folder), "settings": settings.to_json(), **told}, describe(done))
     return 0
 
 
@@ -70,10 +53,9 @@ def describe(done: Selection) -> str:
 def _verify(args: argparse.Namespace) -> int:
     with terminable(), Progress("rows") as progress:
         found = verify(args.verify, progress=progress)
-    if args.json:
-        print_json({"out": args.verify, "differences": found})
-    else:
+    if not args.json:
         for line in found:
-            print(f"dataprophet: {line}", file=sys.stderr)
-        print(f"{args.verify}: {f'{len(found)} differences' if found else 'the same to the byte'}")
+            tell(line)
+    verdict = f"{len(found)} differences" if found else "the same to the byte"
+    output(args, {"out": args.verify, "differences": found}, f"{args.verify}: {verdict}")
     return 1 if found else 0

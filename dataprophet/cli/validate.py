@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from dataprophet.cli.common import open_from
+from dataprophet.cli.common import open_from, output
 from dataprophet.cli.progress import Progress
 from dataprophet.data.validate import validate
 
@@ -15,12 +14,8 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_from(args, args.dataset)
     with Progress("rows") as progress:
         report = validate(dataset, decode=not args.no_decode, progress=progress)
-    if args.json:
-        print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
-    else:
-        for problem in report.problems:
-            print(problem)
-        counts = ", ".join(f"{count} {code}" for code, count in sorted(report.counts.items()))
-        verdict = f"{len(report.problems)} problems: {counts}" if report.problems else "no problems"
-        print(f"{dataset.name}: {report.good:,} of {report.rows:,} rows good, {report.samples:,} samples, {verdict}")
+    counts = ", ".join(f"{count} {code}" for code, count in sorted(report.counts.items()))
+    verdict = f"{len(report.problems)} problems: {counts}" if report.problems else "no problems"
+    end = f"{dataset.name}: {report.good:,} of {report.rows:,} rows good, {report.samples:,} samples, {verdict}"
+    output(args, report.to_json(), "\n".join([*map(str, report.problems), end]))
     return 1 if report.problems else 0

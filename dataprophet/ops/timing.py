@@ -25,21 +25,8 @@ from dataprophet import ops
 
 KINDS = ("cpu", "wall")
 _PACKAGES = (
-    "dataprophet",
-    "numpy",
-    "scipy",
-    "torch",
-    "transformers",
-    "scikit-learn",
-    "faiss-cpu",
-    "cuml-cu12",
-    "cuml-cu13",
-    "flash-kmeans",
-    "fastkmeans",
-    "triton",
-    "cut-cross-entropy",
-    "liger-kernel",
-    "quack-kernels",
+    "dataprophet numpy scipy torch transformers scikit-learn faiss-cpu cuml-cu12 cuml-cu13 flash-kmeans fastkmeans "
+    "triton cut-cross-entropy liger-kernel quack-kernels"
 )
 
 
@@ -101,32 +88,22 @@ def threads(count: int, isa: str = "") -> Iterator[None]:
     """Our core, torch, and the BLAS and OpenMP libraries that are loaded, at this number of threads."""
     torch, pools = sys.modules.get("torch"), optional("threadpoolctl")
     old = torch.get_num_threads() if torch else 0
-    with (
-        _environment("DATAPROPHET_THREADS", str(count)),
-        _environment("DATAPROPHET_ISA", isa),
-        pools.threadpool_limits(count) if pools else contextlib.nullcontext(),
-    ):
+    settings = {"DATAPROPHET_THREADS": str(count), **({"DATAPROPHET_ISA": isa} if isa else {})}
+    before = {name: os.environ.get(name) for name in settings}
+    with pools.threadpool_limits(count) if pools else contextlib.nullcontext():
         try:
+            os.environ.update(settings)
             if torch:
                 torch.set_num_threads(count)
             yield
         finally:
             if torch:
                 torch.set_num_threads(old)
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    if value:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value:
-            del os.environ[name]
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def interleaved(ways: Sequence[Way], rounds: int, *, counts: Sequence[int], device: str = "cpu") -> dict[str, Times]:
@@ -166,7 +143,7 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     torch = sys.modules.get("torch")
     versions = {}
-    for name in _PACKAGES:
+    for name in _PACKAGES.split():
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {

@@ -16,7 +16,7 @@ from dataprophet.data.files.arrow import arrow_rows
 from dataprophet.data.files.containers import ARROW, HASHED, MARKS, read_rows, suffix_of, unknown_suffix
 from dataprophet.data.files.rows import BadRow, Mark, Row, opened
 from dataprophet.data.remote import is_url, version
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require
 
 CELL_ROWS = 1024
 """Rows of a cell: batches are made within one, so that they depend on the input alone."""
@@ -90,8 +90,7 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
         DataError: the file is damaged, or is not what it was when it was indexed.
     """
     path, marks = index.path, index.marks
-    if _size(path) != index.size:
-        raise DataError("the file has changed since it was indexed", where=path, fix=_CHANGED)
+    require(_size(path) == index.size, "the file has changed since it was indexed", path, _CHANGED)
     start, stop = first * CELL_ROWS, min(last * CELL_ROWS, index.rows)
     if stop <= start:
         return
@@ -102,9 +101,8 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
         yield row
         if count == stop - start:
             break
-    if count != stop - start:
-        what = f"{count} rows from row {start + 1} on, where the index has {stop - start}"
-        raise DataError(what, where=path, fix=_CHANGED)
+    what = f"{count} rows from row {start + 1} on, where the index has {stop - start}"
+    require(count == stop - start, what, path, _CHANGED)
 
 
 def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:

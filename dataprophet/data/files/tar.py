@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 from dataprophet.data.files.rows import START, BadRow, Mark, Row, Rows, opened
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, first_line, require
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
 _LONGEST_TEXT = 1 << 24
@@ -116,5 +116,5 @@ def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo
         where = f"{path} byte {end}" if end else path
         raise DataError(f"not a readable tar ({what})", where=where, fix=f"{_COPY}; it must be uncompressed") from error
     file.seek(end)
-    if file.read(512) != bytes(512):
-        raise DataError("the tar has no end mark; it is cut short or damaged", where=f"{path} byte {end}", fix=_COPY)
+    what = "the tar has no end mark; it is cut short or damaged"
+    require(file.read(512) == bytes(512), what, f"{path} byte {end}", _COPY)

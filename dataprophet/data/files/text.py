@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from dataprophet.data.files.rows import ENCODING_FIX, START, BadRow, Digest, Mark, Rows, as_row, opened
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, first_line, require
 
 # Base64 images are long fields. The limit is one for the process, so it is raised once and never lowered.
 csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
@@ -74,12 +74,10 @@ def _records(
         number = mark[1]
         try:
             names = [name.strip() for name in next(reader, [])]
-            if not any(names):
-                raise DataError("no header line", where=path, fix="name the columns in the first line")
-            if len(set(names)) != len(names):
-                raise DataError(f"two columns have one name in {names}", where=path, fix="rename one of them")
+            require(any(names), "no header line", path, "name the columns in the first line")
+            require(len(set(names)) == len(names), f"two columns have one name in {names}", path, "rename one of them")
             if mark[0]:
-                lines.seek(mark[0])
+                lines.offset = file.seek(mark[0])
             offset = lines.offset
             for cells in reader:
                 if cells:
@@ -95,24 +93,12 @@ class _Lines:
     """Lines of a file as text, with the byte behind the last one that was taken."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
-        self._file, self._path = file, path
-        self.offset, self._number = 0, 0
+        self._file, self._path, self.offset = file, path, 0
 
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline()
-        if not line:
-            raise StopIteration
-        self.offset += len(line)
-        self._number += 1
-        try:
-            return line.decode("utf-8-sig" if self._number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            where = f"{self._path} line {self._number}"
-            raise DataError("not UTF-8", where=where, fix=ENCODING_FIX) from error
-
-    def seek(self, offset: int) -> None:
-        self._file.seek(offset)
-        self.offset = offset
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._file, 1):
+            self.offset += len(line)
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError("not UTF-8", where=f"{self._path} line {number}", fix=ENCODING_FIX) from error

@@ -18,19 +18,14 @@ from dataprophet.errors import DataError
 _READERS: dict[str, Callable[[str, Collection[str], Mark, int | None], Rows]] = {
     ".json": lambda path, wanted, mark, end: read_json(path, mark, end),
     ".jsonl": lambda path, wanted, mark, end: read_jsonl(path, mark),
-    ".csv": lambda path, wanted, mark, end: read_delimited(path, ",", mark),
-    ".tsv": lambda path, wanted, mark, end: read_delimited(path, "\t", mark),
-    ".parquet": lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1]),
-    ".arrow": lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1]),
+    **dict.fromkeys((".csv", ".tsv"), lambda path, wanted, mark, end: read_delimited(path, mark)),
+    **dict.fromkeys((".parquet", ".arrow"), lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1])),
     ".tar": lambda path, wanted, mark, end: read_tar(path, mark),
 }
 SUFFIXES = tuple(_READERS)
 
 MARKS: dict[str, Callable[[str, Digest | None], Iterator[Mark]]] = {
-    ".json": mark_json,
-    ".jsonl": mark_jsonl,
-    ".csv": lambda path, digest: mark_delimited(path, ",", digest),
-    ".tsv": lambda path, digest: mark_delimited(path, "\t", digest),
+    **{".json": mark_json, ".jsonl": mark_jsonl, ".csv": mark_delimited, ".tsv": mark_delimited},
     ".tar": lambda path, digest: mark_tar(path),
 }
 """Suffix -> marks of the rows of a file, and (not of a tar) a hash of it on the way. Others find rows by number."""
@@ -56,10 +51,9 @@ def read_rows(path: str, wanted: Collection[str], mark: Mark = START, end: int |
     Raises:
         DataError: a suffix that is not read, or a file that is damaged.
     """
-    reader = _READERS.get(suffix_of(path))
-    if reader is None:
+    if suffix_of(path) not in _READERS:
         raise unknown_suffix(path)
-    return reader(path, wanted, mark, end)
+    return _READERS[suffix_of(path)](path, wanted, mark, end)
 
 
 def unknown_suffix(path: str) -> DataError:

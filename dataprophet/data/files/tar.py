@@ -76,12 +76,8 @@ def _key(member: tarfile.TarInfo) -> str:
 def _text(member: tarfile.TarInfo, file: BinaryIO) -> str:
     if member.size > _LONGEST_TEXT:
         raise BadRow("bad_row", f"member {member.name} has {member.size} bytes of text", "split or remove it")
-    here = file.tell()
-    file.seek(member.offset_data)
-    data = file.read(member.size)
-    file.seek(here)
     try:
-        return data.decode("utf-8-sig")
+        return os.pread(file.fileno(), member.size, member.offset_data).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRow("bad_encoding", f"member {member.name} is not UTF-8", "save it as UTF-8") from None
 

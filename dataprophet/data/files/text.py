@@ -45,18 +45,18 @@ def _lines(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tupl
             offset += len(line)
 
 
-def mark_delimited(path: str, delimiter: str, digest: Digest | None = None) -> Iterator[Mark]:
+def mark_delimited(path: str, digest: Digest | None = None) -> Iterator[Mark]:
     """Marks of the rows of a CSV or TSV file behind its header; ``digest`` is given all bytes of the file."""
-    return (mark for mark, _, _ in _records(path, delimiter, START, digest))
+    return (mark for mark, _, _ in _records(path, START, digest))
 
 
-def read_delimited(path: str, delimiter: str, mark: Mark = START) -> Rows:
+def read_delimited(path: str, mark: Mark = START) -> Rows:
     """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it. Empty cells are None.
 
     Raises:
         DataError: no header, or text that is not UTF-8.
     """
-    for (_, before), names, cells in _records(path, delimiter, mark):
+    for (_, before), names, cells in _records(path, mark):
         if len(cells) == len(names):
             yield before + 1, {name: cell or None for name, cell in zip(names, cells, strict=True)}
         else:
@@ -64,13 +64,11 @@ def read_delimited(path: str, delimiter: str, mark: Mark = START) -> Rows:
             yield before + 1, BadRow("bad_row", what, "quote cells that hold the delimiter or a line break")
 
 
-def _records(
-    path: str, delimiter: str, mark: Mark, digest: Digest | None = None
-) -> Iterator[tuple[Mark, list[str], list[str]]]:
+def _records(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tuple[Mark, list[str], list[str]]]:
     """Where each record begins, the names of the columns, and its cells."""
     with opened(path, digest) as file:
         lines = _Lines(file, path)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter="\t" if path.lower().endswith(".tsv") else ",", strict=True)
         number = mark[1]
         try:
             names = [name.strip() for name in next(reader, [])]

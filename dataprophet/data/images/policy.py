@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from dataprophet.data.files.arrow import Cell
@@ -42,7 +43,9 @@ class ImagePolicy:
     allow_outside: bool = False
     allow_urls: bool = False
     max_pixels: int = MAX_PIXELS
-    _folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _real_folder: Callable[[str], str] = field(
+        default_factory=lambda: lru_cache(_FOLDERS_KEPT)(os.path.realpath), repr=False, compare=False
+    )
 
     def source(self, value: Any, place: str) -> images.ImageSource:
         """The source of an image value: path, URL, data URI, base64 text, bytes, ``{"bytes", "path"}``, cell, member.
@@ -116,16 +119,6 @@ class ImagePolicy:
         folder, name = os.path.split(path)
         if name in {"", ".", ".."}:
             return os.path.realpath(path), False
-        if folder not in self._folders:
-            if len(self._folders) >= _FOLDERS_KEPT:
-                self._folders.clear()
-            self._folders[folder] = os.path.realpath(folder)
-        path = os.path.join(self._folders[folder], name)
-        try:
-            mode = os.lstat(path).st_mode
-        except OSError:
-            return path, False
-        if stat.S_ISLNK(mode):
-            path = os.path.realpath(path)
-            return path, os.path.isfile(path)
-        return path, stat.S_ISREG(mode)
+        path = os.path.join(self._real_folder(folder), name)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        return path, os.path.isfile(path)

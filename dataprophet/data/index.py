@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from dataprophet.data.files.arrow import arrow_rows
-from dataprophet.data.files.containers import ARROW, HASHED, MARKS, read_rows, suffix_of, unknown_suffix
+from dataprophet.data.files.containers import ARROW, HASHED, MARKS, known_suffix, read_rows
 from dataprophet.data.files.rows import BadRow, Mark, Row, opened
 from dataprophet.data.remote import is_url, local, size_of, version
 from dataprophet.errors import DataError, require
@@ -66,18 +66,16 @@ def index_file(path: str, name: str) -> FileIndex:
     """
     import xxhash  # here, so that datasets can be read where it is missing
 
-    suffix, size = suffix_of(path), size_of(local(path))
+    suffix, size = known_suffix(path), size_of(local(path))
     digest: Any = xxhash.xxh3_128()
     rows, marks = 0, list[Mark]()
     if suffix in ARROW:
         rows = arrow_rows(path)
-    elif suffix in MARKS:
+    else:
         for mark in MARKS[suffix](path, digest):
             if rows % CELL_ROWS == 0:
                 marks.append(mark)
             rows += 1
-    else:
-        raise unknown_suffix(path)
     if suffix not in HASHED:
         with opened(path) as file:
             digest = hashlib.file_digest(file, xxhash.xxh3_128)

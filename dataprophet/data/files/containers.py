@@ -13,7 +13,7 @@ from dataprophet.data.files.json_list import mark_json, read_json
 from dataprophet.data.files.rows import START, Digest, Mark, Rows
 from dataprophet.data.files.tar import mark_tar, read_tar
 from dataprophet.data.files.text import mark_delimited, mark_jsonl, read_delimited, read_jsonl
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 
 _READERS: dict[str, Callable[[str, Collection[str], Mark, int | None], Rows]] = {
     ".json": lambda path, wanted, mark, end: read_json(path, mark, end),
@@ -39,6 +39,13 @@ def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def known_suffix(path: str) -> str:
+    """The suffix of a file. Raises DataError where no reader takes it."""
+    suffix = suffix_of(path)
+    require(suffix in _READERS, f"unknown suffix {suffix!r}", path, f"use {', '.join(SUFFIXES)}")
+    return suffix
+
+
 def read_rows(path: str, wanted: Collection[str], mark: Mark = START, end: int | None = None) -> Rows:
     """Rows of a file with their numbers, by its suffix.
 
@@ -51,11 +58,4 @@ def read_rows(path: str, wanted: Collection[str], mark: Mark = START, end: int |
     Raises:
         DataError: a suffix that is not read, or a file that is damaged.
     """
-    if suffix_of(path) not in _READERS:
-        raise unknown_suffix(path)
-    return _READERS[suffix_of(path)](path, wanted, mark, end)
-
-
-def unknown_suffix(path: str) -> DataError:
-    """The error of a file that no reader takes."""
-    return DataError(f"unknown suffix {suffix_of(path)!r}", where=path, fix=f"use {', '.join(SUFFIXES)}")
+    return _READERS[known_suffix(path)](path, wanted, mark, end)

@@ -67,8 +67,17 @@ def explained(
     """Errors of other packages, of these kinds, as one of ours: what, and in brackets what they say."""
     try:
         yield
+    except DataProphetError:  # which explains itself, and may be a ValueError or ImportError
+        raise
     except kinds as cause:
-        raise error(f"{what} ({first_line(cause)})", where=where, fix=fix) from cause
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(cause)
+        raise error(f"{what} ({reason})", where=where, fix=fix) from cause
+
+
+def require(holds: object, what: str, where: str, fix: str, kind: type[DataProphetError] = DataError) -> None:
+    """Raise an error of this kind unless something holds."""
+    if not holds:
+        raise kind(what, where=where, fix=fix)
 
 
 def first_line(error: BaseException) -> str:

@@ -10,33 +10,30 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, explained, require
 
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> AbstractContextManager[None]:
     """What the system refuses, as an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise DataProphetError(
-            f"cannot be written ({error.strerror})", where=str(path), fix="check the folder's rights and free space"
-        ) from error
+    fix = "check the folder's rights and free space"
+    return explained(OSError, DataProphetError, "cannot be written", str(path), fix)
+
+
+def _require(holds: object, what: str, where: Path, fix: str) -> None:
+    require(holds, what, str(where), fix, DataProphetError)
 
 
 def _check_place(path: Path) -> None:
     above = next(folder for folder in Path(os.path.abspath(path)).parents if os.path.lexists(folder))
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        reason = "is not writable" if above.is_dir() else "is not a folder"
-        raise DataProphetError(
-            f"cannot be written ({above} {reason})", where=str(path), fix="choose a place you can write to"
-        )
+    fix = "choose a place you can write to"
+    _require(above.is_dir(), f"cannot be written ({above} is not a folder)", path, fix)
+    _require(os.access(above, os.W_OK | os.X_OK), f"cannot be written ({above} is not writable)", path, fix)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
@@ -46,10 +43,8 @@ def check_file(path: str | os.PathLike[str]) -> None:
         DataProphetError: when ``path`` is a folder or a device, or lies where nothing can be written.
     """
     final = Path(path)
-    if final.is_dir():
-        raise DataProphetError("is a folder, not a file", where=str(final), fix="name a file")
-    if final.exists() and not final.is_file():
-        raise DataProphetError("is not a regular file", where=str(final), fix="name another file")
+    _require(not final.is_dir(), "is a folder, not a file", final, "name a file")
+    _require(final.is_file() or not final.exists(), "is not a regular file", final, "name another file")
     _check_place(final)
 
 
@@ -80,19 +75,14 @@ def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
         DataProphetError: when ``path`` exists and is not an empty folder, unless ``overwrite`` is true and the folder
             holds a manifest, so that only what was written here is ever replaced.
     """
-    final = Path(path)
-    if final.is_symlink() or (final.exists() and not final.is_dir()):
-        raise DataProphetError("exists and is not a folder", where=str(final), fix="choose another name")
-    if final.exists() and final.samefile(os.curdir):
-        raise DataProphetError("is the folder you are in", where=str(final), fix="name a folder in it")
+    final, other = Path(path), "choose another name"
+    odd = final.is_symlink() or (final.exists() and not final.is_dir())
+    _require(not odd, "exists and is not a folder", final, other)
+    here = final.exists() and final.samefile(os.curdir)
+    _require(not here, "is the folder you are in", final, "name a folder in it")
     if final.exists() and any(final.iterdir()):
-        if not overwrite:
-            fix = "choose another name, or allow overwriting (--overwrite)"
-            raise DataProphetError("already exists", where=str(final), fix=fix)
-        if not (final / MANIFEST).is_file():
-            raise DataProphetError(
-                f"holds no {MANIFEST}, so it is not overwritten", where=str(final), fix="choose another name"
-            )
+        _require(overwrite, "already exists", final, f"{other}, or allow overwriting (--overwrite)")
+        _require((final / MANIFEST).is_file(), f"holds no {MANIFEST}, so it is not overwritten", final, other)
     _check_place(final)
 
 
@@ -124,13 +114,12 @@ def _put_in_place(temporary: Path, final: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
     try:
         os.replace(final, aside)
-    except OSError:
-        aside.rmdir()
-        raise
-    try:
         os.replace(temporary, final)
     except OSError:
-        os.replace(aside, final)
+        if final.exists():
+            aside.rmdir()
+        else:
+            os.replace(aside, final)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 

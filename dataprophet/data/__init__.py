@@ -1,20 +1,12 @@
 """Datasets of image-question-answer samples: formats in, formats out."""
 
-from dataprophet.data.dataset import Dataset, open_dataset
-from dataprophet.data.detect import FORMATS
-from dataprophet.data.export import EXPORT_FORMATS, write_rows
-from dataprophet.data.sample import Conversation, Problem, Sample
-from dataprophet.data.validate import ValidationReport, validate
-
-__all__ = [
-    "EXPORT_FORMATS",
-    "FORMATS",
-    "Conversation",
-    "Dataset",
-    "Problem",
-    "Sample",
-    "ValidationReport",
-    "open_dataset",
-    "validate",
-    "write_rows",
-]
+from dataprophet.data.dataset import Dataset as Dataset
+from dataprophet.data.dataset import open_dataset as open_dataset
+from dataprophet.data.detect import FORMATS as FORMATS
+from dataprophet.data.export import EXPORT_FORMATS as EXPORT_FORMATS
+from dataprophet.data.export import write_rows as write_rows
+from dataprophet.data.sample import Conversation as Conversation
+from dataprophet.data.sample import Problem as Problem
+from dataprophet.data.sample import Sample as Sample
+from dataprophet.data.validate import ValidationReport as ValidationReport
+from dataprophet.data.validate import validate as validate

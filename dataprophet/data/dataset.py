@@ -18,13 +18,14 @@ from dataprophet.data.files.rows import Rows, opened
 from dataprophet.data.formats.base import COLUMNS, Format, Options, parse_row
 from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files
 from dataprophet.data.formats.llamafactory import INFO, read_info
+from dataprophet.data.ids import KnownIds, repeated_id
 from dataprophet.data.images.decode import MAX_PIXELS
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,6 @@ class _Reading:
         """These raw rows of a file."""
         for number, row in self.format.prepare(rows, path):
             yield parse_row(row, path, number, self.format, self.options)
-
-
-class KnownIds:
-    """The ids of the rows so far: 8 bytes of a hash of each, which stay small where the ids would not."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-
-    def repeated(self, row: Conversation, *, turns: bool = True) -> bool:
-        """Whether a row's id, or with ``turns`` that of one of its samples, occurred before; if not, it has now."""
-        keys = {_key(row.id)}
-        if turns and len(row.turns) > 1:
-            keys |= {_key(f"{row.id}#{turn + 1}") for turn in range(len(row.turns))}
-        if self._seen & keys:
-            return True
-        self._seen |= keys
-        return False
-
-
-def repeated_id(row: Conversation | Problem) -> Problem:
-    """What is wrong with a row whose id occurred before."""
-    message = f"the id {row.id!r} occurs before"
-    return Problem("duplicate_id", message, "give every row an id of its own", row.file, row.row, row.id)
 
 
 @dataclass
@@ -116,14 +94,13 @@ class Dataset:
         for row in self.read():
             if isinstance(row, Problem):
                 yield row
-                continue
-            if ids.repeated(row, turns=self._samples is None):
+            elif ids.repeated(row, turns=self._samples is None):
                 yield repeated_id(row)
-                continue
-            yield row
-            good += 1
-            if good == self.limit:
-                return
+            else:
+                yield row
+                good += 1
+                if good == self.limit:
+                    return
 
     def __iter__(self) -> Iterator[Sample]:
         self.problems = log = ProblemLog()
@@ -250,11 +227,10 @@ def open_dataset(
     kind = (detect_folder(base) or "auto") if format == "auto" else format
     folder = base if is_dir(base) else os.path.dirname(base) or "."
     options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns)
-    if split is not None and kind != "huggingface":
-        raise DataError("only Hugging Face datasets have splits here", where=base, fix="name the split's file")
-    if subset is not None and kind != "llamafactory":
-        what = f"no dataset {subset!r}: only LLaMA-Factory folders hold several"
-        raise DataError(what, where=base, fix="leave it out")
+    lone = "only Hugging Face datasets have splits here"
+    require(split is None or kind == "huggingface", lone, base, "name the split's file")
+    lone = f"no dataset {subset!r}: only LLaMA-Factory folders hold several"
+    require(subset is None or kind == "llamafactory", lone, base, "leave it out")
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
     if kind == "llamafactory":
         stem, files, rows_format = _llamafactory(folder, subset, allow_outside)
@@ -265,8 +241,8 @@ def open_dataset(
         files = list_files(base)
         kind = detect_rows(files, options) if kind == "auto" else kind
         rows_format = ROW_FORMATS[kind]
-        if (suffix_of(files[0]) == ".tar") != (kind == "webdataset"):
-            raise DataError(f"the file does not fit format {kind!r}", where=files[0], fix="pass format='auto'")
+        fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
+        require(fits, f"the file does not fit format {kind!r}", files[0], "pass format='auto'")
     reading = _Reading(rows_format, options, folder)
     dataset = Dataset(name or stem, given, kind, tuple(files), lambda: reading.all(files), limit, strict)
     dataset.settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
@@ -276,33 +252,30 @@ def open_dataset(
 
 def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
     """The file or folder that a path names, and the dataset behind ``::``, or ``subset``."""
-    if is_url(path) and ("::" in path.rpartition("::")[0] or "/" in path.partition("::")[2]):
-        raise DataError("a chain of URLs is not read", where=path, fix="unpack the archive first")
+    chained = is_url(path) and ("::" in path.rpartition("::")[0] or "/" in path.partition("::")[2])
+    require(not chained, "a chain of URLs is not read", path, "unpack the archive first")
     named = "::" in path and (is_url(path) or not os.path.exists(path))
     base, _, suffix = path.rpartition("::") if named else (path, "", "")
-    if suffix and subset and suffix != subset:
-        raise DataError(f"the path says {suffix!r} and subset {subset!r}", where=path, fix="name the dataset once")
-    if not exists(base):
-        fix = "check the path"
-        if any(mark in base for mark in "*?"):
-            fix = "name one file, or the folder of the files"
-        elif base.count("/") == 1 and not os.path.splitext(base)[1]:
-            fix = f"check the path, or write {PREFIX}{base} for a dataset of the hub"
-        raise DataError("no such file or folder", where=base, fix=fix)
+    agree = not suffix or subset in {None, "", suffix}
+    require(agree, f"the path says {suffix!r} and subset {subset!r}", path, "name the dataset once")
+    fix = "check the path"
+    if any(mark in base for mark in "*?"):
+        fix = "name one file, or the folder of the files"
+    elif base.count("/") == 1 and not os.path.splitext(base)[1]:
+        fix = f"check the path, or write {PREFIX}{base} for a dataset of the hub"
+    require(exists(base), "no such file or folder", base, fix)
     return base.rstrip(os.sep) or base, subset or suffix or None
 
 
 def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, list[str], Format]:
     """Name, data files and format of a dataset of a LLaMA-Factory folder."""
-    if not is_file(os.path.join(folder, INFO)):
-        fix = "pass the folder that holds it, or format='llava'"
-        raise DataError(f"no {INFO} in the folder", where=folder, fix=fix)
+    found = is_file(os.path.join(folder, INFO))
+    require(found, f"no {INFO} in the folder", folder, "pass the folder that holds it, or format='llava'")
     name, path, format = read_info(folder, subset)
     files = list_files(path)
     inside = os.path.join(real_path(folder), "")
-    if not allow_outside and not all(real_path(file).startswith(inside) for file in files):
-        fix = "move it, or pass allow_outside (--allow-outside)"
-        raise DataError("the data file lies outside the folder", where=path, fix=fix)
+    allowed = allow_outside or all(real_path(file).startswith(inside) for file in files)
+    require(allowed, "the data file lies outside the folder", path, "move it, or pass allow_outside (--allow-outside)")
     return name, files, format
 
 
@@ -323,28 +296,20 @@ def _named(path: str, options: Options, subset: str | None, split: str | None, l
 
 def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:
     for root in roots:
-        if not is_url(root) and not os.path.isdir(root):
-            raise DataError("image_root is not a folder", where=root, fix="pass the folder that holds the images")
+        found = is_url(root) or os.path.isdir(root)
+        require(found, "image_root is not a folder", root, "pass the folder that holds the images")
     resolved = dict.fromkeys(real_path(root) for root in (*roots, folder))
     return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
 
 
 def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: int | None, max_pixels: int) -> None:
-    if format != "auto" and format not in FORMATS:
-        raise DataError(f"unknown format {format!r}", where=path, fix=f"use auto or one of {', '.join(FORMATS)}")
+    known = format in {"auto", *FORMATS}
+    require(known, f"unknown format {format!r}", path, f"use auto or one of {', '.join(FORMATS)}")
     for ours in columns:
-        if ours not in COLUMNS:
-            raise DataError(f"unknown column name {ours!r} in columns", where=path, fix=f"use {', '.join(COLUMNS)}")
-    if limit is not None and limit < 0:
-        raise DataError(f"limit is {limit}", where=path, fix="use a number that is not negative")
-    if max_pixels < 1:
-        raise DataError(f"max_pixels is {max_pixels}", where=path, fix="use a positive number")
+        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
+    require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")
+    require(max_pixels >= 1, f"max_pixels is {max_pixels}", path, "use a positive number")
 
 
 def _as_conversation(sample: Sample) -> Conversation:
     return Conversation(sample.id, image_sources(sample.images), sample.turns(), "", 0)
-
-
-def _key(id: str) -> int:
-    """8 bytes of a hash: a set of these stays small where the ids would not."""
-    return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -21,15 +21,11 @@ from dataprophet.data.formats.vlmeval import VLMEVAL
 from dataprophet.data.formats.vqa import VQA
 from dataprophet.data.formats.webdataset import WEBDATASET
 from dataprophet.data.remote import is_dir, is_file, is_url, names_in
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require
 
 ROW_FORMATS: dict[str, Format] = {
-    "llava": LLAVA,
-    "swift": SWIFT,
-    "finevision": FINEVISION,
-    "vlmeval": VLMEVAL,  # before vqa, which its rows fit as well
-    "vqa": VQA,
-    "webdataset": WEBDATASET,
+    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION},
+    **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
 }
 """Formats that a row shows, in the order in which they are tried."""
 
@@ -51,23 +47,17 @@ def list_files(path: str) -> list[str]:
     """
     if is_file(path):
         return [path]
-    if not is_dir(path):
-        raise DataError("no such file or folder", where=path, fix="check the path")
+    require(is_dir(path), "no such file or folder", path, "check the path")
     ours = {llamafactory.INFO, "manifest.json"}
     names = [name for name in names_in(path) if not name.startswith((".", "_")) and name not in ours]
-    found = [
-        name
-        for name in names
-        if suffix_of(name) in SUFFIXES and (is_url(path) or os.path.isfile(os.path.join(path, name)))
-    ]
+    found = [name for name in names if suffix_of(name) in SUFFIXES]
+    if not is_url(path):
+        found = [name for name in found if os.path.isfile(os.path.join(path, name))]
+    seen, fix = ", ".join(names[:5]) or "nothing", f"name a file that ends in {', '.join(SUFFIXES)}"
+    require(found, f"no data files in the folder (it holds {seen})", path, fix)
     kinds = sorted({suffix_of(name) for name in found})
-    if not found:
-        seen = ", ".join(names[:5]) or "nothing"
-        fix = f"name a file that ends in {', '.join(SUFFIXES)}"
-        raise DataError(f"no data files in the folder (it holds {seen})", where=path, fix=fix)
-    if len(kinds) > 1:
-        fix = f"name one file, such as {os.path.join(path, found[0])}"
-        raise DataError(f"the folder mixes {' and '.join(kinds)} files", where=path, fix=fix)
+    fix = f"name one file, such as {os.path.join(path, found[0])}"
+    require(len(kinds) == 1, f"the folder mixes {' and '.join(kinds)} files", path, fix)
     return [os.path.join(path, name) for name in found]
 
 
@@ -97,9 +87,8 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     if row is None:
         bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
         what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "the file holds no rows"
-        raise DataError(
-            f"format not recognised: {what}", where=first, fix="repair the file, or pass format= (--format)"
-        )
+        fix = "repair the file, or pass format= (--format)"
+        raise DataError(f"format not recognised: {what}", where=first, fix=fix)
     return shape_of(row, suffix_of(first), first, options, arrow_columns(first) if suffix_of(first) in ARROW else row)
 
 
@@ -115,9 +104,6 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
             return name
     columns = ", ".join(list(names)[:12]) or "none"
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    raise DataError(
-        f"format not recognised from its first row (columns: {columns}). {why}",
-        where=where,
-        fix='pass format= (--format), or name the columns, such as columns={"question": "q", "answer": "a"} '
-        "(--columns question=q answer=a)",
-    )
+    what = f"format not recognised from its first row (columns: {columns}). {why}"
+    mapped = 'such as columns={"question": "q", "answer": "a"} (--columns question=q answer=a)'
+    raise DataError(what, where=where, fix=f"pass format= (--format), or name the columns, {mapped}")

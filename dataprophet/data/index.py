@@ -9,14 +9,15 @@ import hashlib
 import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from dataprophet.data.files.arrow import arrow_rows
-from dataprophet.data.files.containers import ARROW, HASHED, MARKS, read_rows, suffix_of, unknown_suffix
+from dataprophet.data.files.containers import ARROW, HASHED, MARKS, known_suffix, read_rows
 from dataprophet.data.files.rows import BadRow, Mark, Row, opened
-from dataprophet.data.remote import is_url, version
-from dataprophet.errors import DataError
+from dataprophet.data.remote import is_url, local, size_of, version
+from dataprophet.errors import DataError, require
 
 CELL_ROWS = 1024
 """Rows of a cell: batches are made within one, so that they depend on the input alone."""
@@ -65,18 +66,16 @@ def index_file(path: str, name: str) -> FileIndex:
     """
     import xxhash  # here, so that datasets can be read where it is missing
 
-    suffix, size = suffix_of(path), _size(path)
+    suffix, size = known_suffix(path), size_of(local(path))
     digest: Any = xxhash.xxh3_128()
     rows, marks = 0, list[Mark]()
     if suffix in ARROW:
         rows = arrow_rows(path)
-    elif suffix in MARKS:
+    else:
         for mark in MARKS[suffix](path, digest):
             if rows % CELL_ROWS == 0:
                 marks.append(mark)
             rows += 1
-    else:
-        raise unknown_suffix(path)
     if suffix not in HASHED:
         with opened(path) as file:
             digest = hashlib.file_digest(file, xxhash.xxh3_128)
@@ -90,8 +89,7 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
         DataError: the file is damaged, or is not what it was when it was indexed.
     """
     path, marks = index.path, index.marks
-    if _size(path) != index.size:
-        raise DataError("the file has changed since it was indexed", where=path, fix=_CHANGED)
+    require(size_of(local(path)) == index.size, "the file has changed since it was indexed", path, _CHANGED)
     start, stop = first * CELL_ROWS, min(last * CELL_ROWS, index.rows)
     if stop <= start:
         return
@@ -102,9 +100,8 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
         yield row
         if count == stop - start:
             break
-    if count != stop - start:
-        what = f"{count} rows from row {start + 1} on, where the index has {stop - start}"
-        raise DataError(what, where=path, fix=_CHANGED)
+    what = f"{count} rows from row {start + 1} on, where the index has {stop - start}"
+    require(count == stop - start, what, path, _CHANGED)
 
 
 def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:
@@ -116,21 +113,15 @@ def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:
 
 def state_of(path: str) -> list[int] | str | None:
     """Size and time of change of a file, or its version behind a URL; None where they are not known."""
-    try:
+    with suppress(OSError, DataError):
         if is_url(path):
             return version(path)
         status = os.stat(path)
-    except (OSError, DataError):
-        return None
-    return [status.st_size, status.st_mtime_ns]
+        return [status.st_size, status.st_mtime_ns]
+    return None
 
 
 def relative_name(path: str, folder: str) -> str:
     """A file's name within the dataset's folder, with ``/``; its base name where it lies elsewhere."""
     name = os.path.relpath(path, folder)
     return os.path.basename(path) if name.startswith(os.pardir) else name.replace(os.sep, "/")
-
-
-def _size(path: str) -> int:
-    with opened(path) as file:
-        return os.fstat(file.fileno()).st_size

@@ -24,7 +24,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataprophet.errors import DataError, MissingDependencyError, first_line
+from dataprophet.errors import DataError, MissingDependencyError, explained, first_line, require
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
@@ -110,8 +110,7 @@ def read_bytes(url: str, limit: int) -> bytes:
     """
     with _file_system(url) as (fs, place):
         data: bytes = fs.cat_file(place, start=0, end=limit + 1)
-    if len(data) > limit:
-        raise DataError(f"it has more than {limit} bytes", where=url, fix="point the row at an image file")
+    require(len(data) <= limit, f"it has more than {limit} bytes", url, "point the row at an image file")
     return data
 
 
@@ -123,22 +122,18 @@ def version(url: str) -> str:
     """
     with _file_system(url) as (fs, place):
         info = fs.info(place)
-    if info["type"] != "file":
-        raise DataError("not a file", where=url, fix="name the file itself")
+    require(info["type"] == "file", "not a file", url, "name the file itself")
     return json.dumps({key: str(info[key]) for key in _IDENTITY if info.get(key) is not None})
 
 
 def size_of(path: str) -> int:
     """Bytes of a file, without copying it. Raises DataError where it is not there, or its size is not told."""
     if not is_url(path):
-        try:
+        with explained(OSError, DataError, "cannot be read", path, "check the path"):
             return os.stat(path).st_size
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from error
     with _file_system(path) as (fs, place):
         size = fs.size(place)
-    if size is None:
-        raise DataError("its size is not told", where=path, fix="copy the file")
+    require(size is not None, "its size is not told", path, "copy the file")
     return int(size)
 
 
@@ -169,16 +164,16 @@ def local(path: str) -> str:
 
 def _mark_used(copy: str) -> bool:
     """Mark a copy as used now; False where it is not there."""
-    try:
+    with suppress(FileNotFoundError, NotADirectoryError):
         os.utime(copy)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+        return True
+    return False
 
 
 def _make_copy(url: str, copy: str) -> None:
     folder = os.path.dirname(copy)
-    try:
+    fix = f"free some space, or set {CACHE} to another folder"
+    with explained(OSError, DataError, f"cannot be copied to {folder}", url, fix):
         os.makedirs(folder, exist_ok=True)
         with open(f"{copy}.lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of several that need it, one copies
@@ -190,25 +185,21 @@ def _make_copy(url: str, copy: str) -> None:
                     size = fs.size(place)
                     _make_room(folder, size or 0)
                     fs.get_file(place, part)
-                if size is not None and os.path.getsize(part) != size:
-                    what = f"{os.path.getsize(part)} bytes came where {size} were announced"
-                    raise DataError(what, where=url, fix="run the command again")
+                came = os.path.getsize(part)
+                what = f"{came} bytes came where {size} were announced"
+                require(size in {None, came}, what, url, "run the command again")
                 os.replace(part, copy)
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(part)
-    except OSError as error:
-        fix = f"free some space, or set {CACHE} to another folder"
-        raise DataError(f"cannot be copied to {folder} ({error.strerror or error})", where=url, fix=fix) from error
 
 
 def _make_room(folder: str, size: int) -> None:
     """Remove the copies that were not used for longest, until ``size`` more bytes fit the limit."""
     text = os.environ.get(CACHE_GB, str(_DEFAULT_GB))
-    try:
+    fix = "set it to a number of gigabytes"
+    with explained((ValueError, OverflowError), DataError, f"{CACHE_GB} is {text!r}", "", fix):
         room = int(float(text) * 1e9) - size
-    except (ValueError, OverflowError):
-        raise DataError(f"{CACHE_GB} is {text!r}", fix="set it to a number of gigabytes") from None
     copies = []
     for entry in os.scandir(folder):
         with suppress(FileNotFoundError):
@@ -218,11 +209,10 @@ def _make_room(folder: str, size: int) -> None:
     for used, taken, path in sorted(copies):
         if total <= room:
             break
-        if time.time() - used < (_DAY_S if path.endswith(_PART) else _IN_USE_S):
-            continue
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        total -= taken
+        if time.time() - used >= (_DAY_S if path.endswith(_PART) else _IN_USE_S):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= taken
 
 
 def _cache_folder() -> str:
@@ -240,33 +230,24 @@ def _file_system(url: str) -> Iterator[tuple[Any, str]]:
     """The file system of a URL, and the file's place in it. Its errors, which may be of any class, become DataError."""
     try:
         from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise MissingDependencyError(
-            "a URL needs fsspec", where=url, fix="pip install 'dataprophet[remote]'"
-        ) from error
-    try:
+
         fs, place = url_to_fs(url)
-    except ImportError as error:
-        raise MissingDependencyError(first_line(error), where=url, fix="install the package that it names") from error
-    except ValueError as error:
-        raise DataError(first_line(error), where=url, fix="use a scheme that fsspec knows") from error
-    except Exception as error:
-        raise _unreadable(url, error) from error
-    try:
         yield fs, str(place)
     except DataError:
         raise
+    except ImportError as error:
+        what, fix = (
+            f"a URL needs a package ({first_line(error)})",
+            "pip install 'dataprophet[remote]', and what it names",
+        )
+        raise MissingDependencyError(what, where=url, fix=fix) from error
     except FileNotFoundError as error:
         raise DataError("no such file", where=url, fix="check the address") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL:  # of the cache
             raise
-        raise _unreadable(url, error) from error
-
-
-def _unreadable(url: str, error: Exception) -> DataError:
-    fix = "check the address, your rights and the connection"
-    return DataError(f"cannot be read ({first_line(error)})", where=url, fix=fix)
+        fix = "check the address, your rights and the connection, and use a scheme that fsspec knows"
+        raise DataError(f"cannot be read ({first_line(error)})", where=url, fix=fix) from error
 
 
 def fetch(url: str, *, max_bytes: int = MAX_FETCH_BYTES, timeout_s: float = TIMEOUT_S) -> bytes:
@@ -276,36 +257,24 @@ def fetch(url: str, *, max_bytes: int = MAX_FETCH_BYTES, timeout_s: float = TIME
         DataError: another scheme, a failure, more than ``max_bytes`` bytes, or more than ``timeout_s`` seconds.
     """
     fix = "download the image and name the file"
-    if not url.lower().startswith(_WEB):
-        raise DataError("only http and https are fetched", where=url, fix=fix)
-    deadline = time.monotonic() + timeout_s
+    require(url.lower().startswith(_WEB), "only http and https are fetched", url, fix)
+    deadline, kinds = time.monotonic() + timeout_s, (HTTPException, OSError, ValueError)
     data = bytearray()
-    try:
-        with _opener().open(url, timeout=timeout_s) as answer:
-            while part := answer.read1(1 << 16):
-                data += part
-                if len(data) > max_bytes:
-                    raise DataError(f"more than {max_bytes} bytes", where=url, fix=fix)
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"more than {timeout_s:g} s")
-    except DataError:
-        raise
-    except (HTTPException, OSError, ValueError) as error:
-        raise DataError(f"cannot be fetched ({error})", where=url, fix=f"check the address, or {fix}") from error
+    with (
+        explained(kinds, DataError, "cannot be fetched", url, f"check the address, or {fix}"),
+        _opener().open(url, timeout=timeout_s) as answer,
+    ):
+        while part := answer.read1(1 << 16):
+            data += part
+            require(len(data) <= max_bytes, f"more than {max_bytes} bytes", url, fix)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"more than {timeout_s:g} s")
     return bytes(data)
 
 
 def _opener() -> urllib.request.OpenerDirector:
     # Not build_opener: it would add handlers for file:, ftp: and data:, which a redirect must not reach.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
+    opener, kinds = urllib.request.OpenerDirector(), "HTTP HTTPS HTTPDefaultError HTTPRedirect Proxy Unknown"
+    for handler in (*(f"{kind}Handler" for kind in kinds.split()), "HTTPErrorProcessor"):
+        opener.add_handler(getattr(urllib.request, handler)())
     return opener

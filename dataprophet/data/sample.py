@@ -89,15 +89,9 @@ class Conversation:
         used = 0
         for index, turn in enumerate(self.turns):
             used += len(turn.image_offsets)
-            yield Sample(
-                id=self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}",
-                images=LazyImages(self.sources[:used]),
-                question=turn.question,
-                answer=turn.answer,
-                context=self.turns[:index],
-                image_offsets=turn.image_offsets,
-                place=self.place,
-            )
+            name = self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}"
+            images, context = LazyImages(self.sources[:used]), self.turns[:index]
+            yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +132,5 @@ class ProblemLog:
 
     def summary(self) -> str:
         """One line, such as ``3 left out: 1 empty_answer, 2 missing_image``; empty when there is nothing to say."""
-        if not len(self):
-            return ""
         parts = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))
-        return f"{len(self)} left out: {parts}"
+        return f"{len(self)} left out: {parts}" if len(self) else ""

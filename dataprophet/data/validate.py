@@ -91,7 +91,7 @@ def _checked(dataset: Dataset, decode: bool) -> Iterator[tuple[Conversation | Pr
 def _in_order(source: ImageSource) -> ImageSource:
     """Table cells are cheap to read in file order only, so their bytes are read here, before the threads share rows."""
     if isinstance(source, CellImage):
-        return BytesImage(source.read_bytes(), source.where, source.max_pixels)
+        return BytesImage(source.read_bytes(), source.where, max_pixels=source.max_pixels)
     return source
 
 

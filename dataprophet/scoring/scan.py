@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dataprophet.data.dataset import Dataset, KnownIds, repeated_id
+from dataprophet.data.dataset import Dataset
+from dataprophet.data.ids import KnownIds, repeated_id
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Conversation, Problem, ProblemLog

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.data.dataset import repeated_id
+from dataprophet.data.ids import repeated_id
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError

@@ -197,7 +197,7 @@ def test_the_pixel_limit_is_the_callers(tmp_path: Path, monkeypatch: pytest.Monk
         dataset = open_dataset(write(folder), subset="plain" if case == "llamafactory" else None, max_pixels=30)
         assert validate(dataset).counts == {"undecodable_image": 1}  # the blue one has 45 pixels
     with pytest.raises(DataError, match="more than the limit of 63"):
-        MemoryImage(SQUARE, 63).load()
+        MemoryImage(SQUARE, max_pixels=63).load()
 
 
 def test_other_formats_are_not_tried() -> None:
@@ -210,12 +210,12 @@ def test_sources_are_values(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(files.RED)
     text = base64.b64encode(files.RED).decode()
-    sources = [
+    sources = (
         FileImage(str(path)),
         BytesImage(files.RED),
         Base64Image(text),
         Base64Image(f"data:image/png;base64,\n{text}"),
-    ]
+    )
     for source in sources:
         assert source.read_bytes() == files.RED
         assert source.digest() == sources[0].digest()

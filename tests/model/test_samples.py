@@ -413,7 +413,7 @@ def test_decoded_pictures_are_let_go_as_their_batches_are_made(tiny_model, monke
     monkeypatch.setattr(reader, "_load", loaded)
     model = tiny_model("internvl")
     monkeypatch.setattr(model, "batch_tokens", 64)
-    samples = [Sample(f"s{i}", LazyImages([BytesImage(png((i, i, i), (28, 28)))]), "what?", "red") for i in range(40)]
+    samples = [Sample(f"s{i}", LazyImages((BytesImage(png((i, i, i), (28, 28))),)), "what?", "red") for i in range(40)]
     alive = [
         sum(image() is not None for image in decoded)
         for unit in model._batcher.work(samples, lambda: 64, Workers(0), texts=False)

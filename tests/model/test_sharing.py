@@ -179,7 +179,7 @@ def test_lazy_images_are_decoded_once_and_grouped_by_their_source(tiny_model, mo
     monkeypatch.setattr(BytesImage, "load", lambda self: loads.append(self.name) or original(self))
     data = png(pictures(1)[0])
     samples = [
-        Sample(str(place), LazyImages([BytesImage(data, name=f"copy {place}")]), question, "red")
+        Sample(str(place), LazyImages((BytesImage(data, f"copy {place}"),)), question, "red")
         for place, question in enumerate(QUESTIONS)
     ]
     model = tiny_model("llava")

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from dataprophet.data.images.decode import image_suffix
 from dataprophet.data.images.sources import ImageSource
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 from dataprophet.files import MANIFEST, sha256
 
 
@@ -80,6 +80,5 @@ def checked_bytes(source: ImageSource) -> tuple[bytes, str]:
     """Bytes and suffix of an image. Raises DataError when they are not an image in a format we know."""
     data = source.read_bytes()
     suffix = image_suffix(data)
-    if not suffix:
-        raise DataError("not an image in a known format", where=source.where, fix="run validate and drop the row")
+    require(suffix, "not an image in a known format", source.where, "run validate and drop the row")
     return data, suffix

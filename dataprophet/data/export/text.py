@@ -7,7 +7,7 @@ from typing import Any
 
 from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers
 from dataprophet.data.sample import Conversation
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require
 
 
 def messages_of(
@@ -19,14 +19,13 @@ def messages_of(
         DataError: images without a place, or text that holds a marker itself.
     """
     n_offsets = sum(len(turn.image_offsets) for turn in row.turns)
-    if n_offsets != len(row.sources):
-        what = f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them"
-        raise DataError(what, where=row.place, fix="give each image an offset")
+    what = f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them"
+    require(n_offsets == len(row.sources), what, row.place, "give each image an offset")
     out = []
     for turn in row.turns:
-        if IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer:
-            what = f"the text of row {row.id!r} holds {IMAGE_MARKER!r}"
-            raise DataError(what, where=row.place, fix="trainers would count it as an image")
+        marked = IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer
+        what = f"the text of row {row.id!r} holds {IMAGE_MARKER!r}"
+        require(not marked, what, row.place, "trainers would count it as an image")
         out.append({role: user, content: put_markers(turn.question, turn.image_offsets)})
         out.append({role: assistant, content: turn.answer})
     return out

@@ -5,7 +5,6 @@ For mixtures and selections. It knows nothing of how the rows were chosen.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -13,19 +12,17 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
-import numpy as np
-
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.export.huggingface import write_parquet
 from dataprophet.data.export.text import messages_of, to_json
+from dataprophet.data.ids import KnownIds
 from dataprophet.data.sample import Conversation
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 from dataprophet.files import atomic_folder
 
 SHARD_ROWS = 10_000
 SHARD_BYTES = 1 << 30
 _INFO = "dataset_info.json"
-_LATEST = 1 << 20
 
 
 def write_rows(
@@ -57,10 +54,9 @@ def write_rows(
             hold, or an output folder that is not empty. Nothing is left behind.
     """
     target = os.fspath(out_dir)
-    if format not in _WRITERS:
-        raise DataError(f"unknown export format {format!r}", where=target, fix=f"use {', '.join(_WRITERS)}")
-    if not name or name != os.path.basename(name) or name.startswith(".") or not name.isprintable():
-        raise DataError(f"{name!r} is not a usable name", where=target, fix="use letters, digits, - and _")
+    require(format in _WRITERS, f"unknown export format {format!r}", target, f"use {', '.join(_WRITERS)}")
+    usable = name and name == os.path.basename(name) and not name.startswith(".") and name.isprintable()
+    require(usable, f"{name!r} is not a usable name", target, "use letters, digits, - and _")
     with atomic_folder(target, overwrite=overwrite) as path:
         folder = Folder(os.fspath(path))
         rows = _WRITERS[format](_checked(conversations), folder, name)
@@ -86,13 +82,7 @@ def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> in
         "file_name": f"{name}.json",
         "formatting": "sharegpt",
         "columns": {"messages": "messages", "images": "images"},
-        "tags": {
-            "role_tag": "role",
-            "content_tag": "content",
-            "user_tag": "user",
-            "assistant_tag": "assistant",
-            "system_tag": "system",
-        },
+        "tags": {f"{word}_tag": word for word in ("role", "content", "user", "assistant", "system")},
     }
     with folder.create(_INFO) as file:
         file.write(json.dumps({name: entry}, ensure_ascii=False, indent=2).encode() + b"\n")
@@ -162,47 +152,17 @@ def _chat_row(row: Conversation, folder: Folder) -> dict[str, Any]:
 
 
 def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-    seen = _Seen()
+    ids = KnownIds()
     for row in conversations:
-        try:
-            key = hashlib.blake2b(row.id.encode(), digest_size=8).digest()
-        except UnicodeEncodeError as error:
-            raise DataError(f"id {row.id!r} is not Unicode text", where=row.place, fix="rename the row") from error
-        again = seen.add(int.from_bytes(key, "little"))
-        if again or not row.id or not row.id.isprintable():
-            what = "occurs twice" if again else "cannot be written"
-            raise DataError(f"id {row.id!r} {what}", where=row.place, fix="put the dataset's name before the id")
+        wrong = "cannot be written" if not row.id or not row.id.isprintable() else ""
+        wrong = "occurs twice" if ids.repeated(row, turns=False) else wrong
+        require(not wrong, f"id {row.id!r} {wrong}", row.place, "put the dataset's name before the id, in plain text")
         yield row
 
 
-class _Seen:
-    """Hashes that were seen before: 8 bytes for each in sorted arrays, and the latest in a set, which takes ten times
-    as much.
-    """
-
-    def __init__(self) -> None:
-        self._latest: set[int] = set()
-        self._sorted = np.empty(0, np.uint64)
-
-    def add(self, key: int) -> bool:
-        """Whether a key was added before."""
-        place = int(np.searchsorted(self._sorted, np.uint64(key))) if len(self._sorted) else 0
-        if key in self._latest or (place < len(self._sorted) and int(self._sorted[place]) == key):
-            return True
-        self._latest.add(key)
-        if len(self._latest) == _LATEST:
-            latest = np.fromiter(self._latest, np.uint64, len(self._latest))
-            self._sorted, self._latest = np.sort(np.concatenate([self._sorted, latest])), set()
-        return False
-
-
 _WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
-    "llava": _llava,
-    "llamafactory": _llamafactory,
-    "swift": _swift,
-    "webdataset": _webdataset,
-    "huggingface": write_parquet,
-    "ids": _ids,
+    **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift},
+    **{"webdataset": _webdataset, "huggingface": write_parquet, "ids": _ids},
 }
 EXPORT_FORMATS = tuple(_WRITERS)
 """Formats that ``write_rows`` writes."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -20,14 +22,13 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.files.rows import BadRow, Row
 from dataprophet.data.remote import local
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, explained, first_line
 
 BATCH_ROWS, _MOST_ROWS = 32, 1024  # of a batch: few where a row is large, since images are read with it
 _BATCH_BYTES = 1 << 20
 _PARKED = 4
 DAMAGED = "copy the file again; it is cut short or damaged"
 
-T = TypeVar("T")
 _Numbered = Iterator[tuple[int, Row | BadRow]]
 
 
@@ -43,25 +44,26 @@ class Cell:
 
 def arrow_columns(path: str) -> list[str]:
     """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
-    return _from_header(path, lambda file: list(file.schema_arrow.names), lambda stream: list(stream.schema.names))
+    with _opened(path) as file:
+        return list((file.schema_arrow if _is_parquet(path) else file.schema).names)
 
 
 def arrow_rows(path: str) -> int:
     """Rows of a Parquet file or an Arrow stream. Raises DataError when it cannot be read."""
-    return _from_header(
-        path, lambda file: int(file.metadata.num_rows), lambda stream: sum(int(batch.num_rows) for batch in stream)
-    )
+    with _opened(path) as file:
+        return int(file.metadata.num_rows if _is_parquet(path) else sum(batch.num_rows for batch in file))
 
 
-def _from_header(path: str, parquet: Callable[[Any], T], arrow: Callable[[Any], T]) -> T:
-    try:
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """A Parquet file or an Arrow stream, to look at what it says of itself."""
+    with explained((pa.ArrowException, OSError, UnicodeDecodeError), DataError, "cannot be opened", path, DAMAGED):
         if _is_parquet(path):
             with pq.ParquetFile(local(path)) as file:
-                return parquet(file)
-        with pa.memory_map(local(path)) as source:
-            return arrow(pa.ipc.open_stream(source))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be opened ({reason(error)})", where=path, fix=DAMAGED) from error
+                yield file
+        else:
+            with pa.memory_map(local(path)) as source:
+                yield pa.ipc.open_stream(source)
 
 
 def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[tuple[int, Row | BadRow]]:
@@ -100,12 +102,11 @@ _lock = threading.Lock()
 def _take_parked(key: Any, group: int, start: int) -> tuple[int, _Numbered] | None:
     """The parked reading that is nearest before row ``start``, within its row group."""
     with _lock:
-        fit = [entry for entry in _parked if entry[0] == key and group <= entry[1] <= start]
-        if not fit:
-            return None
-        found = max(fit, key=lambda entry: entry[1])
-        _parked.remove(found)
-        return found[1:]
+        fit = (entry for entry in _parked if entry[0] == key and group <= entry[1] <= start)
+        found = max(fit, key=itemgetter(1), default=None)
+        if found is not None:
+            _parked.remove(found)
+    return found and found[1:]
 
 
 def _rows(path: str, columns: list[str], start: int) -> _Numbered:
@@ -123,7 +124,7 @@ def _rows(path: str, columns: list[str], start: int) -> _Numbered:
                 bad = next((cell for cell in cells.values() if isinstance(cell, BadRow)), None)
                 yield first + index + 1, bad or cells
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"unreadable from row {row + 1} on ({reason(error)})", where=path, fix=DAMAGED) from error
+        raise DataError(f"unreadable from row {row + 1} on ({first_line(error)})", where=path, fix=DAMAGED) from error
 
 
 def group_start(path: str, row: int) -> int:
@@ -154,11 +155,6 @@ def _group_starts(file: Any) -> list[int]:
     """First row of each row group, and the number of rows."""
     sizes = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
     return list(accumulate(sizes, initial=0))
-
-
-def reason(error: BaseException) -> str:
-    """What Arrow says, on one line that is not too long."""
-    return first_line(error)[:160]
 
 
 def _is_parquet(path: str) -> bool:
@@ -194,9 +190,9 @@ def _text(value: Any, name: str) -> Any:
 
 def _image(value: Any, cell: Cell) -> Any:
     """The cell where it has bytes, else its path, else None."""
-    if not value.is_valid or not pa.types.is_struct(value.type):
-        return cell if value.is_valid else None
-    if value["bytes"].is_valid:
+    if not value.is_valid:
+        return None
+    if not pa.types.is_struct(value.type) or value["bytes"].is_valid:
         return cell
     path = _text(value["path"], cell.column) if value.type.get_field_index("path") >= 0 else None
     return None if isinstance(path, BadRow) else path
@@ -205,9 +201,7 @@ def _image(value: Any, cell: Cell) -> Any:
 def _holds_bytes(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
-        if index < 0:
-            return False
-        kind = kind.field(index).type
+        kind = kind.field(index).type if index >= 0 else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

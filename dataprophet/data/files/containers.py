@@ -13,24 +13,19 @@ from dataprophet.data.files.json_list import mark_json, read_json
 from dataprophet.data.files.rows import START, Digest, Mark, Rows
 from dataprophet.data.files.tar import mark_tar, read_tar
 from dataprophet.data.files.text import mark_delimited, mark_jsonl, read_delimited, read_jsonl
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 
 _READERS: dict[str, Callable[[str, Collection[str], Mark, int | None], Rows]] = {
     ".json": lambda path, wanted, mark, end: read_json(path, mark, end),
     ".jsonl": lambda path, wanted, mark, end: read_jsonl(path, mark),
-    ".csv": lambda path, wanted, mark, end: read_delimited(path, ",", mark),
-    ".tsv": lambda path, wanted, mark, end: read_delimited(path, "\t", mark),
-    ".parquet": lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1]),
-    ".arrow": lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1]),
+    **dict.fromkeys((".csv", ".tsv"), lambda path, wanted, mark, end: read_delimited(path, mark)),
+    **dict.fromkeys((".parquet", ".arrow"), lambda path, wanted, mark, end: read_arrow(path, wanted, mark[1])),
     ".tar": lambda path, wanted, mark, end: read_tar(path, mark),
 }
 SUFFIXES = tuple(_READERS)
 
 MARKS: dict[str, Callable[[str, Digest | None], Iterator[Mark]]] = {
-    ".json": mark_json,
-    ".jsonl": mark_jsonl,
-    ".csv": lambda path, digest: mark_delimited(path, ",", digest),
-    ".tsv": lambda path, digest: mark_delimited(path, "\t", digest),
+    **{".json": mark_json, ".jsonl": mark_jsonl, ".csv": mark_delimited, ".tsv": mark_delimited},
     ".tar": lambda path, digest: mark_tar(path),
 }
 """Suffix -> marks of the rows of a file, and (not of a tar) a hash of it on the way. Others find rows by number."""
@@ -42,6 +37,13 @@ HASHED = MARKS.keys() - {".tar"}
 def suffix_of(path: str) -> str:
     """The suffix that says how a file is read, in lower case."""
     return os.path.splitext(path)[1].lower()
+
+
+def known_suffix(path: str) -> str:
+    """The suffix of a file. Raises DataError where no reader takes it."""
+    suffix = suffix_of(path)
+    require(suffix in _READERS, f"unknown suffix {suffix!r}", path, f"use {', '.join(SUFFIXES)}")
+    return suffix
 
 
 def read_rows(path: str, wanted: Collection[str], mark: Mark = START, end: int | None = None) -> Rows:
@@ -56,12 +58,4 @@ def read_rows(path: str, wanted: Collection[str], mark: Mark = START, end: int |
     Raises:
         DataError: a suffix that is not read, or a file that is damaged.
     """
-    reader = _READERS.get(suffix_of(path))
-    if reader is None:
-        raise unknown_suffix(path)
-    return reader(path, wanted, mark, end)
-
-
-def unknown_suffix(path: str) -> DataError:
-    """The error of a file that no reader takes."""
-    return DataError(f"unknown suffix {suffix_of(path)!r}", where=path, fix=f"use {', '.join(SUFFIXES)}")
+    return _READERS[known_suffix(path)](path, wanted, mark, end)

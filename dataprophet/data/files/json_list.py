@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from dataprophet.data.files.rows import ENCODING_FIX, START, Digest, Mark, Rows, as_row, kind_of, opened
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, explained, first_line, require
 
 _WHITE = " \t\n\r"  # what JSON takes for white space
 _SPACE = re.compile(f"[{_WHITE}]*")
@@ -49,12 +49,10 @@ def _part(path: str, mark: Mark, end: int) -> Iterator[Any]:
     with opened(path) as file:
         file.seek(offset)
         data = file.read(end - offset)
-    try:
+    what, fix = f"bad JSON from row {number + 1} on", "do not change a file while it is read"
+    with explained((ValueError, RecursionError), DataError, what, path, fix):
         text = data.decode("utf-8").rstrip(_WHITE)
         yield from json.loads(f"[{text[:-1]}]")  # the last letter is the comma behind the part, or the list's end
-    except (ValueError, RecursionError) as error:
-        what = f"bad JSON from row {number + 1} on ({first_line(error)})"
-        raise DataError(what, where=path, fix="do not change a file while it is read") from error
 
 
 class _NotAList(Exception):
@@ -148,7 +146,6 @@ def _parse_whole(path: str) -> None:
         raise DataError(what, where=path, fix=fix) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"bad JSON ({first_line(error)})", where=path, fix="repair the file") from error
-    if isinstance(document, list):
-        raise DataError("the file changed while it was read", where=path, fix="read it again")
     what = f"the top level is {kind_of(document)}, not a list of rows"
-    raise DataError(what, where=path, fix="make it a list of objects")
+    require(isinstance(document, list), what, path, "make it a list of objects")
+    raise DataError("the file changed while it was read", where=path, fix="read it again")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dataprophet.data.remote import local
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, explained, require
 
 Row = dict[str, Any]
 Mark = tuple[int, int]
@@ -61,26 +61,19 @@ class Digest(Protocol):
 @contextmanager
 def opened(path: str, digest: Digest | None = None) -> Iterator[io.BufferedReader]:
     """The file opened for reading; ``digest`` is given what is read. Raises DataError when it cannot be opened."""
-    try:
-        with open(local(path), "rb") as file:
-            yield file if digest is None else io.BufferedReader(_HashingReader(file, digest), _CHUNK)
-    except OSError as error:
-        raise DataError(
-            f"cannot be read ({error.strerror or error})", where=path, fix="check the path and your rights to it"
-        ) from error
+    with (
+        explained(OSError, DataError, "cannot be read", path, "check the path and your rights to it"),
+        open(local(path), "rb") as file,
+    ):
+        yield file if digest is None else io.BufferedReader(_HashingReader(file, digest), _CHUNK)
 
 
 def read_object(path: str, fix: str) -> dict[str, Any]:
     """The JSON object that a small file holds. Raises DataError, with this fix, where it holds none."""
-    with opened(path) as file:
-        data = file.read()
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON ({error})", where=path, fix=fix) from error
-    if not isinstance(value, dict):
-        raise DataError("not an object", where=path, fix=fix)
-    return value
+    with opened(path) as file, explained((ValueError, RecursionError), DataError, "bad JSON", path, fix):
+        value = json.loads(file.read().decode("utf-8-sig"))
+    require(isinstance(value, dict), "not an object", path, fix)
+    return dict(value)
 
 
 class _HashingReader(io.RawIOBase):

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 from dataprophet.data.files.rows import START, BadRow, Mark, Row, Rows, opened
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, first_line, require
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
 _LONGEST_TEXT = 1 << 24
@@ -76,12 +76,8 @@ def _key(member: tarfile.TarInfo) -> str:
 def _text(member: tarfile.TarInfo, file: BinaryIO) -> str:
     if member.size > _LONGEST_TEXT:
         raise BadRow("bad_row", f"member {member.name} has {member.size} bytes of text", "split or remove it")
-    here = file.tell()
-    file.seek(member.offset_data)
-    data = file.read(member.size)
-    file.seek(here)
     try:
-        return data.decode("utf-8-sig")
+        return os.pread(file.fileno(), member.size, member.offset_data).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRow("bad_encoding", f"member {member.name} is not UTF-8", "save it as UTF-8") from None
 
@@ -116,5 +112,5 @@ def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo
         where = f"{path} byte {end}" if end else path
         raise DataError(f"not a readable tar ({what})", where=where, fix=f"{_COPY}; it must be uncompressed") from error
     file.seek(end)
-    if file.read(512) != bytes(512):
-        raise DataError("the tar has no end mark; it is cut short or damaged", where=f"{path} byte {end}", fix=_COPY)
+    what = "the tar has no end mark; it is cut short or damaged"
+    require(file.read(512) == bytes(512), what, f"{path} byte {end}", _COPY)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from dataprophet.data.files.rows import ENCODING_FIX, START, BadRow, Digest, Mark, Rows, as_row, opened
-from dataprophet.errors import DataError, first_line
+from dataprophet.errors import DataError, first_line, require
 
 # Base64 images are long fields. The limit is one for the process, so it is raised once and never lowered.
 csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
@@ -45,18 +45,18 @@ def _lines(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tupl
             offset += len(line)
 
 
-def mark_delimited(path: str, delimiter: str, digest: Digest | None = None) -> Iterator[Mark]:
+def mark_delimited(path: str, digest: Digest | None = None) -> Iterator[Mark]:
     """Marks of the rows of a CSV or TSV file behind its header; ``digest`` is given all bytes of the file."""
-    return (mark for mark, _, _ in _records(path, delimiter, START, digest))
+    return (mark for mark, _, _ in _records(path, START, digest))
 
 
-def read_delimited(path: str, delimiter: str, mark: Mark = START) -> Rows:
+def read_delimited(path: str, mark: Mark = START) -> Rows:
     """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it. Empty cells are None.
 
     Raises:
         DataError: no header, or text that is not UTF-8.
     """
-    for (_, before), names, cells in _records(path, delimiter, mark):
+    for (_, before), names, cells in _records(path, mark):
         if len(cells) == len(names):
             yield before + 1, {name: cell or None for name, cell in zip(names, cells, strict=True)}
         else:
@@ -64,22 +64,18 @@ def read_delimited(path: str, delimiter: str, mark: Mark = START) -> Rows:
             yield before + 1, BadRow("bad_row", what, "quote cells that hold the delimiter or a line break")
 
 
-def _records(
-    path: str, delimiter: str, mark: Mark, digest: Digest | None = None
-) -> Iterator[tuple[Mark, list[str], list[str]]]:
+def _records(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tuple[Mark, list[str], list[str]]]:
     """Where each record begins, the names of the columns, and its cells."""
     with opened(path, digest) as file:
         lines = _Lines(file, path)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter="\t" if path.lower().endswith(".tsv") else ",", strict=True)
         number = mark[1]
         try:
             names = [name.strip() for name in next(reader, [])]
-            if not any(names):
-                raise DataError("no header line", where=path, fix="name the columns in the first line")
-            if len(set(names)) != len(names):
-                raise DataError(f"two columns have one name in {names}", where=path, fix="rename one of them")
+            require(any(names), "no header line", path, "name the columns in the first line")
+            require(len(set(names)) == len(names), f"two columns have one name in {names}", path, "rename one of them")
             if mark[0]:
-                lines.seek(mark[0])
+                lines.offset = file.seek(mark[0])
             offset = lines.offset
             for cells in reader:
                 if cells:
@@ -95,24 +91,12 @@ class _Lines:
     """Lines of a file as text, with the byte behind the last one that was taken."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
-        self._file, self._path = file, path
-        self.offset, self._number = 0, 0
+        self._file, self._path, self.offset = file, path, 0
 
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline()
-        if not line:
-            raise StopIteration
-        self.offset += len(line)
-        self._number += 1
-        try:
-            return line.decode("utf-8-sig" if self._number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            where = f"{self._path} line {self._number}"
-            raise DataError("not UTF-8", where=where, fix=ENCODING_FIX) from error
-
-    def seek(self, offset: int) -> None:
-        self._file.seek(offset)
-        self.offset = offset
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._file, 1):
+            self.offset += len(line)
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError("not UTF-8", where=f"{self._path} line {number}", fix=ENCODING_FIX) from error

@@ -16,7 +16,7 @@ from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.conversation import clean_text, make_conversation
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 
 COLUMNS = (
     *("id", "image", "images", "question", "answer", "answers", "options", "conversations", "messages", "texts"),
@@ -45,10 +45,9 @@ class Options:
         """Raise DataError for a mapped column that a Parquet or Arrow file lacks. Other files tell in each row."""
         present = arrow_columns(path) if self.columns and suffix_of(path) in ARROW else None
         for name, column in self.columns.items():
-            if present is not None and not column.startswith("=") and column not in present:
-                raise DataError(
-                    f"no column {column!r} (for {name!r})", where=path, fix=f"choose from {', '.join(sorted(present))}"
-                )
+            if present is not None and not column.startswith("="):
+                fix = f"choose from {', '.join(sorted(present))}"
+                require(column in present, f"no column {column!r} (for {name!r})", path, fix)
 
     def renamed(self, row: Row) -> Row:
         """The row under our names. Raises BadRow for a mapped column that it lacks."""
@@ -61,9 +60,8 @@ class Options:
             elif column in row:
                 out[name] = row[column]
             else:
-                raise BadRow(
-                    "bad_row", f"no column {column!r}", f"add it, or map {name!r} to another column (--columns)"
-                )
+                fix = f"add it, or map {name!r} to another column (--columns)"
+                raise BadRow("bad_row", f"no column {column!r}", fix)
         return out
 
 
@@ -125,11 +123,15 @@ def lacks(row: Row, *names: str) -> str:
     return next((f"no column {name!r}" for name in names if name not in row), "")
 
 
-def lacks_list(row: Row, name: str) -> str:
-    """Why the row does not fit: it has no list of this name, or an empty text."""
-    if row.get(name) is None:
-        return f"no column {name!r}"
-    return "" if isinstance(row[name], list | tuple) else f"{name!r} is not a list"
+def lacks_list(name: str) -> Callable[[Row, str], str]:
+    """Why a row does not fit a format that needs a list of this name: a ``mismatch`` of ``Format``."""
+
+    def mismatch(row: Row, suffix: str) -> str:
+        if row.get(name) is None:
+            return f"no column {name!r}"
+        return "" if isinstance(row[name], list | tuple) else f"{name!r} is not a list"
+
+    return mismatch
 
 
 def _known_id(row: Row, options: Options) -> str:

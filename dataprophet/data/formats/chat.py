@@ -56,10 +56,8 @@ def _part(part: Any, number: int, inline: list[Any]) -> str:
 
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:
     """Messages of ``history`` (pairs of question and answer) followed by ``query`` and ``response``."""
-    pairs = history or []
-    if not isinstance(pairs, list | tuple) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
-    ):
+    pairs, kinds = history or [], list | tuple
+    if not isinstance(pairs, kinds) or not all(isinstance(pair, kinds) and len(pair) == 2 for pair in pairs):
         raise BadRow("bad_row", "history is not a list of pairs", "write [[question, answer], ...]")
     out: list[tuple[str, str]] = []
     for question, answer in pairs:

@@ -98,11 +98,8 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
     for index, role in enumerate(roles[n_system:]):
         wanted = "assistant" if index % 2 else "user"
         if role != wanted:
-            raise BadRow(
-                "role_order",
-                f"message {n_system + index + 1} is from {role!r} where {wanted!r} is due",
-                "merge or reorder the messages so that user and assistant alternate",
-            )
+            what = f"message {n_system + index + 1} is from {role!r} where {wanted!r} is due"
+            raise BadRow("role_order", what, "merge or reorder the messages so that user and assistant alternate")
     if len(talk) % 2:
         raise BadRow("unanswered", "the last question has no answer", "add the answer, or remove the question")
     if IMAGE_MARKER in system:
@@ -115,11 +112,8 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
     if n_markers == 0:
         first = replace(first, image_offsets=(0,) * n_images)
     elif n_markers != n_images:
-        raise BadRow(
-            "image_count",
-            f"{n_markers} <image> markers but {n_images} images",
-            "make the numbers equal, or drop the markers",
-        )
+        what = f"{n_markers} <image> markers but {n_images} images"
+        raise BadRow("image_count", what, "make the numbers equal, or drop the markers")
     if system:
         offsets = tuple(offset + len(system) + 2 for offset in first.image_offsets)
         first = Turn(f"{system}\n\n{first.question}", first.answer, offsets)

@@ -16,8 +16,5 @@ def _parse(row: Row) -> Parsed:
     return Parsed(messages, first_of(row, "images", "image"))
 
 
-FINEVISION = Format(
-    "FineVision or the_cauldron Parquet: images and texts of user/assistant",
-    _parse,
-    lambda row, suffix: lacks_list(row, "texts"),
-)
+_LOOKS = "FineVision or the_cauldron Parquet: images and texts of user/assistant"
+FINEVISION = Format(_LOOKS, _parse, lacks_list("texts"))

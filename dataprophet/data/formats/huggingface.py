@@ -13,7 +13,7 @@ from typing import Any
 from dataprophet.data.files.rows import Row, read_object
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
-from dataprophet.errors import DataError, MissingDependencyError, first_line
+from dataprophet.errors import DataError, MissingDependencyError, explained, require
 
 PREFIX = "hf:"
 DESCRIPTION = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
@@ -34,32 +34,27 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     """
     if is_file(os.path.join(folder, _DICT)):
         path = os.path.join(folder, _DICT)
-        splits = read_object(path, _AGAIN).get("splits")
-        if not isinstance(splits, list) or not splits or not all(_is_name(split) for split in splits):
-            raise DataError("'splits' is not a list of names", where=path, fix=_AGAIN)
-        if split is None and len(splits) != 1:
-            raise DataError(
-                "the folder holds several splits", where=folder, fix=f"pass split (--split), one of {', '.join(splits)}"
-            )
+        splits: Any = read_object(path, _AGAIN).get("splits")
+        names = splits and isinstance(splits, list) and all(_is_name(split) for split in splits)
+        require(names, "'splits' is not a list of names", path, _AGAIN)
+        listed = ", ".join(splits)
+        one = split is not None or len(splits) == 1
+        require(one, "the folder holds several splits", folder, f"pass split (--split), one of {listed}")
         name = splits[0] if split is None else split
-        if name not in splits:
-            raise DataError(f"no split {name!r}", where=folder, fix=f"choose from {', '.join(splits)}")
+        require(name in splits, f"no split {name!r}", folder, f"choose from {listed}")
         folder = os.path.join(folder, name)
-    elif split is not None:
-        raise DataError(f"no split {split!r}: the folder holds a single dataset", where=folder, fix="leave split out")
+    else:
+        require(split is None, f"no split {split!r}: the folder holds a single dataset", folder, "leave split out")
     path = os.path.join(folder, _STATE)
     state = read_object(path, _AGAIN)
-    if state.get("_indices_data_files"):
-        raise DataError(
-            "the dataset keeps a list of row indices", where=path, fix="call flatten_indices() and save it again"
-        )
-    entries = state.get("_data_files")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError("names no data files", where=path, fix=_AGAIN)
+    what, fix = "the dataset keeps a list of row indices", "call flatten_indices() and save it again"
+    require(not state.get("_indices_data_files"), what, path, fix)
+    entries: Any = state.get("_data_files")
+    named = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    require(named, "names no data files", path, _AGAIN)
     files = [os.path.join(folder, os.path.basename(str(entry.get("filename")))) for entry in entries]
     for file in files:
-        if not is_file(file):
-            raise DataError("data file not found", where=file, fix="copy the whole folder")
+        require(is_file(file), "data file not found", file, "copy the whole folder")
     return files
 
 
@@ -75,15 +70,12 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
         DataError: it cannot be loaded, or a split must be chosen.
     """
     where = f"{PREFIX}{name}"
-    try:
+    what, fix = "the datasets package is needed to load by name", "pip install 'dataprophet[data]'"
+    with explained(ImportError, MissingDependencyError, what, where, fix):
         import datasets
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the datasets package is needed to load by name", where=where, fix="pip install 'dataprophet[data]'"
-        ) from error
-    if split is None:
-        raise DataError("no split chosen", where=where, fix="pass split (--split), such as train")
-    try:
+    require(split is not None, "no split chosen", where, "pass split (--split), such as train")
+    fix = "check name, subset and split, or save it to disk and pass the folder"
+    with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):
         data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
         images = []
         for column, feature in (data.features or {}).items():
@@ -93,9 +85,6 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
                 images.append(column)
         for number, row in enumerate(data, 1):
             yield number, {**row, **{column: _cached(row[column]) for column in images}}
-    except (OSError, ValueError, RuntimeError) as error:
-        fix = "check name, subset and split, or save it to disk and pass the folder"
-        raise DataError(f"cannot be loaded ({first_line(error)})", where=where, fix=fix) from error
 
 
 def _cached(value: Any) -> Any:

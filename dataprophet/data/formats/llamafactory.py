@@ -12,7 +12,7 @@ from typing import Any
 from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.formats.base import Format, Parsed
 from dataprophet.data.formats.chat import query_messages, read_messages, text_cell
-from dataprophet.errors import DataError
+from dataprophet.errors import require
 
 INFO = "dataset_info.json"
 DESCRIPTION = "LLaMA-Factory folder with dataset_info.json (ShareGPT or Alpaca rows)"
@@ -28,27 +28,22 @@ def read_info(folder: str, subset: str | None) -> tuple[str, str, Format]:
     """
     path = os.path.join(folder, INFO)
     info = read_object(path, "repair the file")
-    if not info:
-        raise DataError("lists no dataset", where=path, fix='write {"name": {"file_name": ...}}')
-    if subset is None and len(info) != 1:
-        fix = f"add ::NAME to the path; names: {', '.join(sorted(info))}"
-        raise DataError(f"{len(info)} datasets are listed", where=path, fix=fix)
+    require(info, "lists no dataset", path, 'write {"name": {"file_name": ...}}')
+    names = ", ".join(sorted(info))
+    known = subset is not None or len(info) == 1
+    require(known, f"{len(info)} datasets are listed", path, f"add ::NAME to the path; names: {names}")
     name = next(iter(info)) if subset is None else subset
-    entry = info.get(name)
-    if not isinstance(entry, dict):
-        raise DataError(f"no dataset {name!r}", where=path, fix=f"choose from {', '.join(sorted(info))}")
+    entry: Any = info.get(name)
+    require(isinstance(entry, dict), f"no dataset {name!r}", path, f"choose from {names}")
     file_name = entry.get("file_name")
-    if not isinstance(file_name, str) or not file_name:
-        fix = f"set its file_name to a file beside {INFO}"
-        raise DataError(f"dataset {name!r} names no local file", where=path, fix=fix)
+    fix = f"set its file_name to a file beside {INFO}"
+    require(file_name and isinstance(file_name, str), f"dataset {name!r} names no local file", path, fix)
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
-    if not isinstance(columns, dict) or not isinstance(tags, dict):
-        raise DataError(
-            f"columns and tags of {name!r} must be objects", where=path, fix="see LLaMA-Factory's data/README"
-        )
+    both, what = isinstance(columns, dict) and isinstance(tags, dict), f"columns and tags of {name!r} must be objects"
+    require(both, what, path, "see LLaMA-Factory's data/README")
     formatting = entry.get("formatting", "alpaca")
-    if formatting not in {"sharegpt", "alpaca"}:
-        raise DataError(f"formatting {formatting!r} of {name!r} is unknown", where=path, fix="use sharegpt or alpaca")
+    what = f"formatting {formatting!r} of {name!r} is unknown"
+    require(formatting in ("sharegpt", "alpaca"), what, path, "use sharegpt or alpaca")
     parse = _sharegpt(columns, tags) if formatting == "sharegpt" else _alpaca(columns)
     return name, os.path.join(folder, file_name), Format(DESCRIPTION, parse, lambda row, suffix: "", ids=("id",))
 

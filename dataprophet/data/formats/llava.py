@@ -13,8 +13,4 @@ def _parse(row: Row) -> Parsed:
     return Parsed(messages, first_of(row, "image", "images"), inline)
 
 
-LLAVA = Format(
-    "LLaVA JSON or JSONL: id, image, conversations of from/value",
-    _parse,
-    lambda row, suffix: lacks_list(row, "conversations"),
-)
+LLAVA = Format("LLaVA JSON or JSONL: id, image, conversations of from/value", _parse, lacks_list("conversations"))

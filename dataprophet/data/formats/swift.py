@@ -21,10 +21,13 @@ def _parse(row: Row) -> Parsed:
     return Parsed(messages, first_of(row, "images", "image"), inline)
 
 
+_MESSAGES = lacks_list("messages")
+
+
 def _mismatch(row: Row, suffix: str) -> str:
     if row.get("query") is not None and row.get("response") is not None:
         return ""
-    lacking = lacks_list(row, "messages")
+    lacking = _MESSAGES(row, suffix)
     return lacking and f"{lacking}, and no query with response"
 
 

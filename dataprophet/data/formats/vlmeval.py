@@ -55,22 +55,14 @@ def _reference(row: Row) -> str:
 def _shared_images(path: str, size: int, time: int) -> dict[str, Any]:
     """Images that other rows refer to, by index: found in a pass of their own, so that only these stay in memory."""
     wanted = {name for _, row in read_rows(path, KNOWN) if isinstance(row, dict) and (name := _reference(row))}
-    if not wanted:
-        return {}
-    return {
-        index: row["image"]
-        for _, row in read_rows(path, KNOWN)
-        if isinstance(row, dict)
-        and (index := str(row.get("index"))) in wanted
-        and not _reference(row)
-        and row.get("image")
-    }
+    rows = (row for _, row in (read_rows(path, KNOWN) if wanted else ()) if isinstance(row, dict))
+    own = ((str(row.get("index")), row["image"]) for row in rows if row.get("image") and not _reference(row))
+    return {index: image for index, image in own if index in wanted}
 
 
-VLMEVAL = Format(
-    "VLMEvalKit TSV: index, image in base64, question, A to D, answer",
-    _parse,
-    lambda row, suffix: lacks(row, "index", "question", "answer") if suffix == ".tsv" else "not a .tsv",
-    ids=("id", "index"),
-    prepare=_with_shared_images,
-)
+def _mismatch(row: Row, suffix: str) -> str:
+    return lacks(row, "index", "question", "answer") if suffix == ".tsv" else "not a .tsv"
+
+
+_LOOKS = "VLMEvalKit TSV: index, image in base64, question, A to D, answer"
+VLMEVAL = Format(_LOOKS, _parse, _mismatch, ids=("id", "index"), prepare=_with_shared_images)

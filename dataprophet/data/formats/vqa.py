@@ -9,6 +9,7 @@ import ast
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from string import ascii_uppercase
 from typing import Any
 
@@ -22,9 +23,7 @@ def _parse(row: Row) -> Parsed:
     choices = [clean_text(choice, "an option") for choice in _as_list(first_of(row, "options", "choices"), "options")]
     question = clean_text(row.get("question"), "the question")
     answer = row.get("answer")
-    if answer is None:
-        answer = string_list(row.get("answers"))
-    answer = pick_answer(answer)
+    answer = pick_answer(string_list(row.get("answers")) if answer is None else answer)
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices)
     messages = [("user", question), ("assistant", clean_text(answer, "the answer"))]
@@ -68,11 +67,8 @@ def chosen(answer: Any, choices: Sequence[str]) -> str:
     elif text.isascii() and text.isdigit():
         index = int(text)
     if not 0 <= index < len(choices):
-        raise BadRow(
-            "bad_answer",
-            f"answer {text[:60]!r} is none of the {len(choices)} options",
-            "give an index from 0, a letter or the text",
-        )
+        what = f"answer {text[:60]!r} is none of the {len(choices)} options"
+        raise BadRow("bad_answer", what, "give an index from 0, a letter or the text")
     return choices[index]
 
 
@@ -98,13 +94,11 @@ def _as_list(value: Any, what: str) -> list[Any]:
     """A list cell, which text tables hold as a Python or JSON literal. None is empty."""
     if isinstance(value, str) and value.strip():
         value = _literal(value.strip())
-    if value is None or value == "":
-        return []
     if isinstance(value, dict):  # {"A": ..., "B": ...}
         return [value[key] for key in sorted(value)]
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | None) and value != "":
         raise BadRow("bad_row", f"{what} is {kind_of(value)}, not a list", f"write {what} as a list")
-    return list(value)
+    return list(value or ())
 
 
 def listed(value: Any) -> Any:
@@ -116,15 +110,10 @@ def listed(value: Any) -> Any:
 
 def _literal(text: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
-        try:
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
     return text
 
 
-VQA = Format(
-    "plain columns in Parquet, JSON, JSONL, CSV or TSV: image, question, answer or answers, options",
-    _parse,
-    _mismatch,
-)
+_LOOKS = "plain columns in Parquet, JSON, JSONL, CSV or TSV: image, question, answer or answers, options"
+VQA = Format(_LOOKS, _parse, _mismatch)

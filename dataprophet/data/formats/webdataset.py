@@ -17,8 +17,5 @@ def _parse(row: Row) -> Parsed:
     return next((shape for name, shape in _SHAPES.items() if row.get(name) is not None), VQA).parse(row)
 
 
-WEBDATASET = Format(
-    "WebDataset tar shards: images with .json or .txt",
-    _parse,
-    lambda row, suffix: "" if suffix == ".tar" else "not a .tar",
-)
+_LOOKS = "WebDataset tar shards: images with .json or .txt"
+WEBDATASET = Format(_LOOKS, _parse, lambda row, suffix: "" if suffix == ".tar" else "not a .tar")

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from dataprophet.data.files.arrow import BATCH_ROWS, DAMAGED, Cell, batches, group_start, reason
+from dataprophet.data.files.arrow import BATCH_ROWS, DAMAGED, Cell, batches, group_start
 from dataprophet.data.remote import local
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, explained, require
 
 _OPEN_CURSORS = 4
 
@@ -27,21 +27,20 @@ def read_cell(cell: Cell) -> bytes:
         DataError: the file has changed or is damaged.
     """
     place = f"{cell.path} row {cell.row + 1} column {cell.column!r}"
-    try:
-        found = _cursors.get(cell.path, cell.column).seek(cell.row)
+    kinds = (pa.ArrowException, OSError, StopIteration, IndexError, KeyError, AttributeError)
+    with explained(kinds, DataError, "the cell cannot be read", place, DAMAGED):
+        status = os.stat(local(cell.path))  # a file that was replaced under its name is another one
+        found = _cursors.get(cell.path, cell.column, status.st_size, status.st_mtime_ns).seek(cell.row)
         value = found.as_py() if cell.index < 0 else found.values[cell.index].as_py()
-    except (pa.ArrowException, OSError, StopIteration, IndexError, KeyError, AttributeError) as error:
-        raise DataError(f"the cell cannot be read ({reason(error)})", where=place, fix=DAMAGED) from error
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise DataError("the cell holds no bytes", where=place, fix="do not change a dataset while it is read")
-    return data
+    data: Any = value.get("bytes") if isinstance(value, dict) else value
+    require(isinstance(data, bytes), "the cell holds no bytes", place, "do not change a dataset while it is read")
+    return bytes(data)
 
 
 class _Cursor:
-    """A forward reader of one column."""
+    """A forward reader of one column of a file, as it was with this size and time of change."""
 
-    def __init__(self, path: str, column: str) -> None:
+    def __init__(self, path: str, column: str, size: int, time: int) -> None:
         self.path, self.column = path, column
         self.start = 0
         self.batch: Any = None
@@ -63,17 +62,7 @@ class _Cursors(threading.local):
     """The few most recent cursors of a thread."""
 
     def __init__(self) -> None:
-        self.open: OrderedDict[tuple[str, str, int, int], _Cursor] = OrderedDict()
-
-    def get(self, path: str, column: str) -> _Cursor:
-        status = os.stat(local(path))  # a file that was replaced under its name is another one
-        key = path, column, status.st_size, status.st_mtime_ns
-        cursor = self.open.get(key) or _Cursor(path, column)
-        self.open[key] = cursor
-        self.open.move_to_end(key)
-        if len(self.open) > _OPEN_CURSORS:
-            self.open.popitem(last=False)
-        return cursor
+        self.get = lru_cache(_OPEN_CURSORS)(_Cursor)
 
 
 _cursors = _Cursors()

@@ -11,7 +11,7 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.errors import DataError, MissingDependencyError
+from dataprophet.errors import DataError, MissingDependencyError, explained, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,36 +62,27 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
     if not suffix:
         what = "empty image" if not data else f"not an image in a known format (starts with {data[:8]!r})"
         raise DataError(what, where=where, fix="use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PPM")
-    try:
+    need = "Pillow is needed to decode images"
+    with explained(ImportError, MissingDependencyError, need, where, "pip install 'dataprophet[data]'"):
         from PIL import Image as module
         from PIL import ImageFile
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Pillow is needed to decode images", where=where, fix="pip install 'dataprophet[data]'"
-        ) from error
-    try:
+    fix = "upgrade Pillow, or convert the image"
+    with explained((ImportError, AttributeError), DataError, f"this Pillow cannot read {suffix} images", where, fix):
         reader: Any = getattr(importlib.import_module(f"PIL.{plugin}ImagePlugin"), f"{plugin}ImageFile")
-    except (ImportError, AttributeError) as error:
-        raise DataError(
-            f"this Pillow cannot read {suffix} images", where=where, fix="upgrade Pillow, or convert the image"
-        ) from error
     if plugin == "Jpeg":  # it looks for the resolution in EXIF, which is not needed here and may be damaged
         reader = type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None})
-    try:
+    bombs = (module.DecompressionBombError, module.DecompressionBombWarning)  # a GIF's frame beyond its screen
+    fix = "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS if the image is genuine"
+    with (  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
+        explained(Exception, DataError, "damaged image header", where, _REPLACE),
+        explained(bombs, DataError, "a frame is too large", where, fix),
+    ):
         image: Image = reader(BytesIO(data), f"image{suffix}")
-    except (module.DecompressionBombError, module.DecompressionBombWarning) as error:  # a GIF's frame beyond its screen
-        fix = "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS if the image is genuine"
-        raise DataError(f"a frame is too large ({_reason(error)})", where=where, fix=fix) from error
-    except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
-        raise DataError(f"damaged image header ({_reason(error)})", where=where, fix=_REPLACE) from error
     check_pixels(image.size, max_pixels, where)
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        fix = "unset ImageFile.LOAD_TRUNCATED_IMAGES"
-        raise DataError("Pillow has been told to fill cut images with grey", where=where, fix=fix)
-    try:
+    fix = "unset ImageFile.LOAD_TRUNCATED_IMAGES"
+    require(not ImageFile.LOAD_TRUNCATED_IMAGES, "Pillow has been told to fill cut images with grey", where, fix)
+    with explained(Exception, DataError, "the image cannot be decoded", where, _REPLACE):
         return to_rgb(image, copy=False)
-    except Exception as error:
-        raise DataError(f"the image cannot be decoded ({_reason(error)})", where=where, fix=_REPLACE) from error
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int, where: str) -> None:
@@ -165,7 +156,3 @@ def _orientation(image: Image) -> int:
         pass
     found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp.encode() if isinstance(xmp, str) else xmp)
     return int(found[1]) if found else 1
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

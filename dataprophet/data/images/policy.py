@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from dataprophet.data.files.arrow import Cell
 from dataprophet.data.files.rows import BadRow, kind_of, short
 from dataprophet.data.files.tar import Member
+from dataprophet.data.images import sources as images
 from dataprophet.data.images.decode import MAX_PIXELS
-from dataprophet.data.images.sources import (
-    Base64Image,
-    BytesImage,
-    CellImage,
-    FileImage,
-    ImageSource,
-    RemoteImage,
-    TarImage,
-    UrlImage,
-)
 from dataprophet.data.remote import is_file, is_url, real_path
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -51,9 +43,11 @@ class ImagePolicy:
     allow_outside: bool = False
     allow_urls: bool = False
     max_pixels: int = MAX_PIXELS
-    _folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _real_folder: Callable[[str], str] = field(
+        default_factory=lambda: lru_cache(_FOLDERS_KEPT)(os.path.realpath), repr=False, compare=False
+    )
 
-    def source(self, value: Any, place: str) -> ImageSource:
+    def source(self, value: Any, place: str) -> images.ImageSource:
         """The source of an image value: path, URL, data URI, base64 text, bytes, ``{"bytes", "path"}``, cell, member.
 
         Raises:
@@ -61,68 +55,63 @@ class ImagePolicy:
         """
         limit = self.max_pixels
         if isinstance(value, Cell):
-            return CellImage(value, limit)
+            return images.CellImage(value, max_pixels=limit)
         if isinstance(value, Member):
-            return TarImage(value, limit)
-        if isinstance(value, FileImage):
+            return images.TarImage(value, max_pixels=limit)
+        if isinstance(value, images.FileImage):
             return replace(value, max_pixels=limit)
         if isinstance(value, dict) and value.get("bytes") is not None:
             value = value["bytes"]
         elif isinstance(value, dict):
             value = next((value[key] for key in ("path", "url", "image") if value.get(key)), None)
         if isinstance(value, bytes):
-            return BytesImage(value, f"{place} image", limit)
+            return images.BytesImage(value, f"{place} image", max_pixels=limit)
         if not isinstance(value, str) or not value.strip():
             raise BadRow("bad_row", f"an image is {kind_of(value)}", "give a path, base64 text, or a bytes/path struct")
         text = value.strip()
         known = len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)
         if known or text[:5].lower() == "data:" or (len(text) > _LONGEST_NAME and "." not in text):
-            return Base64Image(text, f"{place} image", limit)
+            return images.Base64Image(text, f"{place} image", max_pixels=limit)
         if scheme := _SCHEME.match(text):
             return self._url(text, scheme.group().lower())
         path = self._file(text)
-        return RemoteImage(path, limit) if is_url(path) else FileImage(path, limit)
+        return (images.RemoteImage if is_url(path) else images.FileImage)(path, max_pixels=limit)
 
-    def sources(self, values: Any, place: str) -> list[ImageSource]:
+    def sources(self, values: Any, place: str) -> list[images.ImageSource]:
         """Sources of a row's ``image``/``images`` value: one, a list, or nothing."""
         if values is None or values in ("", []):
             return []
         return [self.source(value, place) for value in (values if isinstance(values, list | tuple) else [values])]
 
-    def _url(self, text: str, scheme: str) -> ImageSource:
+    def _url(self, text: str, scheme: str) -> images.ImageSource:
         roots = tuple(f"{root}/" for root in self.roots if is_url(root))
         if text.startswith(roots) and ".." not in text.split("/"):
-            return RemoteImage(real_path(text), self.max_pixels)
+            return images.RemoteImage(real_path(text), max_pixels=self.max_pixels)
         if scheme not in {"http://", "https://"}:
             what, fix = "is not http(s)", "name a file in the dataset's folder"
         elif not self.allow_urls:
             what, fix = "is not fetched", "pass allow_urls (--allow-urls) to fetch it"
         else:
-            return UrlImage(text, self.max_pixels)
+            return images.UrlImage(text, max_pixels=self.max_pixels)
         raise BadRow("url_refused", f"image address {short(text)} {what}", fix)
 
     def _file(self, text: str) -> str:
         outside = False
         for root in self.roots if "\0" not in text else ():
             if is_url(root):
-                if text.startswith("/") or os.path.normpath(text).split("/")[0] == "..":
-                    outside = True
-                    continue
+                inside = not text.startswith("/") and os.path.normpath(text).split("/")[0] != ".."
                 path = real_path(f"{root}/{text}")
-                if root == self.roots[-1] or is_file(path):  # nobody is asked where nothing else is possible
-                    return path
-                continue
-            path, found = self._resolve(os.path.join(root, text))
-            inside = self.allow_outside or any(path.startswith(os.path.join(other, "")) for other in self.roots)
+                # nobody is asked where nothing else is possible
+                found = inside and (root == self.roots[-1] or is_file(path))
+            else:
+                path, found = self._resolve(os.path.join(root, text))
+                inside = self.allow_outside or any(path.startswith(os.path.join(other, "")) for other in self.roots)
             if inside and found:
                 return path
             outside = outside or not inside
         if outside:
-            raise BadRow(
-                "outside_root",
-                f"image {short(text)} lies outside the dataset's folder",
-                "pass image_root (--image-root), or allow_outside (--allow-outside) if you trust the file",
-            )
+            fix = "pass image_root (--image-root), or allow_outside (--allow-outside) if you trust the file"
+            raise BadRow("outside_root", f"image {short(text)} lies outside the dataset's folder", fix)
         raise BadRow("missing_image", f"image {short(text)} not found", "restore it, or pass image_root (--image-root)")
 
     def _resolve(self, path: str) -> tuple[str, bool]:
@@ -130,16 +119,6 @@ class ImagePolicy:
         folder, name = os.path.split(path)
         if name in {"", ".", ".."}:
             return os.path.realpath(path), False
-        if folder not in self._folders:
-            if len(self._folders) >= _FOLDERS_KEPT:
-                self._folders.clear()
-            self._folders[folder] = os.path.realpath(folder)
-        path = os.path.join(self._folders[folder], name)
-        try:
-            mode = os.lstat(path).st_mode
-        except OSError:
-            return path, False
-        if stat.S_ISLNK(mode):
-            path = os.path.realpath(path)
-            return path, os.path.isfile(path)
-        return path, stat.S_ISREG(mode)
+        path = os.path.join(self._real_folder(folder), name)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        return path, os.path.isfile(path)

@@ -6,7 +6,6 @@ For ``images.policy``, which makes them of what rows say, and for samples, expor
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import stat
 from abc import ABC, abstractmethod
@@ -21,7 +20,7 @@ from dataprophet.data.files.tar import Member
 from dataprophet.data.images.cells import read_cell
 from dataprophet.data.images.decode import MAX_PIXELS, check_pixels, decode, to_rgb
 from dataprophet.data.remote import fetch, local, read_bytes
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, explained, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +29,11 @@ MAX_BYTES = 1 << 28
 """Bytes above which an image file is not read."""
 
 
+@dataclass(frozen=True, slots=True)
 class ImageSource(ABC):
-    """The place of one image. Subclasses say how its bytes are read; all of them pickle."""
+    """The place of one image, and its limit of pixels. Subclasses say how its bytes are read; all of them pickle."""
 
-    __slots__ = ()
-    max_pixels: int
+    max_pixels: int = field(default=MAX_PIXELS, compare=False, kw_only=True)
 
     @abstractmethod
     def read_bytes(self) -> bytes:
@@ -59,23 +58,17 @@ class FileImage(ImageSource):
     """An image file. Whoever builds it has checked that the path may be read."""
 
     path: str
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
         return self.path
 
     def read_bytes(self) -> bytes:
-        try:
-            status = Path(self.path).stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError("not a regular file", where=self.path, fix="point the row at an image file")
-            _check_size(status.st_size, self.path, "point the row at an image file")
+        with explained(OSError, DataError, "the image cannot be read", self.path, "restore the file or its rights"):
+            status, fix = Path(self.path).stat(), "point the row at an image file"
+            require(stat.S_ISREG(status.st_mode), "not a regular file", self.path, fix)
+            _check_size(status.st_size, self.path, fix)
             return Path(self.path).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"the image cannot be read ({error.strerror})", where=self.path, fix="restore the file or its rights"
-            ) from error
 
 
 class RemoteImage(FileImage):
@@ -101,12 +94,7 @@ class BytesImage(ImageSource):
     """The bytes of an image file, in memory."""
 
     data: bytes
-    name: str = field(default="image bytes", compare=False)
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
-
-    @property
-    def where(self) -> str:
-        return self.name
+    where: str = field(default="image bytes", compare=False)
 
     def read_bytes(self) -> bytes:
         return self.data
@@ -117,26 +105,17 @@ class Base64Image(ImageSource):
     """Base64 text, bare or as a ``data:`` URI; decoded when the image is read."""
 
     text: str
-    name: str = field(default="base64 image", compare=False)
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
-
-    @property
-    def where(self) -> str:
-        return self.name
+    where: str = field(default="base64 image", compare=False)
 
     def read_bytes(self) -> bytes:
         body = self.text
         if body[:5].lower() == "data:":
             head, comma, body = body.partition(",")
-            if not comma or not head.lower().endswith(";base64"):
-                fix = "encode it as data:image/png;base64,..."
-                raise DataError(f"data URI {head[:40]!r} is not base64", where=self.name, fix=fix)
-        try:
+            encoded = comma and head.lower().endswith(";base64")
+            fix = "encode it as data:image/png;base64,..."
+            require(encoded, f"data URI {head[:40]!r} is not base64", self.where, fix)
+        with explained(ValueError, DataError, "bad base64", self.where, "encode the image again, or remove the row"):
             return base64.b64decode("".join(body.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise DataError(
-                f"bad base64 ({error})", where=self.name, fix="encode the image again, or remove the row"
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +123,6 @@ class TarImage(ImageSource):
     """A member of an uncompressed tar: its bytes are read by offset, without unpacking."""
 
     member: Member
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
@@ -153,16 +131,11 @@ class TarImage(ImageSource):
     def read_bytes(self) -> bytes:
         path, size = self.member.path, self.member.size
         _check_size(size, self.where, "remove the member")
-        try:
-            with open(local(path), "rb") as file:
-                file.seek(self.member.offset)
-                data = file.read(size)
-        except OSError as error:
-            raise DataError(
-                f"the tar cannot be read ({error.strerror})", where=path, fix="restore the file or its rights"
-            ) from error
-        if len(data) != size:
-            raise DataError("the tar ends inside this member", where=self.where, fix="copy the shard again")
+        fix = "restore the file or its rights"
+        with explained(OSError, DataError, "the tar cannot be read", path, fix), open(local(path), "rb") as file:
+            file.seek(self.member.offset)
+            data = file.read(size)
+        require(len(data) == size, "the tar ends inside this member", self.where, "copy the shard again")
         return data
 
 
@@ -171,7 +144,6 @@ class CellImage(ImageSource):
     """A cell of a Parquet or Arrow file."""
 
     cell: Cell
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
@@ -186,7 +158,6 @@ class MemoryImage(ImageSource):
     """A PIL image that the caller holds. Its bytes are a PNG of it."""
 
     image: Image
-    max_pixels: int = field(default=MAX_PIXELS, compare=False)
 
     @property
     def where(self) -> str:
@@ -194,12 +165,9 @@ class MemoryImage(ImageSource):
 
     def load(self) -> Image:
         check_pixels(self.image.size, self.max_pixels, self.where)
-        try:
+        kinds = (ValueError, OSError)
+        with explained(kinds, DataError, "cannot be converted to RGB", self.where, "pass an RGB image"):
             return to_rgb(self.image)
-        except (ValueError, OSError) as error:
-            raise DataError(
-                f"cannot be converted to RGB ({error})", where=self.where, fix="pass an RGB image"
-            ) from error
 
     def read_bytes(self) -> bytes:
         buffer = BytesIO()
@@ -207,16 +175,14 @@ class MemoryImage(ImageSource):
         return buffer.getvalue()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class LazyImages(Sequence["Image"]):
     """The images of a sample. The length costs nothing; an index decodes that image; a slice stays lazy.
 
     Two are equal when their sources are.
     """
 
-    __slots__ = ("sources",)
-
-    def __init__(self, sources: Iterable[ImageSource]) -> None:
-        self.sources: tuple[ImageSource, ...] = tuple(sources)
+    sources: tuple[ImageSource, ...]
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -226,15 +192,7 @@ class LazyImages(Sequence["Image"]):
     @overload
     def __getitem__(self, index: slice) -> LazyImages: ...
     def __getitem__(self, index: int | slice) -> Image | LazyImages:
-        if isinstance(index, slice):
-            return LazyImages(self.sources[index])
-        return self.sources[index].load()
-
-    def __eq__(self, other: object) -> bool:
-        return self.sources == other.sources if isinstance(other, LazyImages) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.sources)
+        return LazyImages(self.sources[index]) if isinstance(index, slice) else self.sources[index].load()
 
     def __repr__(self) -> str:
         return f"LazyImages({', '.join(source.where for source in self.sources)})"
@@ -260,5 +218,4 @@ def broken_images(sources: Iterable[ImageSource]) -> Iterator[tuple[int, DataErr
 
 
 def _check_size(size: int, where: str, fix: str) -> None:
-    if size > MAX_BYTES:
-        raise DataError(f"{size} bytes are too many for an image (limit {MAX_BYTES})", where=where, fix=fix)
+    require(size <= MAX_BYTES, f"{size} bytes are too many for an image (limit {MAX_BYTES})", where, fix)

@@ -21,9 +21,9 @@ def folder_fingerprint(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def hub_fingerprint(name: str, commit: str) -> str:
+def hub_fingerprint(name: str, config: Any) -> str:
     """Hex SHA-256 of a hub model's name and commit; the commit hash covers the content of every file."""
-    return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
+    return hashlib.sha256(f"{name}@{getattr(config, '_commit_hash', None)}".encode()).hexdigest()
 
 
 def network_fingerprint(network: Any, processor: Any) -> str:

@@ -94,12 +94,11 @@ def load_model(
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
-    commit = getattr(config, "_commit_hash", None)
     return from_transformers(
         network,
         processor,
         name=folder.name if folder and name != "demo" else name,
-        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, str(commit)),
+        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, config),
         batch_tokens=batch_tokens,
         check=check,
         template=template,

@@ -177,28 +177,30 @@ class Model:
 
     def _run(self, batch: Batch, results: Results) -> None:
         """Runs a batch, in as many parts as memory asks for. What does not fit halves the budget from then on."""
-        tokens, several = batch.ids.numel(), len(batch.members) > 1
-        # One that was planned before the budget was halved, and is larger than it now, is not tried.
-        if not (several and batch.budget > self.batch_tokens and tokens > self.batch_tokens):
-            if self._fits(batch, results):
-                return
-            if not several:
-                what = f"one sample of {tokens} tokens does not fit into the memory of {self.device}"
-                fix = "use a smaller dtype, a smaller model or another device"
-                raise ModelError(what, where=self.name, fix=fix)
-            # Half of what was tried, which may be less than the budget: that is what is known not to fit.
-            self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
-            self.splits += 1
-        for half in batch.halves(self.batch_tokens):
-            self._run(half, results)
+        waiting = [batch]  # not by recursion, which would hold on to the pixels of every part that did not fit
+        while waiting:
+            part = waiting.pop()
+            tokens, several = part.ids.numel(), len(part.members) > 1
+            # One that was planned before the budget was halved, and is larger than it now, is not tried.
+            if not (several and part.budget > self.batch_tokens and tokens > self.batch_tokens):
+                if self._fits(part, results):
+                    continue
+                if not several:
+                    what = f"one sample of {tokens} tokens does not fit into the memory of {self.device}"
+                    fix = "use a smaller dtype, a smaller model or another device"
+                    raise ModelError(what, where=self.name, fix=fix)
+                # Half of what was tried, which may be less than the budget: that is what is known not to fit.
+                self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
+                self.splits += 1
+            waiting += reversed(part.halves(self.batch_tokens))
 
-    def _fits(self, batch: Batch, results: Results) -> bool:
+    def _fits(self, part: Batch, results: Results) -> bool:
         """Runs a batch; False where memory runs out. The error is gone by then, and what it holds on to with it."""
         import torch
 
         try:
             with torch.inference_mode():
-                results.add(self._adapter.to_device(batch))
+                results.add(self._adapter.to_device(part))
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -127,9 +127,8 @@ def _other_end(encoded: Encoded) -> Encoded:
 
 
 def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
-    tokenizer = model._encoder.tokenizer
     ids = encoded.ids[encoded.mask].tolist()
-    spelled = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    spelled = model._encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(spelled.split()) != "".join(answer.split()):
         fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
         raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)

@@ -26,7 +26,7 @@ class Spec:
         tasks: tasks drawn from, each as often as the others.
         style: style of its pictures.
         phrasing: wording of its questions and answers.
-        format: one of `dataprophet.demo.writers.FORMATS`.
+        format: a key of ``_WRITERS`` in `dataprophet.demo.writers`.
         path: what `open_dataset` is given, relative to the folder of all datasets.
         turns: most questions about one picture.
         options: whether each question that has a closed set of answers comes with four options.
@@ -44,6 +44,9 @@ class Spec:
     variety: bool = False
 
 
+_LOOKS = ("colour", "shape", "position")
+_MIXED = ("count", *_LOOKS, "exist", "height", "read")
+
 SOURCES = (
     Spec("counting", ("count", "exist"), "plain", "plain", "llava", "counting/counting.json", turns=2),
     Spec("colours", ("colour",), "dark", "terse", "llamafactory", "colours", turns=3),
@@ -52,31 +55,14 @@ SOURCES = (
     Spec("charts", ("height", "compare"), "plain", "terse", "vqa", "charts/charts.parquet"),
     Spec("outlines", ("shape", "colour"), "sketch", "plain", "webdataset", "outlines/outlines.tar"),
     Spec("captions", ("describe",), "dark", "chatty", "llava", "captions/captions.json"),
-    Spec(
-        "chats",
-        ("count", "colour", "shape", "position", "exist", "height", "read"),
-        "stripes",
-        "chatty",
-        "swift",
-        "chats/chats.jsonl",
-        turns=3,
-        variety=True,
-    ),
+    Spec("chats", _MIXED, "stripes", "chatty", "swift", "chats/chats.jsonl", turns=3, variety=True),
 )
 
 TARGETS = (
     Spec("count-bench", ("count",), "noise", "plain", "vqa", "count-bench/count-bench.parquet"),
     Spec("sign-bench", ("read",), "dark", "terse", "vqa-answers", "sign-bench/sign-bench.parquet"),
     Spec("chart-bench", ("height", "compare"), "dark", "plain", "vlmeval", "chart-bench/chart-bench.tsv"),
-    Spec(
-        "scene-bench",
-        ("colour", "shape", "position"),
-        "plain",
-        "plain",
-        "vlmeval",
-        "scene-bench/scene-bench.tsv",
-        options=True,
-    ),
+    Spec("scene-bench", _LOOKS, "plain", "plain", "vlmeval", "scene-bench/scene-bench.tsv", options=True),
 )
 
 
@@ -101,12 +87,7 @@ class Manifest:
 
 
 def write_datasets(
-    folder: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    n_source: int = 300,
-    n_target: int = 150,
-    overwrite: bool = False,
+    folder: str | os.PathLike[str], *, seed: int = 0, n_source: int = 300, n_target: int = 150, overwrite: bool = False
 ) -> Manifest:
     """Write all datasets of the demo into a folder, which appears whole or not at all.
 

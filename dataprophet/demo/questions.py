@@ -5,98 +5,25 @@ The demo's datasets and the training of its model ask them. Everything follows f
 
 from __future__ import annotations
 
+import csv
 import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from dataprophet.demo.scenes import COLOURS, COLUMNS, ROWS, SHAPES, Scene
 
 PHRASINGS = ("plain", "terse", "chatty")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-TASKS: dict[str, str] = {
-    "count": "shapes",
-    "colour": "shapes",
-    "shape": "shapes",
-    "position": "shapes",
-    "relation": "shapes",
-    "exist": "shapes",
-    "read": "sign",
-    "height": "bars",
-    "compare": "bars",
-    "describe": "any",
-    "words": "none",
-}
+_KINDS = {"shapes": "count colour shape position relation exist", "sign": "read", "bars": "height compare"}
+TASKS = {task: kind for kind, tasks in _KINDS.items() for task in tasks.split()} | {"describe": "any", "words": "none"}
 """Task -> the kind of scene it asks about; "none" is a question without a picture."""
 
-_WORDING = {
-    "count": ("How many shapes are there?", "number of shapes:", "Tell me how many shapes you can see.", "I see {a}."),
-    "colour.at": (
-        "What colour is the shape at the {where}?",
-        "colour, {where}:",
-        "Tell me the colour of the thing at the {where}.",
-        "It is {a}.",
-    ),
-    "colour.of": (
-        "What colour is the {shape}?",
-        "colour of {shape}:",
-        "Tell me which colour the {shape} has.",
-        "It is {a}.",
-    ),
-    "shape.at": (
-        "What shape is at the {where}?",
-        "shape, {where}:",
-        "Tell me the shape of the thing at the {where}.",
-        "It is a {a}.",
-    ),
-    "shape.of": (
-        "What shape is {colour}?",
-        "shape in {colour}:",
-        "Tell me which shape is drawn in {colour}.",
-        "It is a {a}.",
-    ),
-    "position": ("Where is the {name}?", "place of {name}:", "Tell me where you find the {name}.", "It is at the {a}."),
-    "relation": (
-        "Is the {first} {relation} the {second}?",
-        "{first} {relation} {second}:",
-        "Tell me whether the {first} is {relation} the {second}.",
-        "The answer is {a}.",
-    ),
-    "exist": ("Is there a {what}?", "any {what}:", "Tell me whether you can see a {what}.", "The answer is {a}."),
-    "read": ("What does the sign say?", "text:", "Tell me what you can read.", "It says {a}."),
-    "read.end": (
-        "What is the {end} character?",
-        "{end} character:",
-        "Tell me the {end} character of the text.",
-        "It is {a}.",
-    ),
-    "height": (
-        "How tall is the {colour} bar?",
-        "height of {colour}:",
-        "Tell me the height of the {colour} bar.",
-        "Its height is {a}.",
-    ),
-    "compare": (
-        "Which bar is taller, {first} or {second}?",
-        "taller, {first} or {second}:",
-        "Tell me whether the {first} or the {second} bar is taller.",
-        "The {a} bar.",
-    ),
-    "describe": ("Describe the picture.", "contents:", "Tell me everything you can see.", "I see {a}."),
-    "words.sum": (
-        "What is {first} plus {second}?",
-        "{first} plus {second}:",
-        "Tell me what {first} and {second} make.",
-        "They make {a}.",
-    ),
-    "words.opposite": (
-        "What is the opposite of {word}?",
-        "opposite of {word}:",
-        "Tell me the opposite of {word}.",
-        "It is {a}.",
-    ),
-}
+with Path(__file__).with_name("wordings.tsv").open(encoding="utf-8", newline="") as _file:
+    _WORDINGS = {name: wording for name, *wording in csv.reader(_file, delimiter="\t")}
 """Wording -> the question in each phrasing, and the sentence that answers the chatty one."""
 
 _OPPOSITES = {"top": "bottom", "left": "right", "first": "last", "yes": "no", "above": "below", "taller": "shorter"}
@@ -130,7 +57,7 @@ def ask(rng: random.Random, scene: Scene | None, task: str, phrasing: str) -> Qu
     if found is None:
         return None
     wording, slots, bare = found
-    *questions, sentence = _WORDING[wording]
+    *questions, sentence = _WORDINGS[wording]
     question = questions[PHRASINGS.index(phrasing)].format(**slots)
     return Question(task, question, sentence.format(a=bare) if phrasing == "chatty" else bare, bare)
 
@@ -177,18 +104,13 @@ def _words(rng: random.Random) -> _Found:
     return "words.opposite", {"word": word}, opposite
 
 
-def _colour(rng: random.Random, scene: Scene) -> _Found:
+def _look(asked: str, given: str, rng: random.Random, scene: Scene) -> _Found:
+    """What a shape looks like, asked by its place or, where that tells which, by its other property."""
     thing = rng.choice(scene.things)
-    if sum(other.shape == thing.shape for other in scene.things) == 1 and rng.random() < 0.5:
-        return "colour.of", {"shape": thing.shape}, thing.colour
-    return "colour.at", {"where": thing.where}, thing.colour
-
-
-def _shape(rng: random.Random, scene: Scene) -> _Found:
-    thing = rng.choice(scene.things)
-    if sum(other.colour == thing.colour for other in scene.things) == 1 and rng.random() < 0.5:
-        return "shape.of", {"colour": thing.colour}, thing.shape
-    return "shape.at", {"where": thing.where}, thing.shape
+    known, answer = getattr(thing, given), getattr(thing, asked)
+    if sum(getattr(other, given) == known for other in scene.things) == 1 and rng.random() < 0.5:
+        return f"{asked}.of", {given: known}, answer
+    return f"{asked}.at", {"where": thing.where}, answer
 
 
 def _position(rng: random.Random, scene: Scene) -> _Found:
@@ -240,8 +162,8 @@ def _compare(rng: random.Random, scene: Scene) -> _Found:
 
 _MAKERS: dict[str, Callable[[random.Random, Scene], _Found]] = {
     "count": lambda rng, scene: ("count", {}, NUMBERS[len(scene.things)]),
-    "colour": _colour,
-    "shape": _shape,
+    "colour": partial(_look, "colour", "shape"),
+    "shape": partial(_look, "shape", "colour"),
     "position": _position,
     "relation": _relation,
     "exist": _exist,

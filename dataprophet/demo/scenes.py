@@ -6,6 +6,7 @@ of the scene: background texture and small shifts come from the scene's own seed
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import MissingDependencyError, explained
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,22 +38,9 @@ KINDS = ("shapes", "sign", "bars")
 STYLES = ("plain", "dark", "noise", "stripes", "sketch")
 MAX_HEIGHT = 5
 
-GLYPHS = {
-    "A": "010101111101101",
-    "C": "111100100100111",
-    "E": "111100110100111",
-    "H": "101101111101101",
-    "K": "101110100110101",
-    "L": "100100100100111",
-    "T": "111010010010010",
-    "X": "101101010101101",
-    "1": "010110010010111",
-    "2": "111001111100111",
-    "4": "101101111001001",
-    "6": "111100111101111",
-    "7": "111001010010010",
-}
-"""A 3 x 5 pixel font, row by row."""
+_FONT = "A25755 C74447 E74647 H55755 K56465 L44447 T72222 X55255 126227 271747 455711 674757 771222"
+GLYPHS = {glyph[0]: glyph[1:] for glyph in _FONT.split()}
+"""A font of 3 x 5 pixels: of each character five octal digits, its rows from the top; a row's bits are its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +94,8 @@ def make_scene(rng: random.Random, kind: str, style: str) -> Scene:
     """
     seed = rng.getrandbits(32)
     if kind == "shapes":
-        places = sorted(rng.sample([(row, column) for row in range(2) for column in range(2)], rng.randint(1, 4)))
-        looks = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], len(places))
+        places = sorted(rng.sample(list(itertools.product(range(2), range(2))), rng.randint(1, 4)))
+        looks = rng.sample(list(itertools.product(COLOURS, SHAPES)), len(places))
         return Scene(kind, style, seed, things=tuple(Thing(*p, *look) for p, look in zip(places, looks, strict=True)))
     if kind == "sign":
         text = "".join(rng.choices(sorted(GLYPHS), k=3 if rng.random() < 0.3 else 2))
@@ -124,12 +112,9 @@ def draw(scene: Scene) -> Image:
     Raises:
         MissingDependencyError: Pillow is not installed.
     """
-    try:
+    fix = "pip install 'dataprophet[model]'"
+    with explained(ImportError, MissingDependencyError, "drawing needs Pillow", "dataprophet.demo", fix):
         from PIL import Image, ImageDraw
-    except ImportError as error:
-        raise MissingDependencyError(
-            "drawing needs Pillow", where="dataprophet.demo", fix="pip install 'dataprophet[model]'"
-        ) from error
 
     rng = random.Random(scene.seed)
     image = Image.fromarray(_background(rng, scene.style))
@@ -181,8 +166,12 @@ def _draw_thing(canvas: ImageDraw, rng: random.Random, thing: Thing, hollow: boo
     elif thing.shape == "square":
         canvas.rectangle(box, fill=fill, outline=colour, width=width)
     elif thing.shape == "triangle":
-        corners = [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)]
-        canvas.polygon(corners, fill=fill, outline=colour, width=width)
+        canvas.polygon(
+            [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)],
+            fill=fill,
+            outline=colour,
+            width=width,
+        )
     else:
         arm = 1 if hollow else 2
         canvas.rectangle((x - arm, y - radius, x + arm, y + radius), fill=colour)
@@ -194,9 +183,9 @@ def _draw_text(canvas: ImageDraw, rng: random.Random, text: str, ink: Colour) ->
     width = (4 * len(text) - 1) * scale
     left, top = (SIZE - width) // 2 + rng.randint(0, 1), (SIZE - 5 * scale) // 2 + rng.randint(0, 1)
     for index, character in enumerate(text):
-        for pixel, lit in enumerate(GLYPHS[character]):
-            if lit == "1":
-                x, y = left + (4 * index + pixel % 3) * scale, top + pixel // 3 * scale
+        for row, column in itertools.product(range(5), range(3)):
+            if int(GLYPHS[character][row]) & 4 >> column:
+                x, y = left + (4 * index + column) * scale, top + row * scale
                 canvas.rectangle((x, y, x + scale - 1, y + scale - 1), fill=ink)
 
 

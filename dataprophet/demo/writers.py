@@ -41,12 +41,12 @@ def png(scene: Scene) -> bytes:
 
 
 def write_items(path: Path, name: str, format: str, items: Sequence[Item]) -> None:
-    """Write a dataset in one of `FORMATS`.
+    """Write a dataset in a format.
 
     Args:
         path: of the file, or, for LLaMA-Factory, of the folder.
         name: the dataset's.
-        format: the format.
+        format: a key of ``_WRITERS``.
         items: its rows.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,6 @@ def _webdataset(path: Path, name: str, items: Sequence[Item]) -> None:
 
 def _vlmeval(path: Path, name: str, items: Sequence[Item]) -> None:
     """VLMEvalKit TSV: base64 images; with options in columns A to D the answer is the letter of the right one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     letters = "ABCD" if any(item.options for item in items) else ""
     with path.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
@@ -148,9 +147,6 @@ _WRITERS: dict[str, Callable[[Path, str, Sequence[Item]], None]] = {
     "webdataset": _webdataset,
     "vlmeval": _vlmeval,
 }
-
-
-FORMATS = tuple(_WRITERS)
 
 
 def _turns(item: Item, separator: str = "") -> Iterator[tuple[str, str]]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ from dataprophet.model.tokens import Encoded, ImageSet
 _MASKABLE = ("sdpa", "eager")  # kinds of attention that take any mask
 
 
-@dataclass(slots=True)
-class Vision:
+class Vision(NamedTuple):
     """What one pass of the vision tower gives.
 
     Attributes:
@@ -54,8 +52,11 @@ class Adapter:
         self.head = Head(model, where=where) if fused else None
         config = model.config.get_text_config()
         self._attention = str(getattr(config, "_attn_implementation", None) or "")
-        self._windowed_layers = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        self._window = _sliding_window(config)
+        # How far layers see: those of the kind "sliding_attention" or, where layers have no kinds, all of them.
+        layers, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+        self._windowed_layers = "sliding_attention" in (layers or ())
+        slides = self._windowed_layers if layers else getattr(config, "use_sliding_window", True)
+        self._window = int(window) if slides and window is not None else None
         self._vision_parameters = frozenset(inspect.signature(self.base.get_image_features).parameters)
         self._rope_index = getattr(self.base, "get_rope_index", None)
         self._rope_parameters = inspect.signature(self._rope_index).parameters if self._rope_index else {}
@@ -130,19 +131,21 @@ class Adapter:
         """(M, D) float32: the mean of the decoder's last hidden states over the spots of each text."""
         import torch
 
-        inputs = self._inputs(batch, None)
-        inputs = {name: value for name, value in inputs.items() if name not in batch.types}
+        inputs = {name: value for name, value in self._inputs(batch, None).items() if name not in batch.types}
         hidden = self.model.get_decoder()(**inputs, use_cache=False, return_dict=True).last_hidden_state
         rows = hidden.reshape(-1, hidden.shape[-1])[batch.spots].float()
         lengths = torch.tensor(batch.counts, device=rows.device)
         return torch.segment_reduce(rows, "mean", lengths=lengths, axis=0, unsafe=True)
 
     def _inputs(self, batch: Batch, vision: Vision | None) -> dict[str, Any]:
+        import torch
+
+        nodes = torch.arange(batch.ids.shape[1], device=batch.ids.device)
         inputs = {"input_ids": batch.ids, **batch.types}
         if batch.ends is None:
-            inputs["attention_mask"] = (_nodes(batch) < batch.lengths[:, None]).long()
+            inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
         else:
-            inputs["attention_mask"] = self._tree_mask(batch, batch.ends)
+            inputs["attention_mask"] = self._tree_mask(batch, nodes)
             inputs["position_ids"] = batch.depth
         if batch.positions is not None:
             inputs["position_ids"] = batch.positions
@@ -150,11 +153,10 @@ class Adapter:
             inputs["mm_encoder_outputs"] = {"image": self._arranged(vision, batch.features)}
         return inputs
 
-    def _tree_mask(self, batch: Batch, ends: Any) -> Any:
+    def _tree_mask(self, batch: Batch, nodes: Any) -> Any:
         """Each node sees the nodes before it on its own path; image tokens that see each other do so here, too."""
-        nodes = _nodes(batch)
         # Depth first, a subtree is one piece: node q sees node k where k <= q < ends[k]. Padding sees itself.
-        seen = (nodes[None, :] <= nodes[:, None]) & (nodes[:, None] < ends[:, None, :])
+        seen = (nodes[None, :] <= nodes[:, None]) & (nodes[:, None] < batch.ends[:, None, :])
         if "token_type_ids" in batch.types:  # Gemma 3: the tokens of an image see each other
             images = batch.types["token_type_ids"] == 1
             follows = batch.depth == _shifted(batch.depth) + 1  # on the same path as the node before it
@@ -188,21 +190,6 @@ class Adapter:
         return output
 
 
-def _sliding_window(config: Any) -> int | None:
-    """How far layers see, those of the kind ``sliding_attention`` or, where layers have no kinds, all of them."""
-    layers = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    if window is None or (layers and "sliding_attention" not in layers):
-        return None
-    return int(window) if layers or getattr(config, "use_sliding_window", True) else None
-
-
-def _nodes(batch: Batch) -> Any:
-    import torch
-
-    return torch.arange(batch.ids.shape[1], device=batch.ids.device)
-
-
 def _shifted(values: Any) -> Any:
     """Values (B, N), each moved to the next place of its row."""
     import torch
@@ -215,6 +202,5 @@ def _picked(values: Any, features: Any) -> Any:
     import torch
 
     if torch.is_tensor(values):
-        shape = values.shape[1:] if values.ndim > 2 else (values.shape[-1],)
-        return values.reshape(-1, values.shape[-1])[features].reshape(-1, *shape)
+        return values.reshape(-1, values.shape[-1])[features].reshape(-1, *values.shape[1:])
     return [torch.cat([part.reshape(-1, part.shape[-1]) for part in values])[features]]

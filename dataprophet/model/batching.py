@@ -6,10 +6,11 @@ The model runs what comes out, `cost` counts it. Everything here happens on the 
 from __future__ import annotations
 
 import itertools
-from collections import deque
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,9 @@ ROW_TOKENS = 1024  # a row takes no further sample beyond this, or twice its fir
 TEXT_ROW_TOKENS = 256
 
 Bundle = list[list[int]]  # rows with the same pictures, which go through the vision tower together
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """What rows that stay together take of a batch.
 
     Attributes:
@@ -48,6 +47,7 @@ class Size:
     images: bool = False
 
 
+@dataclass
 class Batcher:
     """Makes the batches of samples.
 
@@ -57,14 +57,14 @@ class Batcher:
         share: put samples that begin alike into one row where the model allows it, and each image through the vision
             tower once.
         max_tokens: longest sample that the model takes.
-        max_answer_tokens: bound on the answer tokens of a batch; None without.
+        max_answer_tokens: bound on the answer tokens of a batch.
     """
 
-    def __init__(
-        self, adapter: Adapter, encoder: Encoder, *, share: bool, max_tokens: int, max_answer_tokens: int | None
-    ) -> None:
-        self._adapter, self._encoder = adapter, encoder
-        self.share, self.max_tokens, self.max_answer_tokens = share, max_tokens, max_answer_tokens
+    adapter: Adapter
+    encoder: Encoder
+    share: bool
+    max_tokens: int
+    max_answer_tokens: int
 
     def work(
         self, samples: Iterable[Sample | CellEnd], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
@@ -79,7 +79,7 @@ class Batcher:
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        windows = read_windows(samples, self._encoder, workers, share=self.share)
+        windows = read_windows(samples, self.encoder, workers, share=self.share)
         with ahead(windows, 2 if workers.count else 0) as read:  # two, as the last window of a cell may be small
             for window in read:
                 yield from window.refused
@@ -98,11 +98,13 @@ class Batcher:
             groups.setdefault(item.group, []).append(index)
         bundles = [part for group in groups.values() for part in self._bundles(items, group, budget)]
         batches = plan([size for _, size in bundles], max_tokens=budget, max_answer_tokens=self.max_answer_tokens)
-        started = (
+        started: Iterator[list[tuple[Bundle, Future[list[Row]]]]] = (
             [(bundles[number][0], workers.submit(self._rows, items, bundles[number][0])) for number in chosen]
             for chosen in batches
         )
-        for parts in _one_ahead(started, workers.count > 0):
+        if workers.count:  # the next one begins before this one is waited for
+            started = (parts for parts, _ in itertools.pairwise(itertools.chain(started, [[]])))
+        for parts in started:
             rows: list[Row] = []
             for bundle, future in parts:
                 rows += future.result()
@@ -114,34 +116,25 @@ class Batcher:
     def _bundles(self, items: Sequence[Item], group: list[int], budget: int) -> Iterator[tuple[Bundle, Size]]:
         """The samples of a group as rows, those with the same pictures together as long as the budget allows it."""
         pictures = items[group[0]].images
-        images = sum(self._encoder.image_tokens(image.height, image.width) for image in pictures)
-        if self._adapter.branches:
-            ids = [items[index].ids for index in group]
-            rows = packed(ids, images, ROW_TOKENS, budget, self._encoder.placeholder_id)
-        else:
-            rows = [([place], len(items[index].ids) + images) for place, index in enumerate(group)]
+        images = sum(self.encoder.image_tokens(image.height, image.width) for image in pictures)
+        rows = self._packed([items[index].ids for index in group], images, ROW_TOKENS, budget)
         bundle: Bundle = []
         size = Size(0, 0, 0, bool(pictures))
         for places, tokens in rows:
             row = [group[place] for place in places]
             answers = sum(items[index].answer_tokens for index in row)
             larger = Size(max(size.tokens, tokens), size.rows + 1, size.answer_tokens + answers, size.images)
-            if bundle and not self._fits(larger, budget):
+            if bundle and (larger.tokens * larger.rows > budget or larger.answer_tokens > self.max_answer_tokens):
                 yield bundle, size
                 bundle, larger = [], Size(tokens, 1, answers, size.images)
             bundle.append(row)
             size = larger
         yield bundle, size
 
-    def _fits(self, size: Size, budget: int) -> bool:
-        return size.tokens * size.rows <= budget and (
-            self.max_answer_tokens is None or size.answer_tokens <= self.max_answer_tokens
-        )
-
     def _rows(self, items: Sequence[Item], bundle: Bundle) -> list[Row]:
         """Encodes rows with the same pictures; samples that are refused or too long get their problem instead."""
         members = [items[index] for row in bundle for index in row]
-        found, images = self._encoder.group([item.rendered for item in members], members[0].images)
+        found, images = self.encoder.group([item.rendered for item in members], members[0].images)
         encoded: dict[int, Encoded] = {}
         for item, index, result in zip(members, itertools.chain(*bundle), found, strict=True):
             item.images = []  # pixels of the whole window would stay in memory until it ends
@@ -155,36 +148,65 @@ class Batcher:
                 what = "no token stands before its answer, to predict its first one"
                 item.refuse("unprocessable", what, "give a question, or a template with a start")
             else:
-                self._adapter.set_positions(result, images)
+                self.adapter.set_positions(result, images)
                 encoded[index] = result
         left = [[index for index in row if index in encoded] for row in bundle]
         return [Row.pack(row, [encoded[index] for index in row], images) for row in left if row]
 
     def _text_batches(self, texts: Sequence[str], budget: int) -> Iterator[Batch]:
-        if not texts:
-            return
-        encoded = self._encoder.texts(texts)
-        if self.share and self._adapter.branches:
-            rows = packed([item.ids for item in encoded], 0, TEXT_ROW_TOKENS, budget)
-        else:
-            rows = [([place], len(item)) for place, item in enumerate(encoded)]
+        encoded = self.encoder.texts(texts) if texts else []
+        rows = self._packed([item.ids for item in encoded], 0, TEXT_ROW_TOKENS, budget)
         for chosen in plan([Size(tokens) for _, tokens in rows], max_tokens=budget):
             places = [rows[number][0] for number in chosen]
             made = [Row.pack(row, [encoded[place] for place in row]) for row in places]
             yield self._ready(assemble(made, texts=True, budget=budget))
 
+    def _packed(
+        self, ids: Sequence[NDArray[np.int64]], images: int, row_tokens: int, batch_tokens: int
+    ) -> list[tuple[list[int], int]]:
+        """Splits sequences into rows of a limited number of tree nodes; without sharing, into a row each.
+
+        Args:
+            ids: token ids.
+            images: further tokens that each sequence has at its image placeholders.
+            row_tokens: most nodes of a row, where twice its first sequence is not more.
+            batch_tokens: half of the most nodes of a row of several sequences: better one row beyond the budget than a
+                large image twice.
+
+        Returns:
+            For each row its sequences, by index, and its number of nodes.
+        """
+        if not (self.share and self.adapter.branches):
+            return [([index], len(each) + images) for index, each in enumerate(ids)]
+        rows: list[tuple[list[int], int]] = []
+        bound = 0
+        for index in sorted(range(len(ids)), key=lambda index: sort_key(ids[index])):
+            whole = len(ids[index]) + images
+            if rows:
+                row, tokens = rows[-1]
+                common = common_prefix(ids[row[-1]], ids[index])
+                placeholders = ids[index] == self.encoder.placeholder_id
+                behind = int(placeholders[common:].sum())  # images that the row must hold once more
+                fresh = len(ids[index]) - common + images * behind // max(1, int(placeholders.sum()))
+                if tokens + fresh <= bound:
+                    rows[-1] = ([*row, index], tokens + fresh)
+                    continue
+            rows.append(([index], whole))
+            bound = min(max(row_tokens, 2 * whole), 2 * batch_tokens)
+        return rows
+
     def _ready(self, batch: Batch) -> Batch:
         """In pinned memory where it goes to a CUDA device, which then copies it while it computes."""
-        return batch.tensors(lambda value: value.pin_memory()) if self._adapter.device.type == "cuda" else batch
+        return batch.tensors(lambda value: value.pin_memory()) if self.adapter.device.type == "cuda" else batch
 
 
-def plan(sizes: Sequence[Size], *, max_tokens: int, max_answer_tokens: int | None = None) -> list[list[int]]:
+def plan(sizes: Sequence[Size], *, max_tokens: int, max_answer_tokens: int = sys.maxsize) -> list[list[int]]:
     """Splits rows into batches of similar length. Rows with and without images never share a batch.
 
     Args:
         sizes: one entry for all rows that must stay together.
         max_tokens: bound on rows times the longest row. What is larger by itself makes a batch of its own.
-        max_answer_tokens: bound on the sum of answer tokens, where each needs a row of logits. None: no bound.
+        max_answer_tokens: bound on the sum of answer tokens, where each needs a row of logits.
 
     Returns:
         Batches of indices into ``sizes``. They depend on nothing but the arguments.
@@ -194,57 +216,10 @@ def plan(sizes: Sequence[Size], *, max_tokens: int, max_answer_tokens: int | Non
     for index in sorted(range(len(sizes)), key=lambda index: (sizes[index].images, sizes[index].tokens, index)):
         size = sizes[index]
         rows, answers = rows + size.rows, answers + size.answer_tokens
-        if (
-            batches
-            and sizes[batches[-1][0]].images == size.images
-            and rows * size.tokens <= max_tokens
-            and (max_answer_tokens is None or answers <= max_answer_tokens)
-        ):
+        fits = rows * size.tokens <= max_tokens and answers <= max_answer_tokens
+        if batches and fits and sizes[batches[-1][0]].images == size.images:
             batches[-1].append(index)
         else:
             batches.append([index])
             rows, answers = size.rows, size.answer_tokens
     return batches
-
-
-def packed(
-    ids: Sequence[NDArray[np.int64]], images: int, row_tokens: int, batch_tokens: int, placeholder_id: int = -1
-) -> list[tuple[list[int], int]]:
-    """Splits sequences into rows of a limited number of tree nodes.
-
-    Args:
-        ids: token ids.
-        images: further tokens that each sequence has at its image placeholders.
-        row_tokens: most nodes of a row, where twice its first sequence is not more.
-        batch_tokens: half of the most nodes of a row of several sequences: better one row beyond the budget than a
-            large image twice.
-        placeholder_id: the token that stands for an image.
-
-    Returns:
-        For each row its sequences, by index, and its number of nodes.
-    """
-    rows: list[tuple[list[int], int]] = []
-    bound = 0
-    for index in sorted(range(len(ids)), key=lambda index: sort_key(ids[index])):
-        whole = len(ids[index]) + images
-        if rows:
-            row, tokens = rows[-1]
-            common = common_prefix(ids[row[-1]], ids[index])
-            placeholders = ids[index] == placeholder_id
-            behind = int(placeholders[common:].sum())  # images that the row must hold once more
-            fresh = len(ids[index]) - common + images * behind // max(1, int(placeholders.sum()))
-            if tokens + fresh <= bound:
-                rows[-1] = ([*row, index], tokens + fresh)
-                continue
-        rows.append(([index], whole))
-        bound = min(max(row_tokens, 2 * whole), 2 * batch_tokens)
-    return rows
-
-
-def _one_ahead(source: Iterator[T], ahead: bool) -> Iterator[T]:
-    """The same, with the next one taken before this one is given out."""
-    waiting = deque(itertools.islice(source, int(ahead)))
-    for item in source:
-        waiting.append(item)
-        yield waiting.popleft()
-    yield from waiting

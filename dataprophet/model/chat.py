@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError, explained
@@ -17,8 +17,7 @@ from dataprophet.errors import ModelError, explained
 _SENTINEL = "\ue000dataprophet\ue001"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A sample as the processor takes it: ``prompt + answer + end``.
 
     Attributes:
@@ -142,22 +141,18 @@ class Chat:
     def _messages(self, turns: tuple[Turn, ...], answer: str) -> list[dict[str, Any]]:
         """User and assistant messages, images at their places in the questions, with another last answer."""
         answers = [*(self.neutral(turn.answer) for turn in turns[:-1]), answer]
-        return [
-            message
-            for turn, text in zip(turns, answers, strict=True)
-            for message in ({"role": "user", "content": self._content(turn)}, _message("assistant", text))
-        ]
+        messages = []
+        for turn, text in zip(turns, answers, strict=True):
+            messages += [{"role": "user", "content": self._content(turn)}, _message("assistant", text)]
+        return messages
 
     def _content(self, turn: Turn) -> list[dict[str, str]]:
-        content, start = [], 0
-        for offset in turn.image_offsets:
-            if offset > start:
-                content.append({"type": "text", "text": self.neutral(turn.question[start:offset])})
-                start = offset
+        content, text = [], turn.question
+        for start, end in itertools.pairwise([*itertools.accumulate(turn.image_offsets, max, initial=0), len(text)]):
+            if end > start:
+                content.append({"type": "text", "text": self.neutral(text[start:end])})
             content.append({"type": "image"})
-        if start < len(turn.question) or not content:
-            content.append({"type": "text", "text": self.neutral(turn.question[start:])})
-        return content
+        return content[:-1] or [{"type": "text", "text": ""}]  # an image stands behind every part but the last
 
     def _prefix(self, turns: tuple[Turn, ...]) -> Rendered:
         """Images first, then the questions and earlier answers on a line each; the processor ends it with a newline."""

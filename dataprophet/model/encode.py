@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,11 @@ from dataprophet.model.tokens import Encoded, ImageSet, tail_mask
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
-_TEXT_INPUTS = (
-    *("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels"),
-    *("offset_mapping", "text_replacement_offsets"),
-)
 _TYPES = ("token_type_ids", "mm_token_type_ids")
+# What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
+_TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets", *_TYPES)
+# Not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of.
+_PLAIN = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
 
 
 class Encoder:
@@ -95,18 +95,10 @@ class Encoder:
         cuts = {index: cut for index, item in rendered.items() if (cut := prefix.cut(item.text, item.tail)) is not None}
         if not cuts:
             return {}
-        rests = self.tokenizer(
-            [rest for _, rest in cuts.values()],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        rests = self.tokenizer([rest for _, rest in cuts.values()], return_offsets_mapping=True, **_PLAIN)
         found = {}
-        for (index, (token, _)), ids, offsets in zip(
-            cuts.items(), rests["input_ids"], rests["offset_mapping"], strict=True
-        ):
-            encoded = prefix.joined(token, ids, offsets, rendered[index].tail)
+        for index, ids, offsets in zip(cuts, rests["input_ids"], rests["offset_mapping"], strict=True):
+            encoded = prefix.joined(cuts[index][0], ids, offsets, rendered[index].tail)
             if encoded is not None:
                 found[index] = encoded
         return found
@@ -114,10 +106,8 @@ class Encoder:
     def texts(self, texts: Sequence[str]) -> list[Encoded]:
         """Encodes texts as messages of a user, without images; the mask covers the tokens of each text."""
         rendered = [self.chat.text(text) for text in texts]
-        whole = [item.text for item in rendered]
-        encoded = self.tokenizer(
-            whole, return_offsets_mapping=True, return_attention_mask=False, **self._special_tokens(whole[0])
-        )
+        whole, options = [item.text for item in rendered], self._special_tokens(rendered[0].text)
+        encoded = self.tokenizer(whole, return_offsets_mapping=True, return_attention_mask=False, **options)
         return [
             Encoded(np.array(ids, np.int64), tail_mask(np.array(offsets).reshape(-1, 2), item.tail))
             for ids, offsets, item in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True)
@@ -125,21 +115,17 @@ class Encoder:
 
     def text_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Tokens of each text as it stands, image tokens not expanded: for planning batches."""
-        # not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of
-        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return [np.array(row, np.int64) for row in ids["input_ids"]]
+        return [np.array(ids, np.int64) for ids in self.tokenizer(list(texts), **_PLAIN)["input_ids"]]
 
     def _image_tokens(self, height: int, width: int) -> int:
         from PIL import Image
 
-        try:
+        with suppress(Exception):  # a processor without the estimate
             return int(self.processor._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0])
-        except Exception:  # a processor without the estimate, or one that refuses this size: encoding says why
-            try:
-                blank = Image.new("RGB", (width, height))
-                return len(self.processor(text=[self.chat.image_token], images=[[blank]])["input_ids"][0])
-            except Exception:
-                return 1
+        with suppress(Exception):  # one that refuses this size: encoding says why
+            blank = Image.new("RGB", (width, height))
+            return len(self.processor(text=[self.chat.image_token], images=[[blank]])["input_ids"][0])
+        return 1
 
     def _process(self, processor: Any, item: Rendered, images: Sequence[Image]) -> dict[str, Any]:
         text = item.prompt if self.chat.uses_suffix else item.text
@@ -151,15 +137,9 @@ class Encoder:
         # Images are RGB here, and processors would make a copy of each to make sure.
         convert = {"do_convert_rgb": False} if getattr(processor.image_processor, "do_convert_rgb", False) else {}
         # Text as lists: turning these into tensors takes processors longer than all the rest.
-        return dict(
-            processor(
-                text=[text],
-                images=[list(images)] if images else None,
-                text_kwargs={"return_offsets_mapping": True, "verbose": False},
-                images_kwargs={"return_tensors": "pt", **convert},
-                **extra,
-            )
-        )
+        texts = {"text": [text], "text_kwargs": {"return_offsets_mapping": True, "verbose": False}}
+        pictures = {"images": [list(images)] if images else None, "images_kwargs": {"return_tensors": "pt", **convert}}
+        return dict(processor(**texts, **pictures, **extra))
 
     def _encoded(self, item: Rendered, inputs: dict[str, Any]) -> Encoded:
         ids = np.array(inputs["input_ids"][0], np.int64)

@@ -17,16 +17,13 @@ def folder_fingerprint(folder: Path) -> str:
     """Hex SHA-256 over names and contents of the files of a model's folder: all weights, to the last byte."""
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
     with ThreadPoolExecutor(4) as pool:  # hashlib releases the interpreter lock
-        digests = list(pool.map(_digest, files))
-    total = hashlib.sha256()
-    for path, digest in zip(files, digests, strict=True):
-        total.update(f"{path.name}\0{digest}\n".encode())
-    return total.hexdigest()
+        lines = [f"{path.name}\0{digest}\n" for path, digest in zip(files, pool.map(_digest, files), strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def hub_fingerprint(name: str, commit: str) -> str:
+def hub_fingerprint(name: str, config: Any) -> str:
     """Hex SHA-256 of a hub model's name and commit; the commit hash covers the content of every file."""
-    return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
+    return hashlib.sha256(f"{name}@{getattr(config, '_commit_hash', None)}".encode()).hexdigest()
 
 
 def network_fingerprint(network: Any, processor: Any) -> str:

@@ -6,17 +6,17 @@ The package's users and its commands call it. It knows transformers and files, n
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
 import inspect
 import os
+import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError, ModelError, explained, first_line
 from dataprophet.model.adapter import Adapter
+from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
 from dataprophet.model.encode import Encoder
 from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, network_fingerprint, text_fingerprint
@@ -28,6 +28,7 @@ DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 # On a CPU a larger batch is no faster: it pads more, and its activations leave the caches.
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+_LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 
 
@@ -72,26 +73,32 @@ def load_model(
             not match torch.
     """
     _require()
+    from transformers.utils import logging
 
     name = where = str(name)
     target = _device(device)
-    kind = _dtype(dtype, target)
+    if dtype == "auto":
+        dtype = "bfloat16" if target.startswith("cuda") else "float32"
+    if dtype not in _DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}", where="load_model", fix=f"use auto, {', '.join(_DTYPES)}")
     has_torchvision()
     path, folder = _locate(name)
     hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
-    with _quiet():
+    with contextlib.ExitStack() as quiet:  # without the progress bars that transformers draws while it loads
+        if logging.is_progress_bar_enabled():
+            logging.disable_progress_bar()
+            quiet.callback(logging.enable_progress_bar)
         config = _config(path, where, hub)
         processor = load_processor(path, config, **hub)
-        network = _network(path, config, where, kind, hub)
+        network = _network(path, config, where, dtype, hub)
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
-    commit = getattr(config, "_commit_hash", None)
     return from_transformers(
         network,
         processor,
         name=folder.name if folder and name != "demo" else name,
-        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, str(commit)),
+        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, config),
         batch_tokens=batch_tokens,
         check=check,
         template=template,
@@ -145,37 +152,39 @@ def from_transformers(
     if not takes_features or getattr(config, "image_token_id", None) is None:
         what = f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on"
         raise ModelError(what, where=name, fix="use one of the families the manual names")
-    if batch_tokens is not None and batch_tokens < 1:
-        raise ModelError(f"batch_tokens is {batch_tokens}", where=name, fix="give a positive number of tokens")
-    if workers is not None and workers < 0:
-        raise ModelError(f"workers is {workers}", where=name, fix="give a number of threads, or 0 for none")
-    chat = Chat(processor, template=_template(template), score_terminator=score_terminator, where=name)
+    for option, value, least in (("batch_tokens", batch_tokens, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            raise ModelError(f"{option} is {value}", where=name, fix=f"give {least} or more")
+    if template is not None and template.endswith(".jinja"):
+        with explained(OSError, ModelError, "cannot be read", template, "give a readable file"):
+            template = Path(template).read_text(encoding="utf-8")
+    chat = Chat(processor, template=template, score_terminator=score_terminator, where=name)
     if compile:
         _compile_layers(network)
     adapter = Adapter(network.eval(), where=name, fused=fused)
     adapter.branches &= not chat.uses_suffix  # there, attention over the prompt is bidirectional
-    model = Model(
-        adapter,
-        Encoder(chat, adapter.image_token_id),
-        name=name,
-        fingerprint=fingerprint or network_fingerprint(network, processor),
-        # Everything beside the fingerprint that changes numbers: profiles are compared by it.
-        settings={
-            "dtype": str(adapter.dtype).removeprefix("torch."),
-            "attention": str(getattr(config, "_attn_implementation", "unknown")),
-            "template": text_fingerprint(chat.template),
-            "terminator": "scored" if score_terminator else "not scored",
-            "image_backend": image_backend(processor),
-            "pooling": "content-mean",
-            "head": "fused" if fused else "plain",
-            "torch": str(torch.__version__),  # a subclass of str that compares as a version
-            "transformers": importlib.metadata.version("transformers"),
-        },
-        max_tokens=_max_tokens(config, processor),
-        batch_tokens=batch_tokens or _BATCH_TOKENS.get(adapter.device.type, 1024),
-        share=share,
-        workers=_workers(adapter.device.type) if workers is None else workers,
-    )
+    text_config, device = config.get_text_config(), adapter.device.type
+    stored = sys.maxsize if fused else max(1, _LOGITS // int(text_config.vocab_size))
+    limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)
+    most = min(int(limit) for limit in limits if limit)
+    batcher = Batcher(adapter, Encoder(chat, adapter.image_token_id), share, most, stored)
+    # Everything beside the fingerprint that changes numbers: profiles are compared by it.
+    settings = {
+        "dtype": str(adapter.dtype).removeprefix("torch."),
+        "attention": str(getattr(config, "_attn_implementation", "unknown")),
+        "template": text_fingerprint(chat.template),
+        "terminator": "scored" if score_terminator else "not scored",
+        "image_backend": image_backend(processor),
+        "pooling": "content-mean",
+        "head": "fused" if fused else "plain",
+        "torch": str(torch.__version__),  # a subclass of str that compares as a version
+        "transformers": importlib.metadata.version("transformers"),
+    }
+    if workers is None:  # on the CPU the model needs all cores itself
+        workers = 0 if device == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+    fingerprint = fingerprint or network_fingerprint(network, processor)
+    batch_tokens = batch_tokens or _BATCH_TOKENS.get(device, 1024)
+    model = Model(batcher, fingerprint=fingerprint, settings=settings, batch_tokens=batch_tokens, workers=workers)
     if check:
         self_check(model)
     return model
@@ -189,8 +198,7 @@ def _require() -> None:
         with explained(ImportError, MissingDependencyError, what, "load_model", fix):
             importlib.import_module(package)
     version = importlib.metadata.version("transformers")
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if not (major == 5 and minor >= 23):
+    if not (5, 23) <= tuple(int(part) for part in version.split(".")[:2]) < (6,):
         what = f"transformers {version} is installed; this package works with 5.23 or later and below 6"
         raise MissingDependencyError(what, where="load_model", fix=fix)
 
@@ -210,16 +218,6 @@ def _device(device: str) -> str:
         fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
         raise ModelError(what, where="load_model", fix=fix)
     return device
-
-
-def _dtype(dtype: str, device: str) -> Any:
-    import torch
-
-    if dtype == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    if dtype not in _DTYPES:
-        raise ModelError(f"unknown dtype {dtype!r}", where="load_model", fix=f"use auto, {', '.join(_DTYPES)}")
-    return getattr(torch, dtype)
 
 
 def _locate(name: str) -> tuple[str, Path | None]:
@@ -263,7 +261,7 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
     return config
 
 
-def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]) -> Any:
+def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]) -> Any:
     """The transformers model on the CPU, with every weight found in the files."""
     from transformers import AutoModelForImageTextToText
 
@@ -279,20 +277,6 @@ def _network(path: str, config: Any, where: str, dtype: Any, hub: dict[str, Any]
     return network
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars that transformers draws while it loads."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _compile_layers(network: Any) -> None:
     """Compiles the repeated layers of a transformers model, in place: those of the decoder and of the vision tower.
 
@@ -302,29 +286,8 @@ def _compile_layers(network: Any) -> None:
     import torch
 
     for module in network.modules():
-        layers = list(module) if isinstance(module, torch.nn.ModuleList) else []
-        if len(layers) < 2 or len({type(layer) for layer in layers}) > 1:
-            continue
-        for layer in layers:
-            # transformers wraps the forward of all kinds in one function, whose compiled variants would get mixed up.
-            forward = inspect.unwrap(type(layer).forward)
-            layer.forward = torch.compile(types.MethodType(forward, layer), dynamic=True)
-
-
-def _workers(device: str) -> int:
-    """Threads beside the device's work. On the CPU the model needs all cores itself."""
-    return 0 if device == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
-
-
-def _template(template: str | None) -> str | None:
-    if template is None or not template.endswith(".jinja"):
-        return template
-    try:
-        return Path(template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror})", where=template, fix="give a readable file") from error
-
-
-def _max_tokens(config: Any, processor: Any) -> int:
-    limits = (getattr(config.get_text_config(), "max_position_embeddings", None), processor.tokenizer.model_max_length)
-    return min(int(limit) for limit in limits if limit)
+        if isinstance(module, torch.nn.ModuleList) and len(module) > 1 and len(set(map(type, module))) == 1:
+            for layer in module:
+                # transformers wraps the forward of all kinds in one function, whose compiled variants would mix.
+                forward = inspect.unwrap(type(layer).forward)
+                layer.forward = torch.compile(types.MethodType(forward, layer), dynamic=True)

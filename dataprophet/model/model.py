@@ -5,7 +5,7 @@ Profiling, scoring, planning and selection call it; `load` makes it. It knows no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, ModelError
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
-from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.reader import CellEnd, Refused, Window, with_cell_ends
 from dataprophet.model.results import Results, Scored, out_of_memory
 from dataprophet.model.rows import Batch
 
-_LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 _AHEAD = 5  # batches and ends of windows: behind the last batch of a window come its texts and its end, which are quick
 
 
@@ -67,38 +64,16 @@ class Model:
     """
 
     def __init__(
-        self,
-        adapter: Adapter,
-        encoder: Encoder,
-        *,
-        name: str,
-        fingerprint: str,
-        settings: Mapping[str, str],
-        max_tokens: int,
-        batch_tokens: int,
-        share: bool,
-        workers: int,
+        self, batcher: Batcher, *, fingerprint: str, settings: dict[str, str], batch_tokens: int, workers: int
     ) -> None:
-        self.name = name
-        self.device = str(adapter.device)
-        self.dtype = str(adapter.dtype).removeprefix("torch.")
-        self.fingerprint = fingerprint
-        self.settings = dict(settings)
-        self.batch_tokens = batch_tokens
-        self.workers = workers
-        self.splits = 0
-        self._adapter, self._encoder = adapter, encoder
-        text_config = adapter.model.config.get_text_config()
-        self._width: int = text_config.hidden_size
-        stored = None if adapter.head is not None else max(1, _LOGITS // int(text_config.vocab_size))
-        self._batcher = Batcher(adapter, encoder, share=share, max_tokens=max_tokens, max_answer_tokens=stored)
+        self._batcher, self._adapter, self._encoder = batcher, batcher.adapter, batcher.encoder
+        self.name, self.fingerprint, self.settings = self._adapter.where, fingerprint, settings
+        self.device, self.dtype = str(self._adapter.device), settings["dtype"]
+        self.max_tokens, self.batch_tokens, self.workers, self.splits = batcher.max_tokens, batch_tokens, workers, 0
+        self._width: int = self._adapter.model.config.get_text_config().hidden_size
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, device={self.device!r}, dtype={self.dtype!r})"
-
-    @property
-    def max_tokens(self) -> int:
-        return self._batcher.max_tokens
 
     @property
     def sharing(self) -> str:
@@ -135,8 +110,7 @@ class Model:
             ModelError: the model gives a log-probability that is not finite, or one sample does not fit into memory.
         """
         done = 0
-        report = on_problem or _raise
-        for window, scored in self._windows(samples, lambda refused: report(refused.problem)):
+        for window, scored in self._windows(samples, lambda refused: (on_problem or _raise)(refused.problem)):
             if scored:
                 yield self._features(scored)
             done += window.taken
@@ -203,7 +177,7 @@ class Model:
 
     def _run(self, batch: Batch, results: Results) -> None:
         """Runs a batch, in as many parts as memory asks for. What does not fit halves the budget from then on."""
-        waiting = [batch]
+        waiting = [batch]  # not by recursion, which would hold on to the pixels of every part that did not fit
         while waiting:
             part = waiting.pop()
             tokens, several = part.ids.numel(), len(part.members) > 1

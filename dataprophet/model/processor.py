@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
 import importlib.util
 from typing import Any
@@ -54,15 +53,11 @@ def _processor_class(path: str, config: Any, **hub: Any) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
     from transformers.processing_utils import ProcessorMixin
 
+    named = None
     with contextlib.suppress(OSError):
         settings, _ = ProcessorMixin.get_processor_dict(path, **hub)
-        name = settings.get("processor_class")
-        if name and hasattr(transformers, name):
-            return getattr(transformers, name)
-    try:
-        return PROCESSOR_MAPPING[type(config)]
-    except KeyError:
-        return None
+        named = getattr(transformers, settings.get("processor_class") or "", None)
+    return named or PROCESSOR_MAPPING.get(type(config), None)
 
 
 def _image_only(cls: Any) -> Any:

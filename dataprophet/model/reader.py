@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,26 +113,24 @@ def read_windows(
         share: whether samples that begin alike are of one group.
     """
     window = Window()
-    place, pixels, pictures = 0, 0, set[int]()
+    place, pixels = 0, dict[int, int]()  # of each picture of the window
     for sample, decoded in _decoded(samples, workers):
         if isinstance(sample, CellEnd):
             window.ends_cell = True
             yield window
-            window, place, pixels, pictures = Window(), 0, 0, set()
+            window, place, pixels = Window(), 0, {}
             continue
-        if window.taken >= WINDOW_SAMPLES or pixels >= WINDOW_PIXELS:  # not before, or a cell's end would stand alone
+        # not before, or a cell's end would stand alone
+        if window.taken >= WINDOW_SAMPLES or sum(pixels.values()) >= WINDOW_PIXELS:
             yield window
-            window, pixels, pictures = Window(), 0, set()
+            window, pixels = Window(), {}
         found = _prepare(sample, place, decoded, encoder, share=share)
         place += 1
         if isinstance(found, Refused):
             window.refused.append(found)
-            continue
-        window.items.append(found)
-        for image in found.images:
-            if id(image) not in pictures:
-                pictures.add(id(image))
-                pixels += image.width * image.height
+        else:
+            window.items.append(found)
+            pixels |= {id(image): image.width * image.height for image in found.images}
     if window.taken:
         yield window
 
@@ -175,10 +173,9 @@ def _load(picture: object) -> list[Image]:
     return [picture.load() if isinstance(picture, ImageSource) else _rgb(picture)]
 
 
-def _rgb(image: object) -> Image:
+def _rgb(image: Any) -> Image:
     if not hasattr(image, "load"):
         raise DataError(f"an image is a {type(image).__name__}", fix="give PIL images, such as Image.fromarray(pixels)")
-    image = cast("Image", image)
     image.load()
     return image if image.mode == "RGB" else to_rgb(image)
 

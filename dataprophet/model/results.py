@@ -5,8 +5,7 @@ The model feeds it batches and makes features of its rows. It knows the adapter,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,10 @@ from dataprophet.model.rows import Batch
 _STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
 
 Vector = NDArray[np.float32]
+_Means = tuple[list[int], list[int] | slice, Any]  # members, the row of each, the rows
 
 
-@dataclass(slots=True)
-class Scored:
+class Scored(NamedTuple):
     """A sample that has been through the model.
 
     Attributes:
@@ -51,16 +50,16 @@ class Results:
         self._adapter, self._name = adapter, name
         self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
         self._logprobs: list[Any] = []
-        self._counts: list[tuple[int, int]] = []  # member and number of answer tokens, in the order of the states
+        self._counts: dict[int, int] = {}  # member -> number of answer tokens, in the order of the states
         # Not the batches themselves: each would hold on to its pixels until the window ends.
-        self._images: list[tuple[list[int], list[int], Any]] = []  # members, their image sets, the means
-        self._texts: list[tuple[list[int], Any]] = []
+        self._images: list[_Means] = []
+        self._texts: list[_Means] = []
 
     def add(self, batch: Batch) -> None:
         """One pass over a batch on the device. Where it fails, for lack of memory, it leaves nothing behind."""
         adapter = self._adapter
         if batch.texts:
-            self._texts.append((batch.members, adapter.text_means(batch)))
+            self._texts.append((batch.members, slice(None), adapter.text_means(batch)))
             return
         vision = adapter.vision(batch)
         means = None if vision is None else adapter.image_means(batch, vision)
@@ -68,7 +67,7 @@ class Results:
             self._logprobs.append(adapter.logprobs(adapter.logits(batch, vision), batch.targets))
         else:
             self._states.append((adapter.states(batch, vision), batch.targets))
-        self._counts += zip(batch.members, batch.counts, strict=True)
+        self._counts.update(zip(batch.members, batch.counts, strict=True))
         if means is not None:
             self._images.append((batch.members, batch.sets, means))
 
@@ -104,28 +103,27 @@ class Results:
         self.score_states(least=1)
         with torch.inference_mode():
             values = torch.cat(self._logprobs).cpu().numpy() if self._logprobs else np.empty(0, np.float32)
-        logprobs: dict[int, Vector] = {}
-        start = 0
-        for index, count in self._counts:
-            logprobs[index] = values[start : start + count]
-            start += count
-        images: dict[int, Vector] = {}
-        for members, sets, means in self._images:
-            rows = means.cpu().numpy()
-            images.update((index, rows[number]) for index, number in zip(members, sets, strict=True))
-        texts: dict[str, Vector] = {}
-        for members, means in self._texts:
-            texts.update(zip((window.texts[index] for index in members), means.cpu().numpy(), strict=True))
+        logprobs = np.split(values, np.cumsum(list(self._counts.values()), dtype=np.int64))
+        images = _by_member(self._images)
+        texts = {window.texts[index]: vector for index, vector in _by_member(self._texts).items()}
         scored = []
-        for index, found in sorted(logprobs.items()):
+        for index, found in sorted(zip(self._counts, logprobs, strict=False)):  # behind the last one stands nothing
             sample = window.items[index].sample
             if not np.isfinite(found).all():
                 what, fix = f"{self._name} gives a log-probability that is not finite", "load it in bfloat16 or float32"
                 raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
-            vectors = {"question": texts.get(sample.question), "answer": texts.get(sample.answer)}
-            vectors["image"] = images.get(index)
+            question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
+            vectors = {"question": question, "answer": answer, "image": image}
             scored.append(Scored(sample, window.items[index].place, found, vectors))
         return scored
+
+
+def _by_member(parts: list[_Means]) -> dict[int, Vector]:
+    return {
+        index: vector
+        for members, rows, means in parts
+        for index, vector in zip(members, means.cpu().numpy()[rows], strict=True)
+    }
 
 
 def out_of_memory(error: BaseException) -> bool:

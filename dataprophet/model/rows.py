@@ -73,7 +73,7 @@ class Batch:
     ids: Any
     types: dict[str, Any]
     lengths: Any
-    ends: Any | None
+    ends: Any
     depth: Any
     positions: Any | None
     spots: Any
@@ -151,7 +151,6 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0) -> Ba
         if row.images is not None:
             features.append(first[number] + ordinal[ids[index, :size] == row.images.token_id])
     order = np.concatenate(features)
-    in_order = np.array_equal(order, np.arange(first[-1]))
     return Batch(
         rows=list(rows),
         texts=texts,
@@ -168,7 +167,7 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0) -> Ba
         pixels=joined([image.inputs for image in images]),
         image_tokens=[image.tokens for image in images],
         sets=sets,
-        features=None if in_order else torch.from_numpy(order),
+        features=None if np.array_equal(order, np.arange(first[-1])) else torch.from_numpy(order),
     )
 
 

@@ -5,35 +5,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
+from dataprophet.model.model import Model
 from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tokens import Encoded, ImageSet
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dataprophet.model.model import Model
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision rounds logits, so more there
 _HALF = 0.25
 _KERNEL = 1e-3
+_ASKED = {"What is shown?": "A grey circle, 3 steps wide", "What is it like? Say more.": "Round, grey"}
 _FIX = "this model cannot be scored as it is; use one of the families the manual names, or float32"
 _FUSED_FIX = "load it with fused=False (--plain-head), which uses the model's own logits"
-
-
-def _synthetic() -> list[Sample]:
-    from PIL import Image
-
-    image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
-    return [
-        Sample(id="self-check", images=[image], question="What is shown?", answer="A grey circle, 3 steps wide"),
-        Sample(id="self-check", images=[image], question="What is it like? Say more.", answer="Round, grey"),
-    ]
 
 
 def self_check(model: Model) -> None:
@@ -53,19 +41,20 @@ def self_check(model: Model) -> None:
         ModelError: one of the first five fails; the others only cost time.
     """
     import torch
+    from PIL import Image
 
     from dataprophet.ops import torch_ops
 
     adapter, encoder, head = model._adapter, model._encoder, model._adapter.head
-    samples = _synthetic()
-    rendered, pictures = [encoder.chat.render(sample) for sample in samples], samples[0].images
+    pictures = [Image.radial_gradient("L").resize((64, 48)).convert("RGB")]
+    samples = [Sample("self-check", pictures, question, answer) for question, answer in _ASKED.items()]
+    rendered = [encoder.chat.render(sample) for sample in samples]
     found, images = encoder.group(rendered, pictures)
-    whole: list[Encoded] = []
-    for item in found:
-        if isinstance(item, Exception):
-            raise item
+    for error in (item for item in found if isinstance(item, Exception)):
+        raise error
+    whole = [item for item in found if isinstance(item, Encoded)]
+    for item in whole:
         adapter.set_positions(item, images)
-        whole.append(item)
     with torch.inference_mode():
         _check_span(model, whole[0], rendered[0].answer)
         (first, states), (second, others) = (_states(model, [item], images) for item in whole)
@@ -79,12 +68,9 @@ def self_check(model: Model) -> None:
         batch, changed = _states(model, [_other_end(whole[0])], images)
         earlier = adapter.logprobs(changed, batch.targets)[:-1]
         _compare(model, earlier, alone[:-1], "an answer token sees the tokens behind it", _FIX)
-        text = assemble([Row.pack([0], encoder.texts([samples[0].question]))], texts=True)
+        text = assemble([Row.pack([0], encoder.texts(list(_ASKED)[:1]))], texts=True)
         if not bool(adapter.text_means(adapter.to_device(text)).isfinite().all()):
             raise ModelError("its text embedding is not finite", where=model.name, fix="use dtype float32 or bfloat16")
-
-        def reuses() -> bool:
-            return all(map(_same, encoder.group(rendered, pictures)[0], whole))
 
         def branches() -> bool:
             batch, states = _states(model, whole, images)
@@ -94,7 +80,7 @@ def self_check(model: Model) -> None:
 
         if not encoder.chat.uses_suffix:
             encoder.reuses_tokens = True  # for the check of it
-            encoder.reuses_tokens = _works(reuses)
+            encoder.reuses_tokens = _works(lambda: all(map(_same, encoder.group(rendered, pictures)[0], whole)))
         adapter.branches = adapter.branches and _works(branches)
 
 
@@ -141,9 +127,8 @@ def _other_end(encoded: Encoded) -> Encoded:
 
 
 def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
-    tokenizer = model._encoder.tokenizer
     ids = encoded.ids[encoded.mask].tolist()
-    spelled = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    spelled = model._encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if "".join(spelled.split()) != "".join(answer.split()):
         fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
         raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)

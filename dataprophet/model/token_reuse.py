@@ -5,14 +5,13 @@ The encoder uses it for samples with the same images. It knows texts, offsets an
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dataprophet.model.tokens import Encoded, tail_mask
+from dataprophet.model.tokens import Encoded, Ints, tail_mask
 
 
 class EncodedPrefix:
@@ -31,21 +30,14 @@ class EncodedPrefix:
     """
 
     def __init__(
-        self,
-        text: str,
-        encoded: Encoded,
-        offsets: NDArray[np.int64],
-        replacements: Sequence[dict[str, Any]],
-        special_ids: NDArray[np.int64],
+        self, text: str, encoded: Encoded, offsets: Ints, replacements: Sequence[dict[str, Any]], special_ids: Ints
     ) -> None:
         self._text, self._encoded, self._offsets = text, encoded, offsets
-        parts, last = [], 0
+        self._expanded, self._images_end = "", 0  # the text up to the end of its images, and that end
         for replacement in replacements:
             start, end = replacement["span"]
-            parts += [text[last:start], replacement["replacement"]]
-            last = end
-        self._images_end = last  # in the text
-        self._expanded = "".join(parts)  # up to there
+            self._expanded += text[self._images_end : start] + replacement["replacement"]
+            self._images_end = end
         self._special = np.flatnonzero(np.isin(encoded.ids, special_ids))
 
     def cut(self, text: str, tail: int) -> tuple[int, str] | None:
@@ -55,7 +47,7 @@ class EncodedPrefix:
             text: the other sample's text.
             tail: how many of its last characters are the answer, which is not cut.
         """
-        common = min(_common(self._text, text), len(text) - tail)
+        common = min(len(commonprefix([self._text, text])), len(text) - tail)  # noqa: RUF071 (of characters it is)
         if common < self._images_end:
             return None
         limit = len(self._expanded) + common - self._images_end
@@ -76,19 +68,7 @@ class EncodedPrefix:
         """
         if not len(ids) or ids[0] != self._encoded.ids[token]:
             return None
-        later = len(ids) - 1
-        rest = tail_mask(np.array(offsets, np.int64).reshape(-1, 2), tail)
-        return Encoded(
-            np.concatenate([self._encoded.ids[:token], np.array(ids, np.int64)]),
-            np.concatenate([np.zeros(token, np.bool_), rest]),
-            {
-                name: np.concatenate([types[: token + 1], np.zeros(later, np.int64)])
-                for name, types in self._encoded.types.items()
-            },
-        )
-
-
-def _common(a: str, b: str) -> int:
-    """How many characters two texts have in common at their beginnings."""
-    length = min(len(a), len(b))
-    return bisect.bisect_left(range(length), True, key=lambda index: a[: index + 1] != b[: index + 1])
+        later = (0, len(ids) - 1)
+        mask = np.pad(tail_mask(np.array(offsets, np.int64).reshape(-1, 2), tail), (token, 0))
+        types = {name: np.pad(types[: token + 1], later) for name, types in self._encoded.types.items()}
+        return Encoded(np.concatenate([self._encoded.ids[:token], np.array(ids, np.int64)]), mask, types)

@@ -5,7 +5,6 @@ Rows are made of it, and batching asks it what rows would share. It knows token 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,18 +41,19 @@ class TokenTree:
 def token_tree(sequences: Sequence[NDArray[np.int64]]) -> TokenTree:
     """Merges the common beginnings of sequences of token ids, each (T_i,) int64 and not empty."""
     paths: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sequences)
-    depths = []
+    depths, ends = [], np.empty(sum(map(len, sequences)), np.int64)
     size, before = 0, -1
     # In sorted order a sequence shares with those before it just what it shares with the last one of them.
     for index in sorted(range(len(sequences)), key=lambda index: sort_key(sequences[index])):
         ids = sequences[index]
         shared = 0 if before < 0 else common_prefix(sequences[before], ids)
         fresh = np.arange(size, size + len(ids) - shared)
-        paths[index] = np.concatenate([paths[before][:shared], fresh]) if shared else fresh
+        ends[paths[before][shared:]] = size  # subtrees that are left: no later sequence passes through them
+        paths[index] = np.concatenate([paths[before][:shared], fresh])
         depths.append(np.arange(shared, len(ids)))
         size, before = size + len(fresh), index
-    depth = np.concatenate(depths)
-    return TokenTree(paths, _subtree_ends(depth), depth)
+    ends[paths[before]] = size
+    return TokenTree(paths, ends[:size], np.concatenate(depths))
 
 
 def sort_key(ids: NDArray[np.int64]) -> bytes:
@@ -66,18 +66,3 @@ def common_prefix(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     length = min(len(a), len(b))
     differs = np.flatnonzero(a[:length] != b[:length])
     return int(differs[0]) if len(differs) else length
-
-
-def _subtree_ends(depth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A subtree ends before the next node that is not deeper than its root; only branches need to be walked."""
-    size = len(depth)
-    ends = np.full(size, size, np.int64)
-    path = np.empty(int(depth.max(initial=-1)) + 1, np.int64)  # the nodes from the root to the current one
-    starts = [0, *(np.flatnonzero(np.diff(depth) != 1) + 1).tolist(), size]
-    for start, stop in itertools.pairwise(starts):
-        top = int(depth[start])
-        if start:
-            left = path[top : int(depth[start - 1]) + 1]  # what the branch leaves behind
-            ends[left] = start
-        path[top : top + stop - start] = np.arange(start, stop)
-    return ends

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(slots=True)
 class Encoded:
@@ -23,10 +25,10 @@ class Encoded:
         positions: (A, T) int64 on A axes, None where they are 0, 1, 2 ...
     """
 
-    ids: NDArray[np.int64]
+    ids: Ints
     mask: NDArray[np.bool_]
-    types: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    positions: NDArray[np.int64] | None = None
+    types: dict[str, Ints] = field(default_factory=dict)
+    positions: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,7 +49,7 @@ class ImageSet:
     token_id: int
 
 
-def tail_mask(offsets: NDArray[np.int64], tail: int) -> NDArray[np.bool_]:
+def tail_mask(offsets: Ints, tail: int) -> NDArray[np.bool_]:
     """(T,) bool: tokens that hold any of a text's last ``tail`` characters.
 
     ``offsets`` (T, 2) are the first character of each token and the one behind its last.

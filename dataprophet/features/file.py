@@ -56,11 +56,7 @@ def features_of(columns: Mapping[str, Any], where: str, *, first: int = 1, prefi
             f"unknown column {unknown[0]!r}", where=where, fix=f"rename or remove it; known are {', '.join(known)}"
         )
     if "nll" not in columns:
-        raise ProfileError(
-            "column 'nll' is missing",
-            where=where,
-            fix="store the mean NLL per answer token, in nats",
-        )
+        raise ProfileError("column 'nll' is missing", where=where, fix="store the mean NLL per answer token, in nats")
     nll = _numbers(columns, "nll", 1, where).astype(np.float64)
     n = len(nll)
     ids = _ids(columns["id"], where) if "id" in columns else [f"{prefix}{row}" for row in range(first, first + n)]

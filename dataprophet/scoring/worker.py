@@ -56,14 +56,7 @@ class Worker:
         DataProphetError: pool, model or targets are not what the configuration says.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        store: Store,
-        *,
-        pool: Any = None,
-        model: Model | None = None,
-    ) -> None:
+    def __init__(self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None) -> None:
         self.config, self.store = config, store
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool

@@ -315,7 +315,7 @@ def test_local_copies_do_not_outlive_their_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     code = (
-        "import os; from dataprophet.store.base import Store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)"
+        "import os; from dataprophet.store import open_store; s = open_store('memory://a/b'); os.kill(os.getpid(), 9)"
     )
     _run(code)
     assert len(list(tmp_path.iterdir())) == 1

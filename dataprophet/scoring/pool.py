@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError, first_line
-from dataprophet.profiling.merge import merged
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.folder import (
@@ -162,7 +161,7 @@ class ScoredPool:
         if self.store.exists(CARRIED_PROFILE):
             return Profile.load(self.store.local(CARRIED_PROFILE))
         partials = (Profile.load(self._local(shard, PROFILE)) for shard in self._shards)
-        profile = merged(self.config.empty_profile(), partials)
+        profile = sum(partials, self.config.empty_profile())
         for status, count in sorted(self.statuses.items()):
             if status != "ok":
                 profile.problems.counts[status] += count

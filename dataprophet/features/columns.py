@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 import itertools
 import json
 import mmap
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -58,18 +61,17 @@ class MappedFile:
 
     def expect(self, start: int, stop: int) -> None:
         """Have the system read pages while others are used: it reads few ahead by itself where they are mapped."""
-        if hasattr(mmap, "MADV_WILLNEED"):
-            self._advise(mmap.MADV_WILLNEED, start, stop)
+        self._advise("MADV_WILLNEED", start, stop)
 
     def forget(self, start: int, stop: int) -> None:
         """Take pages out of the process, which would otherwise come to hold all of the file."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._advise(mmap.MADV_DONTNEED, start, stop)
+        self._advise("MADV_DONTNEED", start, stop)
 
-    def _advise(self, advice: int, start: int, stop: int) -> None:
+    def _advise(self, advice: str, start: int, stop: int) -> None:
         begin = start // mmap.PAGESIZE * mmap.PAGESIZE
-        if (count := min(stop, len(self.map)) - begin) > 0:
-            self.map.madvise(advice, begin, count)
+        count = min(stop, len(self.map)) - begin
+        if count > 0 and hasattr(mmap, advice):
+            self.map.madvise(getattr(mmap, advice), begin, count)
 
 
 class MappedColumn(Column):
@@ -144,9 +146,8 @@ class ParquetColumns(PlainColumns):
 
     def __init__(self, path: Path) -> None:
         super().__init__({}, str(path))
-        self._path = path
+        self._path = str(path)
         self._open = pq.ParquetFile(path, memory_map=False, buffer_size=_STREAMED, pre_buffer=False)
-        self.names = self._open.schema_arrow.names
         counts = [self._open.metadata.row_group(i).num_rows for i in range(self._open.metadata.num_row_groups)]
         self._starts = list(itertools.accumulate(counts, initial=0))
         self._paused: dict[int, Iterator[pa.RecordBatch]] = {}
@@ -154,27 +155,24 @@ class ParquetColumns(PlainColumns):
 
     def read(self, start: int, stop: int) -> dict[str, Any]:
         step = stop - start
-        batches = self._paused.pop(start, None)
-        if batches is None:
-            group = int(np.searchsorted(self._starts, start, side="right")) - 1
-            batches = self._from(group, start, step)
+        batches = self._paused.pop(start, None) or self._from(start, step)
         got, count = [], 0
         while count < step:
             batch = next(batches, None)
             if batch is None:
-                raise ProfileError(f"ends before row {stop}", where=str(self._path), fix="write the file again")
+                raise ProfileError(f"ends before row {stop}", where=self._path, fix="write the file again")
             got.append(batch.slice(0, step - count))
             if batch.num_rows > step - count:
                 batches = itertools.chain([batch.slice(step - count)], batches)
             count += got[-1].num_rows
         self._paused = {stop: batches}
         table = pa.Table.from_batches(got, self._open.schema_arrow)
-        return {name: values_of(table.column(name), name, str(self._path), start) for name in self.names}
+        return {name: values_of(table.column(name), name, self._path, start) for name in table.column_names}
 
-    def _from(self, group: int, start: int, step: int) -> Iterator[pa.RecordBatch]:
-        """Batches from row ``start`` on, which is in that row group."""
-        left = start - self._starts[group]
-        groups = list(range(group, len(self._starts) - 1))
+    def _from(self, start: int, step: int) -> Iterator[pa.RecordBatch]:
+        """Batches from row ``start`` on."""
+        group = bisect.bisect_right(self._starts, start) - 1
+        left, groups = start - self._starts[group], list(range(group, len(self._starts) - 1))
         for batch in self._open.iter_batches(min(step, 1024), row_groups=groups):
             if left < batch.num_rows:
                 yield batch.slice(left)
@@ -188,8 +186,7 @@ def npy_columns(folder: Path) -> dict[str, Column]:
         if path.suffix == ".txt":
             columns["id"] = Column(path.read_text(encoding="utf-8").splitlines())
         else:
-            file = MappedFile(path)
-            columns[path.stem] = _npy(file, 0, file.map[:_HEAD])
+            columns[path.stem] = _npy(MappedFile(path), 0)
     return columns
 
 
@@ -208,15 +205,14 @@ def npz_columns(path: Path) -> dict[str, Column]:
             if entry.compress_type != zipfile.ZIP_STORED:
                 columns[name] = Column(arrays[name])
                 continue
-            local = file.map[entry.header_offset : entry.header_offset + 30]
-            names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
-            start = entry.header_offset + 30 + names
-            columns[name] = _npy(file, start, file.map[start : start + _HEAD])
+            start = entry.header_offset + 30
+            start += sum(struct.unpack("<HH", file.map[start - 4 : start]))  # lengths of the name and of what follows
+            columns[name] = _npy(file, start)
     return columns
 
 
-def _npy(file: MappedFile, offset: int, head: bytes) -> Column:
-    stream = io.BytesIO(head)
+def _npy(file: MappedFile, offset: int) -> Column:
+    stream = io.BytesIO(file.map[offset : offset + _HEAD])
     npy: Any = np.lib.format  # untyped before NumPy 2.4
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -234,28 +230,23 @@ def safetensors_columns(path: Path) -> dict[str, Column]:
     size = int.from_bytes(file.map[:8], "little")
     head: dict[str, Any] = json.loads(file.map[8 : 8 + size])
     columns: dict[str, Column] = {}
+    own = head.pop("__metadata__", {})
     for name, entry in head.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{name} is {entry['dtype']}")
-        start, stop = entry["data_offsets"]
-        dtype = np.dtype(_TYPES[entry["dtype"]])
-        if stop - start != dtype.itemsize * int(np.prod(entry["shape"])) or 8 + size + stop > len(file.map):
+        kind, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        if kind not in _TYPES:
+            raise ValueError(f"{name} is {kind}")
+        dtype = np.dtype(_TYPES[kind])
+        if stop - start != dtype.itemsize * int(np.prod(shape)) or 8 + size + stop > len(file.map):
             raise ValueError(f"{name} is cut off")
-        shape = tuple(entry["shape"])
-        columns[name] = MappedColumn(file, 8 + size + start, dtype, shape, bfloat=entry["dtype"] == "BF16")
-    if "id" in head.get("__metadata__", {}):
-        columns["id"] = Column(json.loads(head["__metadata__"]["id"]))
-    return columns
+        columns[name] = MappedColumn(file, 8 + size + start, dtype, shape, bfloat=kind == "BF16")
+    return columns | ({"id": Column(json.loads(own["id"]))} if "id" in own else {})
 
 
 def arrow_columns(path: Path) -> dict[str, Column]:
     """The columns of an Arrow file or stream."""
     file = MappedFile(path)
-    source = pa.py_buffer(file.map)
     open_any = pa.ipc.open_file if file.map[:6] == b"ARROW1" else pa.ipc.open_stream
-    table = open_any(source).read_all()
+    table = open_any(pa.py_buffer(file.map)).read_all()
     return {name: ArrowColumn(file, table.column(name), name, str(path)) for name in table.column_names}
 
 
@@ -278,27 +269,20 @@ def matrix_of(column: pa.ChunkedArray, name: str, where: str, start: int = 0) ->
     Raises:
         ProfileError: it holds no lists of numbers of one width, or nulls, naming the first row.
     """
-    several = column.num_chunks != 1  # or none
-    chunk = pa.concat_arrays([pa.array([], column.type), *column.chunks]) if several else column.chunk(0)
+    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     kind = chunk.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise ProfileError(f"column {name!r} is {kind}", where=where, fix="store a list of numbers in each row")
     flat = chunk.flatten()
     nulls = chunk.is_null().to_numpy(zero_copy_only=False)
     if nulls.any() or flat.null_count:
-        row = start + (int(np.flatnonzero(nulls)[0]) if nulls.any() else 0) + 1
-        raise ProfileError(
-            f"{name} is null", where=f"{where} row {row}", fix=f"store zeros there and add a column {name}_present"
-        )
-    if pa.types.is_fixed_size_list(kind):
-        width = int(kind.list_size)
-    else:
-        widths = np.unique(np.diff(chunk.offsets.to_numpy()))
-        if len(widths) > 1:
-            raise ProfileError(f"{name} has rows of widths {widths.tolist()}", where=where, fix="use one model")
-        width = int(widths[0]) if len(widths) else 0
+        row, fix = start + int(nulls.argmax()) + 1, f"store zeros there and add a column {name}_present"
+        raise ProfileError(f"{name} is null", where=f"{where} row {row}", fix=fix)
+    widths = np.unique(pc.list_value_length(chunk)).tolist() or [getattr(kind, "list_size", 0)]
+    if len(widths) > 1:
+        raise ProfileError(f"{name} has rows of widths {widths}", where=where, fix="use one model")
     values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
-    return values.reshape(len(chunk), width)
+    return values.reshape(len(chunk), widths[0])
 
 
 def open_columns(path: Path) -> PlainColumns:
@@ -307,14 +291,12 @@ def open_columns(path: Path) -> PlainColumns:
     Raises:
         ProfileError: it is missing, damaged, or of another kind, or columns differ in length.
     """
-    where, suffix = str(path), path.suffix.lower()
-    if path.is_dir():
-        suffix = "folder"
-    elif suffix not in SUFFIXES:
-        raise ProfileError(f"unknown kind of features {path.suffix!r}", where=where, fix=f"use {', '.join(SUFFIXES)}")
-    elif not path.is_file():
-        raise ProfileError("no such file", where=where, fix="check the path")
+    where, suffix = str(path), "folder" if path.is_dir() else path.suffix.lower()
     readers = {"folder": npy_columns, ".npz": npz_columns, ".safetensors": safetensors_columns, ".arrow": arrow_columns}
+    if suffix not in (*SUFFIXES, "folder"):
+        raise ProfileError(f"unknown kind of features {path.suffix!r}", where=where, fix=f"use {', '.join(SUFFIXES)}")
+    if not path.exists():
+        raise ProfileError("no such file", where=where, fix="check the path")
     try:
         return ParquetColumns(path) if suffix == ".parquet" else PlainColumns(readers[suffix](path), where)
     except ProfileError:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import ProfileError
+from dataprophet.errors import ProfileError, explained
 from dataprophet.ops.arrays import Operand, load
 from dataprophet.ops.directions import average_directions
 from dataprophet.ops.directions import measured as _measured
@@ -105,11 +105,8 @@ def measure(
     def refuse(bad: NDArray[np.bool_], what: str) -> None:
         places = np.flatnonzero(bad)
         if len(places) and not leave_out:
-            raise ProfileError(
-                f"{what} in {len(places)} of {n} samples",
-                where=f"{where}, sample {features.ids[int(places[0])]!r}",
-                fix="leave those samples out, or mark the field as not present",
-            )
+            first, fix = features.ids[int(places[0])], "leave those samples out, or mark the field as not present"
+            raise ProfileError(f"{what} in {len(places)} of {n} samples", where=f"{where}, sample {first!r}", fix=fix)
         reasons.update(dict.fromkeys(places.tolist(), what))
         usable[places] = False
 
@@ -130,11 +127,8 @@ def measure(
             continue
         wanted = (directions or {}).get(name, np.zeros((0, widths[name]), np.float32))
         if wanted.shape[1] != widths[name]:
-            raise ProfileError(
-                f"{name} embeddings are {widths[name]} wide, those of the targets {wanted.shape[1]}",
-                where=where,
-                fix="use features of one model",
-            )
+            what = f"{name} embeddings are {widths[name]} wide, those of the targets {wanted.shape[1]}"
+            raise ProfileError(what, where=where, fix="use features of one model")
         here &= usable
         own = np.where(here, 0 if groups is None else groups, -1)
         read[name] = FieldRows(rows.values, here, *_measured(rows, wanted, own, max(count, 1)))
@@ -183,11 +177,8 @@ def sketch_vectors(
         raise ProfileError("no sample has a diversity field", where=where, fix="choose other diversity_fields")
     widths = {given.rows.shape[1] for given in wanted}
     if len(widths) > 1:
-        raise ProfileError(
-            f"the diversity averages fields of one width, and they are {sorted(widths)} wide",
-            where=where,
-            fix="choose diversity_fields of one width",
-        )
+        what = f"the diversity averages fields of one width, and they are {sorted(widths)} wide"
+        raise ProfileError(what, where=where, fix="choose diversity_fields of one width")
     z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
     return z, norms > 1e-6  # less is rounding
 
@@ -202,9 +193,8 @@ def tokens_of(features: Features, where: str) -> NDArray[np.int64]:
         return np.zeros(len(features.ids), np.int64)
     given = _per_sample(features.n_tokens, "n_tokens", features, where)
     if not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
-        raise ProfileError(
-            "n_tokens is not one count for each sample", where=where, fix="give whole numbers, 0 where unknown"
-        )
+        what, fix = "n_tokens is not one count for each sample", "give whole numbers, 0 where unknown"
+        raise ProfileError(what, where=where, fix=fix)
     return given.astype(np.int64)
 
 
@@ -217,12 +207,10 @@ def _per_sample(values: Any, name: str, features: Features, where: str) -> NDArr
 
 def _operand(values: Any, name: str, where: str) -> Operand:
     """Floats of any library as they came, laid out in rows, so that the layout changes no sum; integers as float64."""
-    try:
+    with explained((TypeError, ValueError), ProfileError, f"{name} is not an array of numbers", where, "give floats"):
         found, library = load(values, name)
         given = Operand(found, name, library)
         if given.dtype not in ("float16", "bfloat16", "float32", "float64"):
             given = Operand(given.numpy().astype(np.float64), name, "numpy")
-    except (TypeError, ValueError) as error:
-        raise ProfileError(f"{name} is not an array of numbers", where=where, fix="give floats") from error
     laid_out = given.values.contiguous() if given.is_torch else np.ascontiguousarray(given.values)
     return Operand(laid_out, name, given.library)

@@ -31,9 +31,9 @@ def load_features(path: str | os.PathLike[str]) -> Features:
     """
     columns = open_columns(Path(path))
     features = features_of(columns.read(0, columns.rows), os.fspath(path))
-    repeated = [name for name, count in Counter(features.ids).items() if count > 1]
-    if repeated:
-        raise ProfileError(f"id {repeated[0]!r} occurs twice", where=os.fspath(path), fix="make the ids unique")
+    for name, count in Counter(features.ids).items():
+        if count > 1:
+            raise ProfileError(f"id {name!r} occurs twice", where=os.fspath(path), fix="make the ids unique")
     return features
 
 
@@ -50,22 +50,14 @@ def features_of(columns: Mapping[str, Any], where: str, *, first: int = 1, prefi
         ProfileError: a column is missing, unknown, of another shape, or of something other than numbers.
     """
     known = ["id", "nll", "n_tokens", *FIELDS, *(f"{name}_present" for name in FIELDS)]
-    unknown = sorted(columns.keys() - set(known))
-    if unknown:
-        raise ProfileError(
-            f"unknown column {unknown[0]!r}", where=where, fix=f"rename or remove it; known are {', '.join(known)}"
-        )
+    for unknown in sorted(columns.keys() - set(known)):
+        fix = f"rename or remove it; known are {', '.join(known)}"
+        raise ProfileError(f"unknown column {unknown!r}", where=where, fix=fix)
     if "nll" not in columns:
-        raise ProfileError(
-            "column 'nll' is missing",
-            where=where,
-            fix="store the mean NLL per answer token, in nats",
-        )
+        raise ProfileError("column 'nll' is missing", where=where, fix="store the mean NLL per answer token, in nats")
     nll = _numbers(columns, "nll", 1, where).astype(np.float64)
-    n = len(nll)
-    ids = _ids(columns["id"], where) if "id" in columns else [f"{prefix}{row}" for row in range(first, first + n)]
-    if len(ids) != n:
-        raise ProfileError(f"{len(ids)} ids and {n} rows", where=where, fix="store one id per row")
+    rows = range(first, first + len(nll))
+    ids = _ids(columns["id"], where) if "id" in columns else [f"{prefix}{row}" for row in rows]
     embeddings = {name: _halves_or_singles(_numbers(columns, name, 2, where)) for name in FIELDS if name in columns}
     present = {name: _flags(columns, f"{name}_present", where) for name in embeddings if f"{name}_present" in columns}
     features = Features(ids, nll, embeddings, present)
@@ -100,7 +92,6 @@ def _flags(columns: Mapping[str, Any], name: str, where: str) -> NDArray[np.bool
 def _numbers(columns: Mapping[str, Any], name: str, ndim: int, where: str) -> NDArray[Any]:
     array = np.asarray(columns[name])
     if array.dtype.kind not in "iuf" or array.ndim != ndim:
-        raise ProfileError(
-            f"column {name!r} is {array.dtype} {array.shape}", where=where, fix=f"store numbers in {ndim} dimension(s)"
-        )
+        what = f"column {name!r} is {array.dtype} {array.shape}"
+        raise ProfileError(what, where=where, fix=f"store numbers in {ndim} dimension(s)")
     return array

@@ -79,22 +79,19 @@ def _features(
 ) -> tuple[Iterator[Features], str, dict[str, str]]:
     """Batches of features, the model's label and its settings, whatever the dataset is."""
     if not isinstance(dataset, Iterable | Features) or isinstance(dataset, str):
-        raise ProfileError(
-            f"a {type(dataset).__name__} is not a dataset", where=name, fix="open files with dataprophet.open_dataset"
-        )
+        what = f"a {type(dataset).__name__} is not a dataset"
+        raise ProfileError(what, where=name, fix="open files with dataprophet.open_dataset")
     items: Iterator[Any] = iter([dataset] if isinstance(dataset, Features) else dataset)
     first = next(items, None)
     items = chain([first], items) if first is not None else iter(())
     if isinstance(first, Features):
         if model is not None and not isinstance(model, str):
-            raise ProfileError(
-                "features need no model", where=name, fix="pass model=<label of the model they came from>"
-            )
+            fix = "pass model=<label of the model they came from>"
+            raise ProfileError("features need no model", where=name, fix=fix)
         return items, model or "precomputed", {}
     if first is not None and not isinstance(first, Sample):
-        raise ProfileError(
-            f"holds {type(first).__name__}, not samples", where=name, fix="open it with dataprophet.open_dataset"
-        )
+        what = f"holds {type(first).__name__}, not samples"
+        raise ProfileError(what, where=name, fix="open it with dataprophet.open_dataset")
     if model is None or isinstance(model, str):
         raise ProfileError("samples need a model", where=name, fix="pass model=dataprophet.load_model(...)")
 

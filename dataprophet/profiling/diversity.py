@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet import ops
-from dataprophet.errors import ProfileError
+from dataprophet.errors import ProfileError, explained
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of
 
@@ -90,15 +90,11 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
     """
     distinct = _distinct(sketch.z, clusters + 1)
     if distinct <= clusters:
-        raise ProfileError(
-            f"diversity needs more than {clusters} different samples, and there are {distinct}",
-            where=where,
-            fix=f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})",
-        )
-    try:
+        what = f"diversity needs more than {clusters} different samples, and there are {distinct}"
+        fix = f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})"
+        raise ProfileError(what, where=where, fix=fix)
+    with explained(ValueError, ProfileError, "diversity is not defined", where, "use more varied samples"):
         found = ops.diversity(sketch.z, clusters, seed=seed)
-    except ValueError as error:
-        raise ProfileError(f"diversity is not defined ({error})", where=where, fix="use more varied samples") from error
     groups = groups_of(sketch.hashes)
     counts = np.bincount(groups * clusters + found.labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
     sums = np.bincount(groups, weights=found.silhouettes, minlength=N_GROUPS).astype(np.float64)

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -80,14 +79,11 @@ class Profile:
         """A profile of no samples, to be filled with :meth:`update`."""
         fields = [name for name in FIELDS if name in set(diversity_fields)]
         if not fields or set(diversity_fields) - set(FIELDS):
-            raise ProfileError(
-                f"unknown diversity fields {sorted(set(diversity_fields))}", fix=f"choose among {', '.join(FIELDS)}"
-            )
+            what = f"unknown diversity fields {sorted(set(diversity_fields))}"
+            raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
-            raise ProfileError(
-                f"clusters={clusters} and sketch_size={sketch_size} do not fit",
-                fix="use at least 2 clusters and a sketch larger than that",
-            )
+            what = f"clusters={clusters} and sketch_size={sketch_size} do not fit"
+            raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
         own = {
             "clusters": str(clusters),
             "sketch_size": ALL if sketch_size is None else str(sketch_size),
@@ -129,21 +125,16 @@ class Profile:
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
         if self.mean_nll > _LARGEST_NLL:
-            raise ProfileError(
-                f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows",
-                where=f"profile {self.name!r}",
-                fix="give the mean over the tokens of each answer, not their sum",
-            )
+            what = f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows"
+            fix = "give the mean over the tokens of each answer, not their sum"
+            raise ProfileError(what, where=f"profile {self.name!r}", fix=fix)
         return float(np.exp(self.mean_nll))
 
     @property
     def directions(self) -> dict[str, NDArray[np.float64]]:
         """Field -> (d,) float64 mean of the normalised embeddings; fields that no sample has are left out."""
-        return {
-            name: self.field_sum[name].sum(0) / total
-            for name in FIELDS
-            if (total := int(self.field_count[name].sum())) > 0
-        }
+        totals = {name: int(count.sum()) for name, count in self.field_count.items()}
+        return {name: self.field_sum[name].sum(0) / totals[name] for name in FIELDS if totals[name]}
 
     @property
     def diversity(self) -> float:
@@ -162,11 +153,9 @@ class Profile:
     def diversity_sums(self) -> DiversitySums:
         if self._diversity is None:
             self._some_samples()
-            if self.sketch is None:
-                raise ProfileError("sealed without a diversity", where=self.name, fix="profile the dataset again")
-            self._diversity = diversity_of(
-                self.sketch, int(self.settings["clusters"]), int(self.settings["seed"]), where=f"profile {self.name!r}"
-            )
+            assert self.sketch is not None  # a sealed profile has its diversity
+            clusters, seed = int(self.settings["clusters"]), int(self.settings["seed"])
+            self._diversity = diversity_of(self.sketch, clusters, seed, where=f"profile {self.name!r}")
         return self._diversity
 
     @property
@@ -181,9 +170,7 @@ class Profile:
 
     def seal(self) -> Profile:
         """A copy of a few megabytes: the diversity computed, the sketch dropped. It no longer merges."""
-        sealed = copy(self)
-        sealed._diversity, sealed.sketch = self.diversity_sums, None
-        return sealed
+        return replace(self, _diversity=self.diversity_sums, sketch=None)
 
     def require_comparable(self, others: Iterable[Profile]) -> None:
         """Refuse profiles of another model or other settings.
@@ -198,11 +185,9 @@ class Profile:
             differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
             what = "model" if other.model != self.model else differ[0]
             values = f"{its.get(what, 'unset')} against {mine.get(what, 'unset')}"
-            raise ProfileError(
-                f"{what} differs from profile {self.name!r} ({values})",
-                where=f"profile {other.name!r}",
-                fix="profile both with the same model and settings",
-            )
+            fix = "profile both with the same model and settings"
+            found = f"{what} differs from profile {self.name!r} ({values})"
+            raise ProfileError(found, where=f"profile {other.name!r}", fix=fix)
 
     def update(self, features: Features) -> None:
         """Add samples.
@@ -255,29 +240,24 @@ class Profile:
         if not isinstance(other, Profile):
             return NotImplemented
         self.require_comparable([other])
-        for profile in (self, other):
-            if profile.sketch is None:
-                raise ProfileError(
-                    "is sealed and no longer merges", where=f"profile {profile.name!r}", fix="merge before sealing"
-                )
-        both = copy(self)
-        both.name = self.name if self.name == other.name else f"{self.name}+{other.name}"
-        both.count = self.count + other.count
-        both.nll_sum = self.nll_sum + other.nll_sum
-        both.tokens = self.tokens + other.tokens
-        both.field_count = {name: self.field_count[name] + other.field_count[name] for name in FIELDS}
-        both.field_sum = {name: _added(self.field_sum[name], other.field_sum[name], name, both.name) for name in FIELDS}
-        assert self.sketch is not None  # both were checked above
-        assert other.sketch is not None
-        empty = len(self.sketch) == 0 and self.sketch.bound is None
-        both.sketch = (
-            other.sketch if empty else self.sketch.merge(other.sketch.hashes, other.sketch.z, bound=other.sketch.bound)
+        if self.sketch is None or other.sketch is None:
+            sealed = self if self.sketch is None else other
+            fix = "merge before sealing"
+            raise ProfileError("is sealed and no longer merges", where=f"profile {sealed.name!r}", fix=fix)
+        name, keep = self.name if self.name == other.name else f"{self.name}+{other.name}", self.problems.keep
+        first = [*self.problems.first, *other.problems.first][:keep]
+        return replace(
+            self,
+            name=name,
+            count=self.count + other.count,
+            nll_sum=self.nll_sum + other.nll_sum,
+            tokens=self.tokens + other.tokens,
+            field_count={key: self.field_count[key] + other.field_count[key] for key in FIELDS},
+            field_sum={key: _added(self.field_sum[key], other.field_sum[key], key, name) for key in FIELDS},
+            sketch=self.sketch.merge(other.sketch.hashes, other.sketch.z, bound=other.sketch.bound),
+            problems=ProblemLog(keep, self.problems.counts + other.problems.counts, first),
+            _diversity=None,
         )
-        both.problems = ProblemLog(self.problems.keep)
-        both.problems.counts = self.problems.counts + other.problems.counts
-        both.problems.first = [*self.problems.first, *other.problems.first][: self.problems.keep]
-        both._diversity = None
-        return both
 
     def __radd__(self, other: object) -> Profile:
         """``sum(profiles)`` starts from 0."""
@@ -288,10 +268,7 @@ class Profile:
         return (
             isinstance(other, Profile)
             and (self.name, self.model, self.settings) == (other.name, other.model, other.settings)
-            and all(
-                np.array_equal(mine, its)
-                for mine, its in zip(self._sums().values(), other._sums().values(), strict=True)
-            )
+            and all(np.array_equal(mine, other._sums()[key]) for key, mine in self._sums().items())
             and self.sketch == other.sketch
             and (not self.sealed or self._diversity == other._diversity)
         )

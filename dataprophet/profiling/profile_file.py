@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import ProfileError
+from dataprophet.errors import ProfileError, explained
 from dataprophet.profiling.diversity import HALVES, DiversitySums
 from dataprophet.profiling.sketch import N_GROUPS, Sketch
 
@@ -40,13 +41,12 @@ def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts
     where = str(Path(path))
     if not Path(path).is_file():
         raise ProfileError("no such profile", where=where, fix="check the path, or make it with `dataprophet profile`")
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-        head = json.loads(metadata.get("dataprophet", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ProfileError(f"not a readable profile ({error})", where=where, fix=_FIX) from error
+    with (
+        explained((SafetensorError, OSError, ValueError), ProfileError, "not a readable profile", where, _FIX),
+        safe_open(path, framework="numpy") as stream,
+    ):
+        head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
+        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
         raise ProfileError(f"not a profile of format {_FORMAT}", where=where, fix=_FIX)
     try:
@@ -65,10 +65,8 @@ class Parts:
     def take(self, key: str, dtype: type[np.generic], *shape: int | None, finite: bool = True) -> NDArray[Any]:
         """A tensor of that dtype and shape, None for any length."""
         value = self._tensors[key]
-        fits = len(shape) == value.ndim and all(
-            want in (None, got) for want, got in zip(shape, value.shape, strict=True)
-        )
-        if value.dtype != dtype or not fits:
+        fits = [want in (None, got) for want, got in zip_longest(shape, value.shape, fillvalue=-1)]
+        if value.dtype != dtype or not all(fits):
             raise ValueError(f"{key} is {value.dtype} {value.shape}")
         if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"{key} is not finite")

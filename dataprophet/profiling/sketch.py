@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +61,8 @@ class Sketch:
     Part of a large pool need not keep what cannot be among the pool's smallest: it may have a ``bound``, and takes no
     sample of a larger hash. Merging keeps the lowest bound, until as many samples as are wanted lie below it.
 
-    What was merged is kept in runs, and one array is made of them when it is asked for. With a limit that happens too
-    when there is twice as much as is kept; without one the runs are of at least doubling length, so that a sample is
-    moved only log2(n) times.
+    What was merged is kept in runs, and one array is made of them when it is asked for. The runs are of at least
+    doubling length, so that a sample is moved only log2(n) times, and none is longer than the sketch.
     """
 
     def __init__(
@@ -76,10 +76,8 @@ class Sketch:
             z: (m, d) float16 unit vectors. Equal hashes are ordered by the bytes of their vectors.
             bound: largest hash that the sketch takes; None for any.
         """
-        self.size = size
-        self._bound = bound
+        self.size, self._bound = size, bound
         self._runs: tuple[Run, ...] = ((hashes, z),) if len(hashes) else ()
-        self._last: np.uint64 | None = None  # the largest hash that is kept, once it is known
 
     @classmethod
     def empty(cls, size: int | None, *, bound: int | None = None) -> Sketch:
@@ -110,10 +108,13 @@ class Sketch:
         """Which samples may enter: all up to the bound, until the sketch is full."""
         if self.size is None or len(self) < self.size:
             return hashes <= np.uint64(_LARGEST if self._bound is None else self._bound)
-        if self._last is None:
-            every = np.concatenate([run[0] for run in self._runs])
-            self._last = np.partition(every, self.size - 1)[self.size - 1]
         return np.asarray(hashes <= self._last, np.bool_)
+
+    @cached_property
+    def _last(self) -> np.uint64:
+        """The largest hash that a full sketch keeps."""
+        every, last = np.concatenate([hashes for hashes, _ in self._runs]), (self.size or 0) - 1
+        return np.uint64(np.partition(every, last)[last])
 
     def merge(self, hashes: NDArray[np.uint64], z: NDArray[np.float16], *, bound: int | None = None) -> Sketch:
         """The sketch of both sets of samples. The result is the same for any order and split.
@@ -124,27 +125,16 @@ class Sketch:
             bound: of the sketch that they come from.
         """
         if bound is not None and (self.bound is None or bound < self.bound):
-            return self._below(bound).merge(hashes, z)
+            count = int(np.searchsorted(self.hashes, np.uint64(bound), side="right"))
+            return Sketch(self.size, self.hashes[:count], self.z[:count], bound=bound).merge(hashes, z)
         low = self.takes(hashes)
         if not low.any():
             return self
         merged = Sketch.empty(self.size, bound=self._bound)
-        run = (hashes, z) if low.all() else (hashes[low], z[low])
-        # with a limit all are put in order at once, later
-        merged._runs = (*self._runs, run if self._runs and self.size is not None else _in_order([run]))
-        if self.size is not None:
-            if merged._held > 2 * self.size:
-                merged._whole()
-            return merged
+        merged._runs = (*self._runs, _in_order([(hashes, z) if low.all() else (hashes[low], z[low])]))
         while len(merged._runs) > 1 and 2 * len(merged._runs[-1][0]) >= len(merged._runs[-2][0]):
-            merged._runs = (*merged._runs[:-2], _in_order(merged._runs[-2:]))
+            merged._runs = (*merged._runs[:-2], _in_order(merged._runs[-2:], self.size))
         return merged
-
-    def _below(self, bound: int) -> Sketch:
-        """Those of the samples whose hash is at most so large."""
-        hashes, z = self._whole()
-        count = int(np.searchsorted(hashes, np.uint64(bound), side="right"))
-        return Sketch(self.size, hashes[:count], z[:count], bound=bound)
 
     def _whole(self) -> Run:
         """The samples that are kept as one run, which replaces the runs."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
-from dataprophet.errors import DataError, ProfileError
+from dataprophet.errors import DataError, ProfileError, explained
 from dataprophet.features.columns import SUFFIXES, PlainColumns, npy_files, open_columns
 from dataprophet.features.file import features_of
 from dataprophet.scoring.rows import Batch, lines_of
@@ -64,16 +65,14 @@ class FeaturePool:
         Raises:
             DataError: it cannot be read, or lacks columns.
         """
-        path = Path(self.files[number])
-        columns = self._columns(str(path))
-        try:
-            features_of(columns.read(0, min(1, columns.rows)), str(path))
-            digest, size = _digest(path)
-        except ProfileError as error:
-            raise DataError(error.what, where=error.where, fix=error.fix) from error
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=str(path), fix="check the path") from error
-        return FileIndex(relative_name(str(path), self._folder), str(path), size, digest, columns.rows)
+        path = self.files[number]
+        with _data_errors(), explained(OSError, DataError, "cannot be read", path, "check the path"):
+            columns = self._columns(path)
+            features_of(columns.read(0, min(1, columns.rows)), path)
+            digest, size = _digest(Path(path))
+        whole = Path(self.path)
+        folder = whole if whole.is_dir() and self.files != [self.path] else whole.parent
+        return FileIndex(relative_name(path, str(folder)), path, size, digest, columns.rows)
 
     def state(self, number: int) -> list[list[int] | str | None] | None:
         """Size and time of change of each part of a file; None where it cannot be told. See ``Dataset.state``."""
@@ -103,27 +102,28 @@ class FeaturePool:
         for start in range(first * CELL_ROWS, behind, step):
             stop = min(start + step, behind)
             columns.expect(stop, min(stop + step, behind))
-            try:
+            kinds, what = (ProfileError, pa.ArrowException, OSError), f"rows from {start + 1} on cannot be read"
+            with explained(kinds, DataError, what, index.path, ""):
                 features = features_of(columns.read(start, stop), index.path, first=start + 1, prefix=prefix)
-            except (ProfileError, pa.ArrowException, OSError) as error:
-                raise DataError(f"rows from {start + 1} on cannot be read ({error})", where=index.path) from error
             yield lines_of(index.name, features.ids, start), np.arange(stop - start), features
             columns.forget(start, stop)
-
-    @property
-    def _folder(self) -> str:
-        path = Path(self.path)
-        return self.path if path.is_dir() and self.files != [self.path] else str(path.parent)
 
     def _columns(self, path: str) -> PlainColumns:
         """The opened file; the last one is kept open."""
         with self._lock:
             if self._opened is None or self._opened[0] != path:
-                try:
+                with _data_errors():
                     self._opened = path, open_columns(Path(path))
-                except ProfileError as error:
-                    raise DataError(error.what, where=error.where, fix=error.fix) from error
             return self._opened[1]
+
+
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    """What is wrong with a file of features, as an error of the data."""
+    try:
+        yield
+    except ProfileError as error:
+        raise DataError(error.what, where=error.where, fix=error.fix) from error
 
 
 def _files(path: Path) -> list[str]:
@@ -135,10 +135,8 @@ def _files(path: Path) -> list[str]:
     found = [str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES or _holds_arrays(entry)]
     if not found:
         seen = ", ".join(entry.name for entry in entries[:5]) or "nothing"
-        kinds = ", ".join(SUFFIXES)
-        raise DataError(
-            f"no features in the folder (it holds {seen})", where=str(path), fix=f"name files {kinds} or nll.npy"
-        )
+        what, fix = f"no features in the folder (it holds {seen})", f"name files {', '.join(SUFFIXES)} or nll.npy"
+        raise DataError(what, where=str(path), fix=fix)
     return found
 
 

@@ -66,13 +66,8 @@ def probe(arguments: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
     Raises:
         ModelError: the model cannot be loaded; the message is the child's.
     """
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "dataprophet.scoring.model_origin"],
-        input=json.dumps([dict(arguments), threads]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command, given = [sys.executable, "-P", "-m", "dataprophet.scoring.model_origin"], [dict(arguments), threads]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -93,13 +88,12 @@ def require_origin(config: RunConfig, model: Model) -> None:
     its = {"model": config.fingerprint, **config.settings, **config.numbers}
     # a batch budget that memory has halved since is no other configuration
     differs = sorted(key for key in its if mine.get(key) != its[key] and not (key == "batch_tokens" and model.splits))
-    if differs:
-        key = differs[0]
-        raise DataProphetError(
-            f"{key} is {mine.get(key, 'unset')}, and the run began with {its[key]}",
-            where=model.name,
-            fix="resume on the same kind of machine, or score into another folder",
+    for key in differs[:1]:
+        what, fix = (
+            f"{key} is {mine.get(key, 'unset')}",
+            "resume on the same kind of machine, or score into another folder",
         )
+        raise DataProphetError(f"{what}, and the run began with {its[key]}", where=model.name, fix=fix)
 
 
 def main() -> None:

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprophet.data.index import FileIndex
-from dataprophet.errors import DataProphetError, first_line
-from dataprophet.profiling.merge import merged
+from dataprophet.errors import DataProphetError, explained
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.folder import (
@@ -37,7 +36,7 @@ from dataprophet.store import Store, open_store
 MAKE_ANEW = "remove the shard's marker and score again"
 """What helps against damaged parts of a shard."""
 
-_AGAIN = "score the pool again"
+_AGAIN, _DAMAGE = "score the pool again", (KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,9 @@ class ScoredPool:
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
         listed = _json(self.store, FILES)
         self._markers = self.store.markers()
-        try:
+        with explained(_DAMAGE, DataProphetError, f"damaged {FILES}", self.folder, _AGAIN):
             self.files: list[dict[str, Any]] = listed["files"]
             plan = list(plan_of(self.files, self.config))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataProphetError(f"damaged {FILES} ({error!r})", where=self.folder, fix=_AGAIN) from error
         self._shards = [shard for shard in plan if shard.key in self._markers]
         self.missing = [shard for shard in plan if shard.key not in self._markers]
 
@@ -143,11 +140,9 @@ class ScoredPool:
         """
         for shard in self._shards:
             path = self._local(shard, ROWS)
-            try:
-                with pq.ParquetFile(path) as file:
-                    yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise DataProphetError(f"cannot be read ({first_line(error)})", where=path, fix=MAKE_ANEW) from error
+            kinds, wanted = (pa.ArrowException, OSError), None if columns is None else list(columns)
+            with explained(kinds, DataProphetError, "cannot be read", path, MAKE_ANEW), pq.ParquetFile(path) as file:
+                yield from file.iter_batches(rows, columns=wanted)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows as one table; for pools that fit into memory."""
@@ -162,7 +157,7 @@ class ScoredPool:
         if self.store.exists(CARRIED_PROFILE):
             return Profile.load(self.store.local(CARRIED_PROFILE))
         partials = (Profile.load(self._local(shard, PROFILE)) for shard in self._shards)
-        profile = merged(self.config.empty_profile(), partials)
+        profile = sum(partials, self.config.empty_profile())
         for status, count in sorted(self.statuses.items()):
             if status != "ok":
                 profile.problems.counts[status] += count
@@ -181,10 +176,8 @@ class ScoredPool:
 
     def index(self, name: str) -> FileIndex:
         """Index of one of the pool's files."""
-        try:
+        with explained(_DAMAGE, DataProphetError, f"damaged index of {name}", self.folder, _AGAIN):
             return read_index(self.store, name)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataProphetError(f"damaged index of {name} ({error!r})", where=self.folder, fix=_AGAIN) from error
 
     def digest(self) -> str:
         """Hex digest of all rows, the same for any shard size."""
@@ -228,13 +221,11 @@ def plan_of(files: Sequence[Mapping[str, Any]], config: RunConfig) -> Iterator[S
 
 def _json(store: Store, name: str) -> dict[str, Any]:
     if not store.exists(name):
-        raise DataProphetError(
-            f"not a scored folder (it has no {name})", where=store.root, fix="run `dataprophet score` first"
-        )
-    try:
-        document: dict[str, Any] = json.loads(store.read(name))
-    except ValueError as error:
-        raise DataProphetError(f"damaged {name} ({error})", where=store.root, fix=_AGAIN) from error
+        what = f"not a scored folder (it has no {name})"
+        raise DataProphetError(what, where=store.root, fix="run `dataprophet score` first")
+    data = store.read(name)
+    with explained(ValueError, DataProphetError, f"damaged {name}", store.root, _AGAIN):
+        document: dict[str, Any] = json.loads(data)
     if not isinstance(document, dict):
         raise DataProphetError(f"damaged {name} (it is no object)", where=store.root, fix=_AGAIN)
     return document

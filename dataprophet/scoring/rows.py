@@ -26,17 +26,9 @@ _STATUS = {"undecodable_image": "decode_error"}  # the other statuses are the co
 def schema(targets: Sequence[str], *, nearest: bool) -> pa.Schema:
     """Columns of a rows file."""
     words = pa.dictionary(pa.int32(), pa.string())
-    columns = [
-        ("id", pa.string()),
-        ("file", words),
-        ("position", pa.int64()),
-        ("row", pa.int64()),
-        ("turn", pa.int32()),
-        ("status", words),
-        ("detail", pa.string()),
-        ("answer_tokens", pa.int32()),
-        ("mean_nll", pa.float32()),
-    ]
+    names = ("id", "file", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll")
+    kinds = (pa.string(), words, pa.int64(), pa.int64(), pa.int32(), words, pa.string(), pa.int32(), pa.float32())
+    columns = list(zip(names, kinds, strict=True))
     for target in targets:
         columns += [(f"{name}:{target}", pa.float32()) for name in (*SIMILARITIES.values(), "M")]
         if nearest:
@@ -92,16 +84,10 @@ class Lines:
     def columns(self, file: str) -> Columns:
         """The lines as columns of a rows file."""
         lines = self.lines
-        return Columns(
-            _texts([line.id for line in lines]),
-            file,
-            np.array([line.position for line in lines], np.int64),
-            np.array([line.row for line in lines], np.int64),
-            np.array([line.turn for line in lines], np.int32),
-            pa.array([line.status for line in lines], pa.string()),
-            _texts([line.detail for line in lines]),
-            np.array(self.place, np.int64),
-        )
+        position, row = (np.array([getattr(line, key) for line in lines], np.int64) for key in ("position", "row"))
+        turn, place = np.array([line.turn for line in lines], np.int32), np.array(self.place, np.int64)
+        status, detail = pa.array([line.status for line in lines], pa.string()), _texts([line.detail for line in lines])
+        return Columns(_texts([line.id for line in lines]), file, position, row, turn, status, detail, place)
 
 
 @dataclass(frozen=True)
@@ -145,17 +131,8 @@ Batch = tuple[Columns, NDArray[np.int64], Features]
 def lines_of(file: str, ids: list[str], start: int) -> Columns:
     """What a rows file says of rows that are a sample each, the first at position ``start`` of its file."""
     n = len(ids)
-    positions = np.arange(start, start + n)
-    return Columns(
-        _texts(ids),
-        file,
-        positions,
-        positions + 1,
-        np.ones(n, np.int32),
-        pa.repeat(pa.scalar(OK), n),
-        pa.nulls(n, pa.string()),
-        np.arange(n),
-    )
+    place, turn, status, detail = np.arange(n), np.ones(n, np.int32), pa.repeat(OK, n), pa.nulls(n, pa.string())
+    return Columns(_texts(ids), file, place + start, place + start + 1, turn, status, detail, place)
 
 
 def status_of(problem: Problem) -> str:
@@ -199,17 +176,9 @@ def table_of(
         full[where], missing[where] = values, np.isnan(values)
         return pa.array(full, mask=missing)
 
-    made: list[Any] = [
-        columns.id,
-        pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file])),
-        pa.array(columns.position),
-        pa.array(columns.row),
-        pa.array(columns.turn),
-        columns.status.dictionary_encode(),
-        columns.detail,
-        spread(tokens, np.int32),
-        spread(nll, np.float32),
-    ]
+    file = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file]))
+    made: list[Any] = [columns.id, file, *map(pa.array, (columns.position, columns.row, columns.turn))]
+    made += [columns.status.dictionary_encode(), columns.detail, spread(tokens, np.int32), spread(nll, np.float32)]
     for number in range(len(targets)):
         for name in FIELDS:
             given = scores.similarities.get(name)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex
-from dataprophet.errors import DataError, DataProphetError
+from dataprophet.errors import DataError, DataProphetError, explained
 from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
@@ -88,11 +88,9 @@ class StoredFeatures:
         for shard in self._scored.shards:
             begin, behind = max(first, shard.shard.first), min(last, shard.shard.last)
             if shard.shard.name == index.name and begin < behind:
-                try:
+                kinds, fix = (OSError, ValueError), "score the pool anew"
+                with explained(kinds, DataError, "cannot be read", str(shard.embeddings), fix):
                     yield from _read(shard, begin, behind)
-                except (OSError, ValueError) as error:
-                    what = f"cannot be read ({error})"
-                    raise DataError(what, where=str(shard.embeddings), fix="score the pool anew") from error
 
 
 def _read(shard: ScoredShard, first: int, last: int) -> Iterator[Batch]:

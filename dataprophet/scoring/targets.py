@@ -114,16 +114,12 @@ class Targets:
         nearest = np.full((n, len(self.names)), np.nan, np.float32)
         if n == 0:
             return nearest
-        z, usable = sketch_vectors(
-            found.fields, self._profiles[0].settings["diversity_fields"], np.arange(n), "features"
-        )
+        names = self._profiles[0].settings["diversity_fields"]
+        z, usable = sketch_vectors(found.fields, names, np.arange(n), "features")
         for number, profile in enumerate(self._profiles):
             if profile.sketch is None:
-                raise ProfileError(
-                    "is sealed, and keeps no samples to compare with",
-                    where=f"profile {profile.name!r}",
-                    fix="give the target's unsealed profile, or do without nearest",
-                )
+                what, fix = "is sealed, and keeps no samples to compare with", "give the target's unsealed profile"
+                raise ProfileError(what, where=f"profile {profile.name!r}", fix=f"{fix}, or do without nearest")
             if len(profile.sketch):
                 nearest[usable, number] = ops.nearest(z[usable], profile.sketch.z)[0]
         return nearest
@@ -153,13 +149,11 @@ def _directions(profiles: Sequence[Profile], name: str) -> NDArray[np.float64]:
     """(T, d) mean directions of a field."""
     found = []
     for profile in profiles:
-        if name not in profile.directions:
-            raise MetricError(
-                f"no sample has the field {name!r}, so its similarity is undefined",
-                where=f"profile {profile.name!r}",
-                fix="leave the target out, or score with other fields",
-            )
-        found.append(profile.directions[name])
+        if (direction := profile.directions.get(name)) is None:
+            what = f"no sample has the field {name!r}, so its similarity is undefined"
+            fix = "leave the target out, or score with other fields"
+            raise MetricError(what, where=f"profile {profile.name!r}", fix=fix)
+        found.append(direction)
     widths = {len(direction) for direction in found}
     if len(widths) > 1:
         raise MetricError(f"{name} embeddings are {sorted(widths)} wide", fix="profile all with one model")

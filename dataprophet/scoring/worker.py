@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.ids import repeated_id
 from dataprophet.data.index import FileIndex
-from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
+from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
@@ -56,14 +56,7 @@ class Worker:
         DataProphetError: pool, model or targets are not what the configuration says.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        store: Store,
-        *,
-        pool: Any = None,
-        model: Model | None = None,
-    ) -> None:
+    def __init__(self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None) -> None:
         self.config, self.store = config, store
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
@@ -88,7 +81,8 @@ class Worker:
 
     def run(self, shard: Shard) -> ShardResult:
         """Score and commit a shard, and log it; see ``score_shard``."""
-        self.store.log(shard.key, f"{shard.name} cells {shard.first} to {shard.last - 1}: begun by {_process()}")
+        process = f"process {os.getpid()} of {platform.node()}"
+        self.store.log(shard.key, f"{shard.name} cells {shard.first} to {shard.last - 1}: begun by {process}")
         try:
             result = score_shard(shard, self)
         except Stopped:
@@ -141,11 +135,9 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
     started = time.monotonic()
     if worker.store.done(shard.key):
         return ShardResult(shard.key, "skipped", shard.rows)
-    turns = _Turns(worker)
-    parts = _Parts(worker)
+    parts, splits = _Parts(worker), worker.splits
     try:
-        splits = worker.splits
-        isolated = _score(shard, worker, turns, parts)
+        isolated = _score(shard, worker, parts)
         marker = {
             "file": shard.name,
             "first": shard.first,
@@ -164,8 +156,8 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
     except DataError as error:
         return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
     finally:
-        turns.reading.end()
-        turns.device.end()
+        parts.reading.end()
+        parts.device.end()
     seconds = time.monotonic() - started
     return ShardResult(shard.key, "done" if won else "lost", shard.rows, parts.samples, seconds)
 
@@ -174,8 +166,7 @@ class _Turn:
     """A lock of the worker, taken at the first ``with`` and kept until ``end``."""
 
     def __init__(self, lock: threading.Lock, stopping: threading.Event) -> None:
-        self._lock, self._stopping = lock, stopping
-        self._held = False
+        self._lock, self._stopping, self._held = lock, stopping, False
 
     def __enter__(self) -> None:
         if not self._held:
@@ -193,16 +184,9 @@ class _Turn:
             self._held = False
 
 
-class _Turns:
-    """Turns of a shard: of those in this process, to be read, and to have the device."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.reading, self.device = (_Turn(lock, worker.store.stopping) for lock in (worker.reading, worker.gate))
-
-
 @dataclass
 class _Parts:
-    """What a shard has given so far."""
+    """What a shard has given so far, and its turns among those of this process: to be read, and to have the device."""
 
     worker: Worker
     tables: list[pa.Table] = field(default_factory=list)
@@ -216,7 +200,8 @@ class _Parts:
 
     def __post_init__(self) -> None:
         self.profile = self.worker.empty_profile()
-        self.schema = schema(self.worker.targets.names, nearest=self.worker.config.nearest)
+        locks = self.worker.reading, self.worker.gate
+        self.reading, self.device = (_Turn(lock, self.worker.store.stopping) for lock in locks)
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
@@ -225,62 +210,60 @@ class _Parts:
         columns = columns.refused({int(places[row]): reason for row, reason in found.reasons.items()})
         places, scores = places[found.usable], targets.scores_of(found)
         nearest = targets.nearest_of(found) if config.nearest else None
-        table = table_of(
-            columns, places, found.nll, found.tokens, scores=scores, nearest=nearest, targets=targets.names
-        )
+        names, nll, tokens = targets.names, found.nll, found.tokens
+        table = table_of(columns, places, nll, tokens, scores=scores, nearest=nearest, targets=names)
         if config.embeddings:
             self.kept.append(unit_embeddings(found, columns.place[places] + self.lines))
-        for name, missing in zip(targets.names, np.isnan(scores.values).sum(0), strict=True):
+        for name, missing in zip(names, np.isnan(scores.values).sum(0), strict=True):
             self.unscored[name] += int(missing)
         self.tables.append(table)
         for pair in table.column("status").combine_chunks().value_counts():
             self.statuses[pair["values"].as_py()] += pair["counts"].as_py()
         self.lines += table.num_rows
         self.samples += len(places)
-        self.tokens += int(found.tokens.sum())
+        self.tokens += int(tokens.sum())
 
     def writers(self) -> dict[str, Callable[[str], None]]:
         """Suffix -> what writes that file."""
 
         def rows(path: str) -> None:
-            table = pa.concat_tables(self.tables) if self.tables else self.schema.empty_table()
-            write_rows(table.unify_dictionaries().combine_chunks(), path)
+            nothing = schema(self.worker.targets.names, nearest=self.worker.config.nearest).empty_table()
+            write_rows(pa.concat_tables([nothing, *self.tables]).unify_dictionaries().combine_chunks(), path)
 
         def profile(path: str) -> None:
             Path(path).write_bytes(self.profile.to_bytes())
 
-        made: dict[str, Callable[[str], None]] = {ROWS: rows, PROFILE: profile}
-        if self.worker.config.embeddings:
-            made[EMBEDDINGS] = lambda path: write_embeddings(path, self.kept)
-        return made
+        def embeddings(path: str) -> None:
+            write_embeddings(path, self.kept)
+
+        return {ROWS: rows, PROFILE: profile, **({EMBEDDINGS: embeddings} if self.worker.config.embeddings else {})}
 
 
-def _score(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts) -> list[str]:
+def _score(shard: Shard, worker: Worker, parts: _Parts) -> list[str]:
     """All cells of a shard in order. Returns the ids of samples that were found to kill the process."""
     if worker.config.kind == "features":
         # there is no device, and little work to lose
-        with nullcontext() if worker.pool.side_by_side else turns.device:
+        with nullcontext() if worker.pool.side_by_side else parts.device:
             for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
                 if worker.store.stopping.is_set():
                     raise Stopped("the shard is dropped")
                 parts.add(columns, places, features)
         return []
-    with turns.reading, worker.store.journal(shard.key) as journal:
-        return _score_samples(shard, worker, turns, parts, journal)
+    with parts.reading, worker.store.journal(shard.key) as journal:
+        return _score_samples(shard, worker, parts, journal)
 
 
-def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, journal: Journal) -> list[str]:
+def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal) -> list[str]:
     cells = _cells(shard, worker)
     isolated: list[str] = []
     if not journal.crashes:
-        for number, lines, result in _stream(worker, cells, turns, journal):
+        for number, lines, result in _stream(worker, cells, parts, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
         return isolated
     # A process died here before: a cell at a time, so that the next death names the cell for certain.
-    with turns.device:
-        for number, entries in cells:
-            lines = Lines.of(entries, number * worker.config.cell_rows)
+    with parts.device:
+        for number, lines in cells:
             poisoned = _poisoned(worker, number, lines, journal)
             isolated += [lines.samples[place].id for place in poisoned]
             result = _whole(worker, number, lines, poisoned, journal)
@@ -288,7 +271,7 @@ def _score_samples(shard: Shard, worker: Worker, turns: _Turns, parts: _Parts, j
     return isolated
 
 
-def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, list[Conversation | Problem]]]:
+def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, Lines]]:
     """Numbered cells of a shard, up to its last row, with a problem in place of each row that it leaves out."""
     cells = worker.pool.read_cells(worker.index(shard), shard.first, shard.last)
     behind = shard.first * worker.config.cell_rows + shard.rows
@@ -297,26 +280,24 @@ def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, list[Conversatio
         for position in shard.repeated:
             if 0 <= position - start < len(entries):
                 entries[position - start] = repeated_id(entries[position - start])
-        yield number, entries[: behind - start]
+        yield number, Lines.of(entries[: behind - start], start)
 
 
 def _stream(
-    worker: Worker, cells: Iterator[tuple[int, Any]], turns: _Turns, journal: Journal
+    worker: Worker, cells: Iterator[tuple[int, Lines]], parts: _Parts, journal: Journal
 ) -> Iterator[tuple[int, Lines, CellFeatures]]:
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
 
     def feed() -> Iterator[list[Sample]]:
-        for number, entries in cells:
-            lines = Lines.of(entries, number * worker.config.cell_rows)
+        for number, lines in cells:
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
             yield lines.samples
-        turns.reading.end()
+        parts.reading.end()
 
-    for result in worker.model.cells(feed(), gate=turns.device):
-        number, lines = waiting.popleft()
-        yield number, lines, result
+    for result in worker.model.cells(feed(), gate=parts.device):
+        yield *waiting.popleft(), result
 
 
 def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
@@ -331,15 +312,14 @@ def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> li
             lines.refuse(place, CRASHED, f"the process died {journal.crashes[unit]} times while it was scored")
             continue
         journal.begin(unit)
-        for _ in worker.model.cells([[sample]]):
-            pass
+        list(worker.model.cells([[sample]]))
         journal.end(unit)
     return found
 
 
 def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journal: Journal) -> CellFeatures:
     """A cell without its poisoned samples, in the batches that it would have had without them."""
-    left = np.array([place for place in range(len(lines.samples)) if place not in set(poisoned)], np.int64)
+    left = np.delete(np.arange(len(lines.samples)), poisoned)
     journal.begin(f"cell {number}")
     (result,) = worker.model.cells([[lines.samples[place] for place in left]])
     journal.end(f"cell {number}")
@@ -353,7 +333,3 @@ def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> N
         lines.refuse(place, status_of(problem), problem.message)
         parts.problems.append(asdict(problem))
     parts.add(lines.columns(file), result.places, result.features)
-
-
-def _process() -> str:
-    return f"process {os.getpid()} of {platform.node()}"

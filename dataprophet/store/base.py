@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dataprophet.errors import StoreError
+from dataprophet.errors import StoreError, explained
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.journal import Journal, crashes_of
 
@@ -111,10 +111,10 @@ class Store(ABC):
             Whether it was written.
         """
         with self.explained():
-            if replace:
-                self._replace(name, data)
-                return True
-            return self._create(name, data)
+            if not replace:
+                return self._create(name, data)
+            self._replace(name, data)
+            return True
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -131,19 +131,14 @@ class Store(ABC):
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         lines = "".join(f"{now} {line}\n" for line in text.splitlines())
         with suppress(OSError):
-            self._append_log(f"{LOGS}/{key}.log", lines)
+            self._append(f"{LOGS}/{key}.log", lines)
 
     def journal(self, key: str) -> Journal:
         """A journal for an attempt at a shard."""
         attempt = new_attempt()
         with self.explained():
             earlier, append = self._open_journal(key, attempt)
-
-        def record(text: str) -> None:
-            with self.explained():
-                append(text)
-
-        made = Journal(attempt, earlier, record, self.stopping)
+        made = Journal(attempt, earlier, self.explained()(append), self.stopping)
         with self._lock:
             self._journals = [*(item for item in self._journals if not item.closed), made]
         return made
@@ -180,12 +175,8 @@ class Store(ABC):
         """
         with self.explained():
             # In this order. A file's process is seen dead before markers are read: it can make no marker after that.
-            dead = [
-                f"{folder}/{name}"
-                for folder in (DATA, TEMPORARY)
-                for name, age in self._ages(folder).items()
-                if _left_behind(name, age)
-            ]
+            ages = {f"{folder}/{name}": age for folder in (DATA, TEMPORARY) for name, age in self._ages(folder).items()}
+            dead = [name for name, age in ages.items() if _left_behind(os.path.basename(name), age)]
             markers = self.markers() if dead else {}
             named = {name for marker in markers.values() for name in marker["files"].values()}
             orphans = [name for name in dead if name not in named]
@@ -199,19 +190,14 @@ class Store(ABC):
             yield
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-            where = self.root
             if error.errno in _FULL or "No space left" in str(error):
-                raise StoreError(
-                    f"no space is left ({reason})", where=where, fix="make room, then run the same command again"
-                ) from error
-            if error.errno in _REFUSED:
-                raise StoreError(
-                    f"cannot be written ({reason})", where=where, fix="choose a place that you can write to"
-                ) from error
-            name = f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
-            raise StoreError(
-                f"cannot be used ({reason}{name})", where=where, fix="check the folder, its rights and free space"
-            ) from error
+                what, fix = "no space is left", "make room, then run the same command again"
+            elif error.errno in _REFUSED:
+                what, fix = "cannot be written", "choose a place that you can write to"
+            else:
+                what, fix = "cannot be used", "check the folder, its rights and free space"
+                reason += f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
+            raise StoreError(f"{what} ({reason})", where=self.root, fix=fix) from error
 
     def _committed_by(self, key: str) -> str | None:
         """The attempt that a shard's marker names; None where there is no marker."""
@@ -221,14 +207,11 @@ class Store(ABC):
         return self._parsed(name, self.read(name))
 
     def _parsed(self, name: str, data: bytes) -> dict[str, Any]:
-        try:
+        fix = "remove that file and run the same command again"
+        with explained(ValueError, StoreError, f"damaged {name}", self.root, fix):
             document: dict[str, Any] = json.loads(data)
-        except ValueError as error:
-            raise StoreError(
-                f"damaged {name} ({error})", where=self.root, fix="remove that file and run the same command again"
-            ) from error
         if not isinstance(document, dict) or (name.startswith(f"{COMMITS}/") and "files" not in document):
-            raise StoreError(f"damaged {name}", where=self.root, fix="remove that file and run the same command again")
+            raise StoreError(f"damaged {name}", where=self.root, fix=fix)
         return document
 
     @abstractmethod
@@ -267,7 +250,8 @@ class Store(ABC):
         """Seconds since each file of a folder was written, by its name there."""
 
     @abstractmethod
-    def _append_log(self, name: str, text: str) -> None: ...
+    def _append(self, name: str, text: str) -> None:
+        """Add text to a log."""
 
     @abstractmethod
     def _journal_keys(self) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,56 +41,47 @@ class FolderStore(Store):
         return path
 
     def _put(self, name: str, write: Callable[[str], None]) -> None:
-        temporary = self._path(f"{TEMPORARY}/{os.path.basename(name)}")
-        self._make_folders(temporary, self._path(name))
-        try:
+        with self._temporary(os.path.basename(name), name) as temporary:
             write(temporary)
             self._force(temporary)
             self._rename(temporary, self._path(name))
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
 
     def _create(self, name: str, data: bytes) -> bool:
-        final = self._path(name)
-        temporary = self._write_temporary(final, data)
-        try:
-            self._link(temporary, final)
-        except FileExistsError:
-            # a network file system may have made the link, lost the answer, and tried again
-            return Path(final).read_bytes() == data
-        except OSError as error:
-            if error.errno in _NO_LINKS:
-                raise StoreError(
-                    f"its file system cannot make hard links ({error.strerror})",
-                    where=self.root,
-                    fix="choose --out on another file system",
-                ) from error
-            raise
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
+        with self._written(name, data) as temporary:
+            try:
+                self._link(temporary, self._path(name))
+            except FileExistsError:
+                # a network file system may have made the link, lost the answer, and tried again
+                return self._read(name) == data
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                what = f"its file system cannot make hard links ({error.strerror})"
+                raise StoreError(what, where=self.root, fix="choose --out on another file system") from error
         return True
 
     def _replace(self, name: str, data: bytes) -> None:
-        temporary = self._write_temporary(self._path(name), data)
-        try:
+        with self._written(name, data) as temporary:
             self._rename(temporary, self._path(name))
+
+    @contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[str]:
+        """A temporary file that holds the content of ``name``, on the disk."""
+        with self._temporary(f"file.{new_attempt()}.part", name) as temporary:
+            Path(temporary).write_bytes(data)
+            self._force(temporary)
+            yield temporary
+
+    @contextmanager
+    def _temporary(self, own: str, name: str) -> Iterator[str]:
+        """Path of a temporary file that becomes ``name``, or is removed; both have their folders."""
+        temporary = self._path(f"{TEMPORARY}/{own}")
+        self._make_folders(temporary, self._path(name))
+        try:
+            yield temporary
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
-
-    def _write_temporary(self, final: str, data: bytes) -> str:
-        temporary = self._path(f"{TEMPORARY}/file.{new_attempt()}.part")
-        self._make_folders(temporary, final)
-        try:
-            Path(temporary).write_bytes(data)
-            self._force(temporary)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        return temporary
 
     def _force(self, path: str) -> None:
         """Have a file's content on the disk before it gets its name."""
@@ -123,40 +115,31 @@ class FolderStore(Store):
                     ages[entry.name] = time.time() - entry.stat().st_mtime
         return ages
 
-    def _append_log(self, name: str, text: str) -> None:
-        self._append(self._path(name), text)
-
     def _journal_keys(self) -> list[str]:
         path = self._path(JOURNALS)
         return os.listdir(path) if os.path.isdir(path) else []
 
     def _journal_records(self, key: str) -> list[str]:
-        try:
-            text = self._read(f"{JOURNALS}/{key}").decode(errors="replace")
-        except FileNotFoundError:
-            return []
-        return text.split("\n")
+        with suppress(FileNotFoundError):
+            return self._read(f"{JOURNALS}/{key}").decode(errors="replace").split("\n")
+        return []
 
     def _open_journal(self, key: str, attempt: str) -> tuple[list[str], Callable[[str], None]]:
-        earlier = self._journal_records(key)
-        path = self._path(f"{JOURNALS}/{key}")
+        earlier, append = self._journal_records(key), partial(self._append, f"{JOURNALS}/{key}")
         if earlier and earlier[-1]:
-            self._append(path, "\n")  # a record that was cut off, by a full disk
-        return earlier, lambda text: self._append(path, text)
+            append("\n")  # a record that was cut off, by a full disk
+        return earlier, append
 
     def _forget_journal(self, key: str) -> None:
         self._remove([f"{JOURNALS}/{key}"])
 
-    def _append(self, path: str, text: str) -> None:
+    def _append(self, name: str, text: str) -> None:
         """Add text by one call of the system, so that no two processes mix theirs."""
+        data, path = text.encode(), self._path(name)
         self._make_folders(path)
-        stream = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            data = text.encode()
-            if os.write(stream, data) < len(data):
+        with open(path, "ab", buffering=0) as stream:
+            if stream.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(stream)
 
     def _make_folders(self, *paths: str) -> None:
         for path in paths:

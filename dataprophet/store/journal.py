@@ -35,21 +35,14 @@ class Journal:
 
     Attributes:
         crashes: unit -> how often it was under way when an earlier attempt died.
+        closed: whether the attempt has ended.
     """
 
     def __init__(
         self, attempt: str, earlier: Iterable[str], append: Callable[[str], None], stopping: threading.Event
     ) -> None:
-        self.attempt = attempt
-        self.crashes = crashes_of(earlier)
-        self._append, self._stopping = append, stopping
-        self._closed = False
-        self._lock = threading.Lock()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the attempt has ended."""
-        return self._closed
+        self.attempt, self.crashes, self.closed = attempt, crashes_of(earlier), False
+        self._append, self._stopping, self._lock = append, stopping, threading.Lock()
 
     def begin(self, unit: str) -> None:
         """Say that a unit is under way.
@@ -72,9 +65,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         unexpected = isinstance(error, Exception) and not isinstance(error, DataProphetError | Stopped)
         self._finish(_FAIL if unexpected else _CLOSE)
 
@@ -84,12 +75,12 @@ class Journal:
 
     def _record(self, kind: str, unit: str) -> None:
         with self._lock:
-            if not self._closed:
+            if not self.closed:
                 self._append(f"{kind}\t{self.attempt}\t{unit}\n")
 
     def _finish(self, kind: str) -> None:
         self._record(kind, "")
-        self._closed = True
+        self.closed = True
 
 
 def crashes_of(records: Iterable[str]) -> Counter[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, StoreError
+from dataprophet.errors import MissingDependencyError, StoreError, explained
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
 
@@ -40,26 +40,20 @@ class ObjectStore(Store):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        try:
+        install = "pip install 'dataprophet[remote]'"
+        with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install):
             import fsspec
-            from fsspec.core import url_to_fs
-        except ImportError as error:
-            raise MissingDependencyError(
-                "an output URL needs fsspec", where=root, fix="pip install 'dataprophet[remote]'"
-            ) from error
         scheme = root.partition("://")[0]
         if scheme not in _EXCLUSIVE:
+            what = f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none"
             raise StoreError(
-                f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none",
-                where=root,
-                fix=f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}",
+                what, where=root, fix=f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}"
             )
-        try:
+        what, install = f"{scheme!r} needs a package that is missing", "install the package that it names"
+        with explained(ImportError, MissingDependencyError, what, root, install):
             fsspec.get_filesystem_class(scheme)
-        except ImportError as error:
-            raise MissingDependencyError(str(error), where=root, fix="install the package that it names") from error
-        with self.explained(), self._remote():
-            self._fs, path = url_to_fs(root, use_listings_cache=False)
+        with self.explained(), _as_system_errors():
+            self._fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
         self._prefix = str(path).rstrip("/")
         _remove_left_behind()
         self._cache = tempfile.mkdtemp(prefix=f"{_CACHE}.{new_attempt()}.")
@@ -75,34 +69,32 @@ class ObjectStore(Store):
             created = self._create(probe, b"1") and not self._create(probe, b"2")
             self._remove([probe])
         if not created:
-            raise StoreError(
-                "the object store does not honour conditional writes (If-None-Match)",
-                where=self.root,
-                fix="use a folder, or an object store that does",
+            what, fix = (
+                "the object store does not honour conditional writes",
+                "use a folder, or an object store that does",
             )
+            raise StoreError(f"{what} (If-None-Match)", where=self.root, fix=fix)
         return super().create_once(name, document)
 
     def exists(self, name: str) -> bool:
-        with self.explained(), self._remote():
-            return bool(self._fs.exists(self._path(name)))
+        with self.explained():
+            return bool(self._ask("exists", name))
 
     def local(self, name: str) -> str:
         path = os.path.join(self._cache, name)
         with self._copying, self.explained():
             if not os.path.exists(path):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                part = f"{path}.part"
-                with self._remote():
-                    self._fs.get_file(self._path(name), part)
-                os.replace(part, path)
+                self._ask("get_file", name, f"{path}.part")
+                os.replace(f"{path}.part", path)
         return path
 
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         temporary = os.path.join(self._cache, os.path.basename(name))
         try:
             write(temporary)
-            with self._remote():
-                self._fs.put_file(temporary, self._path(name))
+            with _as_system_errors():
+                self._fs.put_file(temporary, f"{self._prefix}/{name}")
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -110,8 +102,7 @@ class ObjectStore(Store):
     def _create(self, name: str, data: bytes) -> bool:
         for attempt in range(_TRIES):
             try:
-                with self._remote():
-                    self._fs.pipe_file(self._path(name), data, mode="create")
+                self._ask("pipe_file", name, data, mode="create")
             except FileExistsError:
                 return self._read(name) == data  # a client may have written it, lost the answer, and tried again
             except OSError as error:
@@ -122,29 +113,27 @@ class ObjectStore(Store):
         raise AssertionError("unreachable")
 
     def _replace(self, name: str, data: bytes) -> None:
-        with self._remote():
-            self._fs.pipe_file(self._path(name), data)
+        self._ask("pipe_file", name, data)
 
     def _read(self, name: str) -> bytes:
-        with self._remote():
-            return bytes(self._fs.cat_file(self._path(name)))
+        return bytes(self._ask("cat_file", name))
 
     def _read_all(self, folder: str) -> dict[str, bytes]:
         paths = [entry["name"] for entry in self._list(folder)]
-        with self._remote():
+        with _as_system_errors():
             found = self._fs.cat(paths) if paths else {}
         return {_base(path): bytes(found[path]) for path in paths}
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
-            with suppress(FileNotFoundError), self._remote():
-                self._fs.rm_file(self._path(name))
+            with suppress(FileNotFoundError):
+                self._ask("rm_file", name)
 
     def _ages(self, folder: str) -> dict[str, float]:
         now = datetime.now(UTC)
         return {_base(entry["name"]): (now - _written(entry, now)).total_seconds() for entry in self._list(folder)}
 
-    def _append_log(self, name: str, text: str) -> None:
+    def _append(self, name: str, text: str) -> None:
         # objects cannot be appended to: one for each time, in the order of their names
         stem, dot, suffix = name.rpartition(".")
         self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
@@ -168,25 +157,25 @@ class ObjectStore(Store):
         self._remove([f"{JOURNALS}/{key}/{_base(entry['name'])}" for entry in self._list(f"{JOURNALS}/{key}")])
 
     def _list(self, folder: str, *, kind: str = "file") -> list[dict[str, Any]]:
-        with self._remote():
-            try:
-                entries = self._fs.ls(self._path(folder), detail=True)
-            except FileNotFoundError:
-                return []
-        return [entry for entry in entries if entry["type"] == kind]
+        with suppress(FileNotFoundError):
+            return [entry for entry in self._ask("ls", folder, detail=True) if entry["type"] == kind]
+        return []
 
-    @contextmanager
-    def _remote(self) -> Iterator[None]:
-        """Errors of a client library as errors of the system, which ``explained`` puts on one line."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
+    def _ask(self, operation: str, name: str, *arguments: Any, **options: Any) -> Any:
+        """An operation of the file system on a name below the prefix."""
+        with _as_system_errors():
+            return getattr(self._fs, operation)(f"{self._prefix}/{name}", *arguments, **options)
 
-    def _path(self, name: str) -> str:
-        return f"{self._prefix}/{name}"
+
+@contextmanager
+def _as_system_errors() -> Iterator[None]:
+    """Errors of a client library as errors of the system, which a store puts on one line."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _remove_left_behind() -> None:

@@ -17,7 +17,6 @@ from dataprophet import Features, Profile
 from dataprophet.data.sample import Conversation, Problem, Turn
 from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
-from dataprophet.profiling.merge import merged
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.rows import Lines, RowsDigest, table_of
@@ -147,14 +146,13 @@ def features(rng, ids):
     return Features(ids, rng.random(len(ids)), embeddings, n_tokens=np.ones(len(ids), np.int64))
 
 
-def test_parts_of_a_large_pool_keep_no_more_than_the_whole_may_need(monkeypatch):
-    monkeypatch.setattr("dataprophet.profiling.merge._PENDING", 100)
+def test_parts_of_a_large_pool_keep_no_more_than_the_whole_may_need():
     rng = np.random.default_rng(0)
     size, rows = 20, 3000
     parts = [features(rng, [f"{part}-{i}" for i in range(300)]) for part in range(10)]
 
     def partial(part, bound):
-        made = Profile.empty("p", "m", clusters=3, sketch_size=size)
+        made = Profile.empty("pool", "m", clusters=3, sketch_size=size)
         made.sketch = Sketch.empty(size, bound=bound)
         made.update(part)
         return made
@@ -162,22 +160,22 @@ def test_parts_of_a_large_pool_keep_no_more_than_the_whole_may_need(monkeypatch)
     def empty():
         return Profile.empty("pool", "m", clusters=3, sketch_size=size)
 
-    whole = merged(empty(), [partial(part, None) for part in parts])
+    whole = sum([partial(part, None) for part in parts], empty())
     bound = bound_of(size, rows)
     bounded = [partial(part, bound) for part in parts]
     assert sum(len(part.sketch) for part in bounded) < 2 * (2 * size + 64)
     for some in (bounded, bounded[::-1], [partial(parts[0], None), *bounded[1:]]):
-        made = merged(empty(), some)
+        made = sum(some, empty())
         assert made == whole
         assert made.sketch.bound is None
     # most rows are bad: the sketch is a smaller sample, the same in any order, and knows it
     few = bounded[:1]
-    short = merged(empty(), few)
+    short = sum(few, empty())
     assert 0 < len(short.sketch) < size
     assert short.sketch.bound == bound
     other = partial(features(rng, [f"other-{i}" for i in range(30)]), None)  # full, and beyond the bound
-    both = merged(empty(), [other, *few])
-    assert both == merged(empty(), [*few, other])
+    both = sum([other, *few], empty())
+    assert both == sum([*few, other], empty())
     assert (both.sketch.hashes <= np.uint64(bound)).all()
     assert both.sketch.bound == bound
 
@@ -193,18 +191,16 @@ def test_a_bound_leaves_enough_and_not_much_more():
 
 
 @pytest.mark.parametrize("size", [16, 5000])
-def test_merged_partials_are_the_profile_of_all(size, monkeypatch):
-    monkeypatch.setattr("dataprophet.profiling.merge._PENDING", 100)
+def test_merged_partials_are_the_profile_of_all(size):
     rng = np.random.default_rng(0)
     parts = [features(rng, [f"{part}-{i}" for i in range(int(rng.integers(0, 60)))]) for part in range(12)]
 
     def partial(part):
-        made = Profile.empty("p", "m", clusters=3, sketch_size=size)
+        made = Profile.empty("pool", "m", clusters=3, sketch_size=size)
         made.update(part)
         return made
 
     empty = Profile.empty("pool", "m", clusters=3, sketch_size=size)
     whole = reduce(add, [partial(part) for part in parts])
-    whole.name = "pool"
-    assert merged(empty, [partial(part) for part in parts]) == whole
-    assert merged(empty, [partial(part) for part in parts[::-1]]) == whole
+    assert sum([partial(part) for part in parts], empty) == whole
+    assert sum([partial(part) for part in parts[::-1]], empty) == whole

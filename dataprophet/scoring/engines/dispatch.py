@@ -43,9 +43,8 @@ class Transport(ABC):
     def wait(self) -> Iterable[tuple[Hashable, Message]]:
         """Wait until workers say something, or for a moment."""
 
-    @abstractmethod
-    def replace(self, worker: Any) -> None:
-        """Start another worker in place of one that died, where that does not happen by itself."""
+    def replace(self, worker: Any) -> None:  # noqa: B027 (not where it happens by itself)
+        """Start another worker in place of one that died."""
 
     @abstractmethod
     def end(self) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.dispatch import Dispatcher
+from dataprophet.scoring.engines.dispatch import Dispatcher, Message, Transport
 from dataprophet.scoring.engines.processes import Processes
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.scoring.engines.threads import AT_A_TIME, Threads
+from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score
 from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
 
@@ -56,7 +55,7 @@ def run_local(
     with terminable():
         if processes == 0:
             assert worker is not None  # see Args
-            _run_embedded(worker, store, shards, report)
+            Dispatcher(_Here(worker, store), store, AT_A_TIME[config.kind]).run(shards, report)
             return
         if config.kind == "samples" and not config.model:
             raise DataProphetError(
@@ -70,35 +69,39 @@ def run_local(
         Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
 
 
-def _run_embedded(worker: Worker, store: Store, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
-    waiting = iter(shards)
-    lock = threading.Lock()
-    results: queue.SimpleQueue[ShardResult | BaseException | None] = queue.SimpleQueue()
+class _Here(Transport):
+    """This process as a worker, with its threads."""
 
-    def take() -> Shard | None:
-        with lock:
-            shard = None if store.stopping.is_set() else next(waiting, None)
-        if shard is None:
-            results.put(None)
-        return shard
+    def __init__(self, worker: Worker, store: Store) -> None:
+        self._worker, self._store, self._count = worker, store, AT_A_TIME[worker.config.kind]
+        self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
+        self._under_way = 0
 
-    threads = Threads(worker, take, results.put, lambda _: results.put(None), lambda _, error: results.put(error))
-    running = AT_A_TIME[worker.config.kind]
-    try:
-        while running:
-            result = results.get()
-            if isinstance(result, BaseException):
-                raise result
-            if result is None:
-                running -= 1
-            else:
-                report(result)
-    except BaseException:
-        store.stop()
-        if not threads.join(_GRACE):
-            store.abandon()
-        raise
-    threads.join()
+    def start(self) -> None:
+        self._threads = Threads(self._count, self._shards.get, lambda shard: score(self._worker, shard), self._said.put)
+
+    def ready(self) -> list[str]:
+        return ["here"]
+
+    def give(self, worker: str, shard: Shard) -> None:
+        self._under_way += 1
+        self._shards.put(shard)
+
+    def wait(self) -> Iterator[tuple[str, Message]]:
+        said = self._said.get()
+        if isinstance(said, BaseException):
+            raise said
+        self._under_way -= 1
+        yield "here", said
+
+    def end(self) -> None:
+        if self._under_way:
+            self._store.stop()
+        for _ in range(self._count):
+            self._shards.put(None)
+        if not self._threads.join(_GRACE):
+            self._store.abandon()
 
 
 def cuda_devices(config: RunConfig) -> list[str]:

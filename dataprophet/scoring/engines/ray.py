@@ -6,10 +6,8 @@ import os
 import signal
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, suppress
-from dataclasses import asdict
 from typing import Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError
@@ -17,7 +15,7 @@ from dataprophet.files import absolute
 from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.dispatch import Dispatcher, Message, Transport
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.scoring.engines.threads import AT_A_TIME, BROKEN
+from dataprophet.scoring.engines.threads import AT_A_TIME, score_or_die
 from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store import Store, open_store
 
@@ -131,21 +129,7 @@ class _Scorer:
 
     def run(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Score a shard: its result, or an error that ends the run, or word that it was dropped."""
-        from dataprophet.store.journal import Stopped
-
-        if self._error is not None:
-            return {"error": self._error}
-        try:
-            return {"result": asdict(self._worker.run(Shard(**shard)))}
-        except Stopped:
-            return {"dropped": shard["key"]}
-        except DataProphetError as error:
-            return {"error": error.to_dict()}
-        except Exception:
-            # No fault of the input, such as a device that cannot be used any more: another process, another chance.
-            self._store.log(shard["key"], traceback.format_exc())
-            self._store.abandon()  # of the other shard; this one's journal has it
-            os._exit(BROKEN)
+        return {"error": self._error} if self._error is not None else dict(score_or_die(self._worker, Shard(**shard)))
 
     def stop(self) -> None:
         """Have the shards under way dropped at the end of their cells."""
@@ -191,9 +175,6 @@ class _Actors(Transport):
                 yield worker, self._ray.get(call)
             except self._ray.exceptions.RayActorError:
                 yield worker, {"died": "ended", "key": key}
-
-    def replace(self, worker: int) -> None:
-        """Ray does."""
 
     def end(self) -> None:
         with suppress(self._ray.exceptions.RayError):

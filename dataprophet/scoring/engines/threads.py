@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.errors import DataProphetError
+from dataprophet.scoring.engines.dispatch import Message
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:
@@ -19,31 +25,49 @@ BROKEN = 70
 """Exit status of a worker after an error that is no fault of the input, as after which CUDA cannot be used."""
 
 
+def score(worker: Worker, shard: Shard) -> Message:
+    """Score a shard; what is to be said of it."""
+    try:
+        return {"result": asdict(worker.run(shard))}
+    except Stopped:
+        return {"dropped": shard.key}
+    except DataProphetError as error:
+        return {"error": error.to_dict()}
+
+
+def score_or_die(worker: Worker, shard: Shard) -> Message:
+    """The same in a process of its own, which ends after another error: another process, another chance."""
+    try:
+        return score(worker, shard)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        worker.store.abandon()  # the other shards; this one's journal has it
+        os._exit(BROKEN)
+
+
 class Threads:
-    """Threads that score shards until there are no more, or the store is stopped.
+    """Threads that score shards, until there are no more or one could not be scored.
 
     Args:
-        worker: scores them.
+        count: how many.
         take: the next shard, or None at the end; called by several threads.
-        done: called with each result, by the threads.
-        dropped: called with a shard that was dropped, since the store was stopped.
-        failed: called with any other exception, after which the thread ends.
+        score: scores it.
+        say: called with what is to be said of each, or with an exception, after which the thread ends.
     """
 
     def __init__(
         self,
-        worker: Worker,
+        count: int,
         take: Callable[[], Shard | None],
-        done: Callable[[ShardResult], None],
-        dropped: Callable[[Shard], None],
-        failed: Callable[[Shard, BaseException], None],
+        score: Callable[[Shard], Message],
+        say: Callable[[Message | BaseException], None],
     ) -> None:
-        self._worker = worker
-        self._take, self._done, self._dropped, self._failed = take, done, dropped, failed
+        self._take, self._score, self._say = take, score, say
         # daemons: a thread that is inside a long call must not keep the process
         self._threads = [
             threading.Thread(target=self._run, name=f"dataprophet-shard-{number}", daemon=True)
-            for number in range(AT_A_TIME[worker.config.kind])
+            for number in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -56,12 +80,11 @@ class Threads:
 
     def _run(self) -> None:
         while (shard := self._take()) is not None:
+            said: Message | BaseException
             try:
-                result = self._worker.run(shard)
-            except Stopped:
-                self._dropped(shard)
-                return
+                said = self._score(shard)
             except BaseException as error:
-                self._failed(shard, error)
+                said = error
+            self._say(said)
+            if isinstance(said, BaseException) or "result" not in said:
                 return
-            self._done(result)

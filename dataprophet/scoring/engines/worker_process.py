@@ -8,13 +8,11 @@ import queue
 import signal
 import sys
 import threading
-import traceback
-from dataclasses import asdict
 from typing import Any
 
 from dataprophet.errors import DataProphetError
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.threads import AT_A_TIME, BROKEN, Threads
+from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score_or_die
 from dataprophet.scoring.shards import Shard
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import open_store
@@ -53,28 +51,18 @@ class _Process:
             self._tell(error=error.to_dict())
             return 1
         self._tell(ready=os.getpid())
-        threads = Threads(
-            worker,
-            self._shards.get,
-            lambda result: self._tell(result=asdict(result)),
-            lambda shard: self._tell(dropped=shard.key),
-            self._failed,
-        )
+        count = AT_A_TIME[self.config.kind]
+        threads = Threads(count, self._shards.get, lambda shard: score_or_die(worker, shard), self._answer)
         while not threads.join(0.2):  # in short waits: a signal is handled between them
             if os.getppid() != self._driver:
                 self._leave()  # the other end of standard input may live on in another child of the driver
         self.store.close()
         return 0
 
-    def _failed(self, shard: Shard, error: BaseException) -> None:
-        if isinstance(error, DataProphetError):
-            self._tell(error=error.to_dict())
+    def _answer(self, said: Any) -> None:
+        self._tell(**said)
+        if "error" in said:
             self.stop()
-            return
-        traceback.print_exception(error)
-        sys.stderr.flush()
-        self.store.abandon()  # of the other shard; this one's journal has it
-        os._exit(BROKEN)
 
     def _listen(self) -> None:
         for line in sys.stdin:

@@ -13,13 +13,7 @@ from dataprophet.ops.reference import Diversity
 
 
 def diversity(
-    x: Any,
-    k: int,
-    *,
-    seed: int = 0,
-    sample_size: int | None = None,
-    max_iter: int = 100,
-    tol: float = 1e-4,
+    x: Any, k: int, *, seed: int = 0, sample_size: int | None = None, max_iter: int = 100, tol: float = 1e-4
 ) -> Diversity:
     """Cluster rows with k-means; mean Euclidean silhouette of the clusters plus the entropy of their shares.
 

@@ -16,12 +16,7 @@ from dataprophet.ops.threads import thread_count
 
 
 def token_logprobs(
-    logits: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    logits: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
 ) -> Any:
     """Natural log of the softmax of each row at its target, accumulated in fp32 or better.
 
@@ -55,13 +50,7 @@ def token_logprobs(
 
 
 def linear_logprobs(
-    hidden: Any,
-    weight: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    hidden: Any, weight: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
 ) -> Any:
     """Log-probabilities of targets under a linear head, without storing the logits.
 

@@ -18,12 +18,7 @@ _VOCABULARY = 4096
 
 
 def token_logprobs(
-    logits: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    logits: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
 ) -> Any:
     """Log of the softmax of logits (n, V) at targets (n,): (n,) float32, as ``dataprophet.ops`` says.
 
@@ -38,13 +33,7 @@ def token_logprobs(
 
 
 def linear_logprobs(
-    hidden: Any,
-    weight: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    hidden: Any, weight: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
 ) -> Any:
     """``token_logprobs`` of the logits of hidden (n, D) @ weight (V, D).T, which are never stored whole."""
     block = _products(hidden, weight, bias, softcap, scale)

@@ -4,13 +4,7 @@ Arguments are NumPy arrays that ``dataprophet.ops`` has checked; nothing of size
 are the same bits for any number of BLAS threads.
 """
 
-from dataprophet.ops.reference.clusters import (
-    KMeans,
-    cluster_entropy,
-    entropy_of_counts,
-    kmeans,
-    kmeans_draws,
-)
+from dataprophet.ops.reference.clusters import KMeans, cluster_entropy, entropy_of_counts, kmeans, kmeans_draws
 from dataprophet.ops.reference.directions import (
     SUM_UNIT,
     RowMeasures,

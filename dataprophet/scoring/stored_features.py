@@ -105,16 +105,9 @@ def _read(shard: ScoredShard, first: int, last: int) -> Iterator[Batch]:
         a, b = (int(line) for line in np.searchsorted(positions, edges))
         start, stop = (int(sample) for sample in np.searchsorted(of_sample, (a, b)))
         part, lines = rows.slice(a, b - a), of_sample[start:stop] - a
-        columns = Columns(
-            part.column("id").combine_chunks(),
-            shard.shard.name,
-            part.column("position").to_numpy(),
-            part.column("row").to_numpy(),
-            part.column("turn").to_numpy(),
-            part.column("status").combine_chunks().dictionary_decode(),
-            part.column("detail").combine_chunks(),
-            lines,
-        )
+        position, row, turn = (part.column(name).to_numpy() for name in ("position", "row", "turn"))
+        name, status, detail = (part.column(name).combine_chunks() for name in ("id", "status", "detail"))
+        columns = Columns(name, shard.shard.name, position, row, turn, status.dictionary_decode(), detail, lines)
         samples = part.take(lines)
         yield columns, np.arange(len(lines)), _features(samples, kept, start, stop)
         for column in kept.values():

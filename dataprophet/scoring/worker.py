@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.data.ids import repeated_id
-from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
@@ -62,7 +62,7 @@ class Worker:
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
         self._model = model
-        self._indices: dict[str, FileIndex] = {}
+        self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
         self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
             self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
@@ -94,14 +94,6 @@ class Worker:
         told = f"{result.outcome}: {result.rows} rows, {result.samples} samples in {result.seconds:.1f} s"
         self.store.log(shard.key, f"{told}\n{result.detail}")
         return result
-
-    def index(self, shard: Shard) -> FileIndex:
-        """Index of a shard's file, as the driver stored it."""
-        if shard.name not in self._indices:
-            while len(self._indices) >= _FILES_KEPT:
-                self._indices.pop(next(iter(self._indices)), None)
-            self._indices[shard.name] = read_index(self.store, shard.name)
-        return self._indices[shard.name]
 
     def empty_profile(self) -> Profile:
         """A profile of no samples, with the settings of the targets, for a part of the pool."""
@@ -244,7 +236,9 @@ def _score(shard: Shard, worker: Worker, parts: _Parts) -> list[str]:
     if worker.config.kind == "features":
         # there is no device, and little work to lose
         with nullcontext() if worker.pool.side_by_side else parts.device:
-            for columns, places, features in worker.pool.read_features(worker.index(shard), shard.first, shard.last):
+            for columns, places, features in worker.pool.read_features(
+                worker.index(shard.name), shard.first, shard.last
+            ):
                 if worker.store.stopping.is_set():
                     raise Stopped("the shard is dropped")
                 parts.add(columns, places, features)
@@ -273,7 +267,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
 
 def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, Lines]]:
     """Numbered cells of a shard, up to its last row, with a problem in place of each row that it leaves out."""
-    cells = worker.pool.read_cells(worker.index(shard), shard.first, shard.last)
+    cells = worker.pool.read_cells(worker.index(shard.name), shard.first, shard.last)
     behind = shard.first * worker.config.cell_rows + shard.rows
     for number, entries in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows

@@ -91,7 +91,7 @@ class Store(ABC):
             self.write(_marker(key), document)
         finally:
             # also after an error, which may have come once the marker was there: then its files stay
-            won = self._committed_by(key) == attempt
+            won = self.done(key) and self._document(_marker(key))["attempt"] == attempt
             if not won:
                 with suppress(OSError):
                     self._remove(names.values())
@@ -198,10 +198,6 @@ class Store(ABC):
                 what, fix = "cannot be used", "check the folder, its rights and free space"
                 reason += f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
             raise StoreError(f"{what} ({reason})", where=self.root, fix=fix) from error
-
-    def _committed_by(self, key: str) -> str | None:
-        """The attempt that a shard's marker names; None where there is no marker."""
-        return self._document(_marker(key))["attempt"] if self.done(key) else None
 
     def _document(self, name: str) -> dict[str, Any]:
         return self._parsed(name, self.read(name))

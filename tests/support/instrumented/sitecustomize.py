@@ -20,13 +20,13 @@ def _add_to(module):
     log, poison = os.environ.get("FORWARD_LOG"), os.environ.get("POISON")
 
     def fits(self, part, window):
-        ids = " ".join(str(number) for number in part.batch.ids.flatten().tolist())
+        ids = " ".join(str(number) for number in part.ids.flatten().tolist())
         if poison and f" {poison} " in f" {ids} ":
             os._exit(11)
         done = plain(self, part, window)
         if log and done and not part.texts:
             with open(log, "a") as stream:
-                stream.write(f"{os.getpid()} {len(part.batch.members)}\n")
+                stream.write(f"{os.getpid()} {len(part.counts)}\n")
         return done
 
     module.Model._fits = fits

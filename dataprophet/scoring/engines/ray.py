@@ -54,7 +54,7 @@ def run_ray(config: RunConfig, store: Store, shards: Sequence[Shard], report: Re
         fix = "start it on machines with one"
         require(on_cpu or every, "the cluster has no GPU", "engine ray", fix, DataProphetError)
         count = min(work.processes or max(1, every), len(shards))
-        options = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
+        options: dict[str, Any] = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
         options["max_concurrency"] = AT_A_TIME[config.kind] + 1
         kind = ray.remote(max_restarts=-1, max_task_retries=0, **options)(_Scorer)
         workers = _Actors(ray, config, store, kind=kind, count=count, leave=leave)

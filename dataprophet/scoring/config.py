@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, explained, require
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder import RUN
 
@@ -93,12 +93,14 @@ class RunConfig:
     @property
     def hash(self) -> str:
         """Hex hash of everything but where the pool and the model lie."""
-        content = {key: value for key, value in asdict(self).items() if key not in _PLACES}
-        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(json.dumps(self._content(), sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def empty_profile(self) -> Profile:
         """A profile of no samples for the run's pool."""
         return Profile.blank(self.name, self.fingerprint, {**self.settings, **self.sketch})
+
+    def _content(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key not in _PLACES}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,12 +112,10 @@ class RunConfig:
         Raises:
             DataProphetError: the document is of another format, or damaged.
         """
-        if document.get("format") != FORMAT:
-            raise DataProphetError(f"not a scored folder of format {FORMAT}", where=where, fix="score the pool again")
-        try:
+        known, fix = document.get("format") == FORMAT, "score the pool again"
+        require(known, f"not a scored folder of format {FORMAT}", where, fix, DataProphetError)
+        with explained(TypeError, DataProphetError, f"damaged {RUN}", where, fix):
             return cls(**document)
-        except TypeError as error:
-            raise DataProphetError(f"damaged {RUN} ({error})", where=where, fix="score the pool again") from error
 
     def require_same(self, earlier: RunConfig, where: str) -> None:
         """Refuse to go on in a folder that was made with another configuration.
@@ -125,13 +125,10 @@ class RunConfig:
         """
         if self.hash == earlier.hash:
             return
-        mine, its = _flat(asdict(self)), _flat(asdict(earlier))
-        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key) and not _is_place(key))
-        raise DataProphetError(
-            f"the folder was scored with another {key} ({_short(its.get(key))}, now {_short(mine.get(key))})",
-            where=where,
-            fix="repeat the earlier options, or choose another --out",
-        )
+        mine, its = _flat(self._content()), _flat(earlier._content())
+        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key))
+        what = f"the folder was scored with another {key} ({_short(its.get(key))}, now {_short(mine.get(key))})"
+        raise DataProphetError(what, where=where, fix="repeat the earlier options, or choose another --out")
 
 
 def cells_of(kind: str, shard_rows: int | None) -> int:
@@ -143,10 +140,6 @@ def _flat(value: Any, name: str = "") -> dict[str, str]:
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
     return {name: json.dumps(value, sort_keys=True)}
-
-
-def _is_place(key: str) -> bool:
-    return key.partition(".")[0] in _PLACES
 
 
 def _short(text: str | None) -> str:

@@ -50,43 +50,47 @@ def run_pass(
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
     why: dict[str, str] = {}  # shard that was not scored -> the reason
 
+    tell = progress or (lambda *_: None)
+
     def report(result: ShardResult) -> None:
         nonlocal done
         done += result.rows
         if result.detail:
             why[result.key] = result.detail
-        if progress is not None:
-            progress(done, total)
+        tell(done, total)
 
-    if progress is not None:
-        progress(done, total)
+    tell(done, total)
+    here = work.processes == 0 or (work.processes is None and (config.kind == "features" or model is not None))
     if scored.missing and work.engine == "ray":
         from dataprophet.scoring.engines.ray import run_ray
 
-        run_ray(config, store, scored.missing, report, actors=work.processes, address=work.ray_address)
+        run_ray(config, store, scored.missing, report, work)
     elif scored.missing:
-        from dataprophet.scoring.engines.local import run_local
+        from dataprophet.scoring.engines.local import run_here, run_local
 
-        here = config.kind == "features" or model is not None
-        processes = 0 if work.processes is None and here else work.processes
-        worker = Worker(config, store, pool=pool, model=model) if processes == 0 else None
-        run_local(config, store, scored.missing, report, processes=processes, worker=worker)
+        if here:
+            run_here(Worker(config, store, pool=pool, model=model), scored.missing, report)
+        else:
+            run_local(config, store, scored.missing, report, work.processes)
     return _finish(store, why)
 
 
-def index_files(store: Store, pool: Any, earlier: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Index every file of the pool, or keep the index of one that has not changed.
+def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[dict[str, Any]]:
+    """Index every file of the pool, or keep the index of one that has not changed since it was listed.
 
     Args:
         store: where the indices go.
         pool: the pool, opened.
-        earlier: what this gave for the folder before.
+        strict: a file that cannot be read is an error.
 
     Yields:
         For each file its path, state, name, digest and raw rows. A file that cannot be read has its error instead; the
         others are scored all the same.
+
+    Raises:
+        DataError: a file cannot be read, where ``strict``.
     """
-    known = {entry.get("path"): entry for entry in earlier if "error" not in entry}
+    known = {entry.get("path"): entry for entry in listed_files(store) if "error" not in entry}
     for number, path in enumerate(pool.files):
         entry: dict[str, Any] = {"path": path, "state": pool.state(number)}
         if entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]:
@@ -95,6 +99,8 @@ def index_files(store: Store, pool: Any, earlier: Sequence[Mapping[str, Any]]) -
         try:
             index = pool.index(number)
         except DataError as error:
+            if strict:
+                raise
             yield {**entry, "name": os.path.basename(path), "error": str(error)}
             continue
         store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode(), replace=True)
@@ -141,6 +147,7 @@ def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | N
     """What a run came to, for ``summary.json``; ``short`` are the samples that its sketch keeps and should."""
     unreadable = [{"file": file["name"], "error": file["error"]} for file in scored.files if "error" in file]
     markers = [shard.marker for shard in scored.shards]
+    parts = [(shard, shard.first * CELL_ROWS) for shard in scored.missing]
     return {
         "name": scored.name,
         "targets": scored.targets,
@@ -151,14 +158,7 @@ def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | N
         "statuses": dict(sorted(scored.statuses.items())),
         "unscored": dict(sorted(scored.unscored.items())),
         "unreadable": unreadable,
-        "missing": [
-            {
-                "file": shard.name,
-                "rows": [shard.first * CELL_ROWS, shard.first * CELL_ROWS + shard.rows],
-                "why": why.get(shard.key, ""),
-            }
-            for shard in scored.missing
-        ],
+        "missing": [{"file": s.name, "rows": [row, row + s.rows], "why": why.get(s.key, "")} for s, row in parts],
         "isolated": [name for marker in markers for name in marker["isolated"]],
         "splits": sum(int(marker["splits"]) for marker in markers),
         "short_sketch": short,

@@ -89,11 +89,9 @@ def require_origin(config: RunConfig, model: Model) -> None:
     # a batch budget that memory has halved since is no other configuration
     differs = sorted(key for key in its if mine.get(key) != its[key] and not (key == "batch_tokens" and model.splits))
     for key in differs[:1]:
-        what, fix = (
-            f"{key} is {mine.get(key, 'unset')}",
-            "resume on the same kind of machine, or score into another folder",
-        )
-        raise DataProphetError(f"{what}, and the run began with {its[key]}", where=model.name, fix=fix)
+        what = f"{key} is {mine.get(key, 'unset')}, and the run began with {its[key]}"
+        fix = "resume on the same kind of machine, or score into another folder"
+        raise DataProphetError(what, where=model.name, fix=fix)
 
 
 def main() -> None:
@@ -102,7 +100,7 @@ def main() -> None:
     try:
         answer = origin_of(open_model(arguments, threads))
     except DataProphetError as error:
-        answer = {"what": error.what, "where": error.where, "fix": error.fix}
+        answer = error.to_dict()
     print(json.dumps(answer))
 
 

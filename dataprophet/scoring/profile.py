@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS, state_of
 from dataprophet.data.sample import Problem, ProblemLog, Sample
-from dataprophet.errors import DataError, DataProphetError, ProfileError
+from dataprophet.errors import DataError, DataProphetError, ProfileError, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
 from dataprophet.scoring.config import SHARD_CELLS, RunConfig, Work
-from dataprophet.scoring.driver import Progress, index_files, list_files, listed_files, remarks, run_pass
+from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
 from dataprophet.scoring.folder import POOL_PROFILE, RUN, SUMMARY
 from dataprophet.scoring.model_origin import label_origin, model_arguments, open_model, origin_of, probe
 from dataprophet.scoring.pool import ScoredPool
@@ -90,39 +90,26 @@ def profile(
         ProfileError: when no sample could be used, or features are not finite.
         DataProphetError: with ``cache``, when dataset or model cannot be used.
     """
-    settings: dict[str, Any] = {
-        "clusters": clusters,
-        "sketch_size": sketch_size,
-        "diversity_fields": list(diversity_fields),
-        "seed": seed,
-    }
+    settings: dict[str, Any] = {"clusters": clusters, "sketch_size": sketch_size, "seed": seed}
+    settings["diversity_fields"] = list(diversity_fields)
     if cache is None:
-        if processes is not None or fresh:
-            raise DataProphetError("is for a pass in a cache", where="processes and fresh", fix="give cache=FOLDER")
+        plain, where = processes is None and not fresh, "processes and fresh"
+        require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
         return build.profile(dataset, model, name=name, progress=progress, **settings)
     if not isinstance(dataset, Dataset) or not has_files(dataset):
         raise DataProphetError("only a dataset of files has a cache", where="cache", fix="open it with open_dataset")
     if model is None:
         raise ProfileError("samples need a model", where=dataset.name, fix="pass model=dataprophet.load_model(...)")
-    told = progress
-    return profile_pool(
-        dataset,
-        model,
-        name=name,
-        settings=settings,
-        cache=cache,
-        work=Work(processes=processes),
-        fresh=fresh,
-        progress=None if told is None else lambda done, _: told(done),
-    )
+    told, work = progress or (lambda _: None), Work(processes=processes)
+    options: dict[str, Any] = {"name": name, "fresh": fresh, "progress": lambda done, _: told(done)}
+    return profile_pool(dataset, model, settings=settings, cache=cache, work=work, **options)
 
 
 def has_files(dataset: Dataset) -> bool:
     """Whether a dataset has files of its own, which can be read in parts."""
-    try:
+    with suppress(DataError):
         return bool(dataset.folder)
-    except DataError:
-        return False
+    return False
 
 
 def profile_pool(
@@ -156,9 +143,10 @@ def profile_pool(
         ProfileError: no sample could be used, or features are not finite.
         DataProphetError: pool, model or cache cannot be used, or a part could not be computed.
     """
-    name = name or pool.name
+    name, said = name or pool.name, tell or (lambda _: None)
     loaded = None if isinstance(model, str) else model
     samples = isinstance(pool, Dataset)
+    kind = "samples" if samples else "features"
     arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
     given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
     known = origin_of(loaded) if loaded is not None else None if samples else label_origin(str(model))
@@ -177,21 +165,11 @@ def profile_pool(
             known = origin_of(loaded) if loaded is not None else probe(given, work.threads)
             store.write(_MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
         on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
-        config = RunConfig(
-            name=_NAME,
-            kind="samples" if samples else "features",
-            pool=arguments,
-            model=given,
-            **known,
-            reading=pool.settings,
-            targets=[],
-            fields=list(FIELDS),
-            sketch=sketch,
-            shard_cells=1 if on_cpu else SHARD_CELLS["samples" if samples else "features"],
-        )
+        asked: dict[str, Any] = {"pool": arguments, "model": given, "fields": list(FIELDS), "sketch": sketch}
+        asked["shard_cells"] = 1 if on_cpu else SHARD_CELLS[kind]
+        config = RunConfig(name=_NAME, kind=kind, reading=pool.settings, targets=[], **known, **asked)
         _configure(store, config)
         scored = ScoredPool(store.root)
-        said = tell or (lambda _: None)
         if scored.complete and store.exists(POOL_PROFILE):
             said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
             return _result(scored, name, log)
@@ -200,11 +178,9 @@ def profile_pool(
         work = _settled(work, given, cells)
         scored = run_pass(config, store, work, pool=pool, model=loaded, progress=progress)
         if scored.missing:
-            part = scored.summary["missing"][0]
+            part, fix = scored.summary["missing"][0], "run the same command again to go on"
             where = f"{part['file']} rows {part['rows'][0] + 1} to {part['rows'][1]}"
-            raise DataProphetError(
-                f"not computed: {part['why']}", where=where, fix="run the same command again to go on"
-            )
+            raise DataProphetError(f"not computed: {part['why']}", where=where, fix=fix)
         _prune(scored)
         for remark in remarks(scored.summary):
             said(f"{name}: {remark}")
@@ -256,11 +232,7 @@ def _files(store: Store, pool: Any) -> tuple[list[dict[str, Any]], ProblemLog]:
     if isinstance(pool, Dataset):
         scanned = scan(store, pool)
         return scanned.files, scanned.problems()
-    files = list(index_files(store, pool, listed_files(store)))
-    failed = next((entry["error"] for entry in files if "error" in entry), None)
-    if failed is not None:
-        raise DataError(failed)
-    return files, ProblemLog()
+    return list(index_files(store, pool, strict=True)), ProblemLog()
 
 
 def _known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -268,8 +240,7 @@ def _known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | Non
     with suppress(ValueError, KeyError, TypeError):  # a damaged document is made anew
         known: Any = json.loads(store.read(_MODEL)) if store.exists(_MODEL) else {"state": None}
         if known["state"] is not None and known["state"] == _model_state(given):
-            origin: dict[str, Any] = known["origin"]
-            return origin
+            return dict(known["origin"])
     return None
 
 
@@ -278,8 +249,7 @@ def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
     name, revision = str(given["name"]), given.get("revision") or "main"
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     if folder.is_dir():
-        files = sorted(str(path) for path in folder.rglob("*") if path.is_file())
-        return [[path, state_of(path)] for path in files]
+        return [[path, state_of(path)] for path in sorted(str(path) for path in folder.rglob("*") if path.is_file())]
     with suppress(ImportError, OSError):
         from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -291,9 +261,8 @@ def _settled(work: Work, given: Mapping[str, Any], cells: int) -> Work:
     """How many processes compute; 0 where this one alone has to do."""
     if work.engine == "ray":
         return work
-    processes = work.processes
-    if processes is None:
-        processes = _devices(str(given.get("device", "auto"))) if given else 0
+    usual = _devices(str(given.get("device", "auto"))) if given and work.processes is None else 0
+    processes = usual if work.processes is None else work.processes
     return replace(work, processes=0 if processes <= 1 or cells <= 1 else processes)
 
 
@@ -318,10 +287,9 @@ def _configure(store: Store, config: RunConfig) -> None:
 
 def _prune(scored: ScoredPool) -> None:
     """Remove shards of what the files, the model or the settings were before."""
-    kept = {shard.shard.key for shard in scored.shards}
-    for key, marker in scored.store.markers().items():
-        if key not in kept:
-            scored.store.remove([f"{COMMITS}/{key}.json", *marker["files"].values()])
+    markers = scored.store.markers()
+    for key in markers.keys() - {shard.shard.key for shard in scored.shards}:
+        scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
 
 
 def _result(scored: ScoredPool, name: str, log: ProblemLog) -> Profile:

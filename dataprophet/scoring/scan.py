@@ -21,8 +21,7 @@ from dataprophet.data.ids import KnownIds, repeated_id
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Conversation, Problem, ProblemLog
-from dataprophet.errors import DataError
-from dataprophet.scoring.driver import index_files, listed_files
+from dataprophet.scoring.driver import index_files
 from dataprophet.scoring.folder import read_index
 from dataprophet.store import Store
 
@@ -86,11 +85,7 @@ def _states(dataset: Dataset) -> list[list[Any]]:
 
 def _scan(store: Store, dataset: Dataset) -> Scan:
     states, files, rows = _states(dataset), [], _Rows(dataset)
-    for entry in index_files(store, dataset, listed_files(store)):
-        if rows.full:
-            break
-        if "error" in entry:
-            raise DataError(entry["error"])
+    for entry in () if rows.full else index_files(store, dataset, strict=True):
         entry |= {"rows": 0, "samples": 0, "repeated": [], "marks": []}
         index = read_index(store, entry["name"])
         for cell in dataset.read_cells(index, 0, -(-index.rows // CELL_ROWS)):
@@ -99,6 +94,8 @@ def _scan(store: Store, dataset: Dataset) -> Scan:
             if rows.full:
                 break
         files.append(entry)
+        if rows.full:  # before the next file is looked at, which may be one that cannot be read
+            break
     log, images = rows.log, rows.images
     first = [asdict(problem) for problem in log.first]
     return Scan(states, files, list(images), _hash(images.values()), dict(log.counts), first)

@@ -10,11 +10,11 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.errors import ProfileError
+from dataprophet.errors import ProfileError, require
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.config import RunConfig, Work, cells_of
-from dataprophet.scoring.driver import Progress, index_files, list_files, listed_files, run_pass
+from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
 from dataprophet.scoring.folder import CARRIED_PROFILE, RUN, target_name
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.pool import ScoredPool
@@ -100,29 +100,26 @@ def score(
     given = {} if features or loaded is not None else model_arguments(str(model), loading or {})
     kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
     origin = kept or (label_origin(str(model)) if features else _origin(store, loaded, given, threads))
-    config = RunConfig(
-        name=name or opened.name,
-        kind=kind,
-        pool=arguments,
-        model=given,
-        **origin,
-        reading=opened.settings,
-        targets=[{"name": profile.name, "fingerprint": _digest(profile)} for profile in profiles],
-        fields=[name for name in FIELDS if name in fields],
-        sketch={key: (profiles[0] if profiles else Profile.empty("", "")).settings[key] for key in _OWN_SETTINGS},
-        embeddings=embeddings,
-        nearest=_tells_nearest(nearest, profiles, features=features),
-        shard_cells=cells_of(kind, shard_rows),
-    )
+    usual = (profiles[0] if profiles else Profile.empty("", "")).settings
+    asked: dict[str, Any] = {
+        "pool": arguments,
+        "model": given,
+        "targets": [{"name": profile.name, "fingerprint": _digest(profile)} for profile in profiles],
+        "fields": [field for field in FIELDS if field in fields],
+        "sketch": {key: usual[key] for key in _OWN_SETTINGS},
+        "nearest": _tells_nearest(nearest, profiles, features=features),
+    }
+    asked |= {"name": name or opened.name, "embeddings": embeddings, "shard_cells": cells_of(kind, shard_rows)}
+    config = RunConfig(kind=kind, reading=opened.settings, **origin, **asked)
     _check_targets(config, profiles)
     for profile, target in zip(profiles, config.targets, strict=True):
-        if not store.exists(target_name(target["fingerprint"])):  # so that a resume and other machines need no more
-            store.write(target_name(target["fingerprint"]), profile.to_bytes(), replace=True)
+        if not store.exists(lies := target_name(target["fingerprint"])):  # so that other machines need no more
+            store.write(lies, profile.to_bytes(), replace=True)
     config.require_same(RunConfig.from_json(store.create_once(RUN, config.to_json()), where), where)
     if kept is not None:
         _carry_over(store, config, opened.profile)
     store.collect()
-    list_files(store, list(index_files(store, opened, listed_files(store))))
+    list_files(store, list(index_files(store, opened)))
     return run_pass(config, store, work, pool=opened, model=loaded, progress=progress)
 
 
@@ -146,10 +143,10 @@ def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
 
 
 def _check_fields(fields: Sequence[str]) -> None:
-    unknown = next((name for name in fields if name not in FIELDS), None)
-    if unknown is not None or not fields:
-        what = "no field given" if unknown is None else f"unknown field {unknown!r}"
-        raise ProfileError(what, where="fields", fix=f"choose among {', '.join(FIELDS)}")
+    fix = f"choose among {', '.join(FIELDS)}"
+    require(fields, "no field given", "fields", fix, ProfileError)
+    for name in fields:
+        require(name in FIELDS, f"unknown field {name!r}", "fields", fix, ProfileError)
 
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:
@@ -157,9 +154,9 @@ def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:
     for first in profiles[:1]:
         first.require_comparable([*profiles, config.empty_profile()])
     names = [profile.name for profile in profiles]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise ProfileError(f"two targets are named {repeated!r}", fix="profile one of them under another --name")
+    for name in names:
+        fix = "profile one of them under another --name"
+        require(names.count(name) == 1, f"two targets are named {name!r}", "", fix, ProfileError)
 
 
 def _origin(store: Store, loaded: Model | None, arguments: dict[str, Any], threads: int) -> dict[str, Any]:

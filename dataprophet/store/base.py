@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dataprophet.errors import StoreError, explained
+from dataprophet.errors import StoreError, explained, require
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.journal import Journal, crashes_of
 
@@ -151,8 +151,7 @@ class Store(ABC):
     def suspects(self) -> set[str]:
         """Keys of shards at which an earlier attempt died and that are not committed since."""
         with self.explained():
-            keys = self._journal_keys()
-        return {key for key in keys if self.crashes(key)}
+            return {key for key in self._journal_keys() if self.crashes(key)}
 
     def stop(self) -> None:
         """Have all shards that this object's journals are open for be dropped at their next cell."""
@@ -206,8 +205,8 @@ class Store(ABC):
         fix = "remove that file and run the same command again"
         with explained(ValueError, StoreError, f"damaged {name}", self.root, fix):
             document: dict[str, Any] = json.loads(data)
-        if not isinstance(document, dict) or (name.startswith(f"{COMMITS}/") and "files" not in document):
-            raise StoreError(f"damaged {name}", where=self.root, fix=fix)
+        whole = isinstance(document, dict) and ("files" in document or not name.startswith(f"{COMMITS}/"))
+        require(whole, f"damaged {name}", self.root, fix, StoreError)
         return document
 
     @abstractmethod

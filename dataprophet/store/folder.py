@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dataprophet.errors import StoreError
+from dataprophet.errors import StoreError, require
 from dataprophet.store.attempts import new_attempt
 from dataprophet.store.base import JOURNALS, TEMPORARY, Store
 
@@ -34,10 +34,8 @@ class FolderStore(Store):
 
     def local(self, name: str) -> str:
         path = self._path(name)
-        if not os.path.exists(path):
-            raise StoreError(
-                f"{name} is missing", where=self.root, fix="restore it, or remove the folder and score the pool again"
-            )
+        fix = "restore it, or remove the folder and score the pool again"
+        require(os.path.exists(path), f"{name} is missing", self.root, fix, StoreError)
         return path
 
     def _put(self, name: str, write: Callable[[str], None]) -> None:

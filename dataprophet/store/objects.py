@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, StoreError, explained
+from dataprophet.errors import MissingDependencyError, StoreError, explained, require
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
 
@@ -44,11 +44,9 @@ class ObjectStore(Store):
         with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install):
             import fsspec
         scheme = root.partition("://")[0]
-        if scheme not in _EXCLUSIVE:
-            what = f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none"
-            raise StoreError(
-                what, where=root, fix=f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}"
-            )
+        what = f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none"
+        fix = f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}"
+        require(scheme in _EXCLUSIVE, what, root, fix, StoreError)
         what, install = f"{scheme!r} needs a package that is missing", "install the package that it names"
         with explained(ImportError, MissingDependencyError, what, root, install):
             fsspec.get_filesystem_class(scheme)
@@ -68,12 +66,8 @@ class ObjectStore(Store):
         with self.explained():
             created = self._create(probe, b"1") and not self._create(probe, b"2")
             self._remove([probe])
-        if not created:
-            what, fix = (
-                "the object store does not honour conditional writes",
-                "use a folder, or an object store that does",
-            )
-            raise StoreError(f"{what} (If-None-Match)", where=self.root, fix=fix)
+        what = "the object store does not honour conditional writes (If-None-Match)"
+        require(created, what, self.root, "use a folder, or an object store that does", StoreError)
         return super().create_once(name, document)
 
     def exists(self, name: str) -> bool:

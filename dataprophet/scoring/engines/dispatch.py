@@ -1,6 +1,6 @@
 """The policy of every engine: which worker gets which shard, and what becomes of those that a worker had when it died.
 
-A transport knows what a worker is: a process of this machine (``processes.py``) or an actor of a cluster (``ray.py``).
+A transport knows what a worker is: a process of this machine (``local.py``) or an actor of a cluster (``ray.py``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, require
+from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.shards import Shard, ShardResult
 from dataprophet.store.base import Store
 from dataprophet.store.journal import CRASHES
@@ -18,10 +19,22 @@ from dataprophet.store.journal import CRASHES
 FRUITLESS = 5
 """Deaths without progress after which a shard is given up."""
 
+GRACE = 20.0
+"""Seconds for shards to be dropped at the end of their cells, before they are left as they are."""
+
 Message = Mapping[str, Any]
 """What a worker says: ``result`` of a shard, as a dictionary; ``dropped``, the key of one that it was asked to drop;
 ``error``, which ends the run. Or what is said of it: ``died``, how, with its last ``words``, and ``key`` where that
 shard alone was lost."""
+
+Report = Callable[[ShardResult], None]
+"""Takes what became of each shard, in the thread of the engine."""
+
+
+def require_named_model(config: RunConfig, where: str, fix: str) -> None:
+    """Refuse to hand a run to other processes whose model only this one has."""
+    named = config.kind == "features" or config.model
+    require(named, "a loaded model cannot be handed to other processes", where, fix, DataProphetError)
 
 
 class Transport(ABC):
@@ -65,7 +78,7 @@ class Dispatcher:
         self._waiting: deque[Shard] = deque()
         self._given: dict[Hashable, dict[str, Shard]] = {}  # what each worker has
 
-    def run(self, shards: Sequence[Shard], report: Callable[[ShardResult], None]) -> None:
+    def run(self, shards: Sequence[Shard], report: Report) -> None:
         """Have shards scored; ``report`` is called with each result.
 
         Raises:
@@ -95,7 +108,7 @@ class Dispatcher:
                 here[shard.key] = shard
                 self._transport.give(worker, shard)
 
-    def _handle(self, worker: Hashable, message: Message, report: Callable[[ShardResult], None]) -> None:
+    def _handle(self, worker: Hashable, message: Message, report: Report) -> None:
         here = self._given.setdefault(worker, {})
         if "result" in message:
             result = ShardResult(**message["result"])

@@ -1,38 +1,53 @@
-"""The local engine: shards in this process, or in worker processes that are watched over."""
+"""The local engine: shards in this process, or in worker processes, which are started anew when they die."""
 
 from __future__ import annotations
 
+import json
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
 from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.dispatch import Dispatcher, Message, Transport
-from dataprophet.scoring.engines.processes import Processes
+from dataprophet.scoring.engines.dispatch import GRACE, Dispatcher, Message, Report, Transport, require_named_model
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score
-from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.scoring.shards import Shard
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
     from dataprophet.scoring.worker import Worker
 
-_GRACE = 20.0  # seconds for a shard to be dropped at the end of its cell, before it is left as it is
+_STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends if no other works
+_TAIL = 4096  # bytes of a dead worker's last words that go to the log
+
+
+def run_here(worker: Worker, shards: Sequence[Shard], report: Report) -> None:
+    """Score shards in this process; signals and errors as in ``run_local``.
+
+    Args:
+        worker: of this process.
+        shards: what to score.
+        report: called with each result, in this thread.
+    """
+    with terminable():
+        Dispatcher(_Here(worker), worker.store, AT_A_TIME[worker.config.kind]).run(shards, report)
 
 
 def run_local(
-    config: RunConfig,
-    store: Store,
-    shards: Sequence[Shard],
-    report: Callable[[ShardResult], None],
-    *,
-    processes: int | None = None,
-    worker: Worker | None = None,
+    config: RunConfig, store: Store, shards: Sequence[Shard], report: Report, processes: int | None = None
 ) -> None:
-    """Score shards on this machine.
+    """Score shards in worker processes of this machine.
 
     A worker process that dies is started anew and its shards are scored again; a shard that ends worker after worker
     without the journal coming closer to the cause is given up. SIGTERM and Ctrl-C drop the shards under way at the
@@ -41,52 +56,39 @@ def run_local(
     Args:
         config: the run's configuration.
         store: its output folder.
-        shards: what to score.
+        shards: what to score, one at least.
         report: called with each result, in this thread.
-        processes: worker processes; 0 works in this one. By default one for each CUDA device or, where the model runs
-            on the CPU, as many as its threads go into the cores.
-        worker: of this process; needed where ``processes`` is 0.
+        processes: how many. By default one for each CUDA device or, where the model runs on the CPU, as many as its
+            threads go into the cores.
 
     Raises:
         DataProphetError: what ended the run: the model, the output folder, or workers that cannot start.
     """
-    if not shards:
-        return
     with terminable():
-        if processes == 0:
-            assert worker is not None  # see Args
-            Dispatcher(_Here(worker, store), store, AT_A_TIME[config.kind]).run(shards, report)
-            return
-        if config.kind == "samples" and not config.model:
-            raise DataProphetError(
-                "a loaded model cannot be handed to other processes",
-                where="processes",
-                fix="give its name or folder, or use processes=0",
-            )
+        require_named_model(config, "processes", "give its name or folder, or use processes=0")
         devices = cuda_devices(config)
         count = min(processes or len(devices) or _cpu_processes(config), len(shards))
-        workers = Processes(config, store, environments(config, devices, count))
+        workers = _Processes(config, store, environments(config, devices, count))
         Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
 
 
 class _Here(Transport):
     """This process as a worker, with its threads."""
 
-    def __init__(self, worker: Worker, store: Store) -> None:
-        self._worker, self._store, self._count = worker, store, AT_A_TIME[worker.config.kind]
-        self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._under_way = worker, 0
         self._said: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
-        self._under_way = 0
+        self._threads = Threads(AT_A_TIME[worker.config.kind], self._said.put)
 
     def start(self) -> None:
-        self._threads = Threads(self._count, self._shards.get, lambda shard: score(self._worker, shard), self._said.put)
+        self._threads.start(lambda shard: score(self._worker, shard))
 
     def ready(self) -> list[str]:
         return ["here"]
 
     def give(self, worker: str, shard: Shard) -> None:
         self._under_way += 1
-        self._shards.put(shard)
+        self._threads.give(shard)
 
     def wait(self) -> Iterator[tuple[str, Message]]:
         said = self._said.get()
@@ -97,11 +99,124 @@ class _Here(Transport):
 
     def end(self) -> None:
         if self._under_way:
-            self._store.stop()
-        for _ in range(self._count):
-            self._shards.put(None)
-        if not self._threads.join(_GRACE):
-            self._store.abandon()
+            self._worker.store.stop()
+        self._threads.stop()
+        if not self._threads.join(GRACE):
+            self._worker.store.abandon()
+
+
+@dataclass(eq=False)
+class _Process:
+    """A worker process."""
+
+    popen: subprocess.Popen[str]
+    slot: int
+    said: IO[bytes]  # its standard error
+    ready: bool = False
+
+    def send(self, message: Message) -> None:
+        with suppress(BrokenPipeError, ValueError):  # it died: its end of the other pipe tells
+            print(json.dumps(message), file=self.popen.stdin, flush=True)
+
+    def leave(self) -> None:
+        """Close its input, at which it leaves everything and ends."""
+        with suppress(BrokenPipeError):
+            assert self.popen.stdin is not None
+            self.popen.stdin.close()
+
+    def last_words(self) -> str:
+        size = self.said.seek(0, os.SEEK_END)
+        self.said.seek(max(0, size - _TAIL))
+        return self.said.read().decode(errors="replace").strip()
+
+
+class _Processes(Transport):
+    """Workers that are processes of this machine.
+
+    Args:
+        config: the run's configuration.
+        store: its output folder.
+        environments: for each process what its environment has beside that of this one.
+    """
+
+    def __init__(self, config: RunConfig, store: Store, environments: Sequence[Mapping[str, str]]) -> None:
+        self._config, self._store, self._environments = config, store, environments
+        self._events: queue.SimpleQueue[tuple[_Process, Message | None]] = queue.SimpleQueue()
+        self._processes: list[_Process] = []
+        self._failed_starts = 0
+
+    def start(self) -> None:
+        for slot in range(len(self._environments)):
+            self._start(slot)
+
+    def ready(self) -> list[_Process]:
+        return [process for process in self._processes if process.ready]
+
+    def give(self, worker: _Process, shard: Shard) -> None:
+        worker.send({"shard": shard.to_json()})
+
+    def replace(self, worker: _Process) -> None:
+        self._start(worker.slot)
+
+    def wait(self) -> Iterator[tuple[_Process, Message]]:
+        process, message = self._events.get()
+        if message is None:
+            yield process, self._bury(process)
+            return
+        self._failed_starts = 0
+        if "ready" in message:
+            process.ready = True
+        else:
+            yield process, message
+
+    def end(self) -> None:
+        try:
+            for process in self._processes:
+                process.send({"stop": True})
+            until = time.monotonic() + GRACE
+            for process in self._processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.popen.wait(max(0.0, until - time.monotonic()))
+        finally:  # also when a second signal cuts the wait short
+            for process in self._processes:
+                process.leave()
+            for process in self._processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.popen.wait(2)
+                process.popen.kill()
+                process.popen.wait()
+                process.said.close()
+
+    def _start(self, slot: int) -> None:
+        said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process is gone)
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "dataprophet.scoring.engines.worker_process"]
+        environment, pipe = {**os.environ, **self._environments[slot]}, subprocess.PIPE
+        popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, encoding="utf-8", env=environment)
+        process = _Process(popen, slot, said)
+        self._processes.append(process)
+        process.send({"root": self._store.root, "config": self._config.to_json()})
+        threading.Thread(target=self._listen, args=(process,), name=f"dataprophet-worker-{slot}", daemon=True).start()
+
+    def _listen(self, process: _Process) -> None:
+        assert process.popen.stdout is not None
+        with process.popen.stdout as answers:
+            for line in answers:
+                with suppress(ValueError):  # a line that death cut off
+                    self._events.put((process, json.loads(line)))
+        self._events.put((process, None))
+
+    def _bury(self, process: _Process) -> Message:
+        """How a process died. Raises DataProphetError where no process can start."""
+        self._processes.remove(process)
+        how, words = _cause(process.popen.wait()), process.last_words()
+        process.said.close()
+        process.leave()
+        if not process.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS and not self.ready():
+                what = f"worker processes cannot start ({words.splitlines()[-1] if words else how})"
+                raise DataProphetError(what, where=self._store.root, fix="see the message, and doctor")
+        return {"died": how, "words": words}
 
 
 def cuda_devices(config: RunConfig) -> list[str]:
@@ -130,3 +245,12 @@ def _cpu_processes(config: RunConfig) -> int:
     if ":" in str(config.model.get("device", "")):
         return 1  # a device that was named
     return max(1, thread_count() // int(config.numbers.get("threads") or 1))
+
+
+def _cause(status: int) -> str:
+    """How a process ended, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    with suppress(ValueError):
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by signal {-status}"

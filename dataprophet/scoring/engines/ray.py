@@ -6,32 +6,23 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
-from dataprophet.errors import DataProphetError, MissingDependencyError
+from dataprophet.errors import DataProphetError, MissingDependencyError, explained, require
 from dataprophet.files import absolute
-from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.engines.dispatch import Dispatcher, Message, Transport
+from dataprophet.scoring.config import RunConfig, Work
+from dataprophet.scoring.engines.dispatch import GRACE, Dispatcher, Message, Report, Transport, require_named_model
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, score_or_die
-from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.scoring.shards import Shard
 from dataprophet.store import Store, open_store
 
-_GRACE = 20.0  # seconds for shards to be dropped at the end of their cells
 _WAIT = 1.0  # seconds between two looks at signals
 
 
-def run_ray(
-    config: RunConfig,
-    store: Store,
-    shards: Sequence[Shard],
-    report: Callable[[ShardResult], None],
-    *,
-    actors: int | None = None,
-    address: str | None = None,
-) -> None:
+def run_ray(config: RunConfig, store: Store, shards: Sequence[Shard], report: Report, work: Work) -> None:
     """Score shards with Ray actors, each of which has one device, or as many cores as the model's threads.
 
     The pool, the output folder and a model's folder must be at the same place on every machine: a shared disk, or an
@@ -40,39 +31,33 @@ def run_ray(
     Args:
         config: the run's configuration.
         store: its output folder.
-        shards: what to score.
+        shards: what to score, one at least.
         report: called with each result, in this thread.
-        actors: how many; by default one for each CUDA device of the cluster or, where the model runs on the CPU, as
-            many as its threads go into the cores.
-        address: of a running cluster, or ``auto``; by default ``RAY_ADDRESS``, and without that a cluster of this
-            machine alone is started, and ended.
+        work: how many ``processes``, which are actors here; by default one for each CUDA device of the cluster or,
+            where the model runs on the CPU, as many as its threads go into the cores. ``ray_address`` of a running
+            cluster, or ``auto``; by default ``RAY_ADDRESS``, and without that a cluster of this machine alone is
+            started, and ended.
 
     Raises:
         MissingDependencyError: Ray is not installed.
         DataProphetError: the cluster cannot be reached, or what ended the run.
     """
-    if not shards:
-        return
-    try:
+    install = "pip install 'dataprophet[ray]'"
+    with explained(ImportError, MissingDependencyError, "Ray is not installed", "engine ray", install):
         import ray
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Ray is not installed", where="engine ray", fix="pip install 'dataprophet[ray]'"
-        ) from error
-    if config.kind == "samples" and not config.model:
-        raise DataProphetError(
-            "a loaded model cannot be handed to other processes", where="engine ray", fix="give its name or folder"
-        )
+    require_named_model(config, "engine ray", "give its name or folder")
     on_cpu = config.numbers.get("device", "cpu") == "cpu"
     cores = int(config.numbers.get("threads") or 1)
-    with _cluster(ray, address), terminable(at_once=False) as leave:
+    with _cluster(ray, work.ray_address), terminable(at_once=False) as leave:
         found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         every = int(found.get("CPU", 1)) // cores if on_cpu else int(found.get("GPU", 0))
-        if not on_cpu and not every:
-            raise DataProphetError("the cluster has no GPU", where="engine ray", fix="start it on machines with one")
-        count = min(actors or max(1, every), len(shards))
-        options = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
-        workers = _Actors(ray, config, store, count=count, options=options, leave=leave)
+        fix = "start it on machines with one"
+        require(on_cpu or every, "the cluster has no GPU", "engine ray", fix, DataProphetError)
+        count = min(work.processes or max(1, every), len(shards))
+        options: dict[str, Any] = {"num_cpus": cores if on_cpu else 1, "num_gpus": 0 if on_cpu else 1}
+        options["max_concurrency"] = AT_A_TIME[config.kind] + 1
+        kind = ray.remote(max_restarts=-1, max_task_retries=0, **options)(_Scorer)
+        workers = _Actors(ray, config, store, kind=kind, count=count, leave=leave)
         Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
 
 
@@ -86,15 +71,11 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
     # Ray puts the current folder before all others in the actors' path of modules. In a checkout that would find the
     # sources of this package, without the compiled core, so actors work in an empty one.
     with tempfile.TemporaryDirectory() as empty:
-        try:
-            with chdir(empty), _own_sigterm():
-                dashboard = None if where else False
-                ray.init(where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=dashboard)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise DataProphetError(
-                f"Ray cannot be started or reached ({reason})", where=where or "engine ray", fix="check --ray-address"
-            ) from error
+        what, kinds = "Ray cannot be started or reached", (ConnectionError, RuntimeError, ValueError)
+        refused = explained(kinds, DataProphetError, what, where or "engine ray", "check --ray-address")
+        with refused, chdir(empty), _own_sigterm():
+            dashboard = None if where else False
+            ray.init(where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=dashboard)
         try:
             yield
         finally:
@@ -140,25 +121,16 @@ class _Actors(Transport):
     """Workers that are actors of a cluster. Ray starts one anew that dies, and its calls end with an error each."""
 
     def __init__(
-        self,
-        ray: Any,
-        config: RunConfig,
-        store: Store,
-        *,
-        count: int,
-        options: Mapping[str, int],
-        leave: Callable[[], None],
+        self, ray: Any, config: RunConfig, store: Store, *, kind: Any, count: int, leave: Callable[[], None]
     ) -> None:
         self._ray, self._config, self._store, self._count, self._leave = ray, config, store, count, leave
-        self._options = {**options, "max_concurrency": AT_A_TIME[config.kind] + 1}
-        self._actors: list[Any] = []
+        self._kind, self._actors = kind, list[Any]()
         self._calls: dict[Any, tuple[int, str]] = {}  # call -> number of its actor, and key of the shard
 
     def start(self) -> None:
-        kind = self._ray.remote(max_restarts=-1, max_task_retries=0, **self._options)(_Scorer)
         environment = {"OPENBLAS_NUM_THREADS": "1"}
         for _ in range(self._count):
-            self._actors.append(kind.remote(self._config.to_json(), absolute(self._store.root), environment))
+            self._actors.append(self._kind.remote(self._config.to_json(), absolute(self._store.root), environment))
 
     def ready(self) -> range:
         return range(self._count)
@@ -181,7 +153,7 @@ class _Actors(Transport):
             for actor in self._actors if self._calls else ():
                 actor.stop.remote()
             if self._calls:
-                self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=_GRACE)
+                self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=GRACE)
         for actor in self._actors:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(actor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import traceback
@@ -47,30 +48,31 @@ def score_or_die(worker: Worker, shard: Shard) -> Message:
 
 
 class Threads:
-    """Threads that score shards, until there are no more or one could not be scored.
+    """Threads that score shards, until they are told to stop or one could not be scored.
 
     Args:
         count: how many.
-        take: the next shard, or None at the end; called by several threads.
-        score: scores it.
-        say: called with what is to be said of each, or with an exception, after which the thread ends.
+        say: called with what is to be said of each shard, or with an exception, after which the thread ends.
     """
 
-    def __init__(
-        self,
-        count: int,
-        take: Callable[[], Shard | None],
-        score: Callable[[Shard], Message],
-        say: Callable[[Message | BaseException], None],
-    ) -> None:
-        self._take, self._score, self._say = take, score, say
-        # daemons: a thread that is inside a long call must not keep the process
-        self._threads = [
-            threading.Thread(target=self._run, name=f"dataprophet-shard-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
+    def __init__(self, count: int, say: Callable[[Message | BaseException], None]) -> None:
+        self._count, self._say = count, say
+        self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
+        self.give = self._shards.put
+        self._threads: list[threading.Thread] = []
+
+    def start(self, score: Callable[[Shard], Message]) -> None:
+        """Begin with the shards that were given, or will be; ``score`` scores one."""
+        for number in range(self._count):
+            # daemons: a thread that is inside a long call must not keep the process
+            thread = threading.Thread(target=self._run, args=(score,), name=f"dataprophet-shard-{number}", daemon=True)
+            self._threads.append(thread)
             thread.start()
+
+    def stop(self) -> None:
+        """Have each thread end after the shards that were given before."""
+        for _ in range(self._count):
+            self.give(None)
 
     def join(self, seconds: float | None = None) -> bool:
         """Wait for the threads, each at most so long; whether all have ended."""
@@ -78,11 +80,11 @@ class Threads:
             thread.join(seconds)
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        while (shard := self._take()) is not None:
+    def _run(self, score: Callable[[Shard], Message]) -> None:
+        while (shard := self._shards.get()) is not None:
             said: Message | BaseException
             try:
-                said = self._score(shard)
+                said = score(shard)
             except BaseException as error:
                 said = error
             self._say(said)

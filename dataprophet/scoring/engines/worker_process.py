@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import sys
 import threading
@@ -29,10 +28,10 @@ class _Process:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
-        self._shards: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
         head = json.loads(sys.stdin.readline())
         self.store = open_store(head["root"])
         self.config = RunConfig.from_json(head["config"], self.store.root)
+        self._threads = Threads(AT_A_TIME[self.config.kind], self._answer)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which says what to do
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
@@ -41,8 +40,7 @@ class _Process:
 
     def stop(self) -> None:
         self.store.stop()
-        for _ in range(AT_A_TIME[self.config.kind]):
-            self._shards.put(None)
+        self._threads.stop()
 
     def run(self) -> int:
         try:
@@ -51,9 +49,8 @@ class _Process:
             self._tell(error=error.to_dict())
             return 1
         self._tell(ready=os.getpid())
-        count = AT_A_TIME[self.config.kind]
-        threads = Threads(count, self._shards.get, lambda shard: score_or_die(worker, shard), self._answer)
-        while not threads.join(0.2):  # in short waits: a signal is handled between them
+        self._threads.start(lambda shard: score_or_die(worker, shard))
+        while not self._threads.join(0.2):  # in short waits: a signal is handled between them
             if os.getppid() != self._driver:
                 self._leave()  # the other end of standard input may live on in another child of the driver
         self.store.close()
@@ -68,7 +65,7 @@ class _Process:
         for line in sys.stdin:
             message = json.loads(line)
             if "shard" in message:
-                self._shards.put(Shard(**message["shard"]))
+                self._threads.give(Shard(**message["shard"]))
             else:
                 self.stop()
         self._leave()  # the driver closes its end when it gives up waiting, and the system does when it dies
@@ -80,8 +77,7 @@ class _Process:
 
     def _tell(self, **message: Any) -> None:
         with self._lock:
-            self._answers.write(json.dumps(message) + "\n")
-            self._answers.flush()
+            print(json.dumps(message), file=self._answers, flush=True)
 
 
 def main() -> None:

@@ -19,6 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS, state_of
 from dataprophet.data.sample import Problem, ProblemLog, Sample
@@ -299,6 +302,12 @@ def _result(scored: ScoredPool, name: str, log: ProblemLog) -> Profile:
             if row["status"] == BAD_FEATURES:
                 where = f"{row['file']} row {row['row']}"
                 raise ProfileError(row["detail"], where=where, fix="correct the features, or leave the row out")
+    if scored.config.kind == "features":  # those of a dataset were looked at as its rows were scanned
+        ids = pa.chunked_array([batch.column("id") for batch in scored.batches(["id"])], pa.string()).value_counts()
+        repeated = ids.field("values").filter(pc.greater(ids.field("counts"), 1))
+        if len(repeated):
+            where = str(scored.config.pool["path"])
+            raise ProfileError(f"id {repeated[0].as_py()!r} occurs twice", where=where, fix="make the ids unique")
     found = [Problem(**problem) for shard in scored.shards for problem in shard.marker["problems"]]
     log.first = [*log.first, *found][: log.keep]
     log.counts = Counter({code_of(status): n for status, n in scored.statuses.items() if status != OK})

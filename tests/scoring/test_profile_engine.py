@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fault_pools as faults
+import numpy as np
 import pytest
 import sample_files as files
 
@@ -253,3 +254,17 @@ def test_a_score_without_targets_is_a_profile(small: Path, model: Any, tmp_path:
     assert again.digest() == scored.digest()
     assert again.profile.n_samples == again.n_samples > 100
     assert again.profile.diversity > 0
+
+
+def test_features_with_an_id_twice_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=(40, 8)) for name in ("question", "answer")} | {"nll": rng.random(40)}
+    ids = np.array([f"s{i}" for i in range(40)])
+    np.savez(tmp_path / "good.npz", id=ids, **columns)
+    ids[31] = "s7"
+    np.savez(tmp_path / "twice.npz", id=ids, **columns)
+    for name, status in (("good", 0), ("twice", 1), ("twice", 1)):  # from the cache, too
+        arguments = ["profile", str(tmp_path / f"{name}.npz"), "--features", "--model", "m"]
+        assert main([*arguments, "--out", str(tmp_path / f"{name}.profile")]) == status
+        assert ("id 's7' occurs twice; make the ids unique" in capsys.readouterr().err) == bool(status)
+        assert (tmp_path / f"{name}.profile").exists() != bool(status)

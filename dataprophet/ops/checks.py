@@ -105,11 +105,6 @@ def bias_of(bias: Any, size: int, rows: Operand) -> Operand:
     return offset
 
 
-def softcap(bound: float | None) -> None:
-    """Raise for a bound of logits that is not positive."""
-    require(bound is None or bound > 0.0, f"expected a positive number, got {bound}", "softcap", "use None for no cap")
-
-
 def parts_of(parts: Sequence[LogprobParts]) -> list[LogprobParts]:
     """The parts of a vocabulary, as operands of one library, with a value for each row."""
     require(len(parts) > 0, "expected at least 1", "parts", "give those of all shards")

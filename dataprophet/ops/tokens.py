@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dataprophet.ops import backend, checks, reference
 from dataprophet.ops.arrays import Operand, like, operand
@@ -38,15 +36,7 @@ def token_logprobs(
             of range.
     """
     rows = operand(logits, "logits", 2)
-    at = checks.targets_of(targets, rows, rows.shape[1])
-    head = _Head.checked(bias, softcap, scale, rows.shape[1], rows)
-    if rows.on_cuda:
-        return rows.give_back(_on_cuda("token_logprobs", rows, at, head=head))
-    if rows.dtype == "float64":
-        return rows.give_back(reference.token_logprobs(rows.numpy(), at.numpy(), **head.numpy()))
-    found = np.empty(rows.shape[0], np.float32)
-    backend.core.token_logprobs(rows.rows(), _places(at), *head.of_core(), found, thread_count())
-    return rows.give_back(found)
+    return _computed("token_logprobs", (rows,), targets, rows.shape[1], (bias, softcap, scale))[0]
 
 
 def linear_logprobs(
@@ -71,16 +61,8 @@ def linear_logprobs(
     Raises:
         DataProphetError: shapes that do not fit, a softcap that is not positive, or a target out of range.
     """
-    rows, weights = _linear(hidden, weight)
-    at = checks.targets_of(targets, rows, weights.shape[0])
-    head = _Head.checked(bias, softcap, scale, weights.shape[0], rows)
-    if rows.on_cuda:
-        return rows.give_back(_on_cuda("linear_logprobs", rows, weights, at, head=head))
-    if "float64" in (rows.dtype, weights.dtype):
-        return rows.give_back(reference.linear_logprobs(rows.numpy(), weights.numpy(), at.numpy(), **head.numpy()))
-    found = np.empty(rows.shape[0], np.float32)
-    backend.core.linear_logprobs(rows.rows(), weights.rows(), _places(at), *head.of_core(), found, thread_count())
-    return rows.give_back(found)
+    given = _linear(hidden, weight)
+    return _computed("linear_logprobs", given, targets, given[1].shape[0], (bias, softcap, scale))[0]
 
 
 def logprob_parts(
@@ -112,19 +94,9 @@ def logprob_parts(
     Raises:
         DataProphetError: shapes that do not fit, a softcap that is not positive, or a target below 0.
     """
-    rows, weights = _linear(hidden, weight)
-    at = checks.targets_of(targets, rows, None)
-    head = _Head.checked(bias, softcap, scale, weights.shape[0], rows)
-    if rows.on_cuda:
-        parts = _on_cuda("logprob_parts", rows, weights, at, head=head, first=first)
-    elif "float64" in (rows.dtype, weights.dtype):
-        given = rows.numpy(), weights.numpy(), at.numpy()
-        parts = reference.logprob_parts(*given, first=first, **head.numpy())
-    else:
-        parts = LogprobParts(*(np.empty(rows.shape[0], np.float32) for _ in LogprobParts._fields))
-        places = _places(at) - first
-        backend.core.logprob_parts(rows.rows(), weights.rows(), places, *head.of_core(), *parts, thread_count())
-    return LogprobParts(*(rows.give_back(each) for each in parts))
+    given = _linear(hidden, weight)
+    size = given[1].shape[0]
+    return LogprobParts(*_computed("logprob_parts", given, targets, size, (bias, softcap, scale), first=first))
 
 
 def merge_logprobs(parts: Sequence[LogprobParts]) -> Any:
@@ -181,38 +153,38 @@ def _linear(hidden: Any, weight: Any) -> tuple[Operand, Operand]:
     return rows, weights
 
 
-@dataclass(frozen=True)
-class _Head:
-    """What every operation does to logits, checked: scale * (logits + bias), then softcap."""
+def _computed(
+    name: str,
+    given: tuple[Operand, ...],
+    targets: Any,
+    size: int,
+    head: tuple[Any, float | None, float],
+    *,
+    first: int | None = None,
+) -> tuple[Any, ...]:
+    """What an operation of that name makes of rows (and a head), targets and a head's options.
 
-    bias: Operand | None
-    softcap: float | None
-    scale: float
-
-    @classmethod
-    def checked(cls, bias: Any, softcap: float | None, scale: float, size: int, rows: Operand) -> _Head:
-        """The options of a head of ``size`` tokens."""
-        offset = None if bias is None else checks.bias_of(bias, size, rows)
-        checks.softcap(softcap)
-        return cls(offset, softcap, scale)
-
-    def numpy(self) -> dict[str, Any]:
-        """As the reference takes them."""
-        return {"bias": self.bias and self.bias.numpy(), "softcap": self.softcap, "scale": self.scale}
-
-    def of_core(self) -> tuple[npt.NDArray[np.float32] | None, float, float]:
-        """As the core takes them: an aligned bias of float32, and a softcap of 0 for none."""
-        bias = None if self.bias is None else np.require(self.bias.numpy(), np.float32, ["C", "A"])
-        softcap = 0.0 if self.softcap is None else max(self.softcap, float(np.finfo(np.float32).tiny))
-        return bias, softcap, self.scale
-
-
-def _places(targets: Operand) -> npt.NDArray[np.int64]:
-    return np.require(targets.numpy(), np.int64, ["C", "A"])
-
-
-def _on_cuda(name: str, *given: Operand, head: _Head, **options: Any) -> Any:
-    """An operation on CUDA tensors, and what it returns."""
-    way = backend.on_tokens(name, wide=any(each.dtype == "float64" for each in given))
-    bias = head.bias and head.bias.values
-    return way(*(each.values for each in given), bias=bias, softcap=head.softcap, scale=head.scale, **options)
+    ``head`` is the bias (of ``size`` tokens), the softcap and the scale of logits.
+    ``first`` is given for parts of a vocabulary alone, whose targets may lie in another.
+    """
+    rows, (bias, softcap, scale) = given[0], head
+    at = checks.targets_of(targets, rows, size if first is None else None)
+    offset = None if bias is None else checks.bias_of(bias, size, rows)
+    bounded = softcap is None or softcap > 0.0
+    checks.require(bounded, f"expected a positive number, got {softcap}", "softcap", "use None for no cap")
+    wide = any(each.dtype == "float64" for each in given)
+    options = {"softcap": softcap, "scale": scale} | ({} if first is None else {"first": first})
+    if rows.on_cuda:
+        way, values = backend.on_tokens(name, wide=wide), [each.values for each in (*given, at)]
+        found = way(*values, bias=offset and offset.values, **options)
+    elif wide:
+        values = [each.numpy() for each in (*given, at)]
+        found = getattr(reference, name)(*values, bias=offset and offset.numpy(), **options)
+    else:  # the core takes aligned arrays, and a softcap of 0 for none
+        places = np.require(at.numpy(), np.int64, ["C", "A"]) - (first or 0)
+        shifts = offset and np.require(offset.numpy(), np.float32, ["C", "A"])
+        cap = 0.0 if softcap is None else max(softcap, float(np.finfo(np.float32).tiny))
+        found = tuple(np.empty(rows.shape[0], np.float32) for _ in range(1 if first is None else 3))
+        core = getattr(backend.core, name)
+        core(*(each.rows() for each in given), places, shifts, cap, scale, *found, thread_count())
+    return tuple(rows.give_back(each) for each in (found if isinstance(found, tuple) else (found,)))

@@ -4,54 +4,29 @@ Arguments are NumPy arrays that ``dataprophet.ops`` has checked; nothing of size
 are the same bits for any number of BLAS threads.
 """
 
-from dataprophet.ops.reference.clusters import KMeans, cluster_entropy, entropy_of_counts, kmeans, kmeans_draws
-from dataprophet.ops.reference.directions import (
-    SUM_UNIT,
-    RowMeasures,
-    average_directions,
-    bad_rows_error,
-    cosine_to,
-    expected_cosine,
-    mean_direction,
-    measure_rows,
-    nearest,
-)
-from dataprophet.ops.reference.diversity import Diversity, diversity
-from dataprophet.ops.reference.silhouette import Silhouette, silhouette_samples, silhouette_score, silhouettes
-from dataprophet.ops.reference.tokens import (
-    LogprobParts,
-    linear_logprobs,
-    logprob_parts,
-    merge_logprobs,
-    segment_means,
-    token_logprobs,
-)
-
-__all__ = [
-    "SUM_UNIT",
-    "Diversity",
-    "KMeans",
-    "LogprobParts",
-    "RowMeasures",
-    "Silhouette",
-    "average_directions",
-    "bad_rows_error",
-    "cluster_entropy",
-    "cosine_to",
-    "diversity",
-    "entropy_of_counts",
-    "expected_cosine",
-    "kmeans",
-    "kmeans_draws",
-    "linear_logprobs",
-    "logprob_parts",
-    "mean_direction",
-    "measure_rows",
-    "merge_logprobs",
-    "nearest",
-    "segment_means",
-    "silhouette_samples",
-    "silhouette_score",
-    "silhouettes",
-    "token_logprobs",
-]
+from dataprophet.ops.reference.clusters import KMeans as KMeans
+from dataprophet.ops.reference.clusters import cluster_entropy as cluster_entropy
+from dataprophet.ops.reference.clusters import entropy_of_counts as entropy_of_counts
+from dataprophet.ops.reference.clusters import kmeans as kmeans
+from dataprophet.ops.reference.clusters import kmeans_draws as kmeans_draws
+from dataprophet.ops.reference.directions import SUM_UNIT as SUM_UNIT
+from dataprophet.ops.reference.directions import RowMeasures as RowMeasures
+from dataprophet.ops.reference.directions import average_directions as average_directions
+from dataprophet.ops.reference.directions import bad_rows_error as bad_rows_error
+from dataprophet.ops.reference.directions import cosine_to as cosine_to
+from dataprophet.ops.reference.directions import expected_cosine as expected_cosine
+from dataprophet.ops.reference.directions import mean_direction as mean_direction
+from dataprophet.ops.reference.directions import measure_rows as measure_rows
+from dataprophet.ops.reference.directions import nearest as nearest
+from dataprophet.ops.reference.diversity import Diversity as Diversity
+from dataprophet.ops.reference.diversity import diversity as diversity
+from dataprophet.ops.reference.silhouette import Silhouette as Silhouette
+from dataprophet.ops.reference.silhouette import silhouette_samples as silhouette_samples
+from dataprophet.ops.reference.silhouette import silhouette_score as silhouette_score
+from dataprophet.ops.reference.silhouette import silhouettes as silhouettes
+from dataprophet.ops.reference.tokens import LogprobParts as LogprobParts
+from dataprophet.ops.reference.tokens import linear_logprobs as linear_logprobs
+from dataprophet.ops.reference.tokens import logprob_parts as logprob_parts
+from dataprophet.ops.reference.tokens import merge_logprobs as merge_logprobs
+from dataprophet.ops.reference.tokens import segment_means as segment_means
+from dataprophet.ops.reference.tokens import token_logprobs as token_logprobs

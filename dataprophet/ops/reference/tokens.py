@@ -1,19 +1,23 @@
-"""Log-probabilities of tokens, and means over the tokens of each answer."""
+"""Log-probabilities of tokens, and means over the tokens of each answer.
+
+``summed`` and ``merged`` serve ``torch_ops`` too: what they do is the same in NumPy and in torch, by the same names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.ops.reference.products import Array, Integers, product
+from dataprophet.ops.reference.products import product
 
 _ROWS = 256
 _COLUMNS = 4096
 
-Blocks = Callable[[slice, slice], Array]  # the logits float64 of some rows and some tokens
+Blocks = Callable[[slice, slice], Any]  # the logits of some rows and some tokens, before the head's options
 
 
 class LogprobParts(NamedTuple):
@@ -32,79 +36,40 @@ class LogprobParts(NamedTuple):
     target: Any
 
 
-class _Sums(NamedTuple):
-    """Sums over the logits z of each row, around their maximum m, in float64."""
-
-    maximum: Array
-    total: Array  # of exp(z - m)
-    target: Array  # the target's logit, or minus infinity where it is not among them
-
-
-def token_logprobs(
-    logits: npt.NDArray[Any],
-    targets: npt.NDArray[Any],
-    *,
-    bias: npt.NDArray[Any] | None = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
-) -> Any:
+def token_logprobs(logits: npt.NDArray[Any], targets: npt.NDArray[Any], **head: Any) -> npt.NDArray[np.float32]:
     """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32.
 
-    z = scale * (logits + bias), then softcap * tanh(z / softcap). A logit of minus infinity has probability 0. A row of
-    nothing else, or with NaN or plus infinity, has no softmax: it gives NaN.
+    z = scale * (logits + bias), then softcap * tanh(z / softcap), for the options ``bias``, ``softcap`` and ``scale``
+    of the head. A logit of minus infinity has probability 0. A row of nothing else, or with NaN or plus infinity, has
+    no softmax: it gives NaN.
     """
-
-    def block(rows: slice, tokens: slice) -> Array:
-        return _finished(logits[rows, tokens].astype(np.float64), tokens, bias, softcap, scale)
-
-    return _logprobs(_sums(block, targets.astype(np.int64), logits.shape[1]))
+    return merge_logprobs([_sums(lambda rows, tokens: logits[rows, tokens], targets, logits.shape[1], **head)])
 
 
 def linear_logprobs(
-    hidden: npt.NDArray[Any],
-    weight: npt.NDArray[Any],
-    targets: npt.NDArray[Any],
-    *,
-    bias: npt.NDArray[Any] | None = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
-) -> Any:
+    hidden: npt.NDArray[Any], weight: npt.NDArray[Any], targets: npt.NDArray[Any], **head: Any
+) -> npt.NDArray[np.float32]:
     """``token_logprobs`` of the logits of hidden (n, D) and weight (V, D), which are never stored whole.
 
     z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap), in transformers' order.
     """
-    block = _products(hidden, weight, bias, softcap, scale)
-    return _logprobs(_sums(block, targets.astype(np.int64), weight.shape[0]))
+    return merge_logprobs([_sums(_products(hidden, weight), targets, len(weight), **head)])
 
 
 def logprob_parts(
-    hidden: npt.NDArray[Any],
-    weight: npt.NDArray[Any],
-    targets: npt.NDArray[Any],
-    *,
-    first: int = 0,
-    bias: npt.NDArray[Any] | None = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    hidden: npt.NDArray[Any], weight: npt.NDArray[Any], targets: npt.NDArray[Any], *, first: int = 0, **head: Any
 ) -> LogprobParts:
     """LogprobParts of tokens [first, first + len(weight)), whose rows of the head are weight and bias."""
-    block = _products(hidden, weight, bias, softcap, scale)
-    sums = _sums(block, targets.astype(np.int64) - first, weight.shape[0])
+    sums = _sums(_products(hidden, weight), targets.astype(np.int64) - first, len(weight), **head)
     with np.errstate(over="ignore"):
-        return LogprobParts(*(each.astype(np.float32) for each in (sums.maximum, sums.total, sums.target)))
+        return LogprobParts(*(each.astype(np.float32) for each in sums))
 
 
 def merge_logprobs(parts: Sequence[LogprobParts]) -> npt.NDArray[np.float32]:
     """Log-probabilities (n,) float32 from the shards of a vocabulary, merged in the order given."""
     wide = [LogprobParts(*(each.astype(np.float64) for each in part)) for part in parts]
-    maximum = np.maximum.reduce([part.maximum for part in wide])
-    target = np.maximum.reduce([part.target for part in wide])
-    shift = np.where(np.isneginf(maximum), 0.0, maximum)
-    total = np.zeros_like(maximum)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for part in wide:
-            total += part.total * np.exp(part.maximum - shift)
-        return np.asarray(target - maximum - np.log(total), np.float32)
+        return np.asarray(merged(np, wide), np.float32)
 
 
 def segment_means(values: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -117,52 +82,57 @@ def segment_means(values: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> npt.ND
     return np.asarray(sums / np.diff(edges), np.float32)
 
 
-def _products(
-    hidden: npt.NDArray[Any],
-    weight: npt.NDArray[Any],
-    bias: npt.NDArray[Any] | None,
-    softcap: float | None,
-    scale: float,
-) -> Blocks:
-    def block(rows: slice, tokens: slice) -> Array:
-        with np.errstate(invalid="ignore", over="ignore"):
-            dots = product(hidden[rows], weight[tokens].astype(np.float64).T)
-        return _finished(dots, tokens, bias, softcap, scale)
-
-    return block
+def _products(hidden: npt.NDArray[Any], weight: npt.NDArray[Any]) -> Blocks:
+    return lambda rows, tokens: product(hidden[rows], weight[tokens].astype(np.float64).T)
 
 
-def _finished(z: Array, tokens: slice, bias: npt.NDArray[Any] | None, softcap: float | None, scale: float) -> Array:
+def _sums(block: Blocks, targets: npt.NDArray[Any], size: int, **head: Any) -> LogprobParts:
     with np.errstate(invalid="ignore", over="ignore"):
-        if bias is not None:
-            z += bias[tokens].astype(np.float64)
-        z *= scale
-        return z if softcap is None else np.asarray(softcap * np.tanh(z / softcap))
+        return summed(block, targets.astype(np.int64), size, xp=np, wide=np.float64, rows_at_once=_ROWS, **head)
 
 
-def _sums(block: Blocks, targets: Integers, size: int) -> _Sums:
-    """The sums of each row over tokens [0, size)."""
-    n = len(targets)
-    sums = _Sums(np.full(n, -np.inf), np.zeros(n), np.full(n, -np.inf))
-    for begin in range(0, n, _ROWS):
-        rows = slice(begin, begin + _ROWS)
-        part = _Sums(*(each[rows] for each in sums))  # views, which _add fills
+def summed(
+    block: Blocks,
+    targets: Any,
+    size: int,
+    *,
+    xp: Any,
+    wide: Any,
+    rows_at_once: int,
+    bias: Any = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> LogprobParts:
+    """LogprobParts of each row over tokens [0, size), in the dtype ``wide`` of ``xp``, which is NumPy or torch."""
+    found = LogprobParts(*(xp.full_like(targets, fill, dtype=wide) for fill in (-np.inf, 0.0, -np.inf)))
+    for begin in range(0, len(targets), rows_at_once):
+        rows = slice(begin, begin + rows_at_once)
+        part = LogprobParts(*(each[rows] for each in found))  # views, which _add fills
         for start in range(0, size, _COLUMNS):
             tokens = slice(start, min(start + _COLUMNS, size))
-            _add(part, block(rows, tokens), tokens, targets[rows])
-    return sums
+            z = xp.asarray(block(rows, tokens), dtype=wide)
+            if bias is not None:
+                z = z + xp.asarray(bias[tokens], dtype=wide)
+            z = z * scale
+            _add(xp, part, z if softcap is None else softcap * xp.tanh(z / softcap), targets[rows] - start)
+    return found
 
 
-def _add(sums: _Sums, z: Array, tokens: slice, targets: Integers) -> None:
-    maximum = np.maximum(sums.maximum, z.max(axis=1))
-    with np.errstate(invalid="ignore", over="ignore"):
-        shift = np.where(np.isneginf(maximum), 0.0, maximum)
-        sums.total[:] = sums.total * np.exp(sums.maximum - shift) + np.exp(z - shift[:, None]).sum(axis=1)
-    sums.maximum[:] = maximum
-    inside = np.flatnonzero((targets >= tokens.start) & (targets < tokens.stop))
-    sums.target[inside] = z[inside, targets[inside] - tokens.start]
+def _add(xp: Any, part: LogprobParts, z: Any, targets: Any) -> None:
+    maximum = xp.maximum(part.maximum, xp.amax(z, 1))
+    shift = xp.where(xp.isneginf(maximum), 0.0, maximum)
+    part.total[:] = part.total * xp.exp(part.maximum - shift) + xp.exp(z - shift[:, None]).sum(1)
+    part.maximum[:] = maximum
+    here = (targets >= 0) & (targets < z.shape[1])
+    take = np.take_along_axis if xp is np else xp.take_along_dim
+    value = take(z, targets.clip(0, z.shape[1] - 1)[:, None], 1)[:, 0]
+    part.target[:] = xp.where(here, value, part.target)
 
 
-def _logprobs(sums: _Sums) -> npt.NDArray[np.float32]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums.target - sums.maximum - np.log(sums.total), np.float32)
+def merged(xp: Any, parts: Sequence[LogprobParts]) -> Any:
+    """Log-probabilities (n,) from the parts of a vocabulary, in their dtype, merged in the order given."""
+    maximum, target = (reduce(xp.maximum, [part[field] for part in parts]) for field in (0, 2))
+    shift = xp.where(xp.isneginf(maximum), 0.0, maximum)
+    total = sum(part.total * xp.exp(part.maximum - shift) for part in parts)
+    # Subtracted one by one: beside a large logit the log of the sum would round away.
+    return target - maximum - xp.log(total)

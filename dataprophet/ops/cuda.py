@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.ops import backend, reference
+from dataprophet.ops import backend, checks
 from dataprophet.ops.arrays import Operand
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
@@ -125,5 +125,4 @@ def _moved(x: Any, array: npt.NDArray[Any]) -> Any:
 
 def _raise_for(rows: Operand, bad: Any) -> None:
     zero, nonfinite, before_end = bad.tolist()
-    if zero or nonfinite:
-        raise reference.bad_rows_error(rows.name, zero, nonfinite, rows.shape[0] - before_end)
+    checks.no_bad_rows(rows, (zero, nonfinite, rows.shape[0] - before_end))

@@ -15,9 +15,14 @@ def thread_count() -> int:
     """
     wanted = os.environ.get("DATAPROPHET_THREADS", "")
     if not wanted:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return processors()
     if not wanted.isdecimal() or int(wanted) < 1:
         raise DataProphetError(
             f"expected a positive integer, got {wanted!r}", where="DATAPROPHET_THREADS", fix="correct or unset it"
         )
     return int(wanted)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet import ops
+from dataprophet.ops.threads import processors
 
 KINDS = ("cpu", "wall")
 _PACKAGES = (
@@ -73,14 +74,9 @@ def optional(module: str) -> Any:
     return None
 
 
-def most_threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def thread_counts() -> list[int]:
     """One thread, and all that this process may use."""
-    return sorted({1, most_threads()})
+    return sorted({1, processors()})
 
 
 @contextlib.contextmanager
@@ -148,7 +144,7 @@ def machine() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     return {
         "cpu": _cpu_model(),
-        "cores": most_threads(),
+        "cores": processors(),
         "isa": ops.core_info()["isa"],
         "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",

@@ -57,17 +57,15 @@ def kmeans(
     threshold = tol * float(norms.sum()) / max(points.size, 1)
     centroids = _plus_plus(points, k, kmeans_draws(k, seed)) if init is None else np.array(init, np.float64) - centre
 
-    labels, distances = _assign(points, norms, centroids)
-    labels = _fill_empty(labels, distances, k)
+    labels = _assigned(points, norms, centroids)
     n_iter = 0
     while n_iter < max_iter:
         n_iter += 1
-        moved = _means(points, labels, k)
+        sums = cluster_sums(points, labels, k)
+        moved: Array = sums / np.bincount(labels, minlength=k)[:, None]
         shift = float(((moved - centroids) ** 2).sum())
-        centroids = moved
-        previous = labels
-        labels, distances = _assign(points, norms, centroids)
-        labels = _fill_empty(labels, distances, k)
+        centroids, previous = moved, labels
+        labels = _assigned(points, norms, centroids)
         if shift <= threshold or np.array_equal(labels, previous):
             break
     inertia = 0.0
@@ -116,14 +114,12 @@ def _squared_differences(points: Array, centre: Array) -> Array:
     return result
 
 
-def _assign(points: Array, norms: Array, centroids: Array) -> tuple[Labels, Array]:
-    distances = _distances(points, norms, centroids)
-    labels = distances.argmin(axis=1)
-    return labels, np.take_along_axis(distances, labels[:, None], axis=1)[:, 0]
-
-
-def _fill_empty(labels: Labels, distances: Array, k: int) -> Labels:
-    counts = np.bincount(labels, minlength=k)
+def _assigned(points: Array, norms: Array, centroids: Array) -> Labels:
+    """The nearest centroid of each row; one that would have none takes the row farthest from its own."""
+    squared = _distances(points, norms, centroids)
+    labels: Labels = squared.argmin(axis=1)
+    distances = np.take_along_axis(squared, labels[:, None], axis=1)[:, 0]
+    counts = np.bincount(labels, minlength=len(centroids))
     for empty in np.flatnonzero(counts == 0):
         spare = np.where(counts[labels] > 1, distances, -1.0)
         farthest = int(spare.argmax())
@@ -132,11 +128,6 @@ def _fill_empty(labels: Labels, distances: Array, k: int) -> Labels:
         labels[farthest] = empty
         distances[farthest] = 0.0
     return labels
-
-
-def _means(points: Array, labels: Labels, k: int) -> Array:
-    sums = cluster_sums(points, labels, k)
-    return np.asarray(sums / np.bincount(labels, minlength=k)[:, None])
 
 
 def cluster_sums(points: Array, labels: Clusters, k: int) -> Array:

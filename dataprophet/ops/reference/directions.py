@@ -32,10 +32,7 @@ def normalized(x: npt.NDArray[Any], name: str = "x") -> Array:
     rows = np.array(x, np.float64)
     # Dividing by the largest element first keeps the squares of any finite float64 in range.
     largest = np.abs(rows).max(axis=1, initial=0.0)
-    finite, nonzero = np.isfinite(largest), largest != 0.0
-    if not (finite & nonzero).all():
-        zero, nonfinite = int((~nonzero).sum()), int((~finite).sum())
-        raise bad_rows_error(name, zero, nonfinite, int(np.flatnonzero(~(finite & nonzero))[0]))
+    _check(largest, name)
     rows /= largest[:, None]
     rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return rows
@@ -44,18 +41,16 @@ def normalized(x: npt.NDArray[Any], name: str = "x") -> Array:
 def chunks_of(x: npt.NDArray[Any], name: str) -> list[slice]:
     """Slices of rows to work on, after a look for bad rows over the whole array, so that the error counts all."""
     slices = [slice(start, start + ROWS) for start in range(0, x.shape[0], ROWS)]
-    zero = nonfinite = 0
-    first = -1
-    for part in slices:
-        largest = np.abs(x[part].astype(np.float64)).max(axis=1, initial=0.0)
-        bad = ~np.isfinite(largest) | (largest == 0.0)
-        if first < 0 and bad.any():
-            first = part.start + int(np.flatnonzero(bad)[0])
-        zero += int((largest == 0.0).sum())
-        nonfinite += int((~np.isfinite(largest)).sum())
-    if first >= 0:
-        raise bad_rows_error(name, zero, nonfinite, first)
+    largest = [np.abs(x[part].astype(np.float64)).max(axis=1, initial=0.0) for part in slices]
+    _check(np.concatenate([*largest, np.zeros(0)]), name)
     return slices
+
+
+def _check(largest: Array, name: str) -> None:
+    """Raise for bad rows, known by their largest elements."""
+    zero, nonfinite = largest == 0.0, ~np.isfinite(largest)
+    if (zero | nonfinite).any():
+        raise bad_rows_error(name, int(zero.sum()), int(nonfinite.sum()), int((zero | nonfinite).argmax()))
 
 
 def mean_direction(x: npt.NDArray[Any], name: str = "x") -> Array:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values
+from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
@@ -43,6 +44,10 @@ def _profile(args: argparse.Namespace) -> Profile:
         if not args.features and not has_files(pool):
             from dataprophet.model import load_model
 
+            given = [args.engine != "local", args.processes, args.threads, args.fresh, args.cache, args.ray_address]
+            if any(given):
+                what = "--engine, --processes, --threads, --cache and --fresh are for datasets of files"
+                raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
             tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
             return build.profile(pool, load_model(args.model, **loading(args)), progress=progress, **settings)
         options = values(args, "name fresh") | {"settings": settings, "loading": loading(args), "work": work}

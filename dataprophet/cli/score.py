@@ -18,6 +18,8 @@ _OF_ONE_NAME = "out name features fields embeddings nearest shard_rows engine pr
 @resumable
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
+    if not args.target:
+        tell("no --target: rows get no scores, and the pool its profile; another --out is needed to add targets")
     reads = {} if args.features else reading(args)
     with pass_over_rows() as progress:
         options = {"reading": reads, "loading": loading(args), "progress": progress.of, **values(args, _OF_ONE_NAME)}

@@ -24,7 +24,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataprophet.errors import DataError, MissingDependencyError, explained, first_line, require
+from dataprophet.errors import DataError, DataProphetError, MissingDependencyError, explained, first_line, require
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
@@ -233,7 +233,7 @@ def _file_system(url: str) -> Iterator[tuple[Any, str]]:
 
         fs, place = url_to_fs(url)
         yield fs, str(place)
-    except DataError:
+    except DataProphetError:
         raise
     except ImportError as error:
         what, fix = (

@@ -126,6 +126,9 @@ def list_files(store: Store, entries: list[dict[str, Any]]) -> None:
     store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
 
 
+_WHY = "no worker finished it"  # and none said why
+
+
 def _finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
     """Write the pool's profile and the summary, and open the folder; ``why`` is the reason of shards not scored."""
     store.collect()  # of workers that died meanwhile
@@ -158,7 +161,7 @@ def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | N
         "statuses": dict(sorted(scored.statuses.items())),
         "unscored": dict(sorted(scored.unscored.items())),
         "unreadable": unreadable,
-        "missing": [{"file": s.name, "rows": [row, row + s.rows], "why": why.get(s.key, "")} for s, row in parts],
+        "missing": [{"file": s.name, "rows": [row, row + s.rows], "why": why.get(s.key, _WHY)} for s, row in parts],
         "isolated": [name for marker in markers for name in marker["isolated"]],
         "splits": sum(int(marker["splits"]) for marker in markers),
         "short_sketch": short,

@@ -49,7 +49,7 @@ CACHE = ".dataprophet-cache"
 """Name of the cache's folder, beside the profile unless another is given."""
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
-_MODEL, _IGNORE = "model.json", ".gitignore"
+_MODEL = "model.json"
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 
 
@@ -200,8 +200,8 @@ def _open(cache: str | os.PathLike[str], asked: Any, *, fresh: bool) -> Store:
         shutil.rmtree(os.path.join(root, key), ignore_errors=True)
     store = open_store(os.path.join(root, key))
     with store.explained():
-        os.makedirs(root, exist_ok=True)
-        Path(root, _IGNORE).write_text("*\n")  # nothing that a repository shall keep
+        os.makedirs(store.root, exist_ok=True)
+        Path(store.root, ".gitignore").write_text("*\n")  # nothing that a repository shall keep
     return store
 
 
@@ -213,9 +213,9 @@ def _nothing_left(store: Store) -> Iterator[None]:
     except DataProphetError:
         if not store.markers():
             shutil.rmtree(store.root, ignore_errors=True)
-            cache = Path(store.root).parent
-            if [path.name for path in cache.iterdir()] == [_IGNORE]:
-                shutil.rmtree(cache, ignore_errors=True)
+            if (cache := Path(store.root).parent).name == CACHE:
+                with suppress(OSError):  # it holds more
+                    cache.rmdir()
         raise
 
 

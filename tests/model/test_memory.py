@@ -154,7 +154,8 @@ def test_the_texts_of_a_sample_that_is_left_out_are_not_embedded(tiny_model, mon
     model = tiny_model("llava")
     widths, means = [], model._adapter.text_means
     monkeypatch.setattr(model._adapter, "text_means", lambda batch: widths.append(batch.ids.shape[1]) or means(batch))
-    names, [problem], _ = run(
+    long = Sample("bad", [IMAGE], "what? " * 3000, "red")
+    names, [problem], _ = run(model, [Sample("a", [IMAGE], "what?", "red"), long])
         model, [Sample("a", [IMAGE], "what?", "red"), Sample("bad", [IMAGE], "what? " * 3000, "red")]
     )
     assert (names, problem.code) == (["a"], "too_long")

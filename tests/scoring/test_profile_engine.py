@@ -268,3 +268,11 @@ def test_features_with_an_id_twice_are_refused(tmp_path: Path, capsys: pytest.Ca
         assert main([*arguments, "--out", str(tmp_path / f"{name}.profile")]) == status
         assert ("id 's7' occurs twice; make the ids unique" in capsys.readouterr().err) == bool(status)
         assert (tmp_path / f"{name}.profile").exists() != bool(status)
+
+
+def test_a_cache_leaves_the_files_of_others_alone(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".gitignore").write_text("build/\n")
+    assert main(command(small / "a.jsonl", tmp_path / "x.profile", "--cache", tmp_path / "mine")) == 0
+    assert (tmp_path / "mine" / ".gitignore").read_text() == "build/\n"
+    assert main(command(small / "none.jsonl", tmp_path / "y.profile", "--cache", tmp_path / "empty")) == 1

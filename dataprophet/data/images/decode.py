@@ -21,7 +21,7 @@ MAX_PIXELS = 89_478_485
 
 # The bytes that an image format starts with, at which place, its suffix, and the Pillow plugin that reads it. Plugins
 # are called directly, not through PIL.Image.open, whose own limit of pixels is one for the process: it would refuse
-# what a caller allows, and warn of what a caller's limit refuses.
+# what a caller allows, and warn of what a caller's limit refuses. (The frame of a GIF is held against it all the same.)
 _FORMATS = (
     (b"\xff\xd8\xff", 0, ".jpg", "Jpeg"),
     (b"\x89PNG\r\n\x1a\n", 0, ".png", "Png"),

@@ -1,6 +1,6 @@
 """Pools of precomputed features: the same as a dataset to whoever scores a pool, without torch and without a model.
 
-A pool is a file of features (see ``features/file.py``), a folder of ``.npy`` files, a folder of either, or a folder that
+A pool is a file of features (see ``features/file.py``), a folder of ``.npy`` files or of such files, or a folder that
 ``dataprophet score --embeddings`` wrote. Files are mapped into memory a few cells at a time, so that a pool may be
 larger than memory.
 """

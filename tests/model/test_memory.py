@@ -156,8 +156,6 @@ def test_the_texts_of_a_sample_that_is_left_out_are_not_embedded(tiny_model, mon
     monkeypatch.setattr(model._adapter, "text_means", lambda batch: widths.append(batch.ids.shape[1]) or means(batch))
     long = Sample("bad", [IMAGE], "what? " * 3000, "red")
     names, [problem], _ = run(model, [Sample("a", [IMAGE], "what?", "red"), long])
-        model, [Sample("a", [IMAGE], "what?", "red"), Sample("bad", [IMAGE], "what? " * 3000, "red")]
-    )
     assert (names, problem.code) == (["a"], "too_long")
     assert max(widths) < 100
 

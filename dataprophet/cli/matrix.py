@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from dataprophet.cli.common import number, output, table, values
+from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
@@ -15,6 +17,8 @@ def run(args: argparse.Namespace) -> int:
     """Score, write and print the matrix."""
     if args.heatmap:
         check_file(args.heatmap)  # now, not after the matrix was made
+        if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
+            raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
     matrix = transfer_matrix(args.source, args.target, fields=args.fields, allow_nonpositive=args.allow_nonpositive)
     matrix.to_csv(args.out)
     if args.heatmap:

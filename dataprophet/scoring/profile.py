@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS, state_of
@@ -32,7 +33,7 @@ from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
 from dataprophet.scoring.config import SHARD_CELLS, RunConfig, Work
 from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
-from dataprophet.scoring.folder import POOL_PROFILE, RUN, SUMMARY
+from dataprophet.scoring.folder import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
 from dataprophet.scoring.model_origin import label_origin, model_arguments, open_model, origin_of, probe
 from dataprophet.scoring.pool import ScoredPool
 from dataprophet.scoring.rows import BAD_FEATURES, OK, code_of
@@ -155,7 +156,7 @@ def profile_pool(
     known = origin_of(loaded) if loaded is not None else None if samples else label_origin(str(model))
     sketch = Profile.empty(_NAME, "", **settings).settings
     data = {key: value for key, value in arguments.items() if key != "name"}
-    store = _open(cache, [data, given or known, sketch, _machine(work)], fresh=fresh)
+    store = _open(cache, [data, given or known, sketch, _machine(work)], said, fresh=fresh)
     with _nothing_left(store):
         files, log = _files(store, pool)
         list_files(store, files)
@@ -190,19 +191,40 @@ def profile_pool(
         return _result(scored, name, log)
 
 
-def _open(cache: str | os.PathLike[str], asked: Any, *, fresh: bool) -> Store:
+def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None], *, fresh: bool) -> Store:
     """The folder for what is asked, in the cache."""
     root = os.fspath(cache)
     if "://" in root:
         raise DataProphetError("is no local folder", where=root, fix="choose a folder with --cache")
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-    if fresh:
-        shutil.rmtree(os.path.join(root, key), ignore_errors=True)
     store = open_store(os.path.join(root, key))
+    if fresh or not _sound(store):
+        if not fresh:
+            tell(f"{store.root} is damaged: what it held is computed anew")
+        with suppress(OSError):  # away at once: a run that works in it goes on in a new one
+            os.rename(store.root, aside := f"{store.root}.{os.getpid()}.old")
+            shutil.rmtree(aside, ignore_errors=True)
     with store.explained():
         os.makedirs(store.root, exist_ok=True)
         Path(store.root, ".gitignore").write_text("*\n")  # nothing that a repository shall keep
     return store
+
+
+def _sound(store: Store) -> bool:
+    """Whether what a folder of the cache says is there can be read."""
+    try:
+        done = store.exists(POOL_PROFILE)
+        if done:
+            Profile.load(store.local(POOL_PROFILE))
+        for marker in store.markers().values():
+            pq.read_metadata(store.local(marker["files"][ROWS]))
+            if not done:
+                Profile.load(store.local(marker["files"][PROFILE]))
+        if store.exists(RUN):
+            RunConfig.from_json(json.loads(store.read(RUN)), store.root)
+    except (DataProphetError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True
 
 
 @contextmanager

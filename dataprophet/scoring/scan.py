@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.formats.llamafactory import INFO
 from dataprophet.data.ids import KnownIds, repeated_id
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.index import CELL_ROWS
@@ -26,6 +28,8 @@ from dataprophet.scoring.folder import read_index
 from dataprophet.store import Store
 
 SCAN = "scan.json"
+_OF_FILES = {"missing_image", "outside_root", "undecodable_image", "url_refused"}
+"""Problems that another file, and not another row, may end."""
 
 
 @dataclass
@@ -74,22 +78,32 @@ def _unchanged(earlier: Scan, dataset: Dataset) -> bool:
     return (
         earlier.states == _states(dataset)
         and all(state is not None for _, state in earlier.states)
-        and "missing_image" not in earlier.counts  # it may be there now
+        and not _OF_FILES & earlier.counts.keys()  # it may be there now, or elsewhere
+        and not dataset.arguments.get("image_root")  # a picture of the same name may have come before the one found
         and earlier.images_state == _hash(_image_state(path) for path in earlier.images)
     )
 
 
 def _states(dataset: Dataset) -> list[list[Any]]:
-    return [[path, dataset.state(number)] for number, path in enumerate(dataset.files)]
+    files = [[path, dataset.state(number)] for number, path in enumerate(dataset.files)]
+    return [*files, *([INFO, text] for text in _described(dataset))]
+
+
+def _described(dataset: Dataset) -> list[str]:
+    """What says how the rows are to be read, beside the files and the arguments: hash of a LLaMA-Factory's columns."""
+    if dataset.format != "llamafactory":
+        return []
+    return [_hash([Path(dataset.folder, INFO).read_text(encoding="utf-8", errors="replace")])]
 
 
 def _scan(store: Store, dataset: Dataset) -> Scan:
     states, files, rows = _states(dataset), [], _Rows(dataset)
+    described = _described(dataset)
     for entry in () if rows.full else index_files(store, dataset, strict=True):
         entry |= {"rows": 0, "samples": 0, "repeated": [], "marks": []}
         index = read_index(store, entry["name"])
         for cell in dataset.read_cells(index, 0, -(-index.rows // CELL_ROWS)):
-            facts = [fact for row in cell if not rows.full for fact in rows.add(row, entry)]
+            facts = [*described, *(fact for row in cell if not rows.full for fact in rows.add(row, entry))]
             entry["marks"].append(_hash(facts) if facts else "")
             if rows.full:
                 break
@@ -143,7 +157,7 @@ def _image_state(path: str) -> str:
         status = os.stat(path)
     except OSError:
         return path
-    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
 
 
 def _hash(texts: Iterable[str]) -> str:

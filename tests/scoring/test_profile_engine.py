@@ -276,3 +276,46 @@ def test_a_cache_leaves_the_files_of_others_alone(small: Path, tmp_path: Path) -
     assert main(command(small / "a.jsonl", tmp_path / "x.profile", "--cache", tmp_path / "mine")) == 0
     assert (tmp_path / "mine" / ".gitignore").read_text() == "build/\n"
     assert main(command(small / "none.jsonl", tmp_path / "y.profile", "--cache", tmp_path / "empty")) == 1
+
+
+@pytest.mark.parametrize("damaged", ["pool.profile", "commits", "rows.parquet", "run.json"])
+def test_a_damaged_cache_is_computed_anew(damaged: str, small: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "a.profile"
+    assert main(command(small / "a.jsonl", out)) == 0
+    right = out.read_bytes()
+    capsys.readouterr()
+    found = [path for path in (tmp_path / CACHE).rglob("*") if path.is_file() and damaged in str(path)]
+    for path in found:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert found
+    assert main(command(small / "a.jsonl", out)) == 0
+    assert "is damaged: what it held is computed anew" in capsys.readouterr().err
+    assert out.read_bytes() == right
+
+
+def test_a_dataset_info_that_changes_is_read_anew(model: Any, tmp_path: Path) -> None:
+    rows = [
+        {"a": [{"from": "human", "value": f"q{i}"}, {"from": "gpt", "value": "red"}],
+         "b": [{"from": "human", "value": f"q{i}"}, {"from": "gpt", "value": f"blue {i}"}]}
+        for i in range(20)
+    ]  # fmt: skip
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    nlls = []
+    for column in ("a", "b"):
+        entry = {"file_name": "data.json", "formatting": "sharegpt", "columns": {"messages": column}}
+        (tmp_path / "dataset_info.json").write_text(json.dumps({"x": entry}))
+        nlls.append(dp.profile(dp.open_dataset(tmp_path), model, cache=tmp_path / "cache").mean_nll)
+    assert nlls[0] != nlls[1]
+
+
+def test_a_picture_that_comes_into_the_root_counts(model: Any, tmp_path: Path) -> None:
+    for folder in ("data", "root"):
+        (tmp_path / folder).mkdir()
+    rows = [{"image": "p.png", "question": f"q{i}?", "answer": "red"} for i in range(20)]
+    (tmp_path / "data" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    directions = []
+    for folder, colour in (("data", (200, 0, 0)), ("root", (0, 0, 200))):
+        (tmp_path / folder / "p.png").write_bytes(files.png(colour))
+        dataset = dp.open_dataset(tmp_path / "data" / "rows.jsonl", image_root=tmp_path / "root")
+        directions.append(dp.profile(dataset, model, cache=tmp_path / "cache").directions["image"])
+    assert (directions[0] != directions[1]).any()

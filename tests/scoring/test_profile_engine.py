@@ -89,7 +89,7 @@ def test_kills_change_no_bit(processes: int, pool: Path, whole: bytes, tmp_path:
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             if number is not None:
                 faults.wait_for(
-                    lambda process=process, started=started: begun(tmp_path, started) or process.poll(), 300
+                    lambda process=process, started=started: process.poll() is not None or begun(tmp_path, started), 300
                 )
                 time.sleep(chosen.random() * 2)
                 process.send_signal(number)

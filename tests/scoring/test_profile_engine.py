@@ -27,7 +27,7 @@ from dataprophet.scoring.profile import CACHE
 pytest.importorskip("transformers")
 
 ROWS = 2200  # three cells
-KILLS = 4
+KILLS = 2
 
 
 @pytest.fixture(scope="module")

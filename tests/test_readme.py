@@ -147,3 +147,12 @@ def test_paths_of_the_file_tree_and_of_links_exist():
     paths = tree_paths(README) + links
     assert paths
     assert not [path for path in paths if not list(ROOT.glob(path.rstrip("/")))]
+
+
+DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/*.md"))
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_lines_of_documents_have_at_most_120_characters(page):
+    long = [number for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 120]
+    assert not long

@@ -6,6 +6,8 @@ import os
 import signal
 import tempfile
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from typing import Any
@@ -20,6 +22,7 @@ from dataprophet.scoring.shards import Shard
 from dataprophet.store import Store, open_store
 
 _WAIT = 1.0  # seconds between two looks at signals
+_LONGEST_REST = 30.0  # seconds of an actor that ended again
 
 
 def run_ray(config: RunConfig, store: Store, shards: Sequence[Shard], report: Report, work: Work) -> None:
@@ -126,27 +129,36 @@ class _Actors(Transport):
         self._ray, self._config, self._store, self._count, self._leave = ray, config, store, count, leave
         self._kind, self._actors = kind, list[Any]()
         self._calls: dict[Any, tuple[int, str]] = {}  # call -> number of its actor, and key of the shard
+        # Calls of an actor that is being started anew fail at once. Without a rest they would pass for deaths.
+        self._rests, self._rested = defaultdict[int, float](float), defaultdict[int, float](float)  # seconds; until
 
     def start(self) -> None:
         environment = {"OPENBLAS_NUM_THREADS": "1"}
         for _ in range(self._count):
             self._actors.append(self._kind.remote(self._config.to_json(), absolute(self._store.root), environment))
 
-    def ready(self) -> range:
-        return range(self._count)
+    def ready(self) -> list[int]:
+        return [worker for worker in range(self._count) if self._rested[worker] <= time.monotonic()]
 
     def give(self, worker: int, shard: Shard) -> None:
         self._calls[self._actors[worker].run.remote(shard.to_json())] = worker, shard.key
 
     def wait(self) -> Iterator[tuple[int, Message]]:
         self._leave()
+        if not self._calls:
+            time.sleep(_WAIT)
+            return
         done, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=_WAIT)
         for call in done:
             worker, key = self._calls.pop(call)
             try:
-                yield worker, self._ray.get(call)
+                said = self._ray.get(call)
+                self._rests[worker] = 0.0
             except self._ray.exceptions.RayActorError:
-                yield worker, {"died": "ended", "key": key}
+                said = {"died": "ended", "key": key}
+                self._rests[worker] = min(max(1.0, 2 * self._rests[worker]), _LONGEST_REST)
+                self._rested[worker] = time.monotonic() + self._rests[worker]
+            yield worker, said
 
     def end(self) -> None:
         with suppress(self._ray.exceptions.RayError):

@@ -63,7 +63,7 @@ def same(place, out):
 def test_two_actors_give_the_bytes_of_one_process_while_one_of_them_is_killed(place):
     out = place / "killed"
     process = subprocess.Popen(command(place, "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not workers() or not any((out / "journal").glob("*")):  # until one has begun
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -78,7 +78,7 @@ def test_two_actors_give_the_bytes_of_one_process_while_one_of_them_is_killed(pl
 def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on_later(place):
     out = place / "stopped"
     process = subprocess.Popen(command(place, "stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not any((out / "commits").glob("*.json")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until

@@ -20,8 +20,8 @@ from dataprophet.model import load_model as load_model
 from dataprophet.planning.plan import plan as plan
 from dataprophet.profiling.profile import Profile as Profile
 from dataprophet.scoring.profile import profile as profile
-from dataprophet.scoring.pool import ScoredPool as ScoredPool
-from dataprophet.scoring.pool import open_scores as open_scores
+from dataprophet.scoring.folder.pool import ScoredPool as ScoredPool
+from dataprophet.scoring.folder.pool import open_scores as open_scores
 from dataprophet.scoring.score import score as score
 from dataprophet.selection import select as select
 from dataprophet.selection.selector import Selector as Selector

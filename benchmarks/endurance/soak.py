@@ -25,7 +25,7 @@ import fault_pools as faults
 import numpy as np
 from harness import Bench, at_most, options
 
-from dataprophet.scoring.pool import open_scores
+from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
 from dataprophet.store import open_store
 

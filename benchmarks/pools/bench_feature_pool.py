@@ -16,7 +16,7 @@ from dataprophet import Profile, _core, ops
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
 from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
-from dataprophet.scoring.sources import open_feature_pool
+from dataprophet.scoring.sources.opener import open_feature_pool
 from dataprophet.scoring.targets import Targets
 
 D, TARGETS, DRAWN, STEP = 1536, 14, 8192, 8192

@@ -10,7 +10,7 @@ from dataprophet.cli.common import loading, open_from, output, table, tell, valu
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
-from dataprophet.scoring.sources import open_feature_pool
+from dataprophet.scoring.sources.opener import open_feature_pool
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.config import Work
-from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.folder.config import Work
 from dataprophet.scoring.profile import CACHE, has_files, profile_pool
+from dataprophet.scoring.sources.feature_pool import FeaturePool
 
 _NUMBERS = "name model fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
 

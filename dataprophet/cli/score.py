@@ -7,7 +7,7 @@ from typing import Any
 
 from dataprophet.cli.common import loading, output, pass_over_rows, reading, resumable, tell, values
 from dataprophet.scoring.driver import remarks
-from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.score import score
 
 _SHOWN = 5

@@ -23,13 +23,13 @@ from dataprophet.features.features import FIELDS, Features, measure
 from dataprophet.planning.sample import Count
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.embeddings import unit_embeddings
-from dataprophet.scoring.feature_pool import FeaturePool
-from dataprophet.scoring.rows import OK, Columns, Lines, status_of, table_of, write_rows
+from dataprophet.scoring.folder.rows import OK, Columns, Lines, status_of, table_of, write_rows
+from dataprophet.scoring.sources.feature_pool import FeaturePool
 from dataprophet.scoring.targets import SampleScores, Targets
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
-    from dataprophet.scoring.stored_features import StoredFeatures
+    from dataprophet.scoring.sources.stored_features import StoredFeatures
 
 _WARM_UP = 8  # samples of a model's first run, which is not counted
 _WINDOWS = 8  # as many windows as the time should be enough for

@@ -18,12 +18,12 @@ from dataprophet.planning.amounts import Amounts, amounts_of
 from dataprophet.planning.estimates import Spread, known
 from dataprophet.planning.measure import see_features, see_rows
 from dataprophet.planning.sample import count_features, count_rows, draw
-from dataprophet.scoring.config import cells_of
-from dataprophet.scoring.feature_pool import FeaturePool
+from dataprophet.scoring.folder.config import cells_of
+from dataprophet.scoring.sources.feature_pool import FeaturePool
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
-    from dataprophet.scoring.stored_features import StoredFeatures
+    from dataprophet.scoring.sources.stored_features import StoredFeatures
 
 LEAST_ROWS = 16
 """Rows that have to be drawn, for intervals to mean something."""

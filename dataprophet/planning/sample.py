@@ -23,8 +23,8 @@ from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError
 
 if TYPE_CHECKING:
-    from dataprophet.scoring.feature_pool import FeaturePool
-    from dataprophet.scoring.stored_features import StoredFeatures
+    from dataprophet.scoring.sources.feature_pool import FeaturePool
+    from dataprophet.scoring.sources.stored_features import StoredFeatures
 
 MOST_CELLS = 32
 """Cells that rows are drawn from: each is read up to the last row that is wanted of it."""

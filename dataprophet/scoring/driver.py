@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, ProfileError
-from dataprophet.scoring.config import RunConfig, Work
-from dataprophet.scoring.folder import FILES, POOL_PROFILE, SUMMARY, index_name
-from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.shards import ShardResult
+from dataprophet.scoring.folder.config import RunConfig, Work
+from dataprophet.scoring.folder.files import FILES, POOL_PROFILE, SUMMARY, index_name
+from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.shards import ShardResult
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import Store
 

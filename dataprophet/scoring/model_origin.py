@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import DataProphetError, ModelError
 from dataprophet.files import absolute
-from dataprophet.scoring.config import RunConfig
+from dataprophet.scoring.folder.config import RunConfig
 
 if TYPE_CHECKING:
     from dataprophet.model import Model

@@ -31,20 +31,20 @@ from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
-from dataprophet.scoring.config import SHARD_CELLS, RunConfig, Work
 from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
-from dataprophet.scoring.folder import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
+from dataprophet.scoring.folder.config import SHARD_CELLS, RunConfig, Work
+from dataprophet.scoring.folder.files import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
+from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.rows import BAD_FEATURES, OK, code_of
 from dataprophet.scoring.model_origin import label_origin, model_arguments, open_model, origin_of, probe
-from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.rows import BAD_FEATURES, OK, code_of
 from dataprophet.scoring.scan import scan
-from dataprophet.scoring.sources import pool_arguments
+from dataprophet.scoring.sources.opener import pool_arguments
 from dataprophet.store import Store, open_store
 from dataprophet.store.base import COMMITS
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
-    from dataprophet.scoring.feature_pool import FeaturePool
+    from dataprophet.scoring.sources.feature_pool import FeaturePool
 
 CACHE = ".dataprophet-cache"
 """Name of the cache's folder, beside the profile unless another is given."""

@@ -24,7 +24,7 @@ from dataprophet.data.images.sources import FileImage
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Conversation, Problem, ProblemLog
 from dataprophet.scoring.driver import index_files
-from dataprophet.scoring.folder import read_index
+from dataprophet.scoring.folder.files import read_index
 from dataprophet.store import Store
 
 SCAN = "scan.json"

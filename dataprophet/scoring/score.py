@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from dataprophet.errors import ProfileError, require
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.config import RunConfig, Work, cells_of
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
-from dataprophet.scoring.folder import CARRIED_PROFILE, RUN, target_name
+from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
+from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, target_name
+from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
-from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.sources import open_pool, pool_arguments
+from dataprophet.scoring.sources.opener import open_pool, pool_arguments
 from dataprophet.store import Store, open_store
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from dataprophet.errors import DataError
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
-from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
-from dataprophet.scoring.folder import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
+from dataprophet.scoring.folder.rows import CRASHED, Columns, Lines, schema, status_of, table_of, write_rows
+from dataprophet.scoring.folder.shards import Shard, ShardResult
 from dataprophet.scoring.model_origin import open_model, require_origin
-from dataprophet.scoring.rows import CRASHED, Columns, Lines, schema, status_of, table_of, write_rows
-from dataprophet.scoring.shards import Shard, ShardResult
-from dataprophet.scoring.sources import open_pool
+from dataprophet.scoring.sources.opener import open_pool
 from dataprophet.store.base import Store
 from dataprophet.store.journal import CRASHES, Journal, Stopped
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError, MetricError, explained
-from dataprophet.scoring.pool import MAKE_ANEW, ScoredPool, ScoredShard
+from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
 
 DETAILS = ("id", "rank", "position", "turn", "part", "line", "lines", "code")
 """Columns that tell candidates apart, and where they are; the first four order equal scores."""

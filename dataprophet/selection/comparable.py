@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataprophet.errors import MetricError
-from dataprophet.scoring.folder import load_targets
-from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.folder.files import load_targets
+from dataprophet.scoring.folder.pool import ScoredPool
 
 
 def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> None:

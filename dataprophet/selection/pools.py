@@ -26,7 +26,7 @@ import numpy as np
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
-from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection import written_rows
 from dataprophet.selection.candidates import Candidates
 from dataprophet.selection.comparable import require_comparable

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dataprophet.errors import DataProphetError
 from dataprophet.features.columns import safetensors_columns
 from dataprophet.features.features import FIELDS, Features, measure, sketch_vectors
-from dataprophet.scoring.pool import MAKE_ANEW, ScoredPool
+from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.candidates import Candidates, lines_of
 

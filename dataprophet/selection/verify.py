@@ -14,7 +14,7 @@ from typing import Any
 
 from dataprophet.errors import DataProphetError, explained
 from dataprophet.files import MANIFEST, sha256
-from dataprophet.scoring.pool import ScoredPool
+from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings
 from dataprophet.selection.written_rows import RowSource

@@ -21,11 +21,11 @@ from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.scoring.folder import RUN
-from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.shards import Shard
-from dataprophet.scoring.sources import reopen
-from dataprophet.scoring.stored_features import StoredFeatures
+from dataprophet.scoring.folder.files import RUN
+from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.shards import Shard
+from dataprophet.scoring.sources.opener import reopen
+from dataprophet.scoring.sources.stored_features import StoredFeatures
 from dataprophet.selection.candidates import Candidates, Part
 from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked
 

@@ -22,8 +22,8 @@ from dataprophet.planning.estimates import Estimate, known, ratio, share
 from dataprophet.planning.measure import _table, sizes, target_names
 from dataprophet.planning.plan import plan
 from dataprophet.planning.sample import count_rows, draw
-from dataprophet.scoring.rows import Lines, write_rows
-from dataprophet.scoring.sources import open_feature_pool
+from dataprophet.scoring.folder.rows import Lines, write_rows
+from dataprophet.scoring.sources.opener import open_feature_pool
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import fault_pools as faults
 import pyarrow.parquet as pq
 import pytest
 
-from dataprophet.scoring.pool import open_scores
+from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
 
 FILES, SAMPLES = 10, 130

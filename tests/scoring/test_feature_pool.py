@@ -17,7 +17,7 @@ from dataprophet.errors import DataError, DataProphetError
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.sources import open_feature_pool
+from dataprophet.scoring.sources.opener import open_feature_pool
 from dataprophet.scoring.targets import Targets
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]

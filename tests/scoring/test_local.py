@@ -19,11 +19,11 @@ from sample_features import make_features
 
 from dataprophet import profile
 from dataprophet.errors import DataProphetError, ModelError, StoreError
-from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.dispatch import FRUITLESS, Retries
 from dataprophet.scoring.engines.local import cuda_devices, environments, run_local
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.score import score
-from dataprophet.scoring.shards import Shard
 from dataprophet.store import open_store
 from dataprophet.store.attempts import new_attempt
 

@@ -18,9 +18,9 @@ from dataprophet.data.sample import Conversation, Problem, Turn
 from dataprophet.errors import DataProphetError
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.sketch import Sketch, bound_of
-from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.rows import Lines, RowsDigest, table_of
-from dataprophet.scoring.shards import shards_of
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.rows import Lines, RowsDigest, table_of
+from dataprophet.scoring.folder.shards import shards_of
 from dataprophet.scoring.targets import SampleScores
 
 

@@ -23,7 +23,7 @@ from dataprophet import load_model, open_dataset, profile
 from dataprophet.demo.datasets import make_items
 from dataprophet.demo.pool import spec_of, write_pool
 from dataprophet.demo.writers import write_items
-from dataprophet.scoring.pool import ScoredPool, open_scores
+from dataprophet.scoring.folder.pool import ScoredPool, open_scores
 
 INSTRUMENTED = str(Path(__file__).resolve().parent / "instrumented")
 POISON_TEXT = "What vexing quartz jumps?"

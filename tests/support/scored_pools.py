@@ -16,11 +16,11 @@ from dataprophet import Features, Profile, open_dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Problem
 from dataprophet.features.features import measure
-from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
-from dataprophet.scoring.folder import FILES, RUN, index_name, target_name
-from dataprophet.scoring.pool import plan_of
-from dataprophet.scoring.rows import Lines, schema
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.files import FILES, RUN, index_name, target_name
+from dataprophet.scoring.folder.pool import plan_of
+from dataprophet.scoring.folder.rows import Lines, schema
 from dataprophet.selection import Settings, select_pool
 from dataprophet.store import open_store
 

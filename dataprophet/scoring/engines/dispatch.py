@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dataprophet.errors import DataProphetError, require
-from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.shards import Shard, ShardResult
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.shards import Shard, ShardResult
 from dataprophet.store.base import Store
 from dataprophet.store.journal import CRASHES
 

@@ -18,11 +18,11 @@ from typing import IO, TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.ops.threads import thread_count
-from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.dispatch import GRACE, Dispatcher, Message, Report, Transport, require_named_model
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.shards import Shard
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any
 
 from dataprophet.errors import DataProphetError, MissingDependencyError, explained, require
 from dataprophet.files import absolute
-from dataprophet.scoring.config import RunConfig, Work
 from dataprophet.scoring.engines.dispatch import GRACE, Dispatcher, Message, Report, Transport, require_named_model
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, score_or_die
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.folder.config import RunConfig, Work
+from dataprophet.scoring.folder.shards import Shard
 from dataprophet.store import Store, open_store
 
 _WAIT = 1.0  # seconds between two looks at signals

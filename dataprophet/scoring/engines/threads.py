@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
 from dataprophet.scoring.engines.dispatch import Message
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.folder.shards import Shard
 from dataprophet.store.journal import Stopped
 
 if TYPE_CHECKING:

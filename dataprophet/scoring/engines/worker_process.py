@@ -10,9 +10,9 @@ import threading
 from typing import Any
 
 from dataprophet.errors import DataProphetError
-from dataprophet.scoring.config import RunConfig
 from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score_or_die
-from dataprophet.scoring.shards import Shard
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import open_store
 

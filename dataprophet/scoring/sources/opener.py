@@ -8,10 +8,10 @@ from typing import Any
 
 from dataprophet.data.dataset import open_dataset
 from dataprophet.files import absolute
-from dataprophet.scoring.feature_pool import FeaturePool
-from dataprophet.scoring.folder import RUN
-from dataprophet.scoring.pool import ScoredPool
-from dataprophet.scoring.stored_features import StoredFeatures
+from dataprophet.scoring.folder.files import RUN
+from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.sources.feature_pool import FeaturePool
+from dataprophet.scoring.sources.stored_features import StoredFeatures
 
 
 def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError, explained
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.config import RunConfig
-from dataprophet.scoring.folder import (
+from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.files import (
     CARRIED_PROFILE,
     EMBEDDINGS,
     FILES,
@@ -28,8 +28,8 @@ from dataprophet.scoring.folder import (
     load_targets,
     read_index,
 )
-from dataprophet.scoring.rows import RowsDigest, schema
-from dataprophet.scoring.shards import Shard, shards_of
+from dataprophet.scoring.folder.rows import RowsDigest, schema
+from dataprophet.scoring.folder.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
 from dataprophet.store import Store, open_store
 

@@ -12,7 +12,7 @@ from typing import Any
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError, explained, require
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.folder import RUN
+from dataprophet.scoring.folder.files import RUN
 
 FORMAT = "dataprophet-scores-1"
 SHARD_CELLS = {"samples": 8, "features": 32}

@@ -16,8 +16,8 @@ from dataprophet.errors import DataError, DataProphetError, explained
 from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.pool import ScoredPool, ScoredShard
-from dataprophet.scoring.rows import Batch, Columns
+from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
+from dataprophet.scoring.folder.rows import Batch, Columns
 
 _COLUMNS = ["id", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"]
 _CELLS_AT_ONCE = 8

@@ -22,7 +22,7 @@ from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
 from dataprophet.errors import DataError, ProfileError, explained
 from dataprophet.features.columns import SUFFIXES, PlainColumns, npy_files, open_columns
 from dataprophet.features.file import features_of
-from dataprophet.scoring.rows import Batch, lines_of
+from dataprophet.scoring.folder.rows import Batch, lines_of
 
 _BYTES_AT_ONCE = 128 << 20
 _CELLS_AT_ONCE = 8

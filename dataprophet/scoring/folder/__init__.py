@@ -1,0 +1,1 @@
+"""What a scored folder holds: its files, configuration, shards and rows, and ``ScoredPool``, which reads it."""

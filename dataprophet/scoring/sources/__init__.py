@@ -1,0 +1,1 @@
+"""Where rows to score come from: a dataset, features of the user's, or the embeddings of a scored folder."""

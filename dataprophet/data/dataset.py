@@ -221,7 +221,7 @@ def open_dataset(
     if by_name and not is_url(given):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns)
         dataset = _named(given, options, subset, split, limit)
-        dataset.name, dataset.strict = name or dataset.name, strict
+        dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
         return dataset
     base, subset = _split_path(given, subset)
     kind = (detect_folder(base) or "auto") if format == "auto" else format

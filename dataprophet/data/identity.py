@@ -159,7 +159,7 @@ class Identity:
 
 
 def reading_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``open_dataset`` that say how to read, other than its defaults; roots of images by their whole paths."""
+    """Arguments of ``open_dataset`` that say how to read, other than its defaults; image roots as whole paths."""
     usual = {name: each.default for name, each in inspect.signature(open_dataset).parameters.items()}
     said = {name: value for name, value in arguments.items() if name not in _UNSAID and value not in ({}, None)}
     found = {name: value for name, value in said.items() if value is not False and value != usual.get(name)}

@@ -145,8 +145,8 @@ def test_nothing_need_be_said_again(scores: Path, run: Run) -> None:
 def test_paths_that_are_swapped_are_refused(scores: Path, data: dict[str, Path], run: Run) -> None:
     said = refused(run(*mixing(scores, "--dataset", f"a={data['b']}", f"b={data['a']}")))
     assert said == (
-        f"dataprophet: error: source 'a': was profiled from {data['a']}, and {data['b']} holds other data: that of 'b'; "
-        "give the data that was profiled, or profile it anew"
+        f"dataprophet: error: source 'a': was profiled from {data['a']}, and {data['b']} holds other data: that of 'b';"
+        " give the data that was profiled, or profile it anew"
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataprophet.data.columns import COLUMNS
 from dataprophet.data.detect import FORMATS, ROW_FORMATS, detect_folder, detect_rows, list_files, shape_of
 from dataprophet.data.files.containers import read_rows, suffix_of
 from dataprophet.data.files.rows import Rows, opened
-from dataprophet.data.formats.base import COLUMNS, Format, Options, parse_row
+from dataprophet.data.formats.base import Format, Options, parse_row
 from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files
 from dataprophet.data.formats.llamafactory import INFO, read_info
 from dataprophet.data.ids import KnownIds, repeated_id

@@ -144,7 +144,7 @@ class _Rows:
             entry["repeated"].append(position)
             return [f"repeated {position}"]
         self._good += 1
-        entry["samples"] += len(row.turns)
+        entry["samples"] += len(row.scored())
         paths = [source.path for source in row.sources if isinstance(source, FileImage)]
         for path in paths:
             if path not in self.images:

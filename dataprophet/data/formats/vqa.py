@@ -15,6 +15,7 @@ from typing import Any
 
 from dataprophet.data.files.rows import BadRow, Row, kind_of
 from dataprophet.data.formats.base import Format, Parsed, first_of, lacks
+from dataprophet.data.formats.chat import as_objects
 from dataprophet.data.formats.conversation import clean_text
 
 
@@ -22,6 +23,8 @@ def _parse(row: Row) -> Parsed:
     """One row. Options are appended to the question as lettered lines; the answer is the text of the chosen one."""
     choices = [clean_text(choice, "an option") for choice in _as_list(first_of(row, "options", "choices"), "options")]
     question = clean_text(row.get("question"), "the question")
+    if question and row.get("hint"):  # ScienceQA: the passage
+        question = f"{clean_text(row['hint'], 'the hint')}\n{question}"
     answer = row.get("answer")
     answer = pick_answer(string_list(row.get("answers")) if answer is None else answer)
     if choices:
@@ -74,6 +77,7 @@ def chosen(answer: Any, choices: Sequence[str]) -> str:
 
 def pick_answer(value: Any) -> Any:
     """The answer itself, or of several the most frequent, the first of them where they tie."""
+    value = as_objects(value)
     if not isinstance(value, list | tuple):
         return value
     answers = [item.get("answer") if isinstance(item, dict) else item for item in value]

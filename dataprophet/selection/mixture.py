@@ -21,7 +21,7 @@ import numpy as np
 
 from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
-from dataprophet.data.sample import Conversation, Problem
+from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.files import check_folder
 from dataprophet.metric.matrix import TransferMatrix
@@ -40,6 +40,7 @@ class Share:
         available: rows that can be used.
         taken: rows in the mixture.
         left_out: problem code -> rows of the source that could not be used.
+        tally: what the source's rows hold.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Share:
     available: int
     taken: int
     left_out: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass
@@ -74,6 +76,7 @@ def mix(
     minimum: int = 0,
     overwrite: bool = False,
     progress: Callable[[int], Any] | None = None,
+    max_bad: float = MAX_BAD,
 ) -> Mixture:
     """Allocate a budget of rows over the sources of a target and write them.
 
@@ -93,10 +96,12 @@ def mix(
         minimum: least rows of every source.
         overwrite: replace an existing folder.
         progress: called with the number of rows read so far; most rows are read twice, to count and to choose.
+        max_bad: share of each source's rows that may be unusable.
 
     Raises:
         BudgetError: when the budget cannot be met, naming what is short.
-        DataProphetError: when a dataset is missing or unreadable, or ``out`` exists.
+        DataProphetError: when a dataset is missing or unreadable, more rows of one than ``max_bad`` cannot be used, or
+            ``out`` exists.
     """
     if missing := [name for name in scores.sources if name not in datasets]:
         raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
@@ -112,6 +117,8 @@ def mix(
     if len(most) != len(weights):
         raise BudgetError(f"{len(most)} capacities for {len(weights)} sources", fix="give one for each source")
     pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
+    for pool in pools:
+        check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
         limits = [min(limit, len(pool)) for limit, pool in zip(most, pools, strict=True)]
         counts = allocate(weights, budget, capacity=limits, minimum=minimum, names=scores.sources)
@@ -123,7 +130,7 @@ def mix(
     for i, (pool, taken) in enumerate(zip(pools, counts.tolist(), strict=True)):
         factors = {name: float(part[i, column]) for name, part in scores.factors.items()}
         left_out = dict(sorted(pool.left_out.items()))
-        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out))
+        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out, pool.tally))
     shares.sort(key=lambda share: (-share.score, share.name))
     asked = {"target": target, "budget": budget, "seed": seed, "minimum": minimum}
     sources = [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares]
@@ -146,11 +153,13 @@ class _Pool:
     def __init__(self, name: str, dataset: Dataset, seed: int, tick: Callable[[], None]) -> None:
         self.name, self.dataset, self.seed, self.tick = name, dataset, seed, tick
         self.left_out: Counter[str] = Counter()
+        self.tally = Tally()
         self._hashes: list[bytes] = []
         self._bad: set[bytes] = set()
         self._good: dict[bytes, Conversation] = {}
         for row in dataset.rows():
             tick()
+            self.tally.add(row)
             if isinstance(row, Problem):
                 self.left_out[row.code] += 1
             else:

@@ -188,6 +188,7 @@ def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Ite
     for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
+            part.scored.shard.settle(cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dataprophet.data.sample import Sample
 from dataprophet.errors import ModelError
+from dataprophet.model.chat import Rendered
 from dataprophet.model.model import Model
 from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tokens import Encoded, ImageSet
@@ -56,7 +57,8 @@ def self_check(model: Model) -> None:
     for item in whole:
         adapter.set_positions(item, images)
     with torch.inference_mode():
-        _check_span(model, whole[0], rendered[0].answer)
+        for item, chat in zip(whole, rendered, strict=True):
+            _check_span(model, item, chat)
         (first, states), (second, others) = (_states(model, [item], images) for item in whole)
         alone = adapter.logprobs(states, first.targets)
         what = "fused log-probabilities" if head else "log-probabilities of gathered rows"
@@ -126,12 +128,11 @@ def _other_end(encoded: Encoded) -> Encoded:
     return Encoded(ids, encoded.mask, encoded.types, encoded.positions)
 
 
-def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
-    ids = encoded.ids[encoded.mask].tolist()
-    spelled = model._encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    if "".join(spelled.split()) != "".join(answer.split()):
-        fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
-        raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)
+def _check_span(model: Model, encoded: Encoded, chat: Rendered) -> None:
+    if not model._encoder.spells(encoded, chat):
+        spelled = model._encoder.tokenizer.decode(encoded.ids[encoded.mask].tolist())
+        what = f"its answer tokens spell {spelled!r} instead of {chat.answer + chat.end!r}"
+        raise ModelError(what, where=model.name, fix="use the tokenizer files that belong to this model")
 
 
 def _compare(model: Model, found: Any, expected: Any, what: str, fix: str, *, tolerance: float | None = None) -> None:

@@ -111,7 +111,7 @@ class Batcher:
                 members = [items[index] for row in bundle for index in row]
                 yield from (Refused(item.place, item.problem) for item in members if item.problem is not None)
             if rows:
-                yield self._ready(assemble(rows, budget=budget))
+                yield self._ready(assemble(rows, budget=budget, join_images=self.adapter.joins_images))
 
     def _bundles(self, items: Sequence[Item], group: list[int], budget: int) -> Iterator[tuple[Bundle, Size]]:
         """The samples of a group as rows, those with the same pictures together as long as the budget allows it."""

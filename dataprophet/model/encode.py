@@ -21,9 +21,9 @@ from dataprophet.model.tokens import Encoded, ImageSet, Spelling, tail_mask
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TYPES = ("token_type_ids", "mm_token_type_ids")
-# What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
-_TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets", *_TYPES)
+_TYPES = "token_type_ids"  # how names of token types end
+# What a processor says of the text; everything else that it returns, but token types, goes to the vision tower.
+_TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets")
 # Not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of.
 _PLAIN = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
 
@@ -82,7 +82,8 @@ class Encoder:
                 continue
             found[index] = encoded = self._encoded(item, inputs)
             if images and shared is None:
-                vision = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
+                names = (name for name in inputs if name not in _TEXT_INPUTS and not name.endswith(_TYPES))
+                vision = {name: inputs[name] for name in names}
                 shared = ImageSet(vision, int((encoded.ids == self._image_token_id).sum()), self._image_token_id)
                 replacements = inputs.get("text_replacement_offsets")
                 if self.reuses_tokens and replacements:
@@ -158,7 +159,8 @@ class Encoder:
                 mask[np.flatnonzero(mask)[-1:]] = False
         else:
             mask = tail_mask(np.array(inputs["offset_mapping"][0]), item.tail)
-        return Encoded(ids, mask, {name: np.array(inputs[name][0], np.int64) for name in _TYPES if name in inputs})
+        types = {name: np.array(inputs[name][0], np.int64) for name in inputs if name.endswith(_TYPES)}
+        return Encoded(ids, mask, types)
 
     def _special_tokens(self, text: str) -> dict[str, Any]:
         """A template that writes the beginning-of-sequence token itself must not get a second one."""

@@ -187,7 +187,6 @@ def from_transformers(
         if compile:
             _compile_layers(network)
         adapter = Adapter(network.eval(), where=name, fused=fused)
-        adapter.branches &= not chat.uses_suffix  # there, attention over the prompt is bidirectional
         text_config, device = config.get_text_config(), adapter.device.type
         stored = sys.maxsize if fused else max(1, _LOGITS // int(text_config.vocab_size))
         limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)

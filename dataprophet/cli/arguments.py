@@ -82,6 +82,18 @@ MODEL = argument("--model", "name, local folder or 'demo'; with --features, a la
 PRODUCT_FIELDS = fields("--fields", "similarities in the product")
 MATRIX_FILE = argument("scores SCORES", "matrix written by `dataprophet matrix`")
 TARGET_NAME = argument("--target T", "name of the target", required=True)
+NOISE = (
+    several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+    argument("--max-nll X", "leave out what has a mean negative log-likelihood above X nats", float),
+    argument(
+        "--nll-quantiles",
+        "leave out what is outside these quantiles of the mean negative log-likelihood, such as 0.05 0.9",
+        float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    ),
+    argument("--min-answer-tokens N", "leave out what has fewer answer tokens", count),
+)
 EXPORT = argument("--format", "the trainer's format", choices=EXPORTS, default="llava")
 
 # how a model is loaded

@@ -55,6 +55,10 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
 
 
+NOISE = "max_nll nll_quantiles min_answer_tokens"
+"""Options that limit noise, as the functions call them; ``without`` stands beside them."""
+
+
 def output(args: argparse.Namespace, value: Any, text: str) -> None:
     """Print a command's result: with --json the value, numbers that are not finite as null; else the text."""
     print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) if args.json else text)

@@ -25,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
         save_heatmap(matrix, args.heatmap)
     factors = {name: part.tolist() for name, part in matrix.factors.items()}
     value = {**values(matrix, "sources targets"), "values": matrix.values.tolist(), "factors": factors}
-    output(args, value, matrix_table(matrix))
+    remarks = matrix.remarks()
+    output(args, {**value, "remarks": remarks}, "\n".join([matrix_table(matrix), *(f"! {line}" for line in remarks)]))
     return 0
 
 

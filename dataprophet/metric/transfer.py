@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.features.features import FIELDS
-from dataprophet.metric.matrix import FACTORS, Floats, Influences, TransferMatrix, product
+from dataprophet.metric.factors import FACTORS, Floats, product
+from dataprophet.metric.matrix import Influences, TransferMatrix
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.profile import Profile
@@ -75,7 +76,8 @@ def transfer_matrix(
         influences = _influences(s, t, factors, directions) if errors else {}
         same = np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None
         names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
-        return TransferMatrix(*names, values, factors, influences=influences, same=same)
+        tokens = np.array([p.n_tokens / p.n_samples for p in s])
+        return TransferMatrix(*names, values, factors, influences=influences, same=same, answer_tokens=tokens)
 
 
 def _load(items: Iterable[Item] | Item) -> list[Profile]:

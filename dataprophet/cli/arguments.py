@@ -133,13 +133,15 @@ READING = (
 _LIMIT = argument("--limit N", "rows to read", count)
 DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
 
-# how several datasets are read: each value counts for all of them, or for one as NAME:VALUE
+# how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
+# NAME:VALUE
 READING_SOURCES = (
     several("--input-format [NAME:]FORMAT", f"auto or {FORMATS} (default: auto)"),
     several("--columns [NAME:]FIELD=COLUMN", f"{_COLUMNS} tallyqa:answer=label", assignment),
     several("--image-root [NAME:]DIR", _IMAGE_ROOT),
     several("--subset [NAME:]SUBSET", _SUBSET),
     several("--split [NAME:]SPLIT", _SPLIT),
+    several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
 

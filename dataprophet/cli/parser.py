@@ -96,7 +96,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
         argument("--budget N", "rows in all", count, required=True),
-        several("--dataset NAME=PATH", "where each source lies", assignment, required=True),
+        several("--dataset NAME=PATH", "where each source lies, if not where it was profiled", assignment),
         argument("--out DIR", "folder to write", required=True),
         shared.EXPORT,
         shared.seed("seed of the sampling", int),
@@ -210,7 +210,8 @@ def build_parser() -> argparse.ArgumentParser:
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):
             made.add_argument(option, **settings)
         if name == "mix":  # the only command that opens several datasets
-            group = made.add_argument_group("reading the sources", "for all sources, or for one of them as NAME:VALUE")
+            how = "where the matrix does not know it: for all sources, or for one of them as NAME:VALUE"
+            group = made.add_argument_group("reading the sources", how)
             for option, settings in shared.READING_SOURCES:
                 group.add_argument(option, **settings)
     return parser

@@ -254,7 +254,7 @@ def open_dataset(
     if by_name and not is_url(given):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, answer_is=answer_is)
         dataset = _named(given, options, subset, split, limit)
-        dataset.name, dataset.strict = name or dataset.name, strict
+        dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
         return dataset
     base, subset = _split_path(given, subset)
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]

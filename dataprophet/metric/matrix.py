@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dataprophet.data import identity
 from dataprophet.errors import MetricError
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import FACTORS, Floats, factors_named, places_within, product, remarks_of
@@ -84,6 +85,7 @@ class TransferMatrix:
         log_error: (S, T) float64 standard error of log M, or None.
         next_error: (S, T) float64 standard error of the log-ratio to the next-ranked source for that target, or None.
         answer_tokens: (S,) float64 mean answer tokens of a source's samples, 0 where they are not known, or None.
+        identities: ``sources`` and ``targets`` -> name -> what its profile was made of, as far as it is known.
     """
 
     sources: list[str]
@@ -96,6 +98,7 @@ class TransferMatrix:
     influences: Mapping[str, Influences] = field(default_factory=dict, repr=False)
     same: NDArray[np.bool_] | None = field(default=None, repr=False)
     answer_tokens: Floats | None = field(default=None, repr=False)
+    identities: identity.Known = field(default_factory=dict, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -182,8 +185,8 @@ class TransferMatrix:
         values = product(kept, self.shape)
         influences = {name: part for name, part in self.influences.items() if name in kept}
         errors = {name: part for name, part in self.errors.items() if name in kept}
-        beside: dict[str, Any] = {"influences": influences, "same": self.same, "answer_tokens": self.answer_tokens}
-        return TransferMatrix(self.sources, self.targets, values, kept, errors, **beside)
+        beside = {"same": self.same, "answer_tokens": self.answer_tokens, "identities": self.identities}
+        return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, **beside)
 
     def within(
         self,
@@ -237,6 +240,7 @@ class TransferMatrix:
             influences={name: Influences(*map(cut, part)) for name, part in self.influences.items()},
             same=cut(self.same),
             answer_tokens=cut(self.answer_tokens),
+            identities=self.identities,
         )
         if self.next_error is not None and not self.influences:
             made.next_error = np.full(made.shape, np.nan)
@@ -275,7 +279,10 @@ class TransferMatrix:
                 self.next_error[a, j] = np.sqrt((own**2).sum() + (its**2).sum() + (shared**2).sum())
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
+        r"""Write the matrix, ``source\target`` in its corner.
+
+        Its factors, if any, go to ``<stem>.factors.csv``, what its profiles were made of to ``<stem>.identity.json``.
+        """
         errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
         known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
         if self.answer_tokens is not None:
@@ -288,19 +295,20 @@ class TransferMatrix:
                 numbers = (float(part[i, j]) for part in parts)
                 lines.append([target, place, self.sources[i], *("" if math.isnan(it) else it for it in numbers)])
         matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
+        identity.save(path, self.identities)
         rows = zip(self.sources, self.values.tolist(), strict=True)
         matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
-        """Read a matrix, and its factors where ``<stem>.factors.csv`` lies beside it. Values round-trip exactly.
+        """Read a matrix, and what lies beside it: its factors and identities. Values round-trip exactly.
 
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
         given = matrix_csv.read(path, FACTORS)
         try:
-            return cls(**given)
+            return cls(**given, identities=identity.load(path))
         except MetricError as error:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
 

@@ -77,7 +77,9 @@ def transfer_matrix(
         same = np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None
         names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
         tokens = np.array([p.n_tokens / p.n_samples for p in s])
-        return TransferMatrix(*names, values, factors, influences=influences, same=same, answer_tokens=tokens)
+        made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
+        beside = {"same": same, "answer_tokens": tokens, "identities": made_of}
+        return TransferMatrix(*names, values, factors, influences=influences, **beside)
 
 
 def _load(items: Iterable[Item] | Item) -> list[Profile]:
@@ -90,9 +92,9 @@ def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]]
     found = [known[id(profile)].get(name) for profile in profiles]
     for profile, direction in zip(profiles, found, strict=True):
         if direction is None:
-            others = ", ".join(repr(field) for field in FIELDS if field != name)
+            others = ",".join(field for field in FIELDS if field != name)
             what = f"no sample has the field {name!r}, so its similarity is undefined"
-            fix = f"leave the dataset out, or compare with fields=({others})"
+            fix = f"leave the dataset out, or compare without it (--fields {others})"
             raise MetricError(what, where=f"profile {profile.name!r}", fix=fix)
     widths = {len(direction) for direction in found if direction is not None}
     if len(widths) > 1:

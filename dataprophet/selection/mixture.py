@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from operator import itemgetter
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from dataprophet.data import Dataset
+from dataprophet.data.census import Census
 from dataprophet.data.export import write_rows
+from dataprophet.data.identity import joined
 from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.files import check_folder
@@ -109,8 +111,8 @@ def mix(
 
     Raises:
         BudgetError: when the budget cannot be met, naming what is short.
-        DataProphetError: when a dataset is missing or unreadable, more rows of one than ``max_bad`` cannot be used, or
-            ``out`` exists.
+        DataProphetError: when a dataset is missing or unreadable, or is not the one that the source's profile was made
+            of, as far as the matrix knows; more rows of one than ``max_bad`` cannot be used; or ``out`` exists.
     """
     most = [math.inf] * len(scores.sources) if capacity is None else list(capacity)
     if len(most) != len(scores.sources):
@@ -131,7 +133,7 @@ def mix(
     check_folder(out, overwrite=overwrite)
     read = count(1)
     tick = (lambda: None) if progress is None else (lambda: progress(next(read)))
-    pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
+    pools = list(_pools(scores, datasets, seed, tick))
     for pool in pools:
         check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
@@ -161,6 +163,25 @@ def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
     by_name = not dataset.path or not dataset.files  # in memory, or on the hub
     path = dataset.path if by_name else os.path.relpath(dataset.path, Path(out))
     return {"path": path, "format": dataset.format, "fingerprint": dataset.fingerprint()}
+
+
+def _pools(
+    scores: TransferMatrix, datasets: Mapping[str, Dataset], seed: int, tick: Callable[[], None]
+) -> Iterator[_Pool]:
+    """The usable rows of every source; data that is not what its profile was made of is refused."""
+    made_of = {name: joined(scores.identities.get("sources", {}).get(name, ())) for name in scores.sources}
+    known = {name: its for name, its in made_of.items() if its and its.kind == "samples"}
+    for name, its in known.items():  # before any row is read
+        its.require_files(datasets[name], name, known)
+    for name in scores.sources:
+        if name not in known:
+            yield _Pool(name, datasets[name], seed, tick)
+            continue
+        census = Census(known[name].counts.get("rows") if "limit" in known[name].reading else None)
+        pool = _Pool(name, census.watching(datasets[name]), seed, tick)
+        known[name].require_rows(census, datasets[name], name)
+        pool.dataset = datasets[name]
+        yield pool
 
 
 class _Pool:

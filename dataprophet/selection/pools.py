@@ -26,6 +26,7 @@ import numpy as np
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
+from dataprophet.scoring.folder.config import PLACES
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection import written_rows
 from dataprophet.selection.candidates import Candidates
@@ -35,7 +36,7 @@ from dataprophet.selection.settings import Settings
 
 FORMAT = "dataprophet-selection-1"
 _LONGEST = 120  # characters of a data file's stem
-_IGNORED_KEYS = ("pool", "model", "shard_cells")  # of a configuration: they change no score
+_IGNORED_KEYS = (*PLACES, "shard_cells")  # of a configuration: they change no score
 
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

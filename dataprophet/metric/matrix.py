@@ -185,7 +185,7 @@ class TransferMatrix:
         values = product(kept, self.shape)
         influences = {name: part for name, part in self.influences.items() if name in kept}
         errors = {name: part for name, part in self.errors.items() if name in kept}
-        beside = {"same": self.same, "answer_tokens": self.answer_tokens, "identities": self.identities}
+        beside: dict[str, Any] = {"same": self.same, "answer_tokens": self.answer_tokens, "identities": self.identities}
         return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, **beside)
 
     def within(

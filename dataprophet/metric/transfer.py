@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def transfer_matrix(
         names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
         tokens = np.array([p.n_tokens / p.n_samples for p in s])
         made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
-        beside = {"same": same, "answer_tokens": tokens, "identities": made_of}
+        beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
         return TransferMatrix(*names, values, factors, influences=influences, **beside)
 
 

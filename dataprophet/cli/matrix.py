@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     value["identity"] = to_json(matrix.identities)
     for names in same_data(matrix.identities):
         tell(f"{' and '.join(names)} were made of the same data")
-    output(args, value, matrix_table(matrix))
+    remarks = matrix.remarks()
+    output(args, {**value, "remarks": remarks}, "\n".join([matrix_table(matrix), *(f"! {line}" for line in remarks)]))
     return 0
 
 

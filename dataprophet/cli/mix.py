@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from dataprophet.cli.common import number, output, reading, table, tell, values
+from dataprophet.cli.common import NOISE, number, output, reading, table, tell, values
 from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
@@ -27,12 +27,12 @@ def run(args: argparse.Namespace) -> int:
             fix = f"the sources are {', '.join(scores.sources)}"
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
     datasets = {name: _open(args, scores, name, paths.get(name)) for name in scores.sources}
-    options = values(args, "format seed minimum overwrite")
+    options = values(args, f"format seed minimum overwrite without {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}
-    output(args, {**values(mixture, "target budget"), **shares}, mixture_table(mixture))
+    output(args, {**values(mixture, "target budget left_out"), **shares}, mixture_table(mixture))
     return 0
 
 
@@ -66,7 +66,8 @@ def mixture_table(mixture: Mixture) -> str:
         for share in mixture.shares
     ]
     head = [f"mixture for {mixture.target}", "M", "rows", "bad", "taken"]
-    return f"{table(head, rows)}\n{mixture.budget:,} rows -> {mixture.folder}"
+    left_out = [f"left out as noise: {', '.join(mixture.left_out)}"] if mixture.left_out else []
+    return "\n".join([table(head, rows), *left_out, f"{mixture.budget:,} rows -> {mixture.folder}"])
 
 
 def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:

@@ -78,7 +78,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "dataprophet rank scores.csv --target ChartQA",
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
-        several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+        *shared.NOISE,
         argument("--level", "level of the intervals", float, default=0.95),
     ),
     "evaluate": (
@@ -101,6 +101,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.EXPORT,
         shared.seed("seed of the sampling", int),
         argument("--minimum N", "least rows of every source", count, default=0),
+        *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
         flag("--overwrite", "replace an earlier mixture's folder"),
     ),
@@ -157,6 +158,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             default="row",
         ),
         argument("--min-score M", "least score", float),
+        *shared.NOISE,
         argument(
             "--combine",
             "several targets: by the mean or the worst of the scores, each divided by its mean over the pool; or a "

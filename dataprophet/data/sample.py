@@ -6,9 +6,11 @@ For everyone who takes rows or samples. It knows nothing of files and formats.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from dataprophet.errors import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,12 +23,13 @@ class Turn:
     """One question and its answer.
 
     ``image_offsets`` are the character offsets of ``question`` at which the turn's images stand, in order and
-    non-decreasing. The question itself holds no image marker.
+    non-decreasing. The question itself holds no image marker. An answer that is not ``scored`` is context only.
     """
 
     question: str
     answer: str
     image_offsets: tuple[int, ...] = ()
+    scored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +85,26 @@ class Conversation:
     def place(self) -> str:
         return f"{self.file} row {self.row}" if self.file else ""
 
+    def scored(self) -> list[int]:
+        """Numbers, from 1, of the turns that give a sample."""
+        return [number for number, turn in enumerate(self.turns, 1) if turn.scored]
+
     def samples(self) -> Iterator[Sample]:
-        """One sample for each turn, the turns before it as its context."""
+        """One sample for each turn that is scored, the turns before it as its context."""
         from dataprophet.data.images.sources import LazyImages  # here, so that a sample is had without Arrow
 
         used = 0
         for index, turn in enumerate(self.turns):
             used += len(turn.image_offsets)
+            if not turn.scored:
+                continue
             name = self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}"
             images, context = LazyImages(self.sources[:used]), self.turns[:index]
             yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)
+
+
+DUPLICATE = "duplicate_row"
+"""Code of a row that is equal to an earlier one: it is left out, though nothing is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +147,56 @@ class ProblemLog:
         """One line, such as ``3 left out: 1 empty_answer, 2 missing_image``; empty when there is nothing to say."""
         parts = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))
         return f"{len(self)} left out: {parts}" if len(self) else ""
+
+
+@dataclass
+class Tally:
+    """How many rows of a dataset there are, and what they hold.
+
+    Attributes:
+        rows: rows read, good and bad.
+        with_images: good rows with an image or more.
+        images: images of good rows.
+        turns: answered turns of good rows, which are its samples.
+    """
+
+    rows: int = 0
+    with_images: int = 0
+    images: int = 0
+    turns: int = 0
+
+    def add(self, row: Conversation | Problem) -> None:
+        """Count a row."""
+        self.rows += 1
+        if isinstance(row, Conversation):
+            self.with_images += bool(row.sources)
+            self.images += len(row.sources)
+            self.turns += len(row.turns)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, {self.with_images:,} with images, {self.images:,} images, {self.turns:,} turns"
+
+
+MAX_BAD = 0.05
+"""Share of bad rows from which on a dataset is refused unless more are allowed."""
+
+
+def check_bad(counts: Mapping[str, int], rows: int, max_bad: float, where: str, kept: str = "") -> None:
+    """Refuse a dataset of which more than a share of rows cannot be used.
+
+    Args:
+        counts: problems by code; duplicates are left out, and no problem.
+        rows: all rows.
+        max_bad: the share that is allowed, 0 to 1.
+        where: the dataset.
+        kept: where results lie that are not lost.
+
+    Raises:
+        DataError: there are more, or ``max_bad`` is no share.
+    """
+    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1 (--max-bad 0.2 or 20%)")
+    counted = {code: count for code, count in sorted(counts.items()) if code != DUPLICATE}
+    bad, why = sum(counted.values()), ", ".join(f"{count:,} {code}" for code, count in counted.items())
+    what = f"{bad:,} of {rows:,} rows cannot be used, more than {100 * max_bad:.3g}% ({why})"
+    fix = "see `dataprophet validate`, or allow a larger share (--max-bad 0.2, max_bad=0.2)"
+    require(bad <= max_bad * rows, what, where, f"{fix}; {kept}" if kept else fix)

@@ -69,7 +69,7 @@ def validate(
         report.counts.update(problem.code for problem in problems)
         if isinstance(row, Conversation) and not problems:
             report.good += 1
-            report.samples += len(row.turns)
+            report.samples += len(row.scored())
             report.images += len(row.sources)
     return report
 

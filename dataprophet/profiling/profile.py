@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dataprophet.data.identity import Identity
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
-from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -131,6 +131,7 @@ class Profile:
     @property
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
+        require_signs(np.array([self.mean_nll]), lambda _: f"profile {self.name!r}")
         if self.mean_nll > _LARGEST_NLL:
             what = f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows"
             fix = "give the mean over the tokens of each answer, not their sum"

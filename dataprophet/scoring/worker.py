@@ -21,7 +21,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.data.census import Census
-from dataprophet.data.ids import repeated_id
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
@@ -270,16 +269,15 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
 
 
 def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, Lines]]:
-    """Numbered cells of a shard, up to its last row, with a problem in place of each row that it leaves out."""
+    """Numbered cells of a shard, up to its last row, with the ids that rows have in the whole dataset."""
     cells = worker.pool.read_cells(worker.index(shard.name), shard.first, shard.last)
     behind = shard.first * worker.config.cell_rows + shard.rows
-    for number, entries in enumerate(cells, shard.first):
+    for number, cell in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows
-        parts.images.append(parts.census.add_all(entries[: behind - start]))
-        for position in shard.repeated:
-            if 0 <= position - start < len(entries):
-                entries[position - start] = repeated_id(entries[position - start])
-        yield number, Lines.of(entries[: behind - start], start)
+        entries = cell[: behind - start]
+        parts.images.append(parts.census.add_all(entries))
+        shard.settle(number, entries)
+        yield number, Lines.of(entries, start)
 
 
 def _stream(

@@ -209,6 +209,7 @@ def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Ite
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
             source.require_images(part.scored, cell, entries)
+            part.scored.shard.settle(cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from dataprophet.data.census import COUNTS, as_text
 from dataprophet.data.identity import Identity, reading_of
 from dataprophet.data.index import FileIndex
+from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, explained
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
@@ -30,7 +31,7 @@ from dataprophet.scoring.folder.files import (
     load_targets,
     read_index,
 )
-from dataprophet.scoring.folder.rows import RowsDigest, schema
+from dataprophet.scoring.folder.rows import OK, RowsDigest, schema
 from dataprophet.scoring.folder.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
 from dataprophet.store import Store, open_store
@@ -132,6 +133,12 @@ class ScoredPool:
     def summary(self) -> dict[str, Any]:
         """What the last run came to, as it wrote it at its end."""
         return _json(self.store, SUMMARY)
+
+    def check_bad(self, max_bad: float, name: str) -> None:
+        """Refuse a pool of which more than this share of samples cannot be used. Raises DataError."""
+        statuses, kept = self.statuses, f"the results are kept in {self.folder}"
+        bad = {status: count for status, count in statuses.items() if status != OK}
+        check_bad(bad, statuses.total(), max_bad, name, kept)
 
     def batches(self, columns: Sequence[str] | None = None, *, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the pool.

@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
@@ -71,6 +72,12 @@ def assignment(text: str) -> str:
     return text
 
 
+def jinja_file(text: str) -> str:
+    if not text.endswith(".jinja"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file whose name ends in .jinja")
+    return str(Path(text).absolute())  # workers may run elsewhere
+
+
 def fields(name: str, help: str) -> Argument:
     return argument(f"{name} F,...", help, names, default=",".join(FIELDS))
 
@@ -83,6 +90,18 @@ MODEL = argument("--model", "name, local folder or 'demo'; with --features, a la
 PRODUCT_FIELDS = fields("--fields", "similarities in the product")
 MATRIX_FILE = argument("scores SCORES", "matrix written by `dataprophet matrix`")
 TARGET_NAME = argument("--target T", "name of the target", required=True)
+NOISE = (
+    several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+    argument("--max-nll X", "leave out what has a mean negative log-likelihood above X nats", float),
+    argument(
+        "--nll-quantiles",
+        "leave out what is outside these quantiles of the mean negative log-likelihood, such as 0.05 0.9",
+        float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    ),
+    argument("--min-answer-tokens N", "leave out what has fewer answer tokens", count),
+)
 EXPORT = argument("--format", "the trainer's format", choices=EXPORTS, default="llava")
 
 # how a model is loaded
@@ -94,6 +113,9 @@ LOADING = (
     argument("--batch-tokens N", "padded tokens of a batch (default: by device)", int),
     argument("--workers N", "threads that prepare batches (default: by device)", int),
     flag("--compile", "torch.compile the layers: for large pools"),
+    argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
+    several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),
+    flag("--score-terminator", "count the end-of-turn token as part of each answer"),
     flag("--plain-head", "score by the model's own logits, rounded to its dtype"),
 )
 
@@ -121,7 +143,8 @@ READING = (
 _LIMIT = argument("--limit N", "rows to read", count)
 DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
 
-# how several datasets are read: each value counts for all of them, or for one as NAME:VALUE
+# how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
+# NAME:VALUE
 READING_SOURCES = (
     several("--input-format [NAME:]FORMAT", f"auto or {FORMATS} (default: auto)"),
     several("--columns [NAME:]FIELD=COLUMN", f"{_COLUMNS} tallyqa:answer=label", assignment),
@@ -129,6 +152,7 @@ READING_SOURCES = (
     several("--image-root [NAME:]DIR", _IMAGE_ROOT),
     several("--subset [NAME:]SUBSET", _SUBSET),
     several("--split [NAME:]SPLIT", _SPLIT),
+    several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
 

@@ -32,8 +32,17 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
-    options = values(args, "device dtype revision trust_remote_code batch_tokens workers compile")
-    return {**_chosen(options), **({"fused": False} if args.plain_head else {})}
+    names = "device dtype revision trust_remote_code batch_tokens workers compile score_terminator template"
+    given = {key: _value(text) for key, _, text in (item.partition("=") for item in args.processor)}
+    return _chosen({**values(args, names), "processor": given or None}) | ({"fused": False} if args.plain_head else {})
+
+
+def _value(text: str) -> Any:
+    """A value as JSON reads it, such as 512 or true; else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def warn_of(dataset: Dataset) -> None:
@@ -50,6 +59,10 @@ def values(of: Any, names: str) -> dict[str, Any]:
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
+
+
+NOISE = "max_nll nll_quantiles min_answer_tokens"
+"""Options that limit noise, as the functions call them; ``without`` stands beside them."""
 
 
 def output(args: argparse.Namespace, value: Any, text: str) -> None:

@@ -80,7 +80,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "dataprophet rank scores.csv --target ChartQA",
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
-        several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+        *shared.NOISE,
         argument("--level", "level of the intervals", float, default=0.95),
     ),
     "evaluate": (
@@ -98,12 +98,13 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
         argument("--budget N", "rows in all", count, required=True),
-        several("--dataset NAME=PATH", "where each source lies", assignment, required=True),
+        several("--dataset NAME=PATH", "where each source lies, if not where it was profiled", assignment),
         argument("--out DIR", "folder to write", required=True),
         shared.EXPORT,
         shared.seed("seed of the sampling", int),
         argument("--minimum N", "least rows of every source", count, default=0),
         shared.MAX_BAD,
+        *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
         flag("--overwrite", "replace an earlier mixture's folder"),
     ),
@@ -161,6 +162,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             default="row",
         ),
         argument("--min-score M", "least score", float),
+        *shared.NOISE,
         argument(
             "--combine",
             "several targets: by the mean or the worst of the scores, each divided by its mean over the pool; or a "
@@ -212,7 +214,8 @@ def build_parser() -> argparse.ArgumentParser:
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):
             made.add_argument(option, **settings)
         if name == "mix":  # the only command that opens several datasets
-            group = made.add_argument_group("reading the sources", "for all sources, or for one of them as NAME:VALUE")
+            how = "where the matrix does not know it: for all sources, or for one of them as NAME:VALUE"
+            group = made.add_argument_group("reading the sources", how)
             for option, settings in shared.READING_SOURCES:
                 group.add_argument(option, **settings)
     return parser

@@ -16,7 +16,7 @@ from dataprophet.scoring.folder.config import Work
 from dataprophet.scoring.profile import CACHE, has_files, profile_pool
 from dataprophet.scoring.sources.feature_pool import FeaturePool
 
-_NUMBERS = "name model fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
+_NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
 
 
 @resumable
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
     parts = f"Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f}"
     text = f"{result.name}: {result.n_samples:,} samples{tokens}, PPL {result.perplexity:.4f}, {parts} -> {args.out}"
+    text = "\n".join([text, *(f"read {each}" for each in result.identity)])
     output(args, {**describe(result), "left_out": dict(left_out), "out": args.out}, text)
     return 0
 
@@ -64,4 +65,4 @@ def _profile(args: argparse.Namespace) -> Profile:
 def describe(result: Profile) -> dict[str, object]:
     """The numbers of a profile."""
     fields = {name: int(count.sum()) for name, count in result.field_count.items()}
-    return {**values(result, _NUMBERS), "fields": fields}
+    return {**values(result, _NUMBERS), "fields": fields, "identity": [each.to_json() for each in result.identity]}

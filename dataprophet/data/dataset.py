@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dataprophet.data.columns import COLUMNS
 from dataprophet.data.detect import (
     FORMATS,
     ROW_FORMATS,
@@ -28,7 +29,7 @@ from dataprophet.data.files.arrow import arrow_labels
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import Rows, opened
 from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
-from dataprophet.data.formats.base import COLUMNS, Format, Options, parse_row
+from dataprophet.data.formats.base import Format, Options, parse_row
 from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files, saved_labels
 from dataprophet.data.formats.llamafactory import INFO, num_samples, read_info
 from dataprophet.data.ids import KnownIds
@@ -253,7 +254,7 @@ def open_dataset(
     if by_name and not is_url(given):
         options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, answer_is=answer_is)
         dataset = _named(given, options, subset, split, limit)
-        dataset.name, dataset.strict = name or dataset.name, strict
+        dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
         return dataset
     base, subset = _split_path(given, subset)
     stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
@@ -276,8 +277,8 @@ def open_dataset(
     inside = dict.fromkeys(os.path.dirname(file) for file in files)
     roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
     labels = dict(found.labels)
-    for file in files[:1] if suffix_of(files[0]) in ARROW else ():
-        labels |= arrow_labels(file)
+    if files and suffix_of(files[0]) in ARROW:
+        labels |= arrow_labels(files[0])
     options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
@@ -286,7 +287,7 @@ def open_dataset(
         rows_format = ROW_FORMATS[kind]
         fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
         require(fits, f"the file does not fit format {kind!r}", files[0], "pass format='auto'")
-    if answer_is is None and (told := kind_of_answers(files, rows_format, options)):
+    if answer_is is None and files and (told := kind_of_answers(files, rows_format, options)):
         answer_is, words = told
         guessed.append(words)
     options = replace(options, answer_is=answer_is)

@@ -23,12 +23,13 @@ class Turn:
     """One question and its answer.
 
     ``image_offsets`` are the character offsets of ``question`` at which the turn's images stand, in order and
-    non-decreasing. The question itself holds no image marker.
+    non-decreasing. The question itself holds no image marker. An answer that is not ``scored`` is context only.
     """
 
     question: str
     answer: str
     image_offsets: tuple[int, ...] = ()
+    scored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,19 @@ class Conversation:
     def place(self) -> str:
         return f"{self.file} row {self.row}" if self.file else ""
 
+    def scored(self) -> list[int]:
+        """Numbers, from 1, of the turns that give a sample."""
+        return [number for number, turn in enumerate(self.turns, 1) if turn.scored]
+
     def samples(self) -> Iterator[Sample]:
-        """One sample for each turn, the turns before it as its context."""
+        """One sample for each turn that is scored, the turns before it as its context."""
         from dataprophet.data.images.sources import LazyImages  # here, so that a sample is had without Arrow
 
         used = 0
         for index, turn in enumerate(self.turns):
             used += len(turn.image_offsets)
+            if not turn.scored:
+                continue
             name = self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}"
             images, context = LazyImages(self.sources[:used]), self.turns[:index]
             yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)

@@ -84,7 +84,7 @@ def validate(
         report.counts.update(problem.code for problem in problems)
         if isinstance(row, Conversation) and not problems:
             report.good += 1
-            report.samples += len(row.turns)
+            report.samples += len(row.scored())
             report.images += len(row.sources)
             report.with_images += bool(row.sources)
     if report.counts.keys() & {"missing_image", "outside_root"}:

@@ -172,6 +172,7 @@ def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | N
         "splits": sum(int(marker["splits"]) for marker in markers),
         "short_sketch": short,
         "digest": scored.digest(),
+        "identity": scored.identity.to_json(),
     }
 
 

@@ -157,7 +157,7 @@ def profile_pool(
     """
     name, said = name or pool.name, tell or (lambda _: None)
     loaded = None if isinstance(model, str) else model
-    samples = isinstance(pool, Dataset)
+    samples, typed = isinstance(pool, Dataset), str(model) if loaded is None else loaded.name
     kind = "samples" if samples else "features"
     arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
     given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
@@ -179,12 +179,13 @@ def profile_pool(
         on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
         asked: dict[str, Any] = {"pool": arguments, "model": given, "fields": list(FIELDS), "sketch": sketch}
         asked["shard_cells"] = 1 if on_cpu else SHARD_CELLS[kind]
+        asked["shown"] = {"format": getattr(pool, "format", "")}
         config = RunConfig(name=_NAME, kind=kind, reading=pool.settings, targets=[], **known, **asked)
         _configure(store, config)
         scored = ScoredPool(store.root)
         if scored.complete and store.exists(POOL_PROFILE):
             said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
-            return _result(scored, name, log, max_bad)
+            return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
         if scored.n_rows:
             said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
         work = _settled(work, given, cells)
@@ -196,7 +197,7 @@ def profile_pool(
         _prune(scored)
         for remark in remarks(scored.summary):
             said(f"{name}: {remark}")
-        return _result(scored, name, log, max_bad)
+        return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
 
 
 def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None], *, fresh: bool) -> Store:
@@ -329,8 +330,11 @@ def _prune(scored: ScoredPool) -> None:
         scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
 
 
-def _result(scored: ScoredPool, name: str, log: ProblemLog, max_bad: float) -> Profile:
-    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found."""
+def _result(scored: ScoredPool, name: str, log: ProblemLog, path: str, model: str, max_bad: float) -> Profile:
+    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found.
+
+    ``path`` and ``model`` are as the user typed them.
+    """
     for batch in scored.batches(["file", "row", "status", "detail"]) if scored.statuses[BAD_FEATURES] else ():
         for row in batch.to_pylist():
             if row["status"] == BAD_FEATURES:
@@ -350,4 +354,5 @@ def _result(scored: ScoredPool, name: str, log: ProblemLog, max_bad: float) -> P
     scored.check_bad(max_bad, name)
     made = scored.profile
     made.name, made.problems = name, log
+    made.identity, made.model_name = (replace(scored.identity, path=path),), model
     return made

@@ -182,7 +182,7 @@ class _Rows:
     def _images(self, row: Conversation | Problem, entry: dict[str, Any]) -> list[str]:
         if isinstance(row, Problem):
             return []
-        entry["samples"] += len(row.turns)
+        entry["samples"] += len(row.scored())
         paths = [source.path for source in row.sources if isinstance(source, FileImage)]
         for path in paths:
             if path not in self.images:

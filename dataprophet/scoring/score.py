@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,9 @@ def score(
         "nearest": _tells_nearest(nearest, profiles, features=features),
     }
     asked |= {"name": name or opened.name, "embeddings": embeddings, "shard_cells": cells_of(kind, shard_rows)}
-    config = RunConfig(kind=kind, reading=opened.settings, **origin, **asked)
+    named = opened.model_name if features else str(model) if loaded is None else loaded.name
+    shown = {"path": os.fspath(pool), "format": getattr(opened, "format", ""), "model": named}
+    config = RunConfig(kind=kind, reading=opened.settings, shown=shown, **origin, **asked)
     _check_targets(config, profiles)
     for profile, target in zip(profiles, config.targets, strict=True):
         if not store.exists(lies := target_name(target["fingerprint"])):  # so that other machines need no more
@@ -143,9 +145,8 @@ def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features:
 
 
 def _digest(profile: Profile) -> str:
-    """Hex digest of a profile without its name."""
-    unnamed = copy(profile)
-    unnamed.name = ""
+    """Hex digest of what a profile's numbers are: without names, and without where its data lay."""
+    unnamed = replace(profile, name="", model_name="", identity=())
     return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
 
 

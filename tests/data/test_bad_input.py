@@ -54,15 +54,16 @@ BAD_ROWS = {
     "two users": Bad(talk(("user", "Q"), ("user", "Q"), ("assistant", "A")), "role_order", "message 2", "alternate"),
     "assistant first": Bad(talk(("assistant", "A"), ("user", "Q")), "role_order", "message 1", "alternate"),
     "late system": Bad(talk(("user", "Q"), ("system", "S")), "role_order", "'system'", "alternate"),
-    "unknown role": Bad(talk(("user", "Q"), ("tool", "A")), "bad_role", "'tool'", "user (human)"),
+    "unknown role": Bad(talk(("user", "Q"), ("critic", "A")), "bad_role", "'critic'", "user (human)"),
+    "tool": Bad(talk(("user", "Q"), ("tool", "A")), "tool_turn", "message 2 calls a tool", "remove the row"),
     "role missing": Bad({"messages": [{"content": "Q"}]}, "bad_row", "no 'role'", "give each message"),
     "content is a number": Bad({"messages": [{"role": "user", "content": 3}]}, "bad_row", "a int", "make it a string"),
     "message is a string": Bad({"messages": ["hi"]}, "bad_row", "message 1 is a str", "write an object"),
     "messages are text": Bad({"messages": "hi"}, "bad_row", "not a list", "write a list"),
     "unknown part": Bad(
         {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
-        "bad_row",
-        "neither text nor",
+        "unsupported_media",
+        "a part of type 'video'",
         "text and image",
     ),
     "history not pairs": Bad({**QA, "history": ["Q1"]}, "bad_row", "history", "[[question, answer]"),
@@ -91,7 +92,7 @@ BAD_ROWS = {
     "image elsewhere": Bad({**QA, "images": ["../secret.png"]}, "outside_root", "outside", "allow_outside"),
     "image on the web": Bad({**QA, "images": ["http://127.0.0.1/a.png"]}, "url_refused", "not fetched", "allow_urls"),
     "image over ftp": Bad({**QA, "images": ["ftp://host/a.png"]}, "url_refused", "not http(s)", "name a file"),
-    "image of scheme file": Bad({**QA, "images": ["file:///etc/passwd"]}, "url_refused", "not http(s)", "name a file"),
+    "image of scheme file": Bad({**QA, "images": ["file:///etc/passwd"]}, "outside_root", "lies outside", "image_root"),
     "bad base64": Bad({**QA, "images": ["data:image/png;base64,@@@@"]}, "undecodable_image", "bad base64", "again"),
     "data URI without base64": Bad(
         {**QA, "images": ["data:image/png,xx"]}, "undecodable_image", "not base64", "encode"

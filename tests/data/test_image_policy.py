@@ -158,7 +158,9 @@ def test_addresses_are_fetched_only_when_allowed(server: str, tmp_path: Path) ->
     assert Handler.asked == []
     assert ask(tmp_path, f"{server}/red.png", allow_urls=True) == "red"
     assert Handler.asked == ["/red.png"]
-    for address in ("file:///etc/passwd", "FILE:///etc/passwd", "ftp://host/a.png", "gopher://x/y"):
+    for address in ("file:///etc/passwd", "FILE:///etc/passwd", "file://localhost/etc/passwd"):
+        assert ask(tmp_path, address, allow_urls=True) == "outside_root"
+    for address in ("ftp://host/a.png", "gopher://x/y"):
         assert ask(tmp_path, address, allow_urls=True) == "url_refused"
     (row,) = validate(open_dataset(tmp_path / "a.jsonl", allow_urls=True)).problems
     assert row.code == "url_refused"

@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers
+from dataprophet.data.formats.conversation import put_markers
+from dataprophet.data.formats.placeholders import placeholder_in
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError, require
 
 
 def messages_of(
-    row: Conversation, role: str = "role", content: str = "content", user: str = "user", assistant: str = "assistant"
-) -> list[dict[str, str]]:
+    row: Conversation,
+    role: str = "role",
+    content: str = "content",
+    user: str = "user",
+    assistant: str = "assistant",
+    *,
+    loss: bool = False,
+) -> list[dict[str, Any]]:
     """Messages under these keys and of these roles, with a marker for each image.
 
+    ``loss`` says that the format has a word for an answer that is not trained on.
+
     Raises:
-        DataError: images without a place, or text that holds a marker itself.
+        DataError: images without a place, text that holds a placeholder itself, or an answer that is not trained on
+            in a format without a word for it.
     """
     n_offsets = sum(len(turn.image_offsets) for turn in row.turns)
     what = f"row {row.id!r} has {len(row.sources)} images and {n_offsets} places for them"
     require(n_offsets == len(row.sources), what, row.place, "give each image an offset")
-    out = []
+    out: list[dict[str, Any]] = []
     for turn in row.turns:
-        marked = IMAGE_MARKER in turn.question or IMAGE_MARKER in turn.answer
-        what = f"the text of row {row.id!r} holds {IMAGE_MARKER!r}"
-        require(not marked, what, row.place, "trainers would count it as an image")
+        held = placeholder_in(turn.question) or placeholder_in(turn.answer)
+        what = f"the text of row {row.id!r} holds {held!r}"
+        require(not held, what, row.place, "trainers would take it for an image or a clip")
+        what = f"an answer of row {row.id!r} is not trained on, which this format cannot say"
+        require(loss or turn.scored, what, row.place, "write swift or webdataset")
         out.append({role: user, content: put_markers(turn.question, turn.image_offsets)})
-        out.append({role: assistant, content: turn.answer})
+        out.append({role: assistant, content: turn.answer, **({} if turn.scored else {"loss": False})})
     return out
 
 

@@ -77,7 +77,7 @@ def _llava(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
 
 
 def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
-    count = _json_list((_chat_row(row, folder) for row in rows), folder, name)
+    count = _json_list((_chat_row(row, folder, messages_of(row)) for row in rows), folder, name)
     entry = {
         "file_name": f"{name}.json",
         "formatting": "sharegpt",
@@ -90,7 +90,8 @@ def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> in
 
 
 def _swift(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
-    return _lines((to_json(_chat_row(row, folder)) for row in rows), folder, f"{name}.jsonl")
+    made = (to_json(_chat_row(row, folder, messages_of(row, loss=True))) for row in rows)
+    return _lines(made, folder, f"{name}.jsonl")
 
 
 def _ids(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
@@ -125,7 +126,7 @@ def _webdataset(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
 
 
 def _add_row(tar: tarfile.TarFile, key: str, row: Conversation, folder: Folder) -> None:
-    _add(tar, f"{key}.json", to_json({"id": row.id, "messages": messages_of(row)}))
+    _add(tar, f"{key}.json", to_json({"id": row.id, "messages": messages_of(row, loss=True)}))
     for index, source in enumerate(row.sources):
         data, suffix = checked_bytes(source)
         folder.images += 1
@@ -147,8 +148,8 @@ def _json_list(entries: Iterator[dict[str, Any]], folder: Folder, name: str) -> 
     return count
 
 
-def _chat_row(row: Conversation, folder: Folder) -> dict[str, Any]:
-    return {"id": row.id, "messages": messages_of(row), "images": [folder.add_image(source) for source in row.sources]}
+def _chat_row(row: Conversation, folder: Folder, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": row.id, "messages": messages, "images": [folder.add_image(source) for source in row.sources]}
 
 
 def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:

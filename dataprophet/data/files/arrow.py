@@ -51,6 +51,14 @@ def arrow_columns(path: str) -> list[str]:
         return list((file.schema_arrow if _is_parquet(path) else file.schema).names)
 
 
+def bytes_columns(path: str) -> list[str]:
+    """Names of the columns of a Parquet or Arrow file that hold bytes. Raises DataError when it cannot be opened."""
+    with _opened(path) as file:
+        schema = file.schema_arrow if _is_parquet(path) else file.schema
+    kinds = {field.name: field.type.value_type if _is_list(field.type) else field.type for field in schema}
+    return [name for name, kind in kinds.items() if _holds_bytes(kind)]
+
+
 def arrow_labels(path: str) -> dict[str, list[str]]:
     """Columns of classes, and the name of each class, as the ``datasets`` package notes them in a file's schema."""
     with _opened(path) as file:

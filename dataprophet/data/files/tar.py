@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, BinaryIO
 
+from dataprophet.data.columns import COLUMNS
 from dataprophet.data.files.rows import START, BadRow, Mark, Row, Rows, opened
 from dataprophet.errors import DataError, first_line, require
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
+IMAGE_SUFFIXES = (
+    *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "jfif", "jpe"),
+    *("heic", "heif", "jxl", "img", "image", "svg", "tga", "ico"),  # what their bytes are shows when they are decoded
+)
+_TEXTS = ("txt", "text", "caption")
+_DATA = {"json", *_TEXTS}
+_CLIPS = ("mp4", "avi", "mov", "webm", "mkv", "mp3", "wav", "flac", "ogg", "m4a")
+_PLAIN = re.compile(r"(?:(?:image|img|picture|photo)?[_-]?[0-9]*\.)?[^.]+")
+_NUMBERS = re.compile(r"([^0-9]*)([0-9]*)")
 _LONGEST_TEXT = 1 << 24
 _COPY = "copy the shard again"
 
@@ -32,45 +43,121 @@ class Member:
 
 
 def mark_tar(path: str) -> Iterator[Mark]:
-    """Marks of the keys of a shard."""
+    """Marks of the rows of a shard."""
     with opened(path) as file:
-        for number, (_, members) in enumerate(groupby(_members(file, path, 0), _key)):
-            yield next(members).offset, number
+        for number, (_, members) in enumerate(_rows(file, path, 0)):
+            yield members[0].offset, number
 
 
 def read_tar(path: str, mark: Mark = START) -> Rows:
     """Rows of one shard from ``mark`` on; the row number counts keys.
 
-    A row holds what the JSON member holds, the text member as ``answer``, and the image members, in the order of the
-    tar, as ``images``. Without an id it is called ``<shard>:<key>``, since shards often count their keys from 0 each.
+    A row holds what the JSON member holds, the text members as ``answer`` or under their names, and as ``images`` the
+    image members that the JSON names, in its order, or else the plain ones, ``KEY.jpg``, ``KEY.0.jpg``,
+    ``KEY.image1.png``, in the order of their numbers. Other members stand under their names, such as ``mask.png``.
+    Without an id it is called ``<shard>:<key>``, since shards often count their keys from 0 each.
     """
     stem = os.path.splitext(os.path.basename(path))[0]
     with opened(path) as file:
-        for number, (key, members) in enumerate(groupby(_members(file, path, mark[0]), _key), mark[1] + 1):
-            row: Row = {"id": f"{stem}:{key}"}
-            images: list[Member] = []
-            bad: BadRow | None = None
-            for member in members:  # all of them, also behind a bad one: the next key follows
-                extension = os.path.basename(member.name).partition(".")[2].lower()
-                try:
-                    if not member.isreg() or member.issparse():
-                        what = f"member {member.name} is a link or a device, not a file"
-                        raise BadRow("bad_row", what, "store the file itself in the tar")
-                    if extension.rpartition(".")[2] in IMAGE_SUFFIXES:
-                        images.append(Member(path, member.name, member.offset_data, member.size))
-                    elif extension == "txt":
-                        row.setdefault("answer", _text(member, file))
-                    elif extension == "json":
-                        row |= _object(member, file)
-                except BadRow as error:
-                    bad = bad or error
-            yield number, bad or {**row, "images": images, "image": None}
+        for number, (key, members) in enumerate(_rows(file, path, mark[0]), mark[1] + 1):
+            try:
+                yield number, {"id": f"{stem}:{key}", **_row(key, members, path, file)}
+            except BadRow as error:
+                yield number, error
 
 
-def _key(member: tarfile.TarInfo) -> str:
-    folder, name = os.path.split(member.name)
-    stem = name.partition(".")[0]
-    return f"{folder}/{stem}" if folder else stem
+def _row(key: str, members: Sequence[tarfile.TarInfo], path: str, file: BinaryIO) -> Row:
+    row: Row = {}
+    others: dict[str, Member] = {}
+    for member in members:
+        name = member.name[len(key) + 1 :].lower()
+        middle, _, suffix = name.rpartition(".")
+        if not member.isreg() or member.issparse():
+            raise BadRow("bad_row", f"member {member.name} is a link or a device", "store the file itself in the tar")
+        if name == "json":
+            row |= _object(member, file)
+        elif suffix in _TEXTS:
+            row.setdefault(middle or "answer", _text(member, file))
+        else:
+            others["video" if suffix in _CLIPS else name] = Member(path, member.name, member.offset_data, member.size)
+    names = row.get("images") or row.get("image")
+    images = {name: member for name, member in others.items() if name.rpartition(".")[2] in IMAGE_SUFFIXES}
+    if images:
+        chosen = _chosen(names if isinstance(names, list) else [names], images)
+        row |= {"images": chosen, "image": None}
+        others = {name: member for name, member in others.items() if member not in chosen}
+    return {**others, **row}
+
+
+def _chosen(names: list[Any], images: dict[str, Member]) -> list[Member]:
+    """The members that the row names, in its order; where it names none of them, the plain ones in natural order.
+
+    Raises:
+        BadRow: it names several images, of which only some are members, or another number than there are.
+    """
+    named = [name for name in names if isinstance(name, str) and name]
+    found = [next((member for member in images.values() if _is_named(member.name, name)), None) for name in named]
+    plain = sorted((name for name in images if _PLAIN.fullmatch(name)), key=_natural)
+    if any(found) or (named and plain and len(named) != len(plain)):
+        lacking = next((name for name, member in zip(named, found, strict=True) if member is None), None)
+        if lacking is not None:
+            raise BadRow("missing_image", f"no member of this key is called {lacking!r}", "add it, or correct the name")
+        return [member for member in found if member is not None]
+    return [images[name] for name in plain]
+
+
+def _is_named(member: str, name: str) -> bool:
+    return f"/{member}".endswith((f"/{os.path.basename(name)}", f".{os.path.basename(name)}"))
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Orders names by the numbers within them: 2 before 10."""
+    return [(text, int(digits or 0)) for text, digits in _NUMBERS.findall(name)]
+
+
+def _rows(file: BinaryIO, path: str, offset: int) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
+    """Key and members of each row. Raises DataError for a row whose members do not stand together."""
+    seen: dict[str, frozenset[str]] = {}
+    kinds: dict[frozenset[str], frozenset[str]] = {}
+    for stem, group in groupby(_members(file, path, offset), _stem):
+        for key, members in _split(stem, list(group)):
+            parts = frozenset([member.name[len(key) :] for member in members])
+            parts = kinds.setdefault(parts, parts)  # one object for all rows of a kind
+            if seen.setdefault(key, parts).isdisjoint(parts):
+                what, fix = f"the members of key {key!r} are not side by side", "write the shard anew, sorted by name"
+                raise DataError(what, where=path, fix=fix)
+            yield key, members
+
+
+def _stem(member: tarfile.TarInfo) -> str:
+    """The name up to the first dot of its last part."""
+    start = member.name.rfind("/") + 1
+    end = member.name.find(".", start)
+    return member.name if end < 0 else member.name[:end]
+
+
+def _split(stem: str, members: list[tarfile.TarInfo]) -> Iterable[tuple[str, list[tarfile.TarInfo]]]:
+    """Members with one text before the first dot, as rows: one, or as many as have JSON or text of their own.
+
+    ``page 2.0.json`` and ``page 2.0.jpg`` are a row of their own, whose key holds a dot.
+    """
+    keys = set()
+    for member in members:
+        key, _, suffix = member.name.rpartition(".")
+        if suffix.lower() in _DATA and key[len(stem) + 1 :] not in COLUMNS:
+            keys.add(key)
+    if not keys or stem in keys:
+        return [(stem, members)]
+    own = []
+    for member in members:
+        key = member.name
+        while key not in keys:
+            key = key.rpartition(".")[0]
+            if len(key) <= len(stem):
+                return [(stem, members)]
+        own.append(key)
+    pairs = groupby(zip(own, members, strict=True), itemgetter(0))
+    return [(key, [member for _, member in group]) for key, group in pairs]
 
 
 def _text(member: tarfile.TarInfo, file: BinaryIO) -> str:
@@ -105,7 +192,7 @@ def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo
             while (member := tar.next()) is not None:
                 vars(tar)["members"].clear()  # tarfile keeps every header otherwise
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
-                if not member.isdir():
+                if not member.isdir() and not os.path.basename(member.name).startswith("."):  # ._NAME is of macOS
                     yield member
     except (tarfile.TarError, EOFError, ValueError) as error:
         what = first_line(error) if str(error) else "cut short"

@@ -10,22 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dataprophet.data.columns import READ, Wanted, by_number, other_images
 from dataprophet.data.files.arrow import arrow_columns, arrow_labels
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
 from dataprophet.data.formats.conversation import clean_text, make_conversation
+from dataprophet.data.formats.placeholders import COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
+from dataprophet.data.images.unused import unread_image
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import require
 
-COLUMNS = (
-    *("id", "image", "images", "question", "answer", "answers", "options", "conversations", "messages", "texts"),
-    *("query", "response", "history", "system"),
-)
-"""Names that a ``columns`` mapping may give, each to a column of the file (or to ``=text``, the same for every row)."""
-
-KNOWN = {*COLUMNS, "question_id", "choices", "hint", "index", "image_path", *"ABCDEFGHIJ"}
+KNOWN = Wanted({*READ, *COMPANIONS})
 """Columns that some format reads."""
 
 _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
@@ -47,17 +44,17 @@ class Options:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     answer_is: str | None = None
 
-    def wanted(self) -> set[str]:
+    def wanted(self) -> Wanted:
         """Columns worth reading."""
-        return {*KNOWN, *self.columns.values()}
+        return Wanted(KNOWN.union(*(_parts(name, column) for name, column in self.columns.items())))
 
     def check_columns(self, path: str) -> None:
         """Raise DataError for a mapped column that a Parquet or Arrow file lacks. Other files tell in each row."""
         present = arrow_columns(path) if self.columns and suffix_of(path) in ARROW else None
-        for name, column in self.columns.items():
-            if present is not None and not column.startswith("="):
-                fix = f"choose from {', '.join(sorted(present))}"
-                require(column in present, f"no column {column!r} (for {name!r})", path, fix)
+        for name, given in self.columns.items():
+            for column in () if present is None or given.startswith("=") or given in present else _parts(name, given):
+                fix = f"choose from {', '.join(sorted(present or ()))}"
+                require(column in (present or ()), f"no column {column!r} (for {name!r})", path, fix)
         if self.labels and suffix_of(path) in ARROW:
             for column, names in arrow_labels(path).items():
                 same = list(self.labels.get(column, ())) == names
@@ -78,17 +75,26 @@ class Options:
             elif column in row:
                 out[name] = row[column]
             else:
-                fix = f"add it, or map {name!r} to another column (--columns)"
-                raise BadRow("bad_row", f"no column {column!r}", fix)
+                parts = _parts(name, column)
+                lacking = next((part for part in parts if part not in row), "")
+                if lacking or len(parts) == 1:
+                    fix = f"add it, or map {name!r} to another column (--columns)"
+                    raise BadRow("bad_row", f"no column {lacking or column!r}", fix)
+                out[name] = by_number(row, parts)
         return out
+
+
+def _parts(name: str, column: str) -> list[str]:
+    """The columns that a mapping of images names, with commas between them, such as ``image_1,image_2``."""
+    return [part.strip() for part in column.split(",")] if name in {"image", "images"} else [column]
 
 
 class Parsed(NamedTuple):
     """What a format finds in a row.
 
     Attributes:
-        messages: (role, text), with a marker for each image that has a place in the text, or none at all.
-        images: the image values as they stand in the row: one, a list or nothing.
+        messages: (role, text), with a placeholder for each image that has a place in the text, or none at all.
+        images: the image values as they stand in the row: one, a list, an object that numbers them, or nothing.
         inline: those that stand between the texts.
     """
 
@@ -107,6 +113,7 @@ class Format:
         mismatch: why a row (and its file's suffix) cannot be of this format, or an empty text.
         ids: columns of the id, the first of which counts.
         prepare: what is done to the rows of a file first.
+        columns: key -> column of a row, where the dataset itself says what is read of it.
         options: options and answer of a row, where the format has them; raises BadRow.
         answer_is: what the format says of answers beside options, one of ``ANSWER_KINDS``.
     """
@@ -116,6 +123,7 @@ class Format:
     mismatch: Callable[[Row, str], str]
     ids: tuple[str, ...] = ("id", "question_id")
     prepare: Callable[[Rows, str], Rows] = lambda rows, path: rows
+    columns: Mapping[str, str] | None = None
     options: Callable[[Row], tuple[list[str], str]] | None = None
     answer_is: str = ""
 
@@ -128,11 +136,27 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
             raise row
         name = _known_id(row, options)
         row = options.renamed(row)
+        refuse_companions(row, format.columns)
         messages, images, inline = format.parse(row)
-        sources = options.policy.sources(images, place) + options.policy.sources(inline, place)
+        if not images and format.columns is None:
+            images = other_images(row)
+        messages, images = place_images(messages, images, inline)
+        sources = [options.policy.source(image, place) for image in images]
+        if not sources and not {"image", "images"} & options.columns.keys():
+            _refuse_unread(row, path, format)
         return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
+
+
+def _refuse_unread(row: Row, path: str, format: Format) -> None:
+    """Raise BadRow for a row without images of which a column seems to hold one."""
+    name = unread_image(row, path, KNOWN if format.columns is None else set(format.columns.values()))
+    if name:
+        fix = f"pass --columns image={name}, or image== where the text alone is wanted"
+        if format.columns is not None:
+            fix = f'add "images": "{name}" to columns of the dataset'
+        raise BadRow("unread_image", f"column {name!r} looks like an image and is not read", fix)
 
 
 def first_of(row: Row, *names: str) -> Any:
@@ -164,7 +188,7 @@ def lacks_list(name: str) -> Callable[[Row, str], str]:
     def mismatch(row: Row, suffix: str) -> str:
         if row.get(name) is None:
             return f"no column {name!r}"
-        return "" if isinstance(row[name], list | tuple) else f"{name!r} is not a list"
+        return "" if isinstance(row[name], list | tuple | dict) else f"{name!r} is not a list"
 
     return mismatch
 

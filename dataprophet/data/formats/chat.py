@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataprophet.data.files.rows import BadRow, kind_of
-from dataprophet.data.formats.conversation import IMAGE_MARKER
+from dataprophet.data.files.rows import BadRow, kind_of, short
+from dataprophet.data.formats.conversation import ANSWERS, CONTEXT_ONLY, IMAGE_MARKER
+from dataprophet.data.formats.placeholders import UNTRAINED, inline_mark
+
+_SPELLINGS = (("role", "content"), ("from", "value"))
+_IMAGE_KEYS = ("image", "image_url", "path", "url", "base64", "data", "bytes", "source")
+_TEXT_PARTS = {"text", "input_text", "output_text", None}
+_IMAGE_PARTS = {"image", "image_url", "input_image", None}
+_TOOLS = {"tool", "function", "function_call", "observation", "tool_call", "tool_response"}
 
 
 def read_messages(
@@ -20,6 +27,7 @@ def read_messages(
     Raises:
         BadRow: not a list of objects, or a role or text that is not a string.
     """
+    value = as_objects(value)
     if not isinstance(value, list | tuple):
         raise BadRow("bad_row", f"the messages are {kind_of(value)}, not a list", "write a list of objects")
     out: list[tuple[str, str]] = []
@@ -27,31 +35,55 @@ def read_messages(
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
             raise BadRow("bad_row", f"message {number} is {kind_of(message)}, not an object", "write an object")
-        role, content = message.get(role_key), message.get(content_key)
+        keys = role_key, content_key
+        if roles is None and role_key not in message:  # the other spelling, where nothing says which
+            keys = next((pair for pair in _SPELLINGS if pair[0] in message), keys)
+        role, content = message.get(keys[0]), message.get(keys[1])
         if not isinstance(role, str):
             raise BadRow("bad_row", f"message {number} has no {role_key!r}", f"give each message {role_key!r}")
+        role = role.strip()
+        role = (roles or {}).get(role, role)
+        if role in _TOOLS or message.get("tool_calls") or message.get("function_call"):
+            what, fix = f"message {number} calls a tool, or is of one", "remove the row; such turns are not scored"
+            raise BadRow("tool_turn", what, fix)
         if isinstance(content, list | tuple):
             content = "".join(_part(part, number, inline) for part in content)
         if not isinstance(content, str):
-            raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
-        role = role.strip()
-        out.append(((roles or {}).get(role, role), content))
+            raise BadRow("bad_row", f"{keys[1]!r} of message {number} is {kind_of(content)}", "make it a string")
+        if len(message) > 2 and role in ANSWERS and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
+            role = f"{role} {CONTEXT_ONLY}"
+        out.append((role, content))
     return out, inline
 
 
+def as_objects(value: Any) -> Any:
+    """An object of lists, as which ``datasets`` stored a list of objects, as that list; another value as it is."""
+    if not isinstance(value, dict) or not value or not all(isinstance(each, list | tuple) for each in value.values()):
+        return value
+    if len({len(each) for each in value.values()}) != 1:
+        what = f"{', '.join(map(str, value))} are lists of different lengths"
+        raise BadRow("bad_row", what, "write a list of objects")
+    return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+
+
 def _part(part: Any, number: int, inline: list[Any]) -> str:
-    """Text of a part of a message: its own, or a marker for its image, which ``inline`` takes."""
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind not in {"image", "image_url"}:
-        raise BadRow("bad_row", f"message {number} holds a part that is neither text nor image", "use text and image")
-    value = next((part[key] for key in ("image", "image_url", "path", "url") if part.get(key)), None)
-    if isinstance(value, dict) and isinstance(value.get("url"), str):
-        value = value["url"]
-    if value is not None:
-        inline.append(value)
-    return IMAGE_MARKER
+    """Text of a part of a message: its own, or a mark for its image, which ``inline`` takes."""
+    if isinstance(part, str):
+        return part
+    part = part if isinstance(part, dict) else {"type": part}
+    kind, text = part.get("type"), part.get("text")
+    if kind in _TEXT_PARTS and (isinstance(text, str) or kind):
+        return text_cell(text, f"the text of a part of message {number}")
+    key = next((key for key in _IMAGE_KEYS if part.get(key)), "")
+    if kind not in _IMAGE_PARTS or not (key or kind):
+        what = f"message {number} holds a part of type {short(str(kind))}; only text and images are scored"
+        raise BadRow("unsupported_media", what, "use parts of type text and image, or remove the row")
+    if not key:  # the image stands among the row's: the one of this index, or the next
+        index = part.get("index")
+        return f"<image {index + 1}>" if isinstance(index, int) else IMAGE_MARKER
+    value = part[key]
+    inline.append({"base64": value} if key in {"base64", "data"} else value)
+    return inline_mark(len(inline) - 1)
 
 
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:

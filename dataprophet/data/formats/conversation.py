@@ -17,7 +17,15 @@ from dataprophet.data.sample import Conversation, Turn
 
 IMAGE_MARKER = "<image>"
 
-_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+CONTEXT_ONLY = "(not trained on)"
+"""Stands behind the role of an answer that is not trained on, and so not scored."""
+
+ANSWERS = ("assistant", "gpt", "model", "bot", "chatgpt")
+_ROLES = {
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(ANSWERS, "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
 
 
 def clean_text(value: Any, what: str) -> str:
@@ -93,6 +101,7 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
     n_system = next((index for index, role in enumerate(roles) if role != "system"), len(roles))
     system = "\n\n".join(text.strip() for _, text in messages[:n_system] if text.strip())
     talk = messages[n_system:]
+    scored = [not role.endswith(CONTEXT_ONLY) for role, _ in talk[1::2]]
     if not talk:
         raise BadRow("bad_row", "the conversation has no turns", "add a question and its answer, or remove the row")
     for index, role in enumerate(roles[n_system:]):
@@ -104,9 +113,13 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
         raise BadRow("unanswered", "the last question has no answer", "add the answer, or remove the question")
     if IMAGE_MARKER in system:
         raise BadRow("image_count", "the system message holds an <image> marker", "move the marker to a question")
+    if not any(scored):
+        raise BadRow("untrained", "no answer of the row is trained on", "remove the row, or its loss keys")
     pairs = zip(talk[::2], talk[1::2], strict=True)
     several = len(talk) > 2
     turns = [_turn(ask, answer, number * several) for number, ((_, ask), (_, answer)) in enumerate(pairs, 1)]
+    if not all(scored):
+        turns = [replace(turn, scored=counts) for turn, counts in zip(turns, scored, strict=True)]
     first = turns[0]
     n_markers = sum(len(turn.image_offsets) for turn in turns)
     if n_markers == 0:
@@ -116,7 +129,7 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
         raise BadRow("image_count", what, "make the numbers equal, or drop the markers")
     if system:
         offsets = tuple(offset + len(system) + 2 for offset in first.image_offsets)
-        first = Turn(f"{system}\n\n{first.question}", first.answer, offsets)
+        first = replace(first, question=f"{system}\n\n{first.question}", image_offsets=offsets)
     return (first, *turns[1:])
 
 
@@ -147,6 +160,7 @@ def _turn(question: str, answer: str, number: int) -> Turn:
 
 
 def _role(role: str) -> str:
+    role = role.removesuffix(f" {CONTEXT_ONLY}")
     if role not in _ROLES:
         raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")
     return _ROLES[role]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataprophet.data.files.rows import BadRow, Row
 from dataprophet.data.formats.base import Format, Parsed, first_of, lacks_list
-from dataprophet.data.formats.chat import text_cell
+from dataprophet.data.formats.chat import as_objects, text_cell
 
 
 def _parse(row: Row) -> Parsed:
     """One row; each element of ``texts`` is an answered turn."""
-    texts = row.get("texts")
+    texts = as_objects(row.get("texts"))
     if not isinstance(texts, list | tuple) or not all(isinstance(turn, dict) for turn in texts):
         raise BadRow("bad_row", "texts is not a list of objects", 'write [{"user": ..., "assistant": ...}]')
     messages = [(role, text_cell(turn.get(role), role)) for turn in texts for role in ("user", "assistant")]

@@ -6,7 +6,8 @@ For ``dataset``, which opens such a folder. The rows are ShareGPT or Alpaca ones
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from dataprophet.data.files.rows import BadRow, Row, read_object
@@ -16,6 +17,9 @@ from dataprophet.errors import require
 
 INFO = "dataset_info.json"
 DESCRIPTION = "LLaMA-Factory folder with dataset_info.json (ShareGPT or Alpaca rows)"
+_DEFAULTS = {"messages": "conversations", "prompt": "instruction", "query": "input", "response": "output"}
+_COLUMNS = (*_DEFAULTS, "history", "system", "tools", "images", "videos", "audios", "chosen", "rejected", "kto_tag")
+_TAGS = tuple(f"{word}_tag" for word in ("role", "content", "user", "assistant", "observation", "function", "system"))
 _ROLES = {"user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"), "system_tag": ("system", "system")}
 """Tag -> the word that stands for it by default, and the role."""
 
@@ -38,18 +42,29 @@ def read_info(folder: str, subset: str | None) -> tuple[str, str, Format]:
     file_name = entry.get("file_name")
     fix = f"set its file_name to a file beside {INFO}"
     require(file_name and isinstance(file_name, str), f"dataset {name!r} names no local file", path, fix)
-    columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
-    both, what = isinstance(columns, dict) and isinstance(tags, dict), f"columns and tags of {name!r} must be objects"
-    require(both, what, path, "see LLaMA-Factory's data/README")
+    columns, tags = _names(entry, "columns", _COLUMNS, name, path), _names(entry, "tags", _TAGS, name, path)
     formatting = entry.get("formatting", "alpaca")
     what = f"formatting {formatting!r} of {name!r} is unknown"
     require(formatting in ("sharegpt", "alpaca"), what, path, "use sharegpt or alpaca")
+    columns = {**_DEFAULTS, **columns}
     parse = _sharegpt(columns, tags) if formatting == "sharegpt" else _alpaca(columns)
-    return name, os.path.join(folder, file_name), Format(DESCRIPTION, parse, lambda row, suffix: "", ids=("id",))
+    row_format = Format(DESCRIPTION, parse, lambda row, suffix: "", ids=("id",), columns=columns)
+    return name, os.path.join(folder, file_name), row_format
+
+
+def _names(entry: Any, key: str, known: Sequence[str], name: str, path: str) -> dict[str, str]:
+    """Columns or tags of a dataset. Raises DataError for a key that LLaMA-Factory would pass over."""
+    given = entry.get(key) or {}
+    right = isinstance(given, dict) and all(isinstance(value, str | None) for value in given.values())
+    require(right, f"{key} of {name!r} must be an object of names", path, "see LLaMA-Factory's data/README")
+    unknown = next((word for word in given if word not in known), None)
+    fix = f"write {next(iter(get_close_matches(str(unknown), known, 1)), ' or '.join(known))}"
+    require(unknown is None, f"{key} of {name!r} have the key {unknown!r}, which is not read", path, fix)
+    return {word: value for word, value in given.items() if value is not None}
 
 
 def _sharegpt(columns: Mapping[str, str], tags: Mapping[str, str]) -> Callable[[Row], Parsed]:
-    column = columns.get("messages", "conversations")
+    column = columns["messages"]
     role_key, content_key = tags.get("role_tag", "from"), tags.get("content_tag", "value")
     roles = {tags.get(tag, word): role for tag, (word, role) in _ROLES.items()}
 
@@ -63,9 +78,9 @@ def _sharegpt(columns: Mapping[str, str], tags: Mapping[str, str]) -> Callable[[
 
 def _alpaca(columns: Mapping[str, str]) -> Callable[[Row], Parsed]:
     def parse(row: Row) -> Parsed:
-        prompt = text_cell(row.get(columns.get("prompt", "instruction")), "the prompt")
-        query = text_cell(row.get(columns.get("query", "input")), "the query")
-        response = text_cell(row.get(columns.get("response", "output")), "the response")
+        prompt = text_cell(row.get(columns["prompt"]), "the prompt")
+        query = text_cell(row.get(columns["query"]), "the query")
+        response = text_cell(row.get(columns["response"]), "the response")
         history = row.get(columns["history"]) if "history" in columns else None
         question = "\n".join(text for text in (prompt, query) if text)
         return _with_system(row, columns, query_messages(history, question, response), [])

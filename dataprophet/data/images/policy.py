@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 from dataprophet.data.files.arrow import Cell
 from dataprophet.data.files.rows import BadRow, kind_of, short
@@ -23,8 +24,15 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Base64 of the first bytes of JPEG, PNG, GIF, RIFF (WebP), and the two TIFF orders.
 _BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AK")
 _SHORTEST_BASE64 = 64
+_BASE64_KEYS = ("base64", "data")
 _LONGEST_NAME = 512
 _FOLDERS_KEPT = 4096
+
+
+def looks_like_base64(text: str) -> bool:
+    """Whether text begins as base64 of an image does, or as a ``data:`` URI of one."""
+    known = len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)
+    return known or text[:11].lower() == "data:image/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class ImagePolicy:
     )
 
     def source(self, value: Any, place: str) -> images.ImageSource:
-        """The source of an image value: path, URL, data URI, base64 text, bytes, ``{"bytes", "path"}``, cell, member.
+        """The source of an image value: path, URL, data URI, base64, bytes, a struct of these, cell, member.
 
         Raises:
             BadRow: none of these, or a file that is missing or must not be read.
@@ -62,6 +70,8 @@ class ImagePolicy:
             return replace(value, max_pixels=limit)
         if isinstance(value, dict) and value.get("bytes") is not None:
             value = value["bytes"]
+        elif isinstance(value, dict) and (text := next((value[key] for key in _BASE64_KEYS if value.get(key)), None)):
+            value = text if not isinstance(text, str) or text[:5].lower() == "data:" else f"data:;base64,{text}"
         elif isinstance(value, dict):
             value = next((value[key] for key in ("path", "url", "image") if value.get(key)), None)
         if isinstance(value, bytes):
@@ -69,21 +79,17 @@ class ImagePolicy:
         if not isinstance(value, str) or not value.strip():
             raise BadRow("bad_row", f"an image is {kind_of(value)}", "give a path, base64 text, or a bytes/path struct")
         text = value.strip()
-        known = len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)
-        if known or text[:5].lower() == "data:" or (len(text) > _LONGEST_NAME and "." not in text):
+        if looks_like_base64(text) or text[:5].lower() == "data:" or (len(text) > _LONGEST_NAME and "." not in text):
             return images.Base64Image(text, f"{place} image", max_pixels=limit)
         if scheme := _SCHEME.match(text):
             return self._url(text, scheme.group().lower())
         path = self._file(text)
         return (images.RemoteImage if is_url(path) else images.FileImage)(path, max_pixels=limit)
 
-    def sources(self, values: Any, place: str) -> list[images.ImageSource]:
-        """Sources of a row's ``image``/``images`` value: one, a list, or nothing."""
-        if values is None or values in ("", []):
-            return []
-        return [self.source(value, place) for value in (values if isinstance(values, list | tuple) else [values])]
-
     def _url(self, text: str, scheme: str) -> images.ImageSource:
+        if scheme == "file://":
+            path = unquote(text[len(scheme) :])
+            return images.FileImage(self._file(path.removeprefix("localhost")), max_pixels=self.max_pixels)
         roots = tuple(f"{root}/" for root in self.roots if is_url(root))
         if text.startswith(roots) and ".." not in text.split("/"):
             return images.RemoteImage(real_path(text), max_pixels=self.max_pixels)

@@ -6,12 +6,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataprophet.data.census import COUNTS, as_text
+from dataprophet.data.identity import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, explained
@@ -168,7 +170,22 @@ class ScoredPool:
         for status, count in sorted(self.statuses.items()):
             if status != "ok":
                 profile.problems.counts[status] += count
+        profile.identity, profile.model_name = (self.identity,), self.config.model_name
         return profile
+
+    @property
+    def identity(self) -> Identity:
+        """What was read for the committed shards."""
+        markers, config = [self._markers[shard.key] for shard in self._shards], self.config
+        files = {str(file["name"]): str(file["digest"]) for file in self.files if "error" not in file}
+        lies, shown = str(config.pool["path"]), config.shown
+        reading = reading_of(config.pool)
+        made = Identity(shown.get("path", lies), lies, config.kind, shown.get("format", ""), reading, files)
+        if not markers or not all("counts" in marker for marker in markers):
+            return made
+        counts = {name: sum(marker["counts"][name] for marker in markers) for name in COUNTS}
+        mark = sum(int(text, 16) for marker in markers for text in marker["images"])
+        return replace(made, counts=counts, images=as_text(mark))
 
     @property
     def profile(self) -> Profile:

@@ -70,7 +70,7 @@ class Lines:
             if isinstance(entry, Problem):
                 made.lines.append(Line(entry.id, position, entry.row, 0, status_of(entry), entry.message))
                 continue
-            for turn, sample in enumerate(entry.samples(), 1):
+            for turn, sample in zip(entry.scored(), entry.samples(), strict=True):
                 made.place.append(len(made.lines))
                 made.samples.append(sample)
                 made.lines.append(Line(sample.id, position, entry.row, turn))

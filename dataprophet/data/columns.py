@@ -1,0 +1,67 @@
+"""Names of columns: those that formats read, and those in which images stand or seem to stand.
+
+For ``formats.base`` and for ``images.unused``. It knows nothing of values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+COLUMNS = (
+    *("id", "image", "images", "question", "answer", "answers", "options", "conversations", "messages", "texts"),
+    *("query", "response", "history", "system"),
+)
+"""Names that a ``columns`` mapping may give, each to a column of the file (or to ``=text``, the same for every row)."""
+
+FILE_NAMES = ("image_path", "file_name", "file_names", "image_file_name", "image_file_names", "images_file_names")
+"""Columns of names of image files, as ImageFolder has them; they count where a row has no image elsewhere."""
+
+FLAT = ("image.bytes", "image.path")
+"""The columns of an image struct that was flattened."""
+
+READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"})
+"""Columns that some format reads, beside those with the number of an image."""
+
+_NUMBERED = re.compile(r"(?:image|img|picture|photo)s?[ _-]?([0-9]{1,2})", re.IGNORECASE)
+_NOUN = re.compile(
+    r"(?:.*[_ .-])?(?:image|img|picture|photo|pic)s?"
+    r"(?:[_ .-]?(?:paths?|files?|names?|urls?|data|bytes|base64|b64|[0-9]+))*",
+    re.IGNORECASE,
+)
+
+
+class Wanted(frozenset[str]):
+    """Names of columns worth reading, and all names that are those of images."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or named_like_image(str(name))
+
+
+@lru_cache(4096)
+def named_like_image(name: str) -> bool:
+    """Whether a column has the name of images: ``img``, ``left_image``, ``picture_url``; not ``image_id``."""
+    return _NOUN.fullmatch(name) is not None
+
+
+@lru_cache(1024)
+def numbered(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names with the number of an image, such as MMMU's ``image_1``, in the order of the numbers."""
+    found = [(int(match[1]), name) for name in names if (match := _NUMBERED.fullmatch(name))]
+    return tuple(name for _, name in sorted(found))
+
+
+def by_number(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values of several columns as an object that numbers them: as their names do, or else from 1."""
+    listed = list(names)
+    own = len(numbered(tuple(listed))) == len(listed)
+    return {name if own else f"image_{number}": row.get(name) for number, name in enumerate(listed, 1)}
+
+
+def other_images(row: Mapping[str, Any]) -> Any:
+    """Images of a row that has none under its usual names: in columns with a number, flattened, or as file names."""
+    if names := numbered(tuple(row)):
+        return by_number(row, names)
+    return next((row[name] for name in (*FLAT, *FILE_NAMES) if row.get(name)), None)

@@ -1,0 +1,373 @@
+"""Placeholders, companion keys and spellings of images: each is read as its writer meant it, or its row is refused."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sample_files as files
+from sample_files import good
+
+from dataprophet.data import Conversation, Problem, open_dataset, write_rows
+from dataprophet.data.images.unused import image_like
+from dataprophet.data.sample import Turn
+from dataprophet.errors import DataError
+
+RED, GREEN, BLUE = "images/red.png", "images/green.png", "images/blue.png"
+COLOURS = {data: name.removesuffix(".png") for name, data in files.NAMES.items()}
+BASE64 = base64.b64encode(files.RED).decode()
+
+
+def chat(question: Any, answer: Any = "A", **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}], **more}
+
+
+def read(folder: Path, *rows: Mapping[str, Any], **options: Any) -> list[Conversation | Problem]:
+    files.write_images(folder)
+    return list(open_dataset(files.dump(folder / "a.jsonl", list(rows)), **options).rows())
+
+
+def seen(row: Conversation | Problem) -> tuple[str, list[str]]:
+    """The first question with marks where its images stand, and their colours; or the code of the problem."""
+    if isinstance(row, Problem):
+        assert row.fix
+        assert "\n" not in str(row)
+        return row.code, []
+    turn = row.turns[0]
+    marked = turn.question
+    for offset in reversed(turn.image_offsets):
+        marked = f"{marked[:offset]}[]{marked[offset:]}"
+    return marked, [COLOURS[source.read_bytes()] for source in row.sources]
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "images"),
+    [
+        (chat("<ImageHere>First, <ImageHere>second", images=[RED, BLUE]), "[]First, []second", "red blue"),
+        (chat("<image_placeholder>Q", images=RED), "[]Q", "red"),
+        (chat("<|image|>Q", images=[RED]), "[]Q", "red"),
+        (chat("see <|vision_start|><|image_pad|><|vision_end|> here", images=[RED]), "see []here", "red"),
+        (chat("<|image_1|> to <|image_2|>", images=[RED, BLUE]), "[]to[]", "red blue"),
+        (chat("<image 2>, then <image 1>", images=[RED, BLUE]), "[], then[]", "blue red"),
+        (chat("<image 1> is <image 1>", images=[RED]), "[]is[]", "red red"),
+        (chat("<image_00> <image_01>Q", images=[RED, BLUE]), "[][]Q", "red blue"),
+        (chat("<image_01>Q<image_00>", image={"<image_00>": RED, "<image_01>": BLUE}), "[]Q[]", "blue red"),
+        (chat(f"Picture 1: <img>{RED}</img>\nQ"), "Picture 1: []Q", "red"),
+        (chat(f"<img>{RED}</img>Q", images=[RED]), "[]Q", "red"),
+        (chat(f"<img>{RED}</img> <image>Q", images=[BLUE]), "[][]Q", "red blue"),
+        (chat("Use <Image> and <IMAGE>", images=[RED, BLUE]), "Use []and[]", "red blue"),
+        (chat("Use <Image> of React"), "Use <Image> of React", ""),
+        (chat("<image>Use <Image>", images=[RED]), "[]Use <Image>", "red"),
+        (
+            chat("<img src='x'> is HTML, a < b, <bbox>1, 2</bbox>"),
+            "<img src='x'> is HTML, a < b, <bbox>1, 2</bbox>",
+            "",
+        ),
+        (chat("Where?", objects={"bbox": [[1, 2, 3, 4]]}), "Where?", ""),
+        (chat("Q", videos=[], audios=None, tools="[]"), "Q", ""),
+        (chat("<image 3>", images=[RED]), "image_count", ""),
+        (chat("<image 1>", images=[RED, BLUE]), "image_count", ""),
+        (chat("<image 1> <image>", images=[RED, BLUE]), "image_count", ""),
+        (chat("<ImageHere>Q"), "image_count", ""),
+        (chat(f"<img>{RED}</img>Q", images=[BLUE]), "image_count", ""),
+        (chat("Q", "<image 1>", images=[RED]), "image_in_answer", ""),
+        (chat("Q", f"<img>{RED}</img>"), "image_in_answer", ""),
+        (chat("<image>Where is the <ref-object>?", "<bbox>", images=[RED]), "unfilled_placeholder", ""),
+        (chat("<image>Where?", "It is at <bbox>.", images=[RED], objects={}), "unfilled_placeholder", ""),
+        (chat("<video>Q", videos=["a.mp4"]), "unsupported_media", ""),
+        (chat("<|audio_1|>Q"), "unsupported_media", ""),
+        (chat("Q", videos=["a.mp4"]), "unsupported_media", ""),
+        (chat("<image>Q", images=[RED], audio="a.wav"), "unsupported_media", ""),
+        (chat("Q", tools='[{"name": "look"}]'), "tool_turn", ""),
+    ],
+)
+def test_placeholders_and_companions(row: dict[str, Any], question: str, images: str, tmp_path: Path) -> None:
+    (found,) = read(tmp_path, row)
+    assert seen(found) == (question, images.split())
+
+
+PART = {"type": "text", "text": "Q"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "images", "question", "expected"),
+    [
+        ([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BASE64}"}}, PART], None, "[]Q", "red"),
+        ([{"type": "image_url", "image_url": RED, "text": None}, {**PART, "image_url": None}], None, "[]Q", "red"),
+        ([{"type": "input_image", "image_url": RED}, {"type": "input_text", "text": "Q"}], None, "[]Q", "red"),
+        ([{"image": RED}, {"text": "Q"}], None, "[]Q", "red"),
+        ([{"type": "image", "path": RED}, "Q"], None, "[]Q", "red"),
+        ([{"type": "image", "base64": BASE64}, PART], None, "[]Q", "red"),
+        ([{"type": "image", "source": {"type": "base64", "data": BASE64}}, PART], None, "[]Q", "red"),
+        ([{"type": "image", "index": 1}, {"type": "image", "index": 0}, PART], [RED, BLUE], "[][]Q", "blue red"),
+        ([{"type": "image", "image": RED}, {"type": "image"}, PART], [BLUE], "[][]Q", "red blue"),
+        ([{"type": "image"}, {"type": "image", "image": RED}, PART], [BLUE], "[][]Q", "blue red"),
+        ([{"type": "image", "image": RED}, PART], [RED], "[]Q", "red"),
+        ([{"type": "image", "image": RED}, PART], [BLUE], "image_count", ""),
+        ([{"type": "video", "video": "a.mp4"}, PART], None, "unsupported_media", ""),
+        ([{"type": "input_audio", "input_audio": {"data": "x"}}, PART], None, "unsupported_media", ""),
+        ([7, PART], None, "unsupported_media", ""),
+    ],
+)
+def test_parts_of_messages(parts: list[Any], images: Any, question: str, expected: str, tmp_path: Path) -> None:
+    (found,) = read(tmp_path, chat(parts, [{"type": "output_text", "text": "A"}], images=images))
+    assert seen(found) == (question, expected.split())
+
+
+def test_a_file_address_is_a_path_and_stays_inside(tmp_path: Path) -> None:
+    inside, outside = chat("Q", images=[f"file://{tmp_path}/{RED}"]), chat("Q", images=["file:///etc/hostname.png"])
+    assert [seen(row) for row in read(tmp_path, inside, outside)] == [("[]Q", ["red"]), ("outside_root", [])]
+
+
+def test_tools_and_roles(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
+    user, answer = chat("Q")["messages"]
+    rows = [
+        {"messages": [user, call, {"role": "tool", "content": "red"}, answer]},
+        {"messages": [user, {"role": "function_call", "content": "{}"}, answer]},
+        {"messages": [{"role": "developer", "content": "Be brief."}, user, {"role": "model", "content": "A"}]},
+    ]
+    assert [seen(row)[0] for row in read(tmp_path, *rows)] == ["tool_turn", "tool_turn", "Be brief.\n\nQ"]
+
+
+def test_answers_that_are_not_trained_on_are_context_only(tmp_path: Path) -> None:
+    draft = {"role": "assistant", "content": "draft", "loss": False}
+    user, answer = chat("Q")["messages"]
+    rows = [
+        {"id": "a", "messages": [user, draft, user, {**answer, "loss": True}]},
+        {"id": "b", "messages": [user, {**answer, "weight": 0}]},
+        {"id": "c", "messages": [{**user, "train": False}, answer]},
+    ]
+    first, second, third = read(tmp_path, *rows)
+    assert isinstance(first, Conversation)
+    assert isinstance(third, Conversation)
+    assert (isinstance(second, Problem) and second.code) == "untrained"
+    assert [(sample.id, sample.answer, len(sample.context)) for sample in first.samples()] == [("a#2", "A", 1)]
+    assert first.turns[0] == Turn("Q", "draft", scored=False)
+    assert third.turns == (Turn("Q", "A"),)
+    for format in ("swift", "webdataset"):
+        write_rows([first], tmp_path / format, format, name="x")
+        assert [row.turns for row in good(open_dataset(tmp_path / format))] == [first.turns]
+    for format in ("llava", "llamafactory", "huggingface"):
+        with pytest.raises(DataError, match="is not trained on, which this format cannot say; write swift"):
+            write_rows([first], tmp_path / format, format, name="x")
+
+
+def test_lists_of_objects_stored_as_objects_of_lists(tmp_path: Path) -> None:
+    image = {"bytes": files.RED, "path": None}
+    talk = {"from": ["human", "gpt"], "value": ["<image>\nQ", "A"]}
+    tables = {
+        "conversations": {"id": "1", "image": image, "conversations": talk},
+        "texts": {"images": [image], "texts": {"user": ["Q", "Q2"], "assistant": ["A", "A2"]}},
+        "answers": {"image": image, "question": "Q", "answers": {"answer": ["A", "A", "B"], "confidence": ["yes"] * 3}},
+    }
+    for name, row in tables.items():
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"{name}.parquet")
+        (found,) = good(open_dataset(tmp_path / f"{name}.parquet"))
+        assert seen(found) == ("[]Q", ["red"])
+        assert found.turns[0].answer == "A"
+    torn = {"conversations": {"from": ["human", "gpt"], "value": ["Q"]}}
+    assert [seen(row)[0] for row in read(tmp_path, torn)] == ["bad_row"]
+
+
+def test_numbered_image_columns(tmp_path: Path) -> None:
+    cells = {
+        f"image_{k}": {"bytes": data, "path": None} for k, data in ((1, files.RED), (2, files.GREEN), (10, files.BLUE))
+    }
+    rows = [
+        {"question": "<image 10>, <image 1>, <image 2>?", "answer": "A", "options": "[]", **cells},
+        {"question": "<image 1>?", "answer": "B", "options": "['x', '<image 2>']", **cells, "image_10": None},
+        {"question": "Q", "answer": "A", "options": "['<image 1>', 'y']", **cells, "image_2": None, "image_10": None},
+        {"question": "No mark", "answer": "A", "options": "[]", **cells},
+        {"question": "None", "answer": "A", "options": "[]", **dict.fromkeys(cells)},
+    ]
+    rows[1]["answer"] = "A"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found = [seen(row) for row in open_dataset(tmp_path / "a.parquet").rows()]
+    assert found == [
+        ("[], [], []?", ["blue", "red", "green"]),
+        ("[]?\nA. x\nB.[]", ["red", "green"]),
+        ("image_in_answer", []),
+        ("[][][]No mark", ["red", "green", "blue"]),
+        ("None", []),
+    ]
+    assert [seen(row) for row in open_dataset(tmp_path / "a.parquet", columns={"images": "image_2,image_10"}).rows()][
+        3
+    ] == (
+        "[][]No mark",
+        ["green", "blue"],
+    )
+    with pytest.raises(DataError, match="no column 'image_3'"):
+        open_dataset(tmp_path / "a.parquet", columns={"images": "image_1,image_3"})
+    sides = {"question": "Q", "answer": "A", "left": RED, "right": BLUE}
+    assert [seen(row) for row in read(tmp_path, sides, columns={"images": "right, left"})] == [
+        ("[][]Q", ["blue", "red"])
+    ]
+
+
+def test_images_in_other_columns(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Q", "answer": "A", "file_name": RED},
+        {"question": "Q", "answer": "A", "image_path": RED},
+        {"question": "Q", "answer": "A", "image": BLUE, "file_name": RED},
+        {"question": "Q", "answer": "A", "image.path": RED},
+        {"question": "Q", "answer": "A", "file_name": "gone.png"},
+    ]
+    assert [seen(row)[1] for row in read(tmp_path, *rows)] == [["red"], ["red"], ["blue"], ["red"], []]
+    with open(tmp_path / "metadata.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["file_name", "question", "answer"], [RED, "Q", "A"]])
+    assert [seen(row) for row in open_dataset(tmp_path / "metadata.csv").rows()] == [("[]Q", ["red"])]
+    table = {
+        "question": ["Q"],
+        "answer": ["A"],
+        "image.bytes": [files.RED],
+        "image.path": pa.array([None], pa.string()),
+    }
+    pq.write_table(pa.table(table), tmp_path / "flat.parquet")
+    assert [seen(row) for row in open_dataset(tmp_path / "flat.parquet").rows()] == [("[]Q", ["red"])]
+
+
+@pytest.mark.parametrize(
+    "value", [RED, [RED], "http://x.org/a.JPG?size=3", BASE64, {"path": RED}, f"data:image/png;base64,{BASE64}"]
+)
+def test_a_row_that_would_lose_its_only_image_is_refused(value: Any, tmp_path: Path) -> None:
+    row = {"question": "Q", "answer": "A", "shot": value}
+    (found,) = read(tmp_path, row)
+    assert isinstance(found, Problem)
+    assert (found.code, "--columns image=shot" in found.fix) == ("unread_image", True)
+    (found,) = read(tmp_path, row, columns={"image": "="})
+    assert seen(found) == ("Q", [])
+    assert image_like(row, "a.jsonl") == ["shot"]
+
+
+def test_what_looks_like_an_image_is_named(tmp_path: Path) -> None:
+    row = {
+        "image": RED,
+        "left_image": "x",
+        "img": None,
+        "image_id": "7",
+        "image_width": 5,
+        "source": "b.json",
+        "answer": "a.png",
+    }
+    assert image_like(row, "a.jsonl") == ["left_image"]
+    assert image_like({"image": RED, "image_1": RED}, "a.jsonl") == ["image_1"]
+    assert image_like({"image_1": RED, "question": "Q"}, "a.jsonl") == []
+    table = {
+        "question": ["Q", "Q"],
+        "answer": ["A", "B"],
+        "shot": [{"bytes": files.RED, "path": None}, None],
+        "number": [1, 2],
+    }
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    assert image_like({"question": "Q", "answer": "A"}, str(tmp_path / "a.parquet")) == ["shot"]
+    assert [seen(row)[0] for row in open_dataset(tmp_path / "a.parquet").rows()] == ["unread_image"] * 2
+    rows = list(open_dataset(tmp_path / "a.parquet", columns={"image": "shot"}).rows())
+    assert [seen(row) for row in rows] == [("[]Q", ["red"]), ("Q", [])]
+
+
+def test_llamafactory_info_that_loses_images(tmp_path: Path) -> None:
+    files.write_images(tmp_path)
+    files.dump(tmp_path / "rows.json", [chat("Q", images=[RED]), chat("Q")])
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+
+    def opened(**columns: Any) -> list[Conversation | Problem]:
+        entry = {
+            "file_name": "rows.json",
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages", **columns},
+            "tags": tags,
+        }
+        (tmp_path / "dataset_info.json").write_text(json.dumps({"a": entry}))
+        return list(open_dataset(tmp_path).rows())
+
+    assert [seen(row) for row in opened(images="images")] == [("[]Q", ["red"]), ("Q", [])]
+    assert [seen(row)[0] for row in opened()] == ["unread_image", "Q"]
+    assert [seen(row)[0] for row in opened(images="imgs")] == ["unread_image", "Q"]
+    with pytest.raises(DataError, match="columns of 'a' have the key 'image', which is not read; write images"):
+        opened(image="images")
+    with pytest.raises(DataError, match="columns of 'a' must be an object of names"):
+        opened(images=["images"])
+
+
+def write_tar(path: Path, members: Mapping[str, Any]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            files.add_member(tar, name, data if isinstance(data, bytes) else json.dumps(data).encode())
+    return path
+
+
+QA = {"question": "Q", "answer": "A"}
+R, G, B = files.RED, files.GREEN, files.BLUE
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"0.10.png": B, "0.2.png": G, "0.1.png": R, "0.json": QA}, [("[][][]Q", "red green blue")]),
+        ({"0.a.png": R, "0.b.png": B, "0.json": {**QA, "images": ["0.b.png", "x/0.a.png"]}}, [("[][]Q", "blue red")]),
+        ({"0.png": R, "0.json": {**QA, "image": "train/77.png"}}, [("[]Q", "red")]),
+        ({"0.0.png": R, "0.1.png": B, "0.json": {**QA, "images": ["u.png", "v.png"]}}, [("[][]Q", "red blue")]),
+        ({"0.0.png": R, "0.1.png": B, "0.json": {**QA, "images": ["u.png"]}}, [("missing_image", "")]),
+        ({"0.0.png": R, "0.json": {**QA, "images": ["0.png", "1.png"]}}, [("missing_image", "")]),
+        ({"0.depth.png": B, "0.png": R, "0.mask.png": G, "0.json": QA}, [("[]Q", "red")]),
+        ({"0.left.png": B, "0.right.png": R, "0.json": QA}, [("unread_image", "")]),
+        ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, ["red", "green", "blue"]),
+        ({"0.bin": R, "0.json": QA, "1.npy": b"\x93NUMPY", "1.json": QA}, [("unread_image", ""), ("Q", "")]),
+        ({"0.mp4": b"x", "0.json": QA}, [("unsupported_media", "")]),
+        ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, ["red", "blue"]),
+        ({"v1.5/p 2.0.0.png": R, "v1.5/p 2.0.1.png": B, "v1.5/p 2.0.json": QA}, [("[][]Q", "red blue")]),
+        ({"._0.png": b"\0", "0.png": R, "0.question.txt": b"Q", "0.answer.txt": b"A"}, [("[]Q", "red")]),
+        ({"0.json": {**QA, "image": "images/red.png"}}, [("[]Q", "red")]),
+        ({"0.json": {**QA, "image": "gone.png"}}, [("missing_image", "")]),
+    ],
+)
+def test_members_of_a_tar(members: Mapping[str, Any], expected: list[Any], tmp_path: Path) -> None:
+    files.write_images(tmp_path)
+    rows = list(open_dataset(write_tar(tmp_path / "a.tar", members)).rows())
+    wanted = [(each if isinstance(each, tuple) else ("[]Q", each)) for each in expected]
+    assert [seen(row) for row in rows] == [(question, images.split()) for question, images in wanted]
+
+
+def test_keys_with_dots_are_found_from_any_row(tmp_path: Path) -> None:
+    pages = {f"p 2.{k}.{suffix}": data for k in range(2100) for suffix, data in (("png", R), ("json", QA))}
+    dataset = open_dataset(write_tar(tmp_path / "a.tar", pages))
+    index = dataset.index(0)
+    assert index.rows == 2100
+    (cell,) = dataset.read_cells(index, 2, 3)
+    assert cell == list(dataset.rows())[2048:]
+    assert isinstance(cell[0], Conversation)
+    assert (cell[0].id, cell[0].row) == ("a:p 2.2048", 2049)
+
+
+@pytest.mark.parametrize(
+    "names", [("0.png", "1.png", "0.json", "1.json"), ("a/0.txt", "b/0.txt", "a/0.png", "b/0.png")]
+)
+def test_members_apart_from_each_other_are_refused_by_name(names: tuple[str, ...], tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {name: R if name.endswith("png") else QA for name in names})
+    dataset = open_dataset(path, columns={"question": "=Q"})
+    key = names[0].partition(".")[0]
+    for use in (lambda: list(dataset.rows()), lambda: dataset.index(0)):
+        with pytest.raises(DataError, match=f"the members of key '{key}' are not side by side; write the shard anew"):
+            use()
+
+
+def test_members_that_are_not_read_are_named_and_can_be_mapped(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"0.left.png": R, "0.right.png": B, "0.json": QA})
+    rows = list(open_dataset(path, columns={"images": "right.png,left.png"}).rows())
+    assert [seen(row) for row in rows] == [("[][]Q", ["blue", "red"])]
+    from dataprophet.data.files.tar import read_tar
+
+    ((_, row),) = read_tar(
+        str(write_tar(tmp_path / "b.tar", {"0.mask.png": R, "0.png": B, "0.json": QA, "0.cls": b"3"}))
+    )
+    assert isinstance(row, dict)
+    assert image_like(row, "b.tar") == ["mask.png"]

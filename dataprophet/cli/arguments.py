@@ -50,6 +50,14 @@ positive = _number("a count of 1 or more", int, lambda value: value > 0)
 seconds = _number("a number of seconds", float, lambda value: 0 <= value < math.inf)
 
 
+def share(text: str) -> float:
+    part = _number("a share, such as 0.2 or 20%", float, lambda value: 0 <= value <= 100)
+    value = float(part(text.removesuffix("%")) / (100 if text.endswith("%") else 1))
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than all: write a share such as 0.2 or 20%")
+    return value
+
+
 def count_or_all(text: str) -> int | None:
     return None if text == "all" else count(text)
 
@@ -116,7 +124,8 @@ _ALLOWANCES = (
     flag("--allow-urls", "fetch images from http(s) addresses"),
 )
 _SUBSET = "dataset of a dataset_info.json, or configuration of a hub dataset"
-_SPLIT = "split of a Hugging Face dataset"
+_ANSWER_IS = "what answers beside options are: text, letter, index0 or index1 (default: what explains them)"
+_SPLIT = "split of a Hugging Face dataset, or of a folder of files whose names tell it"
 _COLUMNS = "columns of a table, such as question=query"
 _IMAGE_ROOT = "folder that image paths are relative to"
 
@@ -126,6 +135,7 @@ READING = (
     argument("--split", _SPLIT),
     argument("--format FORMAT", f"auto or {FORMATS}", dest="input_format", default="auto"),
     several("--columns FIELD=COLUMN", f"{_COLUMNS} answer=label", assignment),
+    argument("--answer-is KIND", _ANSWER_IS),
     argument("--image-root DIR", _IMAGE_ROOT),
     *_ALLOWANCES,
 )
@@ -138,12 +148,15 @@ DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READ
 READING_SOURCES = (
     several("--input-format [NAME:]FORMAT", f"auto or {FORMATS} (default: auto)"),
     several("--columns [NAME:]FIELD=COLUMN", f"{_COLUMNS} tallyqa:answer=label", assignment),
+    several("--answer-is [NAME:]KIND", _ANSWER_IS),
     several("--image-root [NAME:]DIR", _IMAGE_ROOT),
     several("--subset [NAME:]SUBSET", _SUBSET),
     several("--split [NAME:]SPLIT", _SPLIT),
     several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
+
+MAX_BAD = argument("--max-bad SHARE", "largest share of rows that cannot be used, 1 for all", share, default=0.05)
 
 # who works on a pool
 WORKERS = (

@@ -26,7 +26,7 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
-    options = values(args, "subset split image_root allow_outside allow_urls")
+    options = values(args, "subset split answer_is image_root allow_outside allow_urls")
     return _chosen({"format": args.input_format, "columns": columns or None, **options})
 
 
@@ -43,6 +43,12 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def warn_of(dataset: Dataset) -> None:
+    """Say what of a dataset's rows is passed over and may have been meant to be read."""
+    for warning in dataset.told().warnings:
+        tell(f"warning: {dataset.name}: {warning}")
 
 
 def values(of: Any, names: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from dataprophet.cli.common import NOISE, number, output, reading, table, tell, values
+from dataprophet.cli.common import NOISE, number, output, reading, table, tell, values, warn_of
 from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
@@ -14,7 +14,7 @@ from dataprophet.data.identity import joined
 from dataprophet.errors import MetricError, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.selection.mixture import Mixture, mix
+from dataprophet.selection.mixture import Mixture, Share, mix
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
             fix = f"the sources are {', '.join(scores.sources)}"
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
     datasets = {name: _open(args, scores, name, paths.get(name)) for name in scores.sources}
-    options = values(args, f"format seed minimum overwrite without {NOISE}")
+    for dataset in datasets.values():
+        warn_of(dataset)
+    options = values(args, f"format seed minimum overwrite without max_bad {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
@@ -61,13 +63,15 @@ def _open(args: argparse.Namespace, scores: TransferMatrix, name: str, path: str
 
 def mixture_table(mixture: Mixture) -> str:
     """The shares of a mixture as text."""
-    rows = [
-        [share.name, number(share.score), f"{share.available:,}", str(sum(share.left_out.values())), f"{share.taken:,}"]
-        for share in mixture.shares
-    ]
-    head = [f"mixture for {mixture.target}", "M", "rows", "bad", "taken"]
+    rows = [[share.name, number(share.score), *map("{:,}".format, _counts(share))] for share in mixture.shares]
+    head = [f"mixture for {mixture.target}", "M", "rows", "with images", "images", "turns", "bad", "taken"]
     left_out = [f"left out as noise: {', '.join(mixture.left_out)}"] if mixture.left_out else []
     return "\n".join([table(head, rows), *left_out, f"{mixture.budget:,} rows -> {mixture.folder}"])
+
+
+def _counts(share: Share) -> tuple[int, ...]:
+    held, bad = share.tally, sum(share.left_out.values())
+    return share.available, held.with_images, held.images, held.turns, bad, share.taken
 
 
 def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +81,6 @@ def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> arg
         marked = [text[len(name) + 1 :] for text in texts if owner(text, sources, ":") == name]
         return marked or [text for text in texts if owner(text, sources, ":") is None]
 
-    options = ("input_format", "image_root", "subset", "split", "limit")
+    options = ("input_format", "image_root", "subset", "split", "limit", "answer_is")
     last = {option: next(reversed(own(getattr(args, option))), None) for option in options}
     return argparse.Namespace(**{**vars(args), **last, "columns": own(args.columns)})

@@ -34,10 +34,11 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.seed("seed of the array"),
     ),
     "validate": (
-        "list every row of a dataset that cannot be used, before any model runs",
+        "tell how a dataset is read, what it holds and which rows cannot be used, before any model runs",
         "dataprophet validate chartqa.json",
         *shared.DATASET,
         flag("--no-decode", "do not decode the images"),
+        argument("--show N", "rows of each kind of problem that are shown", count, default=5),
     ),
     "profile": (
         "profile a dataset: its perplexity, mean directions and diversity under a frozen model",
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MODEL,
         argument("--out FILE", "profile to write", required=True),
         argument("--name", "the dataset's name (default: from its path)"),
+        shared.MAX_BAD,
         flag("--features", "DATASET is a file of precomputed features"),
         flag("--seal", "keep a few megabytes only: the profile no longer merges"),
         argument("--cache DIR", "folder to work in, and to take what is unchanged from (default: beside FILE)"),
@@ -101,6 +103,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.EXPORT,
         shared.seed("seed of the sampling", int),
         argument("--minimum N", "least rows of every source", count, default=0),
+        shared.MAX_BAD,
         *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
         flag("--overwrite", "replace an earlier mixture's folder"),
@@ -129,6 +132,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MODEL,
         argument("--out DIR", "folder to write, or to go on with; or a URL", required=True),
         argument("--name", "the pool's name (default: from its path)"),
+        shared.MAX_BAD,
         flag("--features", "POOL holds precomputed features, or was scored with --embeddings"),
         flag("--embeddings", "keep embeddings, for further targets and select"),
         argument(

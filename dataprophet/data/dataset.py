@@ -277,8 +277,8 @@ def open_dataset(
     inside = dict.fromkeys(os.path.dirname(file) for file in files)
     roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
     labels = dict(found.labels)
-    for file in files[:1] if suffix_of(files[0]) in ARROW else ():
-        labels |= arrow_labels(file)
+    if files and suffix_of(files[0]) in ARROW:
+        labels |= arrow_labels(files[0])
     options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
@@ -287,7 +287,7 @@ def open_dataset(
         rows_format = ROW_FORMATS[kind]
         fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
         require(fits, f"the file does not fit format {kind!r}", files[0], "pass format='auto'")
-    if answer_is is None and (told := kind_of_answers(files, rows_format, options)):
+    if answer_is is None and files and (told := kind_of_answers(files, rows_format, options)):
         answer_is, words = told
         guessed.append(words)
     options = replace(options, answer_is=answer_is)

@@ -24,7 +24,7 @@ from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, DataProphetError, require
 from dataprophet.scoring.folder.files import RUN
 from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
-from dataprophet.scoring.folder.shards import Shard
+from dataprophet.scoring.folder.shards import Shard, settle
 from dataprophet.scoring.sources.opener import reopen
 from dataprophet.scoring.sources.stored_features import StoredFeatures
 from dataprophet.selection.candidates import Candidates, Part
@@ -99,6 +99,12 @@ class RowSource:
         path = files[number]
         same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
         return path, not same and self.dataset.index(number).digest != entry["digest"]
+
+    def settle(self, name: str, cell: int, entries: list[Conversation | Problem]) -> None:
+        """Give the rows of a cell of a file the ids under which they were scored."""
+        entry = next(file for file in self.pool.files if file["name"] == name)
+        own = (("".join((entry.get(kind) or [])[cell : cell + 1])) for kind in ("duplicates", "renamed"))
+        settle(name, entries, *own)
 
     def require_images(self, scored: ScoredShard, cell: int, rows: Sequence[Conversation | Problem]) -> None:
         """Refuse the rows of a cell whose images are not those that were scored, as far as its marker knows.
@@ -209,7 +215,7 @@ def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Ite
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
             source.require_images(part.scored, cell, entries)
-            part.scored.shard.settle(cell, entries)
+            source.settle(index.name, cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 

@@ -39,15 +39,20 @@ class Shard:
 
     def settle(self, cell: int, entries: list[Conversation | Problem]) -> None:
         """Have the rows of a cell be what they are among all rows of the dataset."""
-        changes = (self.duplicates, duplicate), (self.renamed, lambda row: qualified(row, self.name))
-        for cells, change in changes:
-            bits = int("".join(cells[cell - self.first : cell - self.first + 1]) or "0", 16)
-            for place in range(bits.bit_length()):
-                if bits >> place & 1 and isinstance(row := entries[place], Conversation):
-                    entries[place] = change(row)
+        own = slice(cell - self.first, cell - self.first + 1)
+        settle(self.name, entries, "".join(self.duplicates[own]), "".join(self.renamed[own]))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def settle(file: str, entries: list[Conversation | Problem], duplicates: str, renamed: str) -> None:
+    """Have the rows of a cell of a file be what they are among all rows of the dataset; see ``Shard``."""
+    for mask, change in ((duplicates, duplicate), (renamed, lambda row: qualified(row, file))):
+        bits = int(mask or "0", 16)
+        for place in range(bits.bit_length()):
+            if bits >> place & 1 and isinstance(row := entries[place], Conversation):
+                entries[place] = change(row)
 
 
 @dataclass

@@ -120,7 +120,7 @@ def test_both_ways_to_profile_see_the_same(data: dict[str, Path], model: Any, tm
     data["a"].write_text("\n".join(lines) + "\n")
     for limit in (None, 12):
         made = [
-            dp.profile(opened(data["a"], limit=limit), model, clusters=2, **more)
+            dp.profile(opened(data["a"], limit=limit), model, clusters=2, max_bad=0.5, **more)
             for more in ({}, {"cache": tmp_path / "cache"})
         ]
         assert made[0].identity == made[1].identity
@@ -253,6 +253,24 @@ def test_another_split_is_refused(model: Any, tmp_path: Path, run: Run) -> None:
     assert "source 'a': was profiled with --split train, and is given with --split test" in said
     said = refused(run(*mixing(tmp_path / "scores.csv", "--split", "train")))
     assert "source 'b': was profiled with --split test, and is given with --split train" in said
+
+
+def test_what_says_how_to_read_counts(model: Any, tmp_path: Path, run: Run) -> None:
+    """The columns of a dataset_info.json, which is no data file."""
+    (tmp_path / "data").mkdir()
+    rows = [{"instruction": f"ask {i}", "output": f"say {i % 4}"} for i in range(30)]
+    (tmp_path / "data" / "rows.json").write_text(json.dumps(rows))
+    info = {"rows": {"file_name": "rows.json", "columns": {"prompt": "instruction", "response": "output"}}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    for name in "ab":
+        dp.profile(dp.open_dataset(tmp_path / "data", name=name), model, clusters=2).save(tmp_path / f"{name}.profile")
+    words = ["matrix", "--source", tmp_path / "a.profile", tmp_path / "b.profile", "--target", tmp_path / "b.profile"]
+    assert run(*words, "--fields", "question,answer", "--out", tmp_path / "scores.csv")[0] == 0
+    assert run(*mixing(tmp_path / "scores.csv"))[0] == 0
+    info["rows"]["columns"] = {"prompt": "output", "response": "instruction"}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    said = refused(run(*mixing(tmp_path / "scores.csv")))
+    assert f"questions and answers of {tmp_path / 'data'} are read as others than those that were profiled" in said
 
 
 def test_a_permission_is_given_each_time(model: Any, tmp_path: Path, run: Run) -> None:

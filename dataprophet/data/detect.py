@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -113,7 +114,7 @@ def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> t
     """What the answers beside options are, over all files, and a line that tells it; None where rows have no options.
 
     Raises:
-        DataError: two kinds explain them, and name different options; or a file cannot be read.
+        DataError: two kinds explain them, and name different options.
     """
     if format.options is None:
         return None
@@ -122,15 +123,14 @@ def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> t
     wanted = {*_OF_ANSWERS, *mapped.values(), "conversations", "messages", "query", "texts"}
     share = max(_LEAST_ROWS, _SURVEYED_ROWS // len(files))
     for path in files[:1] if is_url(files[0]) else files:
-        if not _may_have_options(path, mapped):
-            continue
         number = 0
-        for number, (_, row) in enumerate(read_rows(path, wanted), 1):
-            if isinstance(row, dict):
-                evidence.look(row, format.options, seen)
-            if number == share or (number >= _LEAST_ROWS and not evidence.rows):
-                cut = True
-                break
+        with suppress(DataError):  # whoever reads a damaged file to its end will say so
+            for number, (_, row) in enumerate(read_rows(path, wanted) if _may_have_options(path, mapped) else (), 1):
+                if isinstance(row, dict):
+                    evidence.look(row, format.options, seen)
+                if number == share or (number >= _LEAST_ROWS and not evidence.rows):
+                    cut = True
+                    break
         read += number
     if not evidence.rows:
         return None

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from dataprophet.errors import DataError
 
 _LATEST = 1 << 18
 _OFFSET_BITS = 44  # of a place; the number of its file stands before them
+_OFFSET = (1 << _OFFSET_BITS) - 1
 _MASK = (1 << 64) - 1
 
 
@@ -43,20 +45,18 @@ class KnownIds:
 
     def settled(self, row: Conversation, *, turns: bool = True) -> Conversation | Problem:
         """The row under an id that no row before has, nor with ``turns`` a turn of one; a Problem for a duplicate."""
-        content = _key(f"{row.id}\0{_content(row)}")
+        content = f"{row.id}\0{_content(row)}"
         if self._take(_keys(row, turns=turns)):
-            self._rows.add(content, self._place(row))
+            self._rows.add(_key(content), self._place(row))
             return row
-        place = self._rows.find(content)
-        if place is not None and self._equal(row, place):
+        if self._seen(row, content):
             return duplicate(row)
         name = relative_name(row.file, self._folder) if self._folder else os.path.basename(row.file)
         named = qualified(row, name)
-        if not self._take(_keys(named, turns=turns)):
-            what = f"the id {row.id!r} occurs before, and with its place too"
-            return Problem("bad_id", what, "give every row an id of its own", row.file, row.row, row.id)
-        self._rows.add(content, self._place(row))
-        return named
+        if self._take(_keys(named, turns=turns)):
+            return named
+        what = f"the id {row.id!r} occurs before, and with its place too"
+        return Problem("bad_id", what, "give every row an id of its own", row.file, row.row, row.id)
 
     def _take(self, keys: Iterable[int]) -> bool:
         """Note these ids, unless one of them is known."""
@@ -68,22 +68,26 @@ class KnownIds:
 
     def _place(self, row: Conversation) -> int:
         """Where the images are that a table or tar holds, so that they can be read again."""
-        source = next((source for source in row.sources if isinstance(source, CellImage | TarImage)), None)
+        held = _held(row)
         number = self._files.setdefault(row.file, len(self._files)) << _OFFSET_BITS
-        return number | (0 if source is None else _start(source))
+        return number | (_start(held[0]) if held else 0)
 
-    def _equal(self, row: Conversation, place: int) -> bool:
-        """Whether the images that a table or tar holds are, byte for byte, those at another place."""
-        path = list(self._files)[place >> _OFFSET_BITS]
-        held = [source for source in row.sources if isinstance(source, CellImage | TarImage)]
-        shift = (place & ((1 << _OFFSET_BITS) - 1)) - (_start(held[0]) if held else 0)
-        try:
-            return all(
-                source.read_bytes() == self._earlier.submit(_moved(source, path, shift).read_bytes).result()
-                for source in held
-            )
-        except DataError:  # of an image that cannot be read nobody knows
-            return False
+    def _seen(self, row: Conversation, content: str) -> bool:
+        """Whether a row of this content occurred before, its images in tables and tars included; it has now."""
+        place, held = self._rows.find(_key(content)), _held(row)
+        if place is None:
+            self._rows.add(_key(content), self._place(row))
+        if place is None or not held:
+            return place is not None
+        if self._rows.find(_key(f"{content} read")) is None:  # the first time that bytes decide
+            self._rows.add(_key(f"{content} read"))
+            path, shift = list(self._files)[place >> _OFFSET_BITS], (place & _OFFSET) - _start(held[0])
+            first = [_moved(source, path, shift) for source in held]
+            self._rows.add(_key(f"{content} {self._earlier.submit(_digest, first).result()}"))
+        own = _digest(held)
+        found = bool(own) and self._rows.find(_key(f"{content} {own}")) is not None
+        self._rows.add(_key(f"{content} {own}"))
+        return found
 
 
 def qualified(row: Conversation, file: str) -> Conversation:
@@ -140,15 +144,27 @@ def _key(text: str) -> int:
 
 def _content(row: Conversation) -> int:
     """A hash, of this process, of all that is read of a row but the bytes that a table or a tar holds."""
-    return hash((row.turns, tuple(map(_seen, row.sources)))) & _MASK
+    return hash((row.turns, tuple(map(_known, row.sources)))) & _MASK
 
 
-def _seen(source: ImageSource) -> object:
+def _known(source: ImageSource) -> object:
     if isinstance(source, CellImage):
         return source.cell.column, source.cell.index
     if isinstance(source, TarImage):
         return source.member.size
     return id(source.image) if isinstance(source, MemoryImage) else source
+
+
+def _held(row: Conversation) -> list[CellImage | TarImage]:
+    """Images of a row that a table or a tar holds."""
+    return [source for source in row.sources if isinstance(source, CellImage | TarImage)]
+
+
+def _digest(sources: Iterable[ImageSource]) -> str:
+    """Digest of the bytes of images; empty where one cannot be read, of which nobody knows what it is."""
+    with suppress(DataError):
+        return " ".join(source.digest() for source in sources)
+    return ""
 
 
 def _start(source: CellImage | TarImage) -> int:

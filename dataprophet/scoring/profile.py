@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS, state_of
-from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError, DataProphetError, ProfileError, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
@@ -148,7 +148,7 @@ def profile_pool(
         loading: further arguments of ``load_model``.
         fresh: forget what the cache knows of this pool, model and settings.
         progress: called with the input rows done and in all.
-        tell: called with a line of what the pool holds, and of what is taken from the cache.
+        tell: called with a line where something is taken from the cache.
         max_bad: share of rows that may be unusable.
 
     Raises:
@@ -172,7 +172,7 @@ def profile_pool(
         return made
 
     with _nothing_left(store):
-        files, log = _files(store, pool, name, max_bad, said)
+        files, log = _files(store, pool, name, max_bad)
         list_files(store, files)
         cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
         known = known or _known_model(store, given)
@@ -267,13 +267,10 @@ def _machine(work: Work) -> list[Any]:
     return [versions, device, work.threads or [thread_count(), os.environ.get("OMP_NUM_THREADS")]]
 
 
-def _files(
-    store: Store, pool: Any, name: str, max_bad: float, tell: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], ProblemLog]:
+def _files(store: Store, pool: Any, name: str, max_bad: float) -> tuple[list[dict[str, Any]], ProblemLog]:
     """Entries for the list of files, and what is wrong with rows; a file that cannot be read is an error."""
     if isinstance(pool, Dataset):
         scanned = scan(store, pool)
-        tell(f"{name}: {Tally(**scanned.tally)}")
         scanned.check(max_bad, name)
         return scanned.files, scanned.problems()
     return list(index_files(store, pool, strict=True)), ProblemLog()

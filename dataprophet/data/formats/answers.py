@@ -32,7 +32,7 @@ ANSWER_IS = " answer_is"
 """Key under which a row carries the kind of its answer; no column of a file is called so."""
 
 _SETTLE = f"say what it is: --answer-is {'|'.join(ANSWER_KINDS)} (answer_is=)"
-_CLEAR = 10  # times as many rows for one kind as for another decide
+_CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 _LETTERED = re.compile(r"\(?([A-Za-z])[).:]\s*(?=\S)")

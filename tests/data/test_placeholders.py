@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import json
 import tarfile
 from collections.abc import Mapping
@@ -15,8 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sample_files as files
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sample_files import good
 
 from dataprophet.data import Conversation, Problem, open_dataset, write_rows
@@ -323,10 +320,10 @@ R, G, B = files.RED, files.GREEN, files.BLUE
         ({"0.0.png": R, "0.json": {**QA, "images": ["0.png", "1.png"]}}, [("missing_image", "")]),
         ({"0.depth.png": B, "0.png": R, "0.mask.png": G, "0.json": QA}, [("[]Q", "red")]),
         ({"0.left.png": B, "0.right.png": R, "0.json": QA}, [("unread_image", "")]),
-        ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, "red green blue".split()),
+        ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, ["red", "green", "blue"]),
         ({"0.bin": R, "0.json": QA, "1.npy": b"\x93NUMPY", "1.json": QA}, [("unread_image", ""), ("Q", "")]),
         ({"0.mp4": b"x", "0.json": QA}, [("unsupported_media", "")]),
-        ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, "red blue".split()),
+        ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, ["red", "blue"]),
         ({"v1.5/p 2.0.0.png": R, "v1.5/p 2.0.1.png": B, "v1.5/p 2.0.json": QA}, [("[][]Q", "red blue")]),
         ({"._0.png": b"\0", "0.png": R, "0.question.txt": b"Q", "0.answer.txt": b"A"}, [("[]Q", "red")]),
         ({"0.json": {**QA, "image": "images/red.png"}}, [("[]Q", "red")]),

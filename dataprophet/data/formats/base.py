@@ -6,7 +6,7 @@ knows no format by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from dataprophet.data.images.unused import unread_image
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import require
 
-KNOWN = Wanted({*READ, *COMPANIONS})
+_READ = READ.union(COMPANIONS)
+KNOWN = Wanted(_READ)
 """Columns that some format reads."""
 
 _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
@@ -121,16 +122,16 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         messages, images = place_images(messages, images, inline)
         sources = [options.policy.source(image, place) for image in images]
         if not sources and not {"image", "images"} & options.columns.keys():
-            _refuse_unread(row, path, format)
+            _refuse_unread(row, path, format, options.columns.values())
         return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
 
 
-def _refuse_unread(row: Row, path: str, format: Format) -> None:
+def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
-    name = unread_image(row, path, KNOWN if format.columns is None else set(format.columns.values()))
-    if name:
+    read = _READ if format.columns is None else frozenset(format.columns.values())
+    if name := unread_image(row, path, read.union(mapped) if mapped else read):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:
             fix = f'add "images": "{name}" to columns of the dataset'

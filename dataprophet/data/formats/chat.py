@@ -35,21 +35,22 @@ def read_messages(
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
             raise BadRow("bad_row", f"message {number} is {kind_of(message)}, not an object", "write an object")
-        keys = role_key, content_key
-        if roles is None and role_key not in message:  # the other spelling, where nothing says which
-            keys = next((pair for pair in _SPELLINGS if pair[0] in message), keys)
-        role, content = message.get(keys[0]), message.get(keys[1])
+        key = content_key
+        role = message.get(role_key)
+        if role is None and roles is None:  # the other spelling, where nothing says which
+            role, key = next(((message[word], key) for word, key in _SPELLINGS if word in message), (None, key))
+        content = message.get(key)
         if not isinstance(role, str):
             raise BadRow("bad_row", f"message {number} has no {role_key!r}", f"give each message {role_key!r}")
         role = role.strip()
         role = (roles or {}).get(role, role)
-        if role in _TOOLS or message.get("tool_calls") or message.get("function_call"):
+        if role in _TOOLS or (len(message) > 2 and (message.get("tool_calls") or message.get("function_call"))):
             what, fix = f"message {number} calls a tool, or is of one", "remove the row; such turns are not scored"
             raise BadRow("tool_turn", what, fix)
         if isinstance(content, list | tuple):
             content = "".join(_part(part, number, inline) for part in content)
         if not isinstance(content, str):
-            raise BadRow("bad_row", f"{keys[1]!r} of message {number} is {kind_of(content)}", "make it a string")
+            raise BadRow("bad_row", f"{key!r} of message {number} is {kind_of(content)}", "make it a string")
         if len(message) > 2 and role in ANSWERS and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
             role = f"{role} {CONTEXT_ONLY}"
         out.append((role, content))

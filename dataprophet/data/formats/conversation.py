@@ -23,7 +23,7 @@ CONTEXT_ONLY = "(not trained on)"
 ANSWERS = ("assistant", "gpt", "model", "bot", "chatgpt")
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(ANSWERS, "assistant"),
+    **dict.fromkeys([*ANSWERS, *(f"{name} {CONTEXT_ONLY}" for name in ANSWERS)], "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
 
@@ -160,7 +160,6 @@ def _turn(question: str, answer: str, number: int) -> Turn:
 
 
 def _role(role: str) -> str:
-    role = role.removesuffix(f" {CONTEXT_ONLY}")
     if role not in _ROLES:
         raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")
     return _ROLES[role]

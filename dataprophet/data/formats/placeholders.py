@@ -13,15 +13,16 @@ from typing import Any
 from dataprophet.data.files.rows import BadRow, Row, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER
 
-_PLACEHOLDERS = {
-    "path": r"<img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
-    "number": r"<\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
-    "next": r"(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?|<start_of_image>"
-    r"|<\|?image(?:[ _-]?(?:placeholder|here|pad))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
-    "media": r"<\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
-    "objects": r"<ref-object>|<bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
+_PLACEHOLDERS = {  # behind their <
+    "path": r"img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
+    "number": r"\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
+    "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>"
+    r"|\|?image(?:[ _-]?(?:placeholder|here|pad))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
+    "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
+    "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
 }
-_TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items()), re.IGNORECASE)
+_KINDS = "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items())
+_TOKEN = re.compile(f"<(?:{_KINDS})", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:<\|?)?(?:image|img)[ _-]?([0-9]{1,2})(?:\|?>)?", re.IGNORECASE)
 
 _ASKS = {"user", "human"}
@@ -36,6 +37,7 @@ _REFUSED = {
 
 COMPANIONS = ("video", "videos", "audio", "audios", "tools")
 """Keys that change what a row's text means: one that has a value refuses the row."""
+_COMPANIONS = frozenset(COMPANIONS)
 
 UNTRAINED = ("loss", "weight", "train")
 """Keys of an answer's message: where one is false or 0, the answer is not trained on, and stays as context only."""
@@ -43,6 +45,8 @@ UNTRAINED = ("loss", "weight", "train")
 
 def refuse_companions(row: Row, columns: Mapping[str, str] | None = None) -> None:
     """Raise BadRow for a row with clips or tools. ``columns``: key -> the column that holds it, else its own name."""
+    if columns is None and _COMPANIONS.isdisjoint(row):
+        return
     for key in COMPANIONS:
         value = row.get(key if columns is None else columns.get(key, ""))
         if value and value != "[]":
@@ -78,8 +82,10 @@ def place_images(
     """
     numbered = _by_number(images)
     values = _listed(images) if numbered is None else list(numbered.values())
-    found = [(at, match) for at, (_, text) in enumerate(messages) if "<" in text for match in _TOKEN.finditer(text)]
-    if all(match[0] == IMAGE_MARKER for _, match in found):  # nearly every row
+    if all(text.count("<") == text.count(IMAGE_MARKER) for _, text in messages):  # nearly every row
+        return messages, values
+    found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
+    if all(match[0] == IMAGE_MARKER for _, match in found):
         return messages, values
     marks = [(at, match) for at, match in found if not _is_word(match)]
     if not marks and len(found) == len(values) and all(messages[at][0] in _ASKS for at, _ in found):

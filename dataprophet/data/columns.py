@@ -62,15 +62,17 @@ def by_number(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def other_images(row: Mapping[str, Any]) -> Any:
     """Images of a row that has none under its usual names: in columns with a number, flattened, or as file names."""
-    names = tuple(row)
-    if found := numbered(names):
-        return by_number(row, found)
-    return next((row[name] for name in _single(names) if row[name]), None)
+    names = _others(tuple(row))
+    if not names:
+        return None
+    if names[0] not in READ:
+        return by_number(row, names)
+    return next((row[name] for name in names if row[name]), None)
 
 
 @lru_cache(1024)
-def _single(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in (*FLAT, *FILE_NAMES) if name in names)
+def _others(names: tuple[str, ...]) -> tuple[str, ...]:
+    return numbered(names) or tuple(name for name in (*FLAT, *FILE_NAMES) if name in names)
 
 
 @lru_cache(1024)

@@ -121,7 +121,7 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
             images = other_images(row)
         messages, images = place_images(messages, images, inline)
         sources = [options.policy.source(image, place) for image in images]
-        if not sources and not {"image", "images"} & options.columns.keys():
+        if not (sources or "image" in options.columns or "images" in options.columns):
             _refuse_unread(row, path, format, options.columns.values())
         return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
     except BadRow as error:

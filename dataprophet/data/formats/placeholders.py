@@ -80,9 +80,10 @@ def place_images(
     Raises:
         BadRow: a placeholder that is not honoured, or that has no image.
     """
-    numbered = _by_number(images)
+    numbered = _by_number(images) if isinstance(images, dict) else None
     values = _listed(images) if numbered is None else list(numbered.values())
-    if all(text.count("<") == text.count(IMAGE_MARKER) for _, text in messages):  # nearly every row
+    texts = "\n".join([text for _, text in messages])
+    if texts.count("<") == texts.count(IMAGE_MARKER):  # nearly every row
         return messages, values
     found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
     if all(match[0] == IMAGE_MARKER for _, match in found):
@@ -106,23 +107,23 @@ def place_images(
     paths = iter(named)
     order = [value for _, match in marks for value in islice(paths if match["name"] else rest, 1)]
     starts = [{match.start() for place, match in marks if place == at} for at in range(len(messages))]
-    messages = [(role, _plain(text, marked)) for (role, text), marked in zip(messages, starts, strict=True)]
+    messages = [
+        (role, _plain(text, marked) if marked else text) for (role, text), marked in zip(messages, starts, strict=True)
+    ]
     return messages, [*order, *rest]  # as many as marks, or the row is refused for it
 
 
 def _listed(value: Any) -> list[Any]:
     """A value of an image column as a list: of one, of its own, or of nothing."""
-    if value is None or value in ("", []):
+    if not value:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return value if isinstance(value, list) else list(value) if isinstance(value, tuple) else [value]
 
 
-def _by_number(images: Any) -> dict[int, Any] | None:
+def _by_number(images: dict[Any, Any]) -> dict[int, Any] | None:
     """Images of an object whose keys number them, such as ``{"<image_00>": path}``; None where they do not."""
-    if not isinstance(images, dict) or not images:
-        return None
     keys = [int(match[1]) for key in images if (match := _NUMBER.fullmatch(str(key)))]
-    if len(keys) != len(images):
+    if not keys or len(keys) != len(images):
         return None
     return {key: image for key, image in zip(keys, images.values(), strict=True) if image not in (None, "")}
 

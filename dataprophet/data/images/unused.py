@@ -21,7 +21,7 @@ from dataprophet.data.images.sources import TarImage
 from dataprophet.data.remote import local
 
 _ENDS = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
-_LONGEST_NAME = 512
+_LONGEST_NAME, _LEAST = 512, 64
 
 
 def image_like(row: Row, path: str) -> list[str]:
@@ -39,14 +39,16 @@ def image_like(row: Row, path: str) -> list[str]:
 def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
     """Name of a column that holds an image although it is none of those that are ``read``; or an empty text."""
     name = next((name for name in beside(tuple(row), read) if row[name] and is_image(row[name])), "")
-    return name or next(iter(_hidden(path, row)), "")
+    return name if name or not _is_table(path) else next(iter(_hidden(path, row)), "")
 
 
 def is_image(value: Any) -> bool:
     """Whether a value of a row can only be an image: bytes, a struct of them, base64, a name that ends like one."""
     if isinstance(value, str):
-        end = value.partition("?")[0] if len(value) <= _LONGEST_NAME else ""
-        return (end.lower().endswith(_ENDS) and "\n" not in value) or looks_like_base64(value)
+        if len(value) < _LEAST and "." not in value:
+            return False
+        named = value.partition("?")[0][-6:].lower().endswith(_ENDS)
+        return (named and len(value) <= _LONGEST_NAME and "\n" not in value) or looks_like_base64(value)
     if isinstance(value, list | tuple):
         return bool(value) and is_image(value[0])
     if isinstance(value, dict):

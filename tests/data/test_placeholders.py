@@ -162,6 +162,16 @@ def test_answers_that_are_not_trained_on_are_context_only(tmp_path: Path) -> Non
             write_rows([first], tmp_path / format, format, name="x")
 
 
+def test_keys_that_the_trainer_reads_are_written_again(tmp_path: Path) -> None:
+    boxes = {"ref": ["cup"], "bbox": [[1, 2, 3, 4]]}
+    row, plain = read(tmp_path, chat("<image>Q", images=[RED], objects=boxes, source="x"), chat("Q"))
+    assert isinstance(row, Conversation)
+    assert isinstance(plain, Conversation)
+    for format in ("swift", "webdataset"):
+        write_rows([row, plain], tmp_path / format, format, name="x")
+        assert [each.extra for each in good(open_dataset(tmp_path / format))] == [{"objects": boxes}, {}]
+
+
 def test_lists_of_objects_stored_as_objects_of_lists(tmp_path: Path) -> None:
     image = {"bytes": files.RED, "path": None}
     talk = {"from": ["human", "gpt"], "value": ["<image>\nQ", "A"]}

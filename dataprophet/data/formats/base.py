@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.columns import READ, Wanted, by_number, other_images
@@ -16,14 +16,14 @@ from dataprophet.data.files.arrow import arrow_columns
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.conversation import clean_text, make_conversation
-from dataprophet.data.formats.placeholders import COMPANIONS, place_images, refuse_companions
+from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.unused import unread_image
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import require
 
 _READ = READ.union(COMPANIONS)
-KNOWN = Wanted(_READ)
+KNOWN = Wanted(_READ | CARRIED)
 """Columns that some format reads."""
 
 _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
@@ -124,7 +124,8 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         sources = [options.policy.source(image, place) for image in images]
         if not (sources or "image" in options.columns or "images" in options.columns):
             _refuse_unread(row, path, format, options.columns.values())
-        return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
+        made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
+        return made if CARRIED.isdisjoint(row) else replace(made, extra={key: row[key] for key in sorted(CARRIED & row.keys())})
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
 

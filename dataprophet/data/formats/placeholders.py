@@ -39,6 +39,9 @@ COMPANIONS = ("video", "videos", "audio", "audios", "tools")
 """Keys that change what a row's text means: one that has a value refuses the row."""
 _COMPANIONS = frozenset(COMPANIONS)
 
+CARRIED = frozenset({"objects", "channel", "rejected_response", "solution"})
+"""Keys that trainers read and that do not change what is scored: exports write them again."""
+
 UNTRAINED = ("loss", "weight", "train")
 """Keys of an answer's message: where one is false or 0, the answer is not trained on, and stays as context only."""
 

@@ -16,6 +16,7 @@ from dataprophet.errors import DataProphetError, MissingDependencyError, ModelEr
 ADAPTER = "adapter_config.json"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 _TOKENIZERS = ("tokenizer.json", "tekken.json", "vocab.json", "vocab.txt", "*.model", "*.model.v*", "*.tiktoken")
+_UNAVAILABLE = re.compile(r"(torchvision)|need to have (sentencepiece)", re.IGNORECASE)
 _PACKAGE = re.compile(r"pip install ['\"`]?(\w[\w.-]*)|requires the (\w+) library|No module named '(\w+)")
 _MERGE = (
     "merge it: PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(new folder), and save the "
@@ -102,15 +103,13 @@ def weights_error(error: Exception, config: Any, where: str) -> DataProphetError
     return load_error(error, what, where, fix)
 
 
-def _missing_package(error: BaseException) -> str:
+def _missing_package(error: BaseException | None) -> str:
     """The package, as pip calls it, whose absence an error speaks of; empty where it speaks of none."""
     while error is not None:
-        match = _PACKAGE.search(str(error))
-        if match and (isinstance(error, ImportError | ValueError) or "not installed" in str(error)):
+        said = str(error)
+        if match := _PACKAGE.search(said) if isinstance(error, ImportError) else _UNAVAILABLE.search(said):
             return str(next(filter(None, match.groups()))).lower()
-        if isinstance(error, ValueError) and "torchvision" in str(error):
-            return "torchvision"
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        error = error.__cause__
     return ""
 
 

@@ -212,8 +212,9 @@ STRINGS = (
 )
 # parts of the user, but an assistant that is text (PaddleOCR)
 MIXED = (
-    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<assistant>' + m['content'] + '</s>' }}{% else %}<user>"
-    "{% for c in m['content'] %}{{ '<image>' if c['type'] == 'image' else c['text'] }}{% endfor %}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<assistant>' + m['content'] + '</s>' }}{% else %}"
+    "<user>{% for c in m['content'] %}{{ '<image>' if c['type'] == 'image' else c['text'] }}{% endfor %}"
+    "{% endif %}{% endfor %}"
 )
 PRINTED = STRINGS.replace("' + m['role'] + '>' + m['content'] }}", "' ~ m['role'] ~ '>' ~ m['content'] }}")
 

@@ -44,6 +44,9 @@ def check_folder(folder: Path, where: str) -> None:
             fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
             raise ModelError(what, where=where, fix=fix)
         raise ModelError("the folder has no *.safetensors", where=where, fix="download the weights into the folder")
+    if (folder / ADAPTER).is_file() and not (folder / "adapter_model.safetensors").is_file():
+        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", _MERGE
+        raise ModelError(what, where=where, fix=fix)
     if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS):
         fix = "put the tokenizer's files there, such as tokenizer.json: its processor's save_pretrained writes them"
         raise ModelError("the folder has no tokenizer", where=where, fix=fix)

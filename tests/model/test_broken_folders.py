@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -219,12 +218,3 @@ def test_a_broken_folder(name, dataset, tmp_path, capfd):
     assert "; " in lines[0]  # the fix
     for word in words:
         assert word in lines[0], lines[0]
-
-
-def test_an_adapter_without_peft(dataset, tmp_path, capfd):
-    if importlib.util.find_spec("peft"):
-        pytest.skip("peft is installed")
-    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
-    lora(folder)
-    assert main(["plan", str(dataset), "--model", str(folder), "--device", "cpu"]) == 1
-    assert "pip install 'dataprophet[peft]'" in capfd.readouterr().err

@@ -102,7 +102,8 @@ def load_model(
             quiet.callback(logging.enable_progress_bar)
         config = _config(path, where, hub)
         loaded = load_processor(path, config, **hub)
-        configure(loaded, processor or {}, where)
+        if processor:
+            configure(loaded, processor, where)
         network = _network(path, config, where, dtype, hub)
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):

@@ -99,6 +99,8 @@ def weights_error(error: Exception, config: Any, where: str) -> DataProphetError
     elif "mismatch" in said:
         what = "its weights cannot be loaded: they have other shapes than its config.json says"
         fix = "use the config.json that belongs to these weights"
+    elif isinstance(error, FileNotFoundError):
+        what, fix = "its weights cannot be loaded: a file is missing", "download the safetensors again"
     elif "safetensors" in said and isinstance(error, OSError):
         fix = "only safetensors are loaded: use a version of the model that has them"
     elif isinstance(error, MemoryError) or "memory" in said:

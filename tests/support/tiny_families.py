@@ -7,6 +7,7 @@ from typing import Any
 import transformers
 from tiny_parts import PATCHES, ROPE, SIGLIP, SQUARE, TEXT, VISION, bpe, chatml, template
 
+
 def _internvl() -> dict[str, Any]:
     tokenizer = bpe(
         "<|im_end|>",

@@ -52,7 +52,9 @@ def _qwen(name: str, *, text: Parts | None = None, vision: Parts | None = None, 
     ends = {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
     own = {"vocab_size": len(tokenizer), "head_dim": 8, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
     tower = {**_TOWER, "num_position_embeddings": 16, **(vision or {})}
-    config = _config(name, text_config={**own, **TEXT, **(text or {})}, vision_config=tower, **_ids(tokenizer, **pads, **ends))
+    config = _config(
+        name, text_config={**own, **TEXT, **(text or {})}, vision_config=tower, **_ids(tokenizer, **pads, **ends)
+    )
     chat = parts["template"]
     image = ("Qwen2VLImageProcessor", _DYNAMIC)
     video = (f"{processor}VideoProcessor", {**_PATCH7, "temporal_patch_size": 2})
@@ -95,13 +97,13 @@ def _glm(name: str, image: str, processor: str, vision: Parts | None = None, **t
     config = _config(
         name, text_config={**own, **TEXT, **text}, vision_config={**_TOWER, "image_size": 28, **(vision or {})}, **ids
     )
-    chat = template(
-        "<|ROLE|>\n", "", "<|begin_of_image|><|image|><|end_of_image|>", start="[gMASK]<sop>"
-    )
+    chat = template("<|ROLE|>\n", "", "<|begin_of_image|><|image|><|end_of_image|>", start="[gMASK]<sop>")
     size = {"shortest_edge": 28 * 28 * 2, "longest_edge": 70 * 70 * 2}
     settings = {**_PATCH7, "temporal_patch_size": 2, "size": size}
     video = (f"{processor}VideoProcessor", settings)
-    return _parts(config, tokenizer, (f"{image}ImageProcessor", settings), (f"{processor}Processor", {}), chat, video=video)
+    return _parts(
+        config, tokenizer, (f"{image}ImageProcessor", settings), (f"{processor}Processor", {}), chat, video=video
+    )
 
 
 def _glm_moe() -> Parts:
@@ -127,7 +129,9 @@ def _llava_like(name: str, image: str, processor: str, text: Parts = _LLAMA, **g
 def _pixtral(name: str, processor: str = "Pixtral", text: Parts = _MISTRAL, **given: Any) -> Parts:
     """Families with Pixtral's tower, whose pictures are padded to the largest one of a batch."""
     names = ("[INST]", "[/INST]", "[IMG_BREAK]", "[IMG_END]")
-    tokenizer = bpe("</s>", *names, bos="<s>", image_token="[IMG]", image_break_token="[IMG_BREAK]", image_end_token="[IMG_END]")
+    tokenizer = bpe(
+        "</s>", *names, bos="<s>", image_token="[IMG]", image_break_token="[IMG_BREAK]", image_end_token="[IMG_END]"
+    )
     tower = {"model_type": "pixtral", "image_size": 84, "patch_size": 7, "head_dim": 16, **VISION}
     own = {"text_config": {**text, "vocab_size": len(tokenizer)}, "vision_config": tower}
     config = _config(name, **own, **_ids(tokenizer, image_token_id="[IMG]"), **given)
@@ -223,7 +227,9 @@ def _deepseek_vl(*, hybrid: bool) -> Parts:
     )
     sizes = {"size": SQUARE, "min_size": 14, **({"high_res_size": {"height": 56, "width": 56}} if hybrid else {})}
     chat = template("ROLE: ", "</s>", "<image_placeholder>")
-    return _parts(config, tokenizer, (f"{name}ImageProcessor", sizes), (f"{name}Processor", {"num_image_tokens": 16}), chat)
+    return _parts(
+        config, tokenizer, (f"{name}ImageProcessor", sizes), (f"{name}Processor", {"num_image_tokens": 16}), chat
+    )
 
 
 def _ernie() -> Parts:
@@ -234,8 +240,17 @@ def _ernie() -> Parts:
     moe = {"moe_intermediate_size": [32, 16], "moe_k": 2, "moe_num_experts": 4, "moe_num_shared_experts": 1}
     config = _config(
         "Ernie4_5_VLMoe",
-        text_config={"vocab_size": len(tokenizer), "mlp_layer_types": ["sparse"] * 2, "rope_parameters": ROPE, **moe, **TEXT},
-        vision_config={**{k: v for k, v in _TOWER.items() if "out" not in k and "temporal" not in k}, "temporal_merge_size": 2},
+        text_config={
+            "vocab_size": len(tokenizer),
+            "mlp_layer_types": ["sparse"] * 2,
+            "rope_parameters": ROPE,
+            **moe,
+            **TEXT,
+        },
+        vision_config={
+            **{k: v for k, v in _TOWER.items() if "out" not in k and "temporal" not in k},
+            "temporal_merge_size": 2,
+        },
         **{f"{name}_id": getattr(tokenizer, f"{name}_id") for name in marks},
     )
     chat = template("ROLE: ", "<|end_of_sentence|>", "Picture:<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>")
@@ -311,7 +326,13 @@ def _aya_vision() -> Parts:
     tower = {**SIGLIP, "vision_use_head": False}
     config = _config(
         "AyaVision",
-        text_config={"model_type": "cohere2", "vocab_size": len(tokenizer), "logit_scale": 0.25, "sliding_window": 16, **TEXT},
+        text_config={
+            "model_type": "cohere2",
+            "vocab_size": len(tokenizer),
+            "logit_scale": 0.25,
+            "sliding_window": 16,
+            **TEXT,
+        },
         vision_config=tower,
         image_token_index=tokenizer.image_token_id,
         downsample_factor=2,
@@ -335,7 +356,9 @@ def _exaone() -> Parts:
 
 def _gemma4() -> Parts:
     marks = {"image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>", "audio_token": "<|audio|>"}
-    tokenizer = bpe("<eos>", "<|turn>", "<turn|>", "<|video|>", bos="<bos>", **marks, boa_token="<|audio>", eoa_token="<audio|>")
+    tokenizer = bpe(
+        "<eos>", "<|turn>", "<turn|>", "<|video|>", bos="<bos>", **marks, boa_token="<|audio>", eoa_token="<audio|>"
+    )
     text = {"vocab_size": len(tokenizer), "head_dim": 8, "sliding_window": 16, "hidden_size_per_layer_input": 8}
     text |= {"layer_types": ["sliding_attention", "full_attention"], "vocab_size_per_layer_input": len(tokenizer)}
     tower = {"num_key_value_heads": 2, "head_dim": 16, "pooling_kernel_size": 2, "patch_size": 7, **VISION}
@@ -368,7 +391,9 @@ def _llama4() -> Parts:
         "Llama4",
         text_config={"vocab_size": len(tokenizer), "pad_token_id": 0, **text, **TEXT},
         vision_config={**tower, "projector_input_dim": 32, "projector_output_dim": 32},
-        **_ids(tokenizer, image_token_index="<|patch|>", boi_token_index="<|image_start|>", eoi_token_index="<|image_end|>"),
+        **_ids(
+            tokenizer, image_token_index="<|patch|>", boi_token_index="<|image_start|>", eoi_token_index="<|image_end|>"
+        ),
     )
     chat = template("<|header_start|>ROLE<|header_end|>\n\n", "<|eot|>", "<|image|>")
     image = ("Llama4ImageProcessor", {"size": SQUARE, "max_patches": 4, "resize_to_max_canvas": False})
@@ -379,7 +404,11 @@ def _llama4() -> Parts:
 def _molmo2() -> Parts:
     marks = ("image_patch", "im_start", "im_end", "im_col", "frame_start", "frame_end")
     tokens = {f"{name}_token": f"<{name}>" for name in marks}
-    tokens |= {"image_token": "<|image|>", "low_res_token": "<im_low>", "low_res_image_start_token": "<low_res_im_start>"}
+    tokens |= {
+        "image_token": "<|image|>",
+        "low_res_token": "<im_low>",
+        "low_res_image_start_token": "<low_res_im_start>",
+    }
     tokenizer = bpe("<|im_end|>", "<|im_start|>", "<|video|>", **tokens)
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "hidden_size": 32}
     tower = {**heads, "intermediate_size": 64, "num_hidden_layers": 3, "image_size": [28, 28], "patch_size": 7}
@@ -401,7 +430,14 @@ def _molmo2() -> Parts:
 
 
 def _perception_lm() -> Parts:
-    tokenizer = bpe("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", bos="<|begin|>", image_token="<|image|>", video_token="<|video|>")
+    tokenizer = bpe(
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        bos="<|begin|>",
+        image_token="<|image|>",
+        video_token="<|video|>",
+    )
     tower = {"architecture": "vit_pe_lang_large_patch14_448", "model_args": {"embed_dim": 32, "img_size": [28, 28]}}
     config = _config(
         "PerceptionLM",

@@ -66,7 +66,7 @@ def test_one_sample_that_does_not_fit_into_memory_is_left_out(kind, tiny_model, 
     np.testing.assert_allclose(part.nll, [-expected[name].mean() for name in names], atol=2e-6)
     assert [(problem.id, problem.code) for problem in problems] == [("1", "out_of_memory"), ("text", "out_of_memory")]
     assert "does not fit into the memory of cpu" in problems[0].message
-    with pytest.raises(DataError, match="sample 1: .* does not fit into the memory of cpu"):
+    with pytest.raises(DataError, match=r"sample 1: .* does not fit into the memory of cpu"):
         model.logprobs(samples)
 
 

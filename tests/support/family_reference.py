@@ -1,8 +1,6 @@
-"""What a family gives by plain transformers: full logits of each sample alone, spans found by decoding, its own loss."""
+"""What plain transformers gives: full logits of each sample alone, spans found by decoding, the model's own loss."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import tiny_families
 import tiny_more_families
@@ -15,12 +14,14 @@ import transformers
 FAMILIES = tuple(tiny_families.BUILDERS)
 """Those that every test of the pass runs with."""
 MORE_FAMILIES = tuple(tiny_more_families.BUILDERS)
+NEED_TORCHVISION = {"mistral3"}
+"""Families whose processor asks for torchvision, though their image processor does not."""
 BUILDERS = {**tiny_families.BUILDERS, **tiny_more_families.BUILDERS}
 
 
 def needs_torchvision(family: str) -> bool:
-    """Whether the family's image processor exists with torchvision alone."""
-    return not hasattr(transformers, f"{BUILDERS[family]()['image'][0]}Pil")
+    """Whether the family's processor exists with torchvision alone."""
+    return not hasattr(transformers, f"{BUILDERS[family]()['image'][0]}Pil") or family in NEED_TORCHVISION
 
 
 def write(family: str, folder: Path, *, seed: int = 0) -> Path:

@@ -18,6 +18,7 @@ _CLIP = {"model_type": "clip_vision_model", "projection_dim": 32, **PATCHES, **V
 _LLAMA = {"model_type": "llama", **TEXT}
 _MISTRAL = {"model_type": "mistral", "head_dim": 8, "sliding_window": None, **TEXT}
 _PINS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
+_TIMM = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": [28, 28], "patch_size": 7, "ref_feat_shape": [4, 4]}
 _PATCH7 = {"patch_size": 7, "merge_size": 2}
 _DYNAMIC = {**_PATCH7, "temporal_patch_size": 2, "size": {"shortest_edge": 28 * 28, "longest_edge": 70 * 70}}
 _TOWER = {
@@ -402,7 +403,7 @@ def _llama4() -> Parts:
 
 
 def _molmo2() -> Parts:
-    marks = ("image_patch", "im_start", "im_end", "im_col", "frame_start", "frame_end")
+    marks = ("im_patch", "im_start", "im_end", "im_col", "frame_start", "frame_end")
     tokens = {f"{name}_token": f"<{name}>" for name in marks}
     tokens |= {
         "image_token": "<|image|>",
@@ -420,7 +421,7 @@ def _molmo2() -> Parts:
         image_start_token_id=tokenizer.im_start_token_id,
         low_res_image_start_token_id=tokenizer.low_res_image_start_token_id,
         image_end_token_id=tokenizer.im_end_token_id,
-        image_patch_id=tokenizer.image_patch_token_id,
+        image_patch_id=tokenizer.im_patch_token_id,
         frame_start_token_id=tokenizer.frame_start_token_id,
         frame_end_token_id=tokenizer.frame_end_token_id,
     )
@@ -438,7 +439,7 @@ def _perception_lm() -> Parts:
         image_token="<|image|>",
         video_token="<|video|>",
     )
-    tower = {"architecture": "vit_pe_lang_large_patch14_448", "model_args": {"embed_dim": 32, "img_size": [28, 28]}}
+    tower = {"architecture": "vit_pe_lang_large_patch14_448", "model_args": _TIMM}
     config = _config(
         "PerceptionLM",
         text_config={**_LLAMA, "vocab_size": len(tokenizer)},
@@ -447,7 +448,7 @@ def _perception_lm() -> Parts:
     )
     image = ("PerceptionLMImageProcessor", {"size": SQUARE, "tile_size": 28, "max_num_tiles": 4})
     chat = template("<|start_header_id|>ROLE<|end_header_id|>", "<|eot_id|>", "<|image|>")
-    return _parts(config, tokenizer, image, ("PerceptionLMProcessor", {"patch_size": 7}), chat)
+    return _parts(config, tokenizer, image, ("PerceptionLMProcessor", {"patch_size": 7, "pooling_ratio": 1}), chat)
 
 
 def _qianfan() -> Parts:

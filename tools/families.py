@@ -92,6 +92,8 @@ def untried(name: str) -> list[str]:
 
 def small(config: Any) -> Any:
     """A configuration with a layer of each part."""
+    if getattr(config, "image_token_id", 0) is None:  # which a model's own configuration names
+        config.image_token_id = 0
     for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if part is not None and isinstance(getattr(part, "num_hidden_layers", None), int):
             part.num_hidden_layers = min(part.num_hidden_layers, 2)

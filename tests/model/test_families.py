@@ -161,7 +161,7 @@ def test_one_vision_pass_serves_embedding_and_score(family, tiny_model, monkeypa
     assert calls == [1]
 
 
-SHARES_IMAGES = {"qwen3_5", "qwen3_5_moe", "gemma4", "molmo2"}
+SHARES_IMAGES = {"qwen3_5", "qwen3_5_moe", "gemma4", "molmo2", "lfm2_vl"}
 CALLS_FOR_EACH = {"molmo2", "perception_lm"}
 REFUSED = {
     "aya_vision": "fused log-probabilities differ from plain ones",

@@ -8,6 +8,7 @@
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
 #   make soak    faults at random times while a pool is scored, for about ten minutes
+#   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -25,7 +26,7 @@ CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name 
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs sanitize tsan bench soak gpu clean
+.PHONY: demo test lint format stubs sanitize tsan bench soak families gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -93,6 +94,14 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
+
+# torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
+families:
+	$(PYTHON) -m venv .venv-families
+	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt scikit-build-core pybind11 cmake ninja pytest hypothesis torchvision timm num2words
+	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation ".[all]"
+	.venv-families/bin/python -P tools/families.py --write
+	.venv-families/bin/python -P -m pytest tests/model/test_families.py -k further
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.

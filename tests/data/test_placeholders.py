@@ -17,6 +17,7 @@ import sample_files as files
 from sample_files import good
 
 from dataprophet.data import Conversation, Problem, open_dataset, write_rows
+from dataprophet.data.columns import named_like_image
 from dataprophet.data.images.unused import image_like
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError
@@ -247,6 +248,19 @@ def test_images_in_other_columns(tmp_path: Path) -> None:
     }
     pq.write_table(pa.table(table), tmp_path / "flat.parquet")
     assert [seen(row) for row in open_dataset(tmp_path / "flat.parquet").rows()] == [("[]Q", ["red"])]
+
+
+def test_names_of_images(tmp_path: Path) -> None:
+    names = {
+        "img": True,
+        "Left_Image": True,
+        "picture.url": True,
+        "photos": True,
+        "image_data": True,
+        "images/0": False,
+    }
+    names |= {"image_id": False, "has_image": False, "num_images": False, "caption": False, "image_size": False}
+    assert {name: named_like_image(name) for name in names} == names
 
 
 @pytest.mark.parametrize(

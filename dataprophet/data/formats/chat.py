@@ -82,7 +82,7 @@ def _part(part: Any, number: int, inline: list[Any]) -> str:
         raise BadRow("unsupported_media", what, "use parts of type text and image, or remove the row")
     if not key:  # the image stands among the row's: the one of this index, or the next
         index = part.get("index")
-        return f"<image {index + 1}>" if isinstance(index, int) else IMAGE_MARKER
+        return f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER
     value = part[key]
     inline.append({"base64": value} if key in {"base64", "data"} else value)
     return inline_mark(len(inline) - 1)

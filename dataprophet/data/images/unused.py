@@ -37,9 +37,11 @@ def image_like(row: Row, path: str) -> list[str]:
 
 
 def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
-    """Name of a column that holds an image although it is none of those that are ``read``; or an empty text."""
-    name = next((name for name in beside(tuple(row), read) if row[name] and is_image(row[name])), "")
-    return name if name or not _is_table(path) else next(iter(_hidden(path, row)), "")
+    """Name of a column that looks like an image although it is none of those that are ``read``; or an empty text."""
+    name = next((name for name in beside(tuple(row), read) if row[name] and _seems(name, row[name])), "")
+    if name or not _is_table(path) or "image" in row or "images" in row:  # null there says that it has none
+        return name
+    return next(iter(_hidden(path, row)), "")
 
 
 def is_image(value: Any) -> bool:

@@ -32,7 +32,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/dataprophet demo --out demo-output --overwrite
 
 test: $(VENV)/.installed $(VENV)/.tools
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/ruff check $(PYTHON_FILES)

@@ -60,6 +60,10 @@ class MissingDependencyError(DataProphetError, ImportError):
     """An optional dependency is missing or broken; the message names the extra to install."""
 
 
+class ModelWarning(UserWarning):
+    """A model can be scored, more slowly than others: why."""
+
+
 @contextlib.contextmanager
 def explained(
     kinds: type[Exception] | tuple[type[Exception], ...], error: type[DataProphetError], what: str, where: str, fix: str

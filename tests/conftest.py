@@ -27,6 +27,14 @@ for _name, _value in {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", 
 settings.register_profile("dataprophet", deadline=None, derandomize=True)
 settings.load_profile("dataprophet")
 
+# Begun first, so that one process does not end with them while the others have nothing left: files go whole to one.
+_LONGEST = ("test_readme", "test_faults", "test_ray", "test_kernels", "test_cuda_emulator", "test_profile_engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:

@@ -23,7 +23,8 @@ Element element_of(const dlpack::DataType& type) {
 }
 
 Element element_of(const char* format) {
-  const std::string text = format ? format : "B";
+  std::string text = format ? format : "B";
+  if (text.size() == 2 && text[0] == '=' && text[1] != 'l') text.erase(0, 1);  // so NumPy calls what is not aligned
   if (text == "f") return Element::f32;
   if (text == "e") return Element::f16;
   if (text == "d") return Element::f64;

@@ -15,6 +15,8 @@
 namespace dataprophet::cpu {
 namespace {
 
+constexpr double kRounding = 0x1p-30;  // of a squared length: what fp32 sums of equal rows leave them off their mean
+
 std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 // The cut of Chunks, but the sums that each chunk keeps never outweigh its rows.
@@ -82,12 +84,16 @@ class Lloyd {
     previous_ = labels_;
     pack();
     pass(true);
+    relocated_ = false;
     if (std::find(counts_.begin(), counts_.end(), 0) != counts_.end()) {
       fill_empty();
       pass(false);
     }
     return labels_ != previous_;
   }
+
+  // Whether the last assign() moved an empty cluster to a row that was away from its centroid by more than rounding.
+  bool relocated() const { return relocated_; }
 
   // Moves the centroids to the means of their clusters, and returns the sum of squares of the shift.
   double move() {
@@ -113,7 +119,29 @@ class Lloyd {
     return d_ == 0 ? 0.0 : std::max(squares, 0.0) / static_cast<double>(points_.n) / static_cast<double>(d_);
   }
 
-  // Sum of the squared distances to the centroids of the last assign(); those of each row unless `distances` is null.
+  // The centroids in fp32, as the kernels read them, and how far they moved.
+  void pack() {
+    constexpr double kMost = std::numeric_limits<float>::max();
+    double longest = 0.0;
+    for (std::int64_t c = 0; c < k_; ++c) {
+      double squares = 0.0, moved = 0.0;
+      for (std::int64_t j = 0; j < d_; ++j) {
+        float& value = packed_[size(c * points_.frame.pitch + j)];
+        const double before = value;
+        value = static_cast<float>(std::clamp(offset(c, j), -kMost, kMost));
+        moved += (value - before) * (value - before);
+        squares += static_cast<double>(value) * static_cast<double>(value);
+      }
+      longest = std::max(longest, squares);
+      moves_[size(c)] = static_cast<float>(std::min(std::sqrt(moved), kMost));
+      // A first centroid that is out of range is no row's nearest.
+      halves_[size(c)] =
+          0.5 * squares > kMost ? std::numeric_limits<float>::infinity() : static_cast<float>(0.5 * squares);
+    }
+    longest_ = static_cast<float>(std::min(std::sqrt(longest), kMost));
+  }
+
+  // Sum of the squared distances to the packed centroids; those of each row unless `distances` is null.
   double inertia(float* distances) const {
     std::vector<double> parts(size(points_.chunks.count), 0.0);
     parallel_for(points_.chunks.count, points_.threads, [&](std::int64_t chunk) {
@@ -166,31 +194,10 @@ class Lloyd {
     }
   }
 
-  // The centroids in fp32, as the kernels read them, and how far they moved.
-  void pack() {
-    constexpr double kMost = std::numeric_limits<float>::max();
-    double longest = 0.0;
-    for (std::int64_t c = 0; c < k_; ++c) {
-      double squares = 0.0, moved = 0.0;
-      for (std::int64_t j = 0; j < d_; ++j) {
-        float& value = packed_[size(c * points_.frame.pitch + j)];
-        const double before = value;
-        value = static_cast<float>(std::clamp(offset(c, j), -kMost, kMost));
-        moved += (value - before) * (value - before);
-        squares += static_cast<double>(value) * static_cast<double>(value);
-      }
-      longest = std::max(longest, squares);
-      moves_[size(c)] = static_cast<float>(std::min(std::sqrt(moved), kMost));
-      // A first centroid that is out of range is no row's nearest.
-      halves_[size(c)] =
-          0.5 * squares > kMost ? std::numeric_limits<float>::infinity() : static_cast<float>(0.5 * squares);
-    }
-    longest_ = static_cast<float>(std::min(std::sqrt(longest), kMost));
-  }
-
-  // Each empty cluster takes the row that is farthest from its centroid, of those that are not alone; the lowest of
+  // Each empty cluster moves to the row that is farthest from its centroid, of those that are not alone; the lowest of
   // equals.
   void fill_empty() {
+    const Aligned<float> place = zeros<float>(points_.frame.pitch);
     std::vector<float> distances(size(points_.n));
     inertia(distances.data());
     const auto nearer = [&](std::int64_t a, std::int64_t b) {
@@ -212,6 +219,13 @@ class Lloyd {
         ++counts_[size(empty)];
         label = static_cast<std::int32_t>(empty);
         gaps_[size(row)] = -1.0f;
+        points_.kernels.read_row[points_.type()](points_.rows, row, points_.frame, place.get());
+        double squares = 0.0;
+        for (std::int64_t j = 0; j < d_; ++j) {
+          offset(empty, j) = place[size(j)];
+          squares += offset(empty, j) * offset(empty, j);
+        }
+        relocated_ = relocated_ || distances[size(row)] > kRounding * squares;
       }
     }
   }
@@ -241,6 +255,7 @@ class Lloyd {
   Aligned<float> packed_;
   float longest_ = 0.0f;
   double squares_ = 0.0;
+  bool relocated_ = false;
   std::mutex mutex_;
   std::vector<Scratch> scratch_;
 };
@@ -300,8 +315,10 @@ KMeansResult kmeans(const Kernels& kernels, Element element, const Rows& rows, s
   while (result.n_iter < options.max_iter) {
     ++result.n_iter;
     const double shifted = lloyd.move();
-    if (!lloyd.assign() || shifted <= threshold) break;
+    const bool changed = lloyd.assign();
+    if (!lloyd.relocated() && (!changed || shifted <= threshold)) break;
   }
+  lloyd.pack();  // clusters that were empty have moved
   result.inertia = lloyd.inertia(nullptr) / scale / scale;
   for (std::int64_t c = 0; c < k; ++c) {
     for (std::int64_t j = 0; j < rows.d; ++j) {

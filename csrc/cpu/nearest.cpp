@@ -63,7 +63,7 @@ class Nearest {
         row_bytes_(tiles_.row_bytes(d_)),
         best_(static_cast<std::size_t>(points.n())),
         locks_(new std::mutex[static_cast<std::size_t>(left_blocks())]) {
-    const double unit = tiles_.element_bytes < 4 ? 0x1p-9 : 0x1p-24;  // of rounding an element
+    const double unit = tiles_.element_bytes < 4 ? 0x1p-8 : 0x1p-24;  // of rounding an element
     share_ = 2.0 * unit * (1.0 + unit) + static_cast<double>(d_ + 16) * 0x1p-24;
   }
 

@@ -10,11 +10,13 @@ namespace {
 
 constexpr int kThreads = 256, kOneBlock = 1024;
 constexpr std::int64_t kChunk = 256, kSharedCounts = 1024;
+constexpr double kRounding = 0x1p-30;  // of a squared length: what fp32 sums of equal rows leave them off their mean
 
 // What the iterations leave for each other.
 struct State {
   double threshold, shift;
   int converged, changed, n_iter;
+  int relocated;  // an empty cluster moved to a row that was away from its centroid by more than rounding
 };
 
 __global__ void round_shift(const double* mean, std::int64_t d, float* shift) {
@@ -61,7 +63,7 @@ __global__ void begin(const double* sums, std::int64_t chunks, std::int64_t n, s
                       State* state) {
   __shared__ double scratch[32];
   const double sum = add_up(sums, chunks, scratch);
-  if (threadIdx.x == 0) *state = {tolerance * sum / static_cast<double>(n) / static_cast<double>(d), 0.0, 0, 0, 0};
+  if (threadIdx.x == 0) *state = {tolerance * sum / static_cast<double>(n) / static_cast<double>(d), 0.0, 0, 0, 0, 0};
 }
 
 // next[n] = the nearest centroid of each row, and its squared distance.
@@ -118,9 +120,13 @@ __global__ void __launch_bounds__(kPanelThreads, 2)
   }
 }
 
-// Each empty cluster takes the row that is farthest from its centroid, of those that are not alone.
-__global__ void fill_empty(std::int64_t n, int k, int* next, float* distances, int* counts, const State* state) {
+// Each empty cluster moves to the row that is farthest from its centroid, of those that are not alone.
+template <class T>
+__global__ void fill_empty(const T* x, std::int64_t n, std::int64_t d, std::int64_t stride, const RowWeight* weights,
+                           const float* shift, int k, int* next, float* distances, float* centres, int* counts,
+                           State* state) {
   if (state->converged) return;
+  __shared__ double scratch[32];
   __shared__ float farthest[kOneBlock];
   __shared__ std::int64_t rows[kOneBlock];
   const int mine = threadIdx.x;
@@ -142,11 +148,23 @@ __global__ void fill_empty(std::int64_t n, int k, int* next, float* distances, i
       }
       __syncthreads();
     }
-    if (mine == 0 && rows[0] < n) {
-      --counts[next[rows[0]]];
-      counts[empty] = 1;
-      next[rows[0]] = empty;
-      distances[rows[0]] = 0.0f;
+    const std::int64_t taken = rows[0];
+    if (taken < n) {  // for all threads or none
+      const RowWeight weight = weights[taken];
+      double squares = 0.0;
+      for (std::int64_t j = mine; j < d; j += kOneBlock) {
+        const float value = fmaf(to_float(x[taken * stride + j]) * weight.first, weight.second, -shift[j]);
+        centres[empty * d + j] = value;
+        squares += static_cast<double>(value) * value;
+      }
+      squares = block_sum(squares, scratch);
+      if (mine == 0) {
+        if (distances[taken] > kRounding * squares) state->relocated = 1;
+        --counts[next[taken]];
+        counts[empty] = 1;
+        next[taken] = empty;
+        distances[taken] = 0.0f;
+      }
     }
     __syncthreads();
   }
@@ -171,13 +189,13 @@ __global__ void move(const double* means, std::int64_t count, float* centres, St
     centres[i] = static_cast<float>(means[i]);
   }
   sum = block_sum(sum, scratch);
-  if (threadIdx.x == 0) state->shift = sum;
+  if (threadIdx.x == 0) state->shift = sum, state->relocated = 0;
 }
 
 __global__ void end_iteration(State* state) {
   if (threadIdx.x > 0 || state->converged) return;
   ++state->n_iter;
-  state->converged = state->shift <= state->threshold || !state->changed;
+  state->converged = !state->relocated && (state->shift <= state->threshold || !state->changed);
   state->changed = 0;
 }
 
@@ -247,7 +265,8 @@ void run(const T* data, const Rows& x, const KMeansOptions& options, const KMean
     set_zero(at.counts, static_cast<std::size_t>(k) * sizeof(int), stream);
     launch(assign<T, V>, grid(panel_blocks(n)), kPanelThreads, shared, stream, data, n, d, x.stride, at.weights,
            at.shift, at.centres, k, at.next, at.distances, at.counts, at.state);
-    launch(fill_empty, dim3(1), kOneBlock, 0, stream, n, k, at.next, at.distances, at.counts, at.state);
+    launch(fill_empty<T>, dim3(1), kOneBlock, 0, stream, data, n, d, x.stride, at.weights, at.shift, k, at.next,
+           at.distances, at.centres, at.counts, at.state);
     launch(settle, blocks_for(n), kThreads, 0, stream, n, at.next, at.labels, at.state);
   };
 

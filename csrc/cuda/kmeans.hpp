@@ -22,7 +22,7 @@ struct KMeansResult {
 std::size_t kmeans_workspace_bytes(std::int64_t n, std::int64_t d, std::int64_t k);
 
 // All max_iter iterations are enqueued; once the clusters have converged, the rest do nothing. No cluster is empty: one
-// that would be takes the row farthest from its centroid. Ties go to the lowest index. Counts rows with NaN or
+// that would be moves to the row farthest from its centroid. Ties go to the lowest index. Counts rows with NaN or
 // infinity, for which results are of no use.
 void kmeans(const Rows& x, const KMeansOptions& options, const KMeansResult& result, BadRows* bad, void* workspace,
             Stream stream);

@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
@@ -49,6 +50,14 @@ positive = _number("a count of 1 or more", int, lambda value: value > 0)
 seconds = _number("a number of seconds", float, lambda value: 0 <= value < math.inf)
 
 
+def share(text: str) -> float:
+    part = _number("a share, such as 0.2 or 20%", float, lambda value: 0 <= value <= 100)
+    value = float(part(text.removesuffix("%")) / (100 if text.endswith("%") else 1))
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than all: write a share such as 0.2 or 20%")
+    return value
+
+
 def count_or_all(text: str) -> int | None:
     return None if text == "all" else count(text)
 
@@ -63,6 +72,12 @@ def assignment(text: str) -> str:
     return text
 
 
+def jinja_file(text: str) -> str:
+    if not text.endswith(".jinja"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file whose name ends in .jinja")
+    return str(Path(text).absolute())  # workers may run elsewhere
+
+
 def fields(name: str, help: str) -> Argument:
     return argument(f"{name} F,...", help, names, default=",".join(FIELDS))
 
@@ -75,6 +90,18 @@ MODEL = argument("--model", "name, local folder or 'demo'; with --features, a la
 PRODUCT_FIELDS = fields("--fields", "similarities in the product")
 MATRIX_FILE = argument("scores SCORES", "matrix written by `dataprophet matrix`")
 TARGET_NAME = argument("--target T", "name of the target", required=True)
+NOISE = (
+    several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+    argument("--max-nll X", "leave out what has a mean negative log-likelihood above X nats", float),
+    argument(
+        "--nll-quantiles",
+        "leave out what is outside these quantiles of the mean negative log-likelihood, such as 0.05 0.9",
+        float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    ),
+    argument("--min-answer-tokens N", "leave out what has fewer answer tokens", count),
+)
 EXPORT = argument("--format", "the trainer's format", choices=EXPORTS, default="llava")
 
 # how a model is loaded
@@ -86,6 +113,9 @@ LOADING = (
     argument("--batch-tokens N", "padded tokens of a batch (default: by device)", int),
     argument("--workers N", "threads that prepare batches (default: by device)", int),
     flag("--compile", "torch.compile the layers: for large pools"),
+    argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
+    several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),
+    flag("--score-terminator", "count the end-of-turn token as part of each answer"),
     flag("--plain-head", "score by the model's own logits, rounded to its dtype"),
 )
 
@@ -94,7 +124,8 @@ _ALLOWANCES = (
     flag("--allow-urls", "fetch images from http(s) addresses"),
 )
 _SUBSET = "dataset of a dataset_info.json, or configuration of a hub dataset"
-_SPLIT = "split of a Hugging Face dataset"
+_ANSWER_IS = "what answers beside options are: text, letter, index0 or index1 (default: what explains them)"
+_SPLIT = "split of a Hugging Face dataset, or of a folder of files whose names tell it"
 _COLUMNS = "columns of a table, such as question=query"
 _IMAGE_ROOT = "folder that image paths are relative to"
 
@@ -104,6 +135,7 @@ READING = (
     argument("--split", _SPLIT),
     argument("--format FORMAT", f"auto or {FORMATS}", dest="input_format", default="auto"),
     several("--columns FIELD=COLUMN", f"{_COLUMNS} answer=label", assignment),
+    argument("--answer-is KIND", _ANSWER_IS),
     argument("--image-root DIR", _IMAGE_ROOT),
     *_ALLOWANCES,
 )
@@ -111,15 +143,20 @@ READING = (
 _LIMIT = argument("--limit N", "rows to read", count)
 DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
 
-# how several datasets are read: each value counts for all of them, or for one as NAME:VALUE
+# how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
+# NAME:VALUE
 READING_SOURCES = (
     several("--input-format [NAME:]FORMAT", f"auto or {FORMATS} (default: auto)"),
     several("--columns [NAME:]FIELD=COLUMN", f"{_COLUMNS} tallyqa:answer=label", assignment),
+    several("--answer-is [NAME:]KIND", _ANSWER_IS),
     several("--image-root [NAME:]DIR", _IMAGE_ROOT),
     several("--subset [NAME:]SUBSET", _SUBSET),
     several("--split [NAME:]SPLIT", _SPLIT),
+    several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
+
+MAX_BAD = argument("--max-bad SHARE", "largest share of rows that cannot be used, 1 for all", share, default=0.05)
 
 # who works on a pool
 WORKERS = (

@@ -26,14 +26,29 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
-    options = values(args, "subset split image_root allow_outside allow_urls")
+    options = values(args, "subset split answer_is image_root allow_outside allow_urls")
     return _chosen({"format": args.input_format, "columns": columns or None, **options})
 
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
-    options = values(args, "device dtype revision trust_remote_code batch_tokens workers compile")
-    return {**_chosen(options), **({"fused": False} if args.plain_head else {})}
+    names = "device dtype revision trust_remote_code batch_tokens workers compile score_terminator template"
+    given = {key: _value(text) for key, _, text in (item.partition("=") for item in args.processor)}
+    return _chosen({**values(args, names), "processor": given or None}) | ({"fused": False} if args.plain_head else {})
+
+
+def _value(text: str) -> Any:
+    """A value as JSON reads it, such as 512 or true; else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def warn_of(dataset: Dataset) -> None:
+    """Say what of a dataset's rows is passed over and may have been meant to be read."""
+    for warning in dataset.told().warnings:
+        tell(f"warning: {dataset.name}: {warning}")
 
 
 def values(of: Any, names: str) -> dict[str, Any]:
@@ -44,6 +59,10 @@ def values(of: Any, names: str) -> dict[str, Any]:
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What differs from the defaults. A number 0, as in --workers 0, is a choice, though it equals False."""
     return {key: value for key, value in given.items() if value is not None and value is not False and value != "auto"}
+
+
+NOISE = "max_nll nll_quantiles min_answer_tokens"
+"""Options that limit noise, as the functions call them; ``without`` stands beside them."""
 
 
 def output(args: argparse.Namespace, value: Any, text: str) -> None:

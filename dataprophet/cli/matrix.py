@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from dataprophet.cli.common import number, output, table, values
+from dataprophet.cli.common import number, output, table, tell, values
+from dataprophet.data.identity import same_data, to_json
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.heatmap import save_heatmap
@@ -25,7 +26,11 @@ def run(args: argparse.Namespace) -> int:
         save_heatmap(matrix, args.heatmap)
     factors = {name: part.tolist() for name, part in matrix.factors.items()}
     value = {**values(matrix, "sources targets"), "values": matrix.values.tolist(), "factors": factors}
-    output(args, value, matrix_table(matrix))
+    value["identity"] = to_json(matrix.identities)
+    for names in same_data(matrix.identities):
+        tell(f"{' and '.join(names)} were made of the same data")
+    remarks = matrix.remarks()
+    output(args, {**value, "remarks": remarks}, "\n".join([matrix_table(matrix), *(f"! {line}" for line in remarks)]))
     return 0
 
 

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from dataprophet.cli.common import number, open_from, output, table, values
+from dataprophet.cli.common import NOISE, number, output, reading, table, tell, values, warn_of
 from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
-from dataprophet.errors import MetricError
+from dataprophet.data import Dataset, open_dataset
+from dataprophet.data.identity import joined
+from dataprophet.errors import MetricError, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -24,14 +26,41 @@ def run(args: argparse.Namespace) -> int:
         if name not in scores.sources:
             fix = f"the sources are {', '.join(scores.sources)}"
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
-    datasets = {name: open_from(_reading(args, name, scores.sources), path, name) for name, path in paths.items()}
-    options = values(args, "format seed minimum overwrite")
+    datasets = {name: _open(args, scores, name, paths.get(name)) for name in scores.sources}
+    for dataset in datasets.values():
+        warn_of(dataset)
+    options = values(args, f"format seed minimum overwrite without max_bad {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
+    for share in mixture.shares:
+        tell(f"read {share.name}: {share.tally}")
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}
-    output(args, {**values(mixture, "target budget"), **shares}, mixture_table(mixture))
+    output(args, {**values(mixture, "target budget left_out"), **shares}, mixture_table(mixture))
     return 0
+
+
+def _open(args: argparse.Namespace, scores: TransferMatrix, name: str, path: str | None) -> Dataset:
+    """The dataset of a source, read as its profile was, where that is known, or else as the options say."""
+    own = _reading(args, name, scores.sources)
+    given = reading(own)
+    if own.limit is not None:
+        known = own.limit == "all" or own.limit.isdecimal()
+        require(known, f"{own.limit!r} is not a number of rows", "--limit", "give an integer, or all")
+        given["limit"] = None if own.limit == "all" else int(own.limit)
+    made_of = joined(scores.identities.get("sources", {}).get(name, ()))
+    if made_of is None or made_of.kind == "features":
+        if path is None:
+            raise MetricError(f"no dataset for source {name!r}", where="--dataset", fix=f"add {name}=PATH")
+        why = "the matrix does not tell" if made_of is None else f"of features, {made_of.path}"
+        tell(f"source {name!r}: not compared with what was profiled ({why})")
+        return open_dataset(path, name=name, **given)
+    if limit := made_of.reading.get("limit"):
+        rest = (
+            "all of its rows are mixed" if given.get("limit", limit) is None else f"add --limit {name}:all to mix all"
+        )
+        tell(f"source {name!r}: profiled on its first {limit:,} good rows; {rest}")
+    return open_dataset(**made_of.arguments(given, name, path), name=name)
 
 
 def mixture_table(mixture: Mixture) -> str:
@@ -41,7 +70,8 @@ def mixture_table(mixture: Mixture) -> str:
         for share in mixture.shares
     ]
     head = [f"mixture for {mixture.target}", "M", "rows", "bad", "taken"]
-    return f"{table(head, rows)}\n{mixture.budget:,} rows -> {mixture.folder}"
+    left_out = [f"left out as noise: {', '.join(mixture.left_out)}"] if mixture.left_out else []
+    return "\n".join([table(head, rows), *left_out, f"{mixture.budget:,} rows -> {mixture.folder}"])
 
 
 def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:
@@ -51,6 +81,6 @@ def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> arg
         marked = [text[len(name) + 1 :] for text in texts if owner(text, sources, ":") == name]
         return marked or [text for text in texts if owner(text, sources, ":") is None]
 
-    options = ("input_format", "image_root", "subset", "split")
+    options = ("input_format", "image_root", "subset", "split", "limit", "answer_is")
     last = {option: next(reversed(own(getattr(args, option))), None) for option in options}
     return argparse.Namespace(**{**vars(args), **last, "columns": own(args.columns)})

@@ -34,10 +34,11 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.seed("seed of the array"),
     ),
     "validate": (
-        "list every row of a dataset that cannot be used, before any model runs",
+        "tell how a dataset is read, what it holds and which rows cannot be used, before any model runs",
         "dataprophet validate chartqa.json",
         *shared.DATASET,
         flag("--no-decode", "do not decode the images"),
+        argument("--show N", "rows of each kind of problem that are shown", count, default=5),
     ),
     "profile": (
         "profile a dataset: its perplexity, mean directions and diversity under a frozen model",
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MODEL,
         argument("--out FILE", "profile to write", required=True),
         argument("--name", "the dataset's name (default: from its path)"),
+        shared.MAX_BAD,
         flag("--features", "DATASET is a file of precomputed features"),
         flag("--seal", "keep a few megabytes only: the profile no longer merges"),
         argument("--cache DIR", "folder to work in, and to take what is unchanged from (default: beside FILE)"),
@@ -78,7 +80,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "dataprophet rank scores.csv --target ChartQA",
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
-        several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
+        *shared.NOISE,
         argument("--level", "level of the intervals", float, default=0.95),
     ),
     "evaluate": (
@@ -96,11 +98,13 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
         argument("--budget N", "rows in all", count, required=True),
-        several("--dataset NAME=PATH", "where each source lies", assignment, required=True),
+        several("--dataset NAME=PATH", "where each source lies, if not where it was profiled", assignment),
         argument("--out DIR", "folder to write", required=True),
         shared.EXPORT,
         shared.seed("seed of the sampling", int),
         argument("--minimum N", "least rows of every source", count, default=0),
+        shared.MAX_BAD,
+        *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
         flag("--overwrite", "replace an earlier mixture's folder"),
     ),
@@ -128,6 +132,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MODEL,
         argument("--out DIR", "folder to write, or to go on with; or a URL", required=True),
         argument("--name", "the pool's name (default: from its path)"),
+        shared.MAX_BAD,
         flag("--features", "POOL holds precomputed features, or was scored with --embeddings"),
         flag("--embeddings", "keep embeddings, for further targets and select"),
         argument(
@@ -157,6 +162,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             default="row",
         ),
         argument("--min-score M", "least score", float),
+        *shared.NOISE,
         argument(
             "--combine",
             "several targets: by the mean or the worst of the scores, each divided by its mean over the pool; or a "
@@ -208,7 +214,8 @@ def build_parser() -> argparse.ArgumentParser:
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):
             made.add_argument(option, **settings)
         if name == "mix":  # the only command that opens several datasets
-            group = made.add_argument_group("reading the sources", "for all sources, or for one of them as NAME:VALUE")
+            how = "where the matrix does not know it: for all sources, or for one of them as NAME:VALUE"
+            group = made.add_argument_group("reading the sources", how)
             for option, settings in shared.READING_SOURCES:
                 group.add_argument(option, **settings)
     return parser

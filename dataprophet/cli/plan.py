@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, table, tell, values
+from dataprophet.cli.common import loading, open_from, output, table, tell, values, warn_of
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
@@ -19,6 +19,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataProphetError("no model given", fix="add --model, or --features for precomputed features")
     pools: list[Any] = [open_feature_pool(path) if args.features else open_from(args, path) for path in args.dataset]
     model = None
+    for pool in () if args.features else pools:
+        warn_of(pool)
     if not args.features:  # on the CPU with as many threads as a worker of ``score`` has
         from dataprophet.model import load_model
 
@@ -45,7 +47,8 @@ def describe(made: Plan) -> str:
         lines += [table([head, *columns], rows), ""]
     for pool in made.pools:
         found = ", ".join(f"{count:,} {name}" for name, count in pool.problems.items())
-        lines.append(f"{pool.name}: {pool.drawn:,} rows drawn" + (f", with {found}" if found else ", none of them bad"))
+        held = str(pool.held) if pool.held.rows else f"{pool.drawn:,} rows"
+        lines.append(f"{pool.name}: {held} drawn" + (f", with {found}" if found else ", none of them bad"))
     lines += [f"device time: of {made.device}", *made.notes]
     return "\n".join(lines)
 

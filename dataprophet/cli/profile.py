@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values
+from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values, warn_of
+from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.profiling import build
@@ -15,7 +16,7 @@ from dataprophet.scoring.folder.config import Work
 from dataprophet.scoring.profile import CACHE, has_files, profile_pool
 from dataprophet.scoring.sources.feature_pool import FeaturePool
 
-_NUMBERS = "name model fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
+_NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
 
 
 @resumable
@@ -25,6 +26,9 @@ def run(args: argparse.Namespace) -> int:
     result = _profile(args)
     diversity = result.diversity  # computed before saving, so that no later command has to
     (result.seal() if args.seal else result).save(args.out)
+    left_out = result.problems.counts
+    kept = f"the profile is kept in {args.out}"
+    check_bad(left_out, result.n_samples + left_out.total(), args.max_bad, result.name, kept)
     for problem in result.problems.first:
         tell(f"left out: {problem}")
     if summary := result.problems.summary():
@@ -32,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
     parts = f"Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f}"
     text = f"{result.name}: {result.n_samples:,} samples{tokens}, PPL {result.perplexity:.4f}, {parts} -> {args.out}"
-    output(args, {**describe(result), "left_out": dict(result.problems.counts), "out": args.out}, text)
+    text = "\n".join([text, *(f"read {each}" for each in result.identity)])
+    output(args, {**describe(result), "left_out": dict(left_out), "out": args.out}, text)
     return 0
 
 
@@ -40,6 +45,8 @@ def _profile(args: argparse.Namespace) -> Profile:
     settings = values(args, "clusters sketch_size diversity_fields seed")
     work = Work(args.engine, args.processes, args.threads, args.ray_address)
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
+    if not args.features:
+        warn_of(pool)
     with pass_over_rows() as progress:
         if not args.features and not has_files(pool):
             from dataprophet.model import load_model
@@ -50,7 +57,7 @@ def _profile(args: argparse.Namespace) -> Profile:
                 raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
             tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
             return build.profile(pool, load_model(args.model, **loading(args)), progress=progress, **settings)
-        options = values(args, "name fresh") | {"settings": settings, "loading": loading(args), "work": work}
+        options = values(args, "name fresh max_bad") | {"settings": settings, "loading": loading(args), "work": work}
         cache = args.cache or Path(args.out).parent / CACHE
         return profile_pool(pool, args.model, cache=cache, progress=progress.of, tell=tell, **options)
 
@@ -58,4 +65,4 @@ def _profile(args: argparse.Namespace) -> Profile:
 def describe(result: Profile) -> dict[str, object]:
     """The numbers of a profile."""
     fields = {name: int(count.sum()) for name, count in result.field_count.items()}
-    return {**values(result, _NUMBERS), "fields": fields}
+    return {**values(result, _NUMBERS), "fields": fields, "identity": [each.to_json() for each in result.identity]}

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from dataprophet.cli.common import number, output, table
-from dataprophet.metric.matrix import FACTORS, TransferMatrix
+from dataprophet.cli.common import NOISE, number, output, table, values
+from dataprophet.metric.factors import FACTORS
+from dataprophet.metric.matrix import TransferMatrix
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the ranking of a target."""
-    matrix = TransferMatrix.from_csv(args.scores)
+    matrix = TransferMatrix.from_csv(args.scores).within(**values(args, NOISE))
     if args.without:
         matrix = matrix.without(*args.without)
     ranking = matrix.rank(args.target, level=args.level)
     sources = [{**entry.as_dict(), "factors": _factors(matrix, entry.source, args.target)} for entry in ranking]
-    value = {"target": args.target, "level": args.level, "sources": sources}
+    told = {"remarks": matrix.remarks(args.target)}
+    value = {"target": args.target, "level": args.level, "sources": sources, **told}
     output(args, value, rank_table(matrix, args.target, args.level))
     return 0
 
 
 def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
-    """A ranking as text: score, interval, factors, and a mark where a source is not resolved from the next."""
+    """A ranking as text: score, interval, factors, a mark where a source is not resolved from the next, and remarks."""
     names = [name for name in FACTORS if name in matrix.factors]
     ranking = matrix.rank(target, level=level)
     rows = []
@@ -33,10 +35,11 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
         rows.append([f"{place:>2} {entry.source}", *cells])
     head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
     text = table(head, rows)
+    lines = [text]
     if unresolved := sum(entry.resolved is False for entry in ranking):
         of = f"{unresolved} of {len(ranking) - 1} neighbours"
-        return f"{text}\n~ {of} not resolved at {level:.0%}: their order may be chance"
-    return text
+        lines.append(f"~ {of} not resolved at {level:.0%}: their order may be chance")
+    return "\n".join([*lines, *(f"! {remark}" for remark in matrix.remarks(target))])
 
 
 def _factors(matrix: TransferMatrix, source: str, target: str) -> dict[str, float]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dataprophet.cli.common import loading, output, pass_over_rows, reading, resumable, tell, values
+from dataprophet.cli.common import loading, open_from, output, pass_over_rows, reading, resumable, tell, values, warn_of
+from dataprophet.data.sample import Tally
 from dataprophet.scoring.driver import remarks
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.score import score
 
 _SHOWN = 5
 # parameters whose options have the same name
-_OF_ONE_NAME = "out name features fields embeddings nearest shard_rows engine processes threads ray_address"
+_OF_ONE_NAME = "out name features fields embeddings nearest shard_rows engine processes threads ray_address max_bad"
 
 
 @resumable
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.target:
         tell("no --target: rows get no scores, and the pool its profile; another --out is needed to add targets")
     reads = {} if args.features else reading(args)
+    if not args.features:
+        warn_of(pool := open_from(args, args.pool, args.name))
+        reads |= {"answer_is": pool.arguments.get("answer_is")}  # is not looked for twice
     with pass_over_rows() as progress:
         options = {"reading": reads, "loading": loading(args), "progress": progress.of, **values(args, _OF_ONE_NAME)}
         scored = score(args.pool, args.target, args.model, **options)
@@ -41,6 +45,8 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
     """What a run came to, in a few lines."""
     bad = {name: count for name, count in summary["statuses"].items() if name != "ok"}
     lines = [f"{scored.name}: {summary['rows']:,} rows, {summary['samples']:,} samples scored -> {scored.folder}"]
+    if summary.get("read"):
+        lines.append(f"read: {Tally(**summary['read'])}")
     if bad:
         lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in bad.items()))
     for target, count in summary["unscored"].items():

@@ -13,7 +13,7 @@ from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 
 # settings whose options have the same name
-_OF_ONE_NAME = "budget unit combine max_share near_duplicates leakage diverse candidates"
+_OF_ONE_NAME = "budget unit combine max_share near_duplicates leakage diverse candidates without max_nll nll_quantiles"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(
         targets=args.target,
         minimum=args.min_score,
+        min_answer_tokens=args.min_answer_tokens or 0,
         quotas=numbers(args.quota, "--quota"),
         target_quotas=numbers(args.target_quota, "--target-quota"),
         **values(args, _OF_ONE_NAME),
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     options = values(args, "format partial overwrite") | {"pools": pools, "decode": not args.no_decode}
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         done = select_pool(args.scores, settings, args.out, progress=progress, **options)
-    told = values(done, "chosen sources lowest dropped")
+    told = values(done, "chosen sources lowest noisy dropped")
     output(args, {"out": str(done.folder), "settings": settings.to_json(), **told}, describe(done))
     return 0
 
@@ -45,8 +46,8 @@ def describe(done: Selection) -> str:
     rows = [[name, f"{count:,}"] for name, count in done.sources.items()]
     lines = [table([f"selection for {', '.join(done.settings.targets)}", f"{done.settings.unit}s"], rows)]
     lines.append(f"lowest score {number(done.lowest)}")
-    if done.dropped:
-        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in done.dropped.items()))
+    if left_out := {**done.noisy, **done.dropped}:
+        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in left_out.items()))
     return "\n".join([*lines, f"{done.chosen:,} {done.settings.unit}s -> {done.folder}"])
 
 

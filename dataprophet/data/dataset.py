@@ -6,27 +6,43 @@ For everyone who wants samples or rows. Which format a dataset is in is for ``de
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataprophet.data.columns import COLUMNS, Wanted
-from dataprophet.data.detect import FORMATS, ROW_FORMATS, detect_folder, detect_rows, list_files, shape_of
-from dataprophet.data.files.containers import read_rows, suffix_of
+from dataprophet.data.detect import (
+    FORMATS,
+    ROW_FORMATS,
+    Told,
+    describe,
+    detect_folder,
+    detect_rows,
+    kind_of_answers,
+    shape_of,
+)
+from dataprophet.data.files.arrow import arrow_labels
+from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import Rows, opened
+from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
 from dataprophet.data.formats.base import Format, Options, parse_row
-from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files
-from dataprophet.data.formats.llamafactory import INFO, read_info
-from dataprophet.data.ids import KnownIds, repeated_id
+from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files, saved_labels
+from dataprophet.data.formats.llamafactory import INFO, num_samples, read_info
+from dataprophet.data.ids import KnownIds
 from dataprophet.data.images.decode import MAX_PIXELS
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
-from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
+from dataprophet.data.splits import Found, blobs_of, find_files, list_files, snapshot_of
 from dataprophet.errors import DataError, require
+
+_HEAD = 1000  # rows of a dataset of the hub that say what its answers are
 
 
 @dataclass(frozen=True)
@@ -80,41 +96,54 @@ class Dataset:
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _samples: tuple[Sample, ...] | None = field(default=None, repr=False)
     _reading: _Reading | None = field(default=None, repr=False)
+    _guessed: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
         kept = tuple(samples)
-        return cls(name, "", "memory", (), lambda: map(_as_conversation, kept), _samples=kept)
+        return cls(name, "", "memory", (), lambda: map(_as_conversation, kept, itertools.count(1)), _samples=kept)
 
     def rows(self) -> Iterator[Conversation | Problem]:
-        """Every row in file order, good or bad. The second and later rows of an id are problems (duplicate_id).
+        """Every row in file order, good or bad.
+
+        A row whose id occurs before is called ``<id>@<file>:<row>``; one that is equal to an earlier row of its id is a
+        Problem (``duplicate_row``).
 
         Raises:
             DataError: a file as a whole cannot be read.
         """
-        ids, good = KnownIds(), 0
+        ids, good = KnownIds(self._reading.folder if self._reading else ""), 0
         if self.limit == 0:
             return
         for row in self.read():
-            if isinstance(row, Problem):
-                yield row
-            elif ids.repeated(row, turns=self._samples is None):
-                yield repeated_id(row)
-            else:
-                yield row
-                good += 1
-                if good == self.limit:
-                    return
+            settled = ids.settled(row, turns=self._samples is None) if isinstance(row, Conversation) else row
+            yield settled
+            good += isinstance(settled, Conversation)
+            if good == self.limit:
+                return
 
     def __iter__(self) -> Iterator[Sample]:
         self.problems = log = ProblemLog()
-        given = {sample.id: sample for sample in reversed(self._samples)} if self._samples is not None else None
         for row in self.rows():
-            if isinstance(row, Conversation):
-                yield from row.samples() if given is None else (given[row.id],)
-            else:
+            if isinstance(row, Problem):
                 self.leave_out(row, log)
+            elif self._samples is None:
+                yield from row.samples()
+            else:
+                yield replace(self._samples[row.row - 1], id=row.id)
+
+    def told(self) -> Told:
+        """What was found out about how the rows are to be read, and what of them is not read."""
+        if self._reading is None:
+            return Told(list(self._guessed), [])
+        found = describe(self.files, self.format, self._reading.options)
+        return Told([*found.guesses, *self._guessed], found.warnings)
+
+    def check_bad(self, max_bad: float) -> None:
+        """Read all rows, and raise DataError where more than this share of them cannot be used."""
+        codes = Counter(row.code if isinstance(row, Problem) else "" for row in self.rows())
+        check_bad({code: count for code, count in codes.items() if code}, codes.total(), max_bad, self.name)
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:
         """Note a row that cannot be used. Raises DataError where the dataset is strict."""
@@ -144,7 +173,7 @@ class Dataset:
     def read_cells(self, index: FileIndex, first: int, last: int) -> Iterator[list[Conversation | Problem]]:
         """Rows of the cells [first, last) of a file, a list for each cell: 1,024 rows, fewer in the file's last cell.
 
-        Every row of the file gives one entry. Ids that occur before are not noticed.
+        Every row of the file gives one entry. Ids that occur before are not noticed: see ``Shard.settle``.
 
         Raises:
             DataError: the file is damaged, or has changed since it was indexed.
@@ -194,8 +223,9 @@ def open_dataset(
     allow_urls: bool = False,
     max_pixels: int = MAX_PIXELS,
     strict: bool = False,
+    answer_is: str | None = None,
 ) -> Dataset:
-    """Open a dataset for reading. Nothing but its first rows is read here.
+    """Open a dataset for reading. Nothing but its first rows is read here, and answers that stand beside options.
 
     Args:
         path: a file, a folder of files of one format, ``folder::name`` for one dataset of a LLaMA-Factory folder,
@@ -204,13 +234,15 @@ def open_dataset(
         columns: our column name -> the file's, such as ``{"question": "q"}``; ``"=text"`` gives every row that text.
         limit: stop after this many good rows.
         name: name of the dataset; by default the stem of the path.
-        subset: dataset of a LLaMA-Factory folder, or configuration of ``hf:NAME``.
-        split: split of a Hugging Face dataset.
+        subset: dataset of a LLaMA-Factory folder, or configuration of a repository of the hub or of ``hf:NAME``.
+        split: split of a Hugging Face dataset, or of a folder whose files' names or card tell several.
         image_root: folder, or folders, or URLs, in which image paths are looked up before the dataset's own folder.
         allow_outside: read image files outside the dataset's folder and ``image_root``.
         allow_urls: fetch images from http(s) addresses.
         max_pixels: images with more pixels are refused.
         strict: raise DataError at the first bad row, instead of leaving it out.
+        answer_is: what answers beside options are: ``text``, ``letter``, ``index0`` or ``index1``. By default what
+            explains the dataset's answers; where two would, and name different options, that is an error.
 
     Raises:
         DataError: no such file, a format that is not recognised, or an argument that does not fit.
@@ -221,37 +253,57 @@ def open_dataset(
     many = [image_root] if isinstance(image_root, str | os.PathLike) else image_root or []
     roots = [os.fspath(root) for root in many]
     arguments["image_root"] = roots[0] if isinstance(image_root, str | os.PathLike) else roots or None
-    _check_arguments(given, format, columns, limit, max_pixels)
+    _check_arguments(given, format, columns, answer_is, limit=limit, max_pixels=max_pixels)
     by_name = given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))
     if by_name and not is_url(given):
-        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns)
+        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, answer_is=answer_is)
         dataset = _named(given, options, subset, split, limit)
-        dataset.name, dataset.strict = name or dataset.name, strict
+        dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
         return dataset
     base, subset = _split_path(given, subset)
+    stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
+    base = snapshot_of(base)
     kind = (detect_folder(base) or "auto") if format == "auto" else format
     folder = base if is_dir(base) else os.path.dirname(base) or "."
-    options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns)
-    lone = "only Hugging Face datasets have splits here"
-    require(split is None or kind == "huggingface", lone, base, "name the split's file")
-    lone = f"no dataset {subset!r}: only LLaMA-Factory folders hold several"
-    require(subset is None or kind == "llamafactory", lone, base, "leave it out")
-    stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
+    guessed: list[str] = []
     if kind == "llamafactory":
-        stem, files, rows_format = _llamafactory(folder, subset, allow_outside)
+        require(split is None, "a LLaMA-Factory folder has no splits", base, "leave split out")
+        stem, found, rows_format = _llamafactory(folder, subset, allow_outside)
+        if (most := num_samples(folder, stem)) is not None:
+            limit = most if limit is None else min(limit, most)
+            guessed.append(f"num_samples: the first {most:,} rows that can be used (of {INFO})")
     elif kind == "huggingface":
-        files = saved_files(base, split)
-        rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
+        require(subset is None, f"no dataset {subset!r}: a saved dataset is one", base, "leave it out")
+        found = Found(saved_files(base, split), split, saved_labels(base, split))
     else:
-        files = list_files(base)
+        found = find_files(base, subset, split)
+    files = found.files
+    inside = dict.fromkeys(os.path.dirname(file) for file in files)
+    roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
+    labels = dict(found.labels)
+    if files and suffix_of(files[0]) in ARROW:
+        labels |= arrow_labels(files[0])
+    options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
+    if kind == "huggingface":
+        rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
+    elif kind != "llamafactory":
         kind = detect_rows(files, options) if kind == "auto" else kind
         rows_format = ROW_FORMATS[kind]
         fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
         require(fits, f"the file does not fit format {kind!r}", files[0], "pass format='auto'")
+    if answer_is is None and files and (told := kind_of_answers(files, rows_format, options)):
+        answer_is, words = told
+        guessed.append(words)
+    options = replace(options, answer_is=answer_is)
+    arguments["answer_is"] = answer_is
+    if found.split and split is None:
+        guessed.append(f"split: {found.split}, by the files' names")
+    guessed += [f"classes: {column} by the {len(names)} names of its schema" for column, names in labels.items()]
     reading = _Reading(rows_format, options, folder)
     dataset = Dataset(name or stem, given, kind, tuple(files), lambda: reading.all(files), limit, strict)
-    dataset.settings = json.dumps([kind, columns, limit, subset, split, max_pixels])
-    dataset.arguments, dataset._reading = arguments, reading
+    settings = [kind, columns, limit, subset, split, max_pixels]
+    dataset.settings = json.dumps(settings if answer_is is None else [*settings, answer_is])
+    dataset.arguments, dataset._reading, dataset._guessed = arguments, reading, tuple(guessed)
     return dataset
 
 
@@ -272,16 +324,16 @@ def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
     return base.rstrip(os.sep) or base, subset or suffix or None
 
 
-def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, list[str], Format]:
+def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, Found, Format]:
     """Name, data files and format of a dataset of a LLaMA-Factory folder."""
     found = is_file(os.path.join(folder, INFO))
     require(found, f"no {INFO} in the folder", folder, "pass the folder that holds it, or format='llava'")
     name, path, format = read_info(folder, subset)
     files = list_files(path)
-    inside = os.path.join(real_path(folder), "")
+    inside = tuple(os.path.join(real_path(root), "") for root in (folder, *blobs_of(folder)))
     allowed = allow_outside or all(real_path(file).startswith(inside) for file in files)
     require(allowed, "the data file lies outside the folder", path, "move it, or pass allow_outside (--allow-outside)")
-    return name, files, format
+    return name, Found(files), format
 
 
 def _named(path: str, options: Options, subset: str | None, split: str | None, limit: int | None) -> Dataset:
@@ -289,12 +341,21 @@ def _named(path: str, options: Options, subset: str | None, split: str | None, l
     hub_name = path.removeprefix(PREFIX)
 
     def read() -> Iterator[Conversation | Problem]:
-        format: Format | None = None
-        for number, row in named_rows(hub_name, subset, split, limit):
-            format = format or ROW_FORMATS[shape_of(row, "", path, options, row)]
-            yield parse_row(row, path, number, format, options)
+        rows = named_rows(hub_name, subset, split, limit)
+        head = list(itertools.islice(rows, _HEAD))
+        if not head:
+            return
+        format = ROW_FORMATS[shape_of(head[0][1], "", path, options, head[0][1])]
+        own = options
+        if options.answer_is is None:
+            evidence = Evidence()
+            for _, row in head:
+                evidence.look(dict(row), format.options, options)
+            own = replace(options, answer_is=evidence.decide(path, format.answer_is)) if evidence.rows else options
+        for number, row in itertools.chain(head, rows):
+            yield parse_row(row, path, number, format, own)
 
-    settings = json.dumps(["huggingface", path, options.columns, limit, subset, split])
+    settings = json.dumps(["huggingface", path, options.columns, limit, subset, split, options.answer_is])
     stem = hub_name.rpartition("/")[2] or hub_name
     return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
 
@@ -303,18 +364,22 @@ def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: 
     for root in roots:
         found = is_url(root) or os.path.isdir(root)
         require(found, "image_root is not a folder", root, "pass the folder that holds the images")
-    resolved = dict.fromkeys(real_path(root) for root in (*roots, folder))
+    resolved = dict.fromkeys(real_path(root) for root in (*roots, *blobs_of(folder)))
     return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
 
 
-def _check_arguments(path: str, format: str, columns: Mapping[str, str], limit: int | None, max_pixels: int) -> None:
+def _check_arguments(
+    path: str, format: str, columns: Mapping[str, str], answer_is: str | None, *, limit: int | None, max_pixels: int
+) -> None:
     known = format in {"auto", *FORMATS}
     require(known, f"unknown format {format!r}", path, f"use auto or one of {', '.join(FORMATS)}")
     for ours in columns:
         require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
     require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")
+    known = answer_is is None or answer_is in ANSWER_KINDS
+    require(known, f"unknown kind of answers {answer_is!r}", path, f"use {', '.join(ANSWER_KINDS)}")
     require(max_pixels >= 1, f"max_pixels is {max_pixels}", path, "use a positive number")
 
 
-def _as_conversation(sample: Sample) -> Conversation:
-    return Conversation(sample.id, image_sources(sample.images), sample.turns(), "", 0)
+def _as_conversation(sample: Sample, number: int) -> Conversation:
+    return Conversation(sample.id, image_sources(sample.images), sample.turns(), "", number)

@@ -6,22 +6,27 @@ For ``dataset``. A new format of rows is a file in ``formats`` and an entry in `
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from dataprophet.data.files.arrow import arrow_columns
-from dataprophet.data.files.containers import ARROW, SUFFIXES, read_rows, suffix_of
-from dataprophet.data.files.rows import BadRow, Row
+from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
+from dataprophet.data.files.rows import BadRow, Row, read_object
+from dataprophet.data.files.text import delimited_columns
 from dataprophet.data.formats import huggingface, llamafactory
-from dataprophet.data.formats.base import Format, Options
+from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
+from dataprophet.data.formats.base import KNOWN, Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.swift import SWIFT
 from dataprophet.data.formats.vlmeval import VLMEVAL
 from dataprophet.data.formats.vqa import VQA
 from dataprophet.data.formats.webdataset import WEBDATASET
-from dataprophet.data.remote import is_dir, is_file, is_url, names_in
-from dataprophet.errors import DataError, require
+from dataprophet.data.images.unused import image_like
+from dataprophet.data.remote import is_dir, is_file, is_url
+from dataprophet.errors import DataError
 
 ROW_FORMATS: dict[str, Format] = {
     **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION},
@@ -36,29 +41,22 @@ FORMATS: dict[str, str] = {
 }
 """The formats that are read, each with what it looks like."""
 
-_PEEKED_ROWS = 20
+_PEEKED_ROWS, _SHOWN = 20, 12
+_SURVEYED_ROWS, _LEAST_ROWS = 20_000, 1_000  # that say what answers beside options are; of a file without options
+_OF_ANSWERS = ("options", "choices", "answer", "answers", *"ABCDEFGHIJ")
 
 
-def list_files(path: str) -> list[str]:
-    """The data files behind ``path``: itself, or the files of one suffix in that folder, sorted.
+@dataclass(frozen=True)
+class Told:
+    """What was found out about a dataset, a line each.
 
-    Raises:
-        DataError: nothing there, no data files, or files of several suffixes.
+    Attributes:
+        guesses: how its rows are read, where nobody said it.
+        warnings: what is passed over and may have been meant to be read.
     """
-    if is_file(path):
-        return [path]
-    require(is_dir(path), "no such file or folder", path, "check the path")
-    ours = {llamafactory.INFO, "manifest.json"}
-    names = [name for name in names_in(path) if not name.startswith((".", "_")) and name not in ours]
-    found = [name for name in names if suffix_of(name) in SUFFIXES]
-    if not is_url(path):
-        found = [name for name in found if os.path.isfile(os.path.join(path, name))]
-    seen, fix = ", ".join(names[:5]) or "nothing", f"name a file that ends in {', '.join(SUFFIXES)}"
-    require(found, f"no data files in the folder (it holds {seen})", path, fix)
-    kinds = sorted({suffix_of(name) for name in found})
-    fix = f"name one file, such as {os.path.join(path, found[0])}"
-    require(len(kinds) == 1, f"the folder mixes {' and '.join(kinds)} files", path, fix)
-    return [os.path.join(path, name) for name in found]
+
+    guesses: list[str]
+    warnings: list[str]
 
 
 def detect_folder(path: str) -> str | None:
@@ -69,7 +67,10 @@ def detect_folder(path: str) -> str | None:
         return None
     if huggingface.is_saved(path):
         return "huggingface"
-    return "llamafactory" if is_file(os.path.join(path, llamafactory.INFO)) else None
+    info = os.path.join(path, llamafactory.INFO)
+    if not is_file(info):
+        return None
+    return None if huggingface.is_built(read_object(info, "repair the file")) else "llamafactory"
 
 
 def detect_rows(files: Sequence[str], options: Options) -> str:
@@ -107,3 +108,61 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
     what = f"format not recognised from its first row (columns: {columns}). {why}"
     mapped = 'such as columns={"question": "q", "answer": "a"} (--columns question=q answer=a)'
     raise DataError(what, where=where, fix=f"pass format= (--format), or name the columns, {mapped}")
+
+
+def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> tuple[str, str] | None:
+    """What the answers beside options are, over all files, and a line that tells it; None where rows have no options.
+
+    Raises:
+        DataError: two kinds explain them, and name different options.
+    """
+    if format.options is None:
+        return None
+    mapped = {name: column for name, column in options.columns.items() if name in _OF_ANSWERS}
+    seen, evidence, read, cut = replace(options, columns=mapped), Evidence(), 0, False
+    wanted = {*_OF_ANSWERS, *mapped.values(), "conversations", "messages", "query", "texts"}
+    share = max(_LEAST_ROWS, _SURVEYED_ROWS // len(files))
+    for path in files[:1] if is_url(files[0]) else files:
+        number = 0
+        with suppress(DataError):  # whoever reads a damaged file to its end will say so
+            for number, (_, row) in enumerate(read_rows(path, wanted) if _may_have_options(path, mapped) else (), 1):
+                if isinstance(row, dict):
+                    evidence.look(row, format.options, seen)
+                if number == share or (number >= _LEAST_ROWS and not evidence.rows):
+                    cut = True
+                    break
+        read += number
+    if not evidence.rows:
+        return None
+    kind = evidence.decide(files[0], format.answer_is)
+    of = f"{evidence.fits(kind):,} of {evidence.rows:,} rows" + (f" among the first {read:,} read" if cut else "")
+    return kind, f"answers beside options: {ANSWER_KINDS[kind]}, by {of} (--answer-is)"
+
+
+def _may_have_options(path: str, mapped: Mapping[str, str]) -> bool:
+    """Whether a file may have a column of options, as far as its header tells."""
+    suffix = suffix_of(path)
+    if suffix not in ARROW and suffix not in {".csv", ".tsv"}:
+        return True
+    names = arrow_columns(path) if suffix in ARROW else delimited_columns(path)
+    return bool({"options", "choices", "A", mapped.get("options")} & set(names))
+
+
+def describe(files: Sequence[str], format: str, options: Options) -> Told:
+    """How the rows of files are read, by the first of them."""
+    guesses = [f"format: {format} (--format)"]
+    if len(files) > 1:
+        guesses.append(f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on")
+    wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
+    peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
+    rows = [row for _, row in peeked if isinstance(row, dict)]
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
+    known = {*KNOWN, *options.columns.values()}
+    used, unused = [name for name in names if name in known], [name for name in names if name not in known]
+    if format in {"vqa", "vlmeval"}:
+        other = f"; not read: {', '.join(unused[:_SHOWN])}" if unused else ""
+        guesses.append(f"columns: {', '.join(used)}{other} (--columns FIELD=COLUMN)")
+    mapped = frozenset(options.wanted())
+    found = dict.fromkeys(name for row in rows for name in image_like(row, files[0]) if name not in mapped)
+    fix = "map it (--columns image=...) if it is"
+    return Told(guesses, [f"{name!r} looks like an image and is not read; {fix}" for name in found])

@@ -93,6 +93,17 @@ def names_in(folder: str) -> list[str]:
     return sorted(posixpath.basename(entry["name"]) for entry in entries if entry["type"] == "file")
 
 
+def files_below(folder: str) -> list[str]:
+    """Names, with ``/``, of the files in a folder and in the folders below it, sorted; hidden ones are left out."""
+    if is_url(folder):
+        with _file_system(folder) as (fs, place):
+            names = [posixpath.relpath(name, place) for name in fs.find(place)]
+    else:
+        each = ((os.path.relpath(top, folder), file) for top, _, files in os.walk(folder) for file in files)
+        names = [os.path.normpath(os.path.join(top, file)).replace(os.sep, "/") for top, file in each]
+    return sorted(name for name in names if not any(part.startswith((".", "_")) for part in name.split("/")))
+
+
 def real_path(path: str) -> str:
     """``os.path.realpath``; a URL without ``.`` and ``..``, which does not leave its scheme and host."""
     if not is_url(path):

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dataprophet.errors import require
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -103,6 +105,10 @@ class Conversation:
             yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)
 
 
+DUPLICATE = "duplicate_row"
+"""Code of a row that is equal to an earlier one: it is left out, though nothing is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A row or sample that cannot be used: a stable code, what is wrong, and the fix.
@@ -143,3 +149,56 @@ class ProblemLog:
         """One line, such as ``3 left out: 1 empty_answer, 2 missing_image``; empty when there is nothing to say."""
         parts = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))
         return f"{len(self)} left out: {parts}" if len(self) else ""
+
+
+@dataclass
+class Tally:
+    """How many rows of a dataset there are, and what they hold.
+
+    Attributes:
+        rows: rows read, good and bad.
+        with_images: good rows with an image or more.
+        images: images of good rows.
+        turns: answered turns of good rows, which are its samples.
+    """
+
+    rows: int = 0
+    with_images: int = 0
+    images: int = 0
+    turns: int = 0
+
+    def add(self, row: Conversation | Problem) -> None:
+        """Count a row."""
+        self.rows += 1
+        if isinstance(row, Conversation):
+            self.with_images += bool(row.sources)
+            self.images += len(row.sources)
+            self.turns += len(row.turns)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, {self.with_images:,} with images, {self.images:,} images, {self.turns:,} turns"
+
+
+MAX_BAD = 0.05
+"""Share of bad rows from which on a dataset is refused unless more are allowed."""
+
+
+def check_bad(counts: Mapping[str, int], rows: int, max_bad: float, where: str, kept: str = "") -> None:
+    """Refuse a dataset of which more than a share of rows cannot be used.
+
+    Args:
+        counts: problems by code; duplicates are left out, and no problem.
+        rows: all rows.
+        max_bad: the share that is allowed, 0 to 1.
+        where: the dataset.
+        kept: where results lie that are not lost.
+
+    Raises:
+        DataError: there are more, or ``max_bad`` is no share.
+    """
+    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1 (--max-bad 0.2 or 20%)")
+    counted = {code: count for code, count in sorted(counts.items()) if code != DUPLICATE}
+    bad, why = sum(counted.values()), ", ".join(f"{count:,} {code}" for code, count in counted.items())
+    what = f"{bad:,} of {rows:,} rows cannot be used, more than {100 * max_bad:.3g}% ({why})"
+    fix = "see `dataprophet validate`, or allow a larger share (--max-bad 0.2, max_bad=0.2)"
+    require(bad <= max_bad * rows, what, where, f"{fix}; {kept}" if kept else fix)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.files.tar import IMAGE_SUFFIXES
 from dataprophet.data.images.sources import BytesImage, CellImage, ImageSource, broken_images
-from dataprophet.data.sample import Conversation, Problem
+from dataprophet.data.remote import is_url, names_in
+from dataprophet.data.sample import Conversation, Problem, Tally
 
 _THREADS = 8
 _AHEAD = 4 * _THREADS
+_LOOKED_AT, _SUGGESTED = 200, 3  # names of a folder, and folders that are named
 
 
 @dataclass
@@ -27,8 +33,10 @@ class ValidationReport:
         good: rows that can be used.
         samples: samples in the good rows, one for each answered turn.
         images: images in the good rows.
+        with_images: good rows with an image or more.
         counts: problems by code.
         problems: one or more for each bad row, in file order.
+        hints: what lies beside the dataset and may be what is missing.
     """
 
     name: str
@@ -37,8 +45,15 @@ class ValidationReport:
     good: int = 0
     samples: int = 0
     images: int = 0
+    with_images: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def held(self) -> Tally:
+        """What the rows hold, counted as every command counts it."""
+        return Tally(self.rows, self.with_images, self.images, self.samples)
 
     @property
     def ok(self) -> bool:
@@ -71,7 +86,30 @@ def validate(
             report.good += 1
             report.samples += len(row.scored())
             report.images += len(row.sources)
+            report.with_images += bool(row.sources)
+    if report.counts.keys() & {"missing_image", "outside_root"}:
+        report.hints += [f"{folder} holds images: --image-root {folder}" for folder in image_folders(dataset)]
     return report
+
+
+def image_folders(dataset: Dataset) -> list[str]:
+    """Folders beside the data files, or below them, that hold images, or folders of images: the nearest ones."""
+    found: dict[str, None] = {}
+    for folder in dict.fromkeys(os.path.dirname(os.path.abspath(file)) for file in dataset.files if not is_url(file)):
+        for near in (folder, os.path.dirname(folder)):
+            names = [os.path.join(near, name) for name in names_in(near) if not name.startswith(".")][:_LOOKED_AT]
+            found |= dict.fromkeys(name for name in names if os.path.isdir(name) and _holds_images(name))
+    return list(found)[:_SUGGESTED]
+
+
+def _holds_images(folder: str, *, deeper: bool = True) -> bool:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in itertools.islice(entries, _LOOKED_AT):
+            if entry.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES and entry.is_file():
+                return True
+            if deeper and entry.is_dir() and _holds_images(entry.path, deeper=False):
+                return True
+    return False
 
 
 def _checked(dataset: Dataset, decode: bool) -> Iterator[tuple[Conversation | Problem, list[Problem]]]:

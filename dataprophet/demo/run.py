@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataprophet.data import Dataset, open_dataset
@@ -87,6 +87,8 @@ def run_demo(
                 datasets[name] = open_dataset(written.path, name=name)
                 made = profiles[name] = profile(datasets[name], model)
                 _ = made.diversity  # kept in the file, so that the matrix need not cluster again
+                at = os.path.relpath(written.path, folder)  # files hold no place, so that the folder may move
+                made.identity = tuple(replace(each, path=at, lies=f"../{at}") for each in made.identity)
                 made.save(folder / "profiles" / f"{name}.profile")
                 left_out = f", {made.problems.summary()}" if len(made.problems) else ""
                 say(
@@ -95,6 +97,10 @@ def run_demo(
                 )
         sources, targets = ([profiles[entry.spec.name] for entry in part] for part in (drawn.sources, drawn.targets))
         scores = transfer_matrix(sources, targets)
+        scores.identities = {
+            side: {name: tuple(replace(each, lies=each.path) for each in many) for name, many in its.items()}
+            for side, its in scores.identities.items()
+        }
         scores.to_csv(folder / "scores.csv")
         save_heatmap(scores, folder / "heatmap.png", title="M(source -> target), demo model")
         mixed = {name: datasets[name] for name in scores.sources}

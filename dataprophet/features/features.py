@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError, explained
 from dataprophet.ops.arrays import Operand, load
-from dataprophet.ops.directions import average_directions
+from dataprophet.ops.directions import average_directions, cosine_to, nearest
 from dataprophet.ops.directions import measured as _measured
 
 FIELDS = ("question", "answer", "image")
+
+_ROUNDED = -1e-4  # nats: what the rounding of logits may leave of a log-likelihood of 0
+_SAME = 1 - 2.0**-19  # cosine: rounding to float16, twice, turns a vector by less than these 2e-3 radians
 
 
 @dataclass
@@ -23,7 +26,8 @@ class Features:
 
     Attributes:
         ids: n sample ids.
-        nll: (n,) float64, the mean over answer tokens of minus the natural log of their probability, in nats.
+        nll: (n,) float64, the mean over answer tokens of minus the natural log of their probability, in nats: never
+            below 0.
         embeddings: field name -> (n, d) floats of any library and device, not normalised. Rows of absent fields mean
             nothing.
         present: field name -> (n,) bool, False where the sample lacks the field (a text-only row has no image).
@@ -101,6 +105,7 @@ def measure(
     n = len(features.ids)
     nll, tokens = _per_sample(features.nll, "nll", features, where), tokens_of(features, where)
     usable, reasons = np.ones(n, np.bool_), dict[int, str]()
+    require_signs(nll, lambda place: f"{where}, sample {features.ids[place]!r}")
 
     def refuse(bad: NDArray[np.bool_], what: str) -> None:
         places = np.flatnonzero(bad)
@@ -181,6 +186,44 @@ def sketch_vectors(
         raise ProfileError(what, where=where, fix="choose diversity_fields of one width")
     z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
     return z, norms > 1e-6  # less is rounding
+
+
+def nearest_vectors(z: NDArray[np.float16], others: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Best match of each vector z (n, d) among others (m, d) >= 1, as ``ops.nearest``: (n,) cosine, and (n,) row.
+
+    Two vectors that rounding to float16 may have made of one have cosine 1: see ``same_as_one``.
+    """
+    cosine, index = nearest(z, others)
+    return same_as_one(cosine), index
+
+
+def cosines_between(z: NDArray[np.float16]) -> NDArray[np.float32]:
+    """(n, n) float32 cosines of vectors z (n, d) with each other, exactly 1 as ``nearest_vectors`` says."""
+    wide = z.astype(np.float32)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)  # float16 leaves unit vectors up to 5e-4 longer or shorter
+    return same_as_one(cosine_to(wide, wide))
+
+
+def same_as_one(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines of which those that float16 cannot tell from 1 are 1, so that a threshold of 1 finds every copy."""
+    return np.where(cosine >= _SAME, np.float32(1), cosine)
+
+
+def require_signs(nll: NDArray[np.float64], place_of: Callable[[int], str]) -> None:
+    """Refuse log-likelihoods with the wrong sign.
+
+    Args:
+        nll: (n,) of samples.
+        place_of: number of a sample -> where it is, for the message.
+
+    Raises:
+        ProfileError: one is below 0 by more than rounding.
+    """
+    wrong = np.flatnonzero(nll < _ROUNDED)
+    if len(wrong):
+        what = f"nll is {nll[wrong[0]]:.4g}, below 0, in {len(wrong)} of {len(nll)} samples"
+        fix = "give minus the mean log-probability of the answer's tokens: change the sign"
+        raise ProfileError(what, where=place_of(int(wrong[0])), fix=fix)
 
 
 def tokens_of(features: Features, where: str) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import ProfileError
 from dataprophet.features.columns import open_columns
-from dataprophet.features.features import FIELDS, Features, tokens_of
+from dataprophet.features.features import FIELDS, Features, require_signs, tokens_of
 
 
 def load_features(path: str | os.PathLike[str]) -> Features:
@@ -47,7 +47,8 @@ def features_of(columns: Mapping[str, Any], where: str, *, first: int = 1, prefi
         prefix: what stands before that number.
 
     Raises:
-        ProfileError: a column is missing, unknown, of another shape, or of something other than numbers.
+        ProfileError: a column is missing, unknown, of another shape, or of something other than numbers, or an ``nll``
+            is below 0.
     """
     known = ["id", "nll", "n_tokens", *FIELDS, *(f"{name}_present" for name in FIELDS)]
     for unknown in sorted(columns.keys() - set(known)):
@@ -56,6 +57,7 @@ def features_of(columns: Mapping[str, Any], where: str, *, first: int = 1, prefi
     if "nll" not in columns:
         raise ProfileError("column 'nll' is missing", where=where, fix="store the mean NLL per answer token, in nats")
     nll = _numbers(columns, "nll", 1, where).astype(np.float64)
+    require_signs(nll, lambda place: f"{where} row {first + place}")
     rows = range(first, first + len(nll))
     ids = _ids(columns["id"], where) if "id" in columns else [f"{prefix}{row}" for row in rows]
     embeddings = {name: _halves_or_singles(_numbers(columns, name, 2, where)) for name in FIELDS if name in columns}

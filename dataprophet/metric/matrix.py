@@ -8,38 +8,22 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise, zip_longest
 from statistics import NormalDist
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dataprophet.data import identity
 from dataprophet.errors import MetricError
 from dataprophet.metric import matrix_csv
+from dataprophet.metric.factors import FACTORS, Floats, factors_named, places_within, product, remarks_of
 from dataprophet.ops.arrays import as_numpy
 from dataprophet.profiling.jackknife import standard_error
-
-FACTORS = {
-    "question_similarity": "QSim",
-    "answer_similarity": "ASim",
-    "image_similarity": "ISim",
-    "source_perplexity": "PPL(s)",
-    "diversity": "Sil+H",
-    "inverse_target_perplexity": "1/PPL(t)",
-}
-"""Name of each factor -> its sign in the formula. The score is the product of all of them."""
-
-Floats: TypeAlias = NDArray[np.float64]
-
-_GROUPS = {
-    "perplexity": ("source_perplexity", "inverse_target_perplexity"),
-    "target_perplexity": ("inverse_target_perplexity",),
-    **{sign: (name,) for name, sign in FACTORS.items()},
-}
 
 
 class Ranked(tuple[str, float]):
@@ -100,6 +84,8 @@ class TransferMatrix:
         errors: factor name -> (S, T) float64 standard errors. Empty when they were not computed.
         log_error: (S, T) float64 standard error of log M, or None.
         next_error: (S, T) float64 standard error of the log-ratio to the next-ranked source for that target, or None.
+        answer_tokens: (S,) float64 mean answer tokens of a source's samples, 0 where they are not known, or None.
+        identities: ``sources`` and ``targets`` -> name -> what its profile was made of, as far as it is known.
     """
 
     sources: list[str]
@@ -111,6 +97,8 @@ class TransferMatrix:
     next_error: Floats | None = None
     influences: Mapping[str, Influences] = field(default_factory=dict, repr=False)
     same: NDArray[np.bool_] | None = field(default=None, repr=False)
+    answer_tokens: Floats | None = field(default=None, repr=False)
+    identities: identity.Known = field(default_factory=dict, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -189,7 +177,7 @@ class TransferMatrix:
         Raises:
             MetricError: for an unknown factor, or when the matrix holds no factors.
         """
-        drop = {factor for name in names for factor in _GROUPS.get(name, (name,))}
+        drop = factors_named(names)
         if unknown := sorted(drop - self.factors.keys()):
             known = ", ".join(self.factors) or "none: read the matrix together with its .factors.csv file"
             raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
@@ -197,7 +185,76 @@ class TransferMatrix:
         values = product(kept, self.shape)
         influences = {name: part for name, part in self.influences.items() if name in kept}
         errors = {name: part for name, part in self.errors.items() if name in kept}
-        return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, same=self.same)
+        beside: dict[str, Any] = {"same": self.same, "answer_tokens": self.answer_tokens, "identities": self.identities}
+        return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, **beside)
+
+    def within(
+        self,
+        *,
+        max_nll: float | None = None,
+        nll_quantiles: Sequence[float] | None = None,
+        min_answer_tokens: float | None = None,
+    ) -> TransferMatrix:
+        """The matrix without the sources that are beyond limits of noise.
+
+        Args:
+            max_nll: most mean negative log-likelihood of a source's samples, log PPL(s), in nats.
+            nll_quantiles: (low, high), 0 <= low < high <= 1: of S sources, the floor(low S) of the least and the
+                floor((1 - high) S) of the largest mean negative log-likelihood are left out, but not their equals.
+            min_answer_tokens: least mean number of answer tokens of a source's samples.
+
+        Raises:
+            MetricError: no source is left, or the matrix does not hold the numbers.
+        """
+        kept = np.ones(len(self.sources), np.bool_)
+        if max_nll is not None or nll_quantiles is not None:
+            if "source_perplexity" not in self.factors:
+                fix = "read it with its .factors.csv file, and leave sources out before factors"
+                raise MetricError("holds no PPL(s) to limit", where="max_nll and nll_quantiles", fix=fix)
+            nll = np.log(self.factors["source_perplexity"][:, 0])
+            first, last = places_within(nll_quantiles, len(nll))
+            kept &= (nll >= np.sort(nll)[first]) & (nll <= np.sort(nll)[last])
+            kept &= nll <= (np.inf if max_nll is None else max_nll)
+        if min_answer_tokens is not None:
+            if self.answer_tokens is None or not self.answer_tokens.all():
+                fix = "make the profiles with the numbers of tokens, and the matrix again"
+                raise MetricError("does not know the answer tokens of each source", where="min_answer_tokens", fix=fix)
+            kept &= self.answer_tokens >= min_answer_tokens
+        if not kept.any():
+            raise MetricError(f"none of the {len(kept)} sources is within the limits", fix="ease a limit")
+        return self if kept.all() else self._of(np.flatnonzero(kept))
+
+    def _of(self, rows: NDArray[np.int64]) -> TransferMatrix:
+        """The matrix of some of the sources. Where it was only read, no errors are known between new neighbours."""
+
+        def cut(part: Any) -> Any:  # what does not depend on the source has one row for all
+            return part if part is None or len(part) == 1 else part[rows]
+
+        made = TransferMatrix(
+            [self.sources[row] for row in rows],
+            self.targets,
+            cut(self.values),
+            {name: cut(part) for name, part in self.factors.items()},
+            {name: cut(part) for name, part in self.errors.items()},
+            None if self.influences else cut(self.log_error),
+            influences={name: Influences(*map(cut, part)) for name, part in self.influences.items()},
+            same=cut(self.same),
+            answer_tokens=cut(self.answer_tokens),
+            identities=self.identities,
+        )
+        if self.next_error is not None and not self.influences:
+            made.next_error = np.full(made.shape, np.nan)
+            for j, name in enumerate(self.targets):
+                behind = dict(pairwise(self.order(name).tolist()))
+                for a, b in pairwise(made.order(name)):
+                    if behind.get(int(rows[a])) == rows[b]:
+                        made.next_error[a, j] = self.next_error[rows[a], j]
+        return made
+
+    def remarks(self, target: str | None = None) -> list[str]:
+        """What makes a target's ranking doubtful, or those of all, a line each; see ``factors.remarks_of``."""
+        columns = range(len(self.targets)) if target is None else [self.column(target)]
+        return remarks_of(self.factors, self.sources, self.targets, columns)
 
     def _derive_errors(self) -> None:
         """Standard errors of the factors, of log M, and of the log-ratio of neighbours, from the influences."""
@@ -222,9 +279,14 @@ class TransferMatrix:
                 self.next_error[a, j] = np.sqrt((own**2).sum() + (its**2).sum() + (shared**2).sum())
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        r"""Write the matrix, ``source\target`` in its corner; its factors, if any, go to ``<stem>.factors.csv``."""
+        r"""Write the matrix, ``source\target`` in its corner.
+
+        Its factors, if any, go to ``<stem>.factors.csv``, what its profiles were made of to ``<stem>.identity.json``.
+        """
         errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
         known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
+        if self.answer_tokens is not None:
+            known[matrix_csv.TOKENS] = np.repeat(self.answer_tokens[:, None], self.shape[1], axis=1)
         blank = np.full(self.shape, np.nan)
         parts = [self.values, *(blank if part is None else part for part in known.values())]
         lines: list[list[object]] = [["target", "rank", "source", "score", *known]]
@@ -233,29 +295,22 @@ class TransferMatrix:
                 numbers = (float(part[i, j]) for part in parts)
                 lines.append([target, place, self.sources[i], *("" if math.isnan(it) else it for it in numbers)])
         matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
+        identity.save(path, self.identities)
         rows = zip(self.sources, self.values.tolist(), strict=True)
         matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
-        """Read a matrix, and its factors where ``<stem>.factors.csv`` lies beside it. Values round-trip exactly.
+        """Read a matrix, and what lies beside it: its factors and identities. Values round-trip exactly.
 
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
         given = matrix_csv.read(path, FACTORS)
         try:
-            return cls(**given)
+            return cls(**given, identities=identity.load(path))
         except MetricError as error:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
-
-
-def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:
-    """Product of the factors in the order of the formula, NaN where one of them is not positive."""
-    total = np.ones(shape)
-    for name in [name for name in FACTORS if name in factors] + sorted(factors.keys() - FACTORS.keys()):
-        total = total * np.where(factors[name] > 0, factors[name], np.nan)
-    return total
 
 
 def _combine(source: Floats, target: Floats, same: NDArray[np.bool_]) -> Floats:

@@ -20,6 +20,7 @@ from dataprophet.errors import MetricError
 from dataprophet.files import write_text
 
 CORNER = "source\\target"
+TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
 _AGAIN = "remove the factors file, or make the matrix again"
 
 
@@ -72,6 +73,7 @@ def _factors(
     head, rows = _rows(path)
     names = [name for name in head if name in factors]
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
+    columns += [TOKENS] * (TOKENS in head)
     if missing := [name for name in ("target", "source", *columns) if name not in head]:
         raise MetricError(f"column {missing[0]!r} is missing", where=f"{path} row 1", fix="make the matrix again")
     parts = {name: np.full(values.shape, np.nan) for name in columns}
@@ -88,6 +90,8 @@ def _factors(
     known = {name: part for name, part in parts.items() if not np.isnan(part).all()}
     errors = {name: known[f"{name}_error"] for name in names if f"{name}_error" in known}
     of_scores = {name: known.get(name) for name in ("log_error", "next_error")}
+    if TOKENS in known:
+        of_scores[TOKENS] = known[TOKENS][:, 0]
     return {"factors": {name: parts[name] for name in names}, "errors": errors, **of_scores}
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.features.features import FIELDS
-from dataprophet.metric.matrix import FACTORS, Floats, Influences, TransferMatrix, product
+from dataprophet.metric.factors import FACTORS, Floats, product
+from dataprophet.metric.matrix import Influences, TransferMatrix
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.profile import Profile
@@ -75,7 +76,10 @@ def transfer_matrix(
         influences = _influences(s, t, factors, directions) if errors else {}
         same = np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None
         names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
-        return TransferMatrix(*names, values, factors, influences=influences, same=same)
+        tokens = np.array([p.n_tokens / p.n_samples for p in s])
+        made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
+        beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
+        return TransferMatrix(*names, values, factors, influences=influences, **beside)
 
 
 def _load(items: Iterable[Item] | Item) -> list[Profile]:
@@ -88,9 +92,9 @@ def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]]
     found = [known[id(profile)].get(name) for profile in profiles]
     for profile, direction in zip(profiles, found, strict=True):
         if direction is None:
-            others = ", ".join(repr(field) for field in FIELDS if field != name)
+            others = ",".join(field for field in FIELDS if field != name)
             what = f"no sample has the field {name!r}, so its similarity is undefined"
-            fix = f"leave the dataset out, or compare with fields=({others})"
+            fix = f"leave the dataset out, or compare without it (--fields {others})"
             raise MetricError(what, where=f"profile {profile.name!r}", fix=fix)
     widths = {len(direction) for direction in found if direction is not None}
     if len(widths) > 1:

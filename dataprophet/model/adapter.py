@@ -18,6 +18,7 @@ from dataprophet.model.rows import Batch
 from dataprophet.model.tokens import Encoded, ImageSet
 
 _MASKABLE = ("sdpa", "eager")  # kinds of attention that take any mask
+_LAYERS = {"full_attention", "sliding_attention"}  # kinds of layers that look through a mask and nothing else
 
 
 class Vision(NamedTuple):
@@ -41,7 +42,12 @@ class Adapter:
         fused: take log-probabilities from hidden states and the output layer's weights, rather than from logits.
 
     Attributes:
-        branches: whether rows may hold sequences that part, each seeing its own beginning alone.
+        masks: whether layers and attention are of kinds that can keep sequences of one row apart. Convolutions,
+            recurrences and linear attention, which see what stands before them in the row, are not.
+        branches: whether rows may hold sequences that part, each seeing its own beginning alone. Off until the start-up
+            checks have found that they do.
+        joins_images: whether one call of the vision tower takes the images of several samples. Off until the checks
+            have found that they come out as alone; else it is called once for each image set.
     """
 
     def __init__(self, model: Any, *, where: str, fused: bool = True) -> None:
@@ -60,7 +66,9 @@ class Adapter:
         self._vision_parameters = frozenset(inspect.signature(self.base.get_image_features).parameters)
         self._rope_index = getattr(self.base, "get_rope_index", None)
         self._rope_parameters = inspect.signature(self._rope_index).parameters if self._rope_index else {}
-        self.branches = self._attention in _MASKABLE
+        known = set(layers or ()) <= _LAYERS and self._windowed_layers <= (self._window is not None)
+        self.masks = self._attention in _MASKABLE and known
+        self.branches = self.joins_images = False
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the model's device, pixels in its dtype."""
@@ -80,25 +88,30 @@ class Adapter:
         encoded.positions = self._rope_index(**taken)[0][:, 0].numpy()
 
     def vision(self, batch: Batch) -> Vision | None:
-        """One pass of the vision tower over the image sets of a batch; None without images.
+        """The image sets of a batch through the vision tower; None without images.
 
         Raises:
             ModelError: the number of features is not the number of image tokens.
         """
         import torch
 
-        if not batch.pixels:
+        outputs = []
+        for pixels in batch.pixels:
+            inputs = {name: value for name, value in pixels.items() if name in self._vision_parameters}
+            outputs.append(self.base.get_image_features(**inputs, return_dict=True))
+            if getattr(outputs[-1], "pooler_output", None) is None:
+                what = "its vision tower gives no features as the text model takes them: it projects them later"
+                raise ModelError(what, where=self.where, fix="use one of the families the manual names")
+        if not outputs:
             return None
-        inputs = {name: value for name, value in batch.pixels.items() if name in self._vision_parameters}
-        output = self.base.get_image_features(**inputs, return_dict=True)
         # Features come per image, per tile or per sample; row after row they stand in the order of the image tokens.
-        rows = output.pooler_output
-        rows = rows if torch.is_tensor(rows) else torch.cat([part.reshape(-1, part.shape[-1]) for part in rows])
-        rows = rows.reshape(-1, rows.shape[-1])
-        if sum(batch.image_tokens) != len(rows):
-            what = f"its vision tower gives {len(rows)} features for {sum(batch.image_tokens)} image tokens"
-            raise ModelError(what, where=self.where, fix="use the processor files that belong to these weights")
-        return Vision(output, rows)
+        parts = [_rows(output.pooler_output) for output in outputs]
+        expected = [sum(batch.image_tokens)] if batch.join_images else batch.image_tokens
+        for rows, tokens in zip(parts, expected, strict=True):
+            if len(rows) != tokens:
+                what = f"its vision tower gives {len(rows)} features for {tokens} image tokens"
+                raise ModelError(what, where=self.where, fix="use the processor files that belong to these weights")
+        return Vision(outputs[0] if len(outputs) == 1 else _merged(outputs), torch.cat(parts))
 
     def image_means(self, batch: Batch, vision: Vision) -> Any:
         """(S, D) float32: the mean of the projected vision features of each image set."""
@@ -190,6 +203,31 @@ class Adapter:
         return output
 
 
+def _rows(values: Any) -> Any:
+    """Features (F, D), in the order in which they come: as one tensor, or in a list."""
+    import torch
+
+    if torch.is_tensor(values):
+        return values.reshape(-1, values.shape[-1])
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in values])
+
+
+def _merged(outputs: list[Any]) -> Any:
+    """The outputs of several calls of the vision tower as one call would give them."""
+    import torch
+
+    def joined(values: list[Any]) -> Any:
+        rows = torch.cat([_rows(value) for value in values])
+        return rows if torch.is_tensor(values[0]) else [rows]
+
+    output = copy.copy(outputs[0])
+    output.pooler_output = joined([each.pooler_output for each in outputs])
+    if getattr(output, "deepstack_features", None) is not None:
+        layers = zip(*(each.deepstack_features for each in outputs), strict=True)
+        output.deepstack_features = [joined(list(layer)) for layer in layers]
+    return output
+
+
 def _shifted(values: Any) -> Any:
     """Values (B, N), each moved to the next place of its row."""
     import torch
@@ -201,6 +239,5 @@ def _picked(values: Any, features: Any) -> Any:
     """Rows of features by number, in the form in which they came: one tensor, or a list of one for each image."""
     import torch
 
-    if torch.is_tensor(values):
-        return values.reshape(-1, values.shape[-1])[features].reshape(-1, *values.shape[1:])
-    return [torch.cat([part.reshape(-1, part.shape[-1]) for part in values])[features]]
+    picked = _rows(values)[features]
+    return picked.reshape(-1, *values.shape[1:]) if torch.is_tensor(values) else [picked]

@@ -111,7 +111,7 @@ class Batcher:
                 members = [items[index] for row in bundle for index in row]
                 yield from (Refused(item.place, item.problem) for item in members if item.problem is not None)
             if rows:
-                yield self._ready(assemble(rows, budget=budget))
+                yield self._ready(assemble(rows, budget=budget, join_images=self.adapter.joins_images))
 
     def _bundles(self, items: Sequence[Item], group: list[int], budget: int) -> Iterator[tuple[Bundle, Size]]:
         """The samples of a group as rows, those with the same pictures together as long as the budget allows it."""
@@ -147,6 +147,9 @@ class Batcher:
             elif result.mask[0]:
                 what = "no token stands before its answer, to predict its first one"
                 item.refuse("unprocessable", what, "give a question, or a template with a start")
+            elif not self.encoder.spells(result, item.rendered):
+                what = "the tokens that would be scored do not spell its answer to the character"
+                item.refuse("text_mismatch", what, "change the answer, or use a tokenizer that keeps all of it")
             else:
                 self.adapter.set_positions(result, images)
                 encoded[index] = result

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from dataprophet.model.chat import Chat, Rendered
 from dataprophet.model.token_reuse import EncodedPrefix
-from dataprophet.model.tokens import Encoded, ImageSet, tail_mask
+from dataprophet.model.tokens import Encoded, ImageSet, Spelling, tail_mask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TYPES = ("token_type_ids", "mm_token_type_ids")
-# What a processor says of the text, token by token; everything else that it returns goes to the vision tower.
-_TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets", *_TYPES)
+_TYPES = "token_type_ids"  # how names of token types end
+# What a processor says of the text; everything else that it returns, but token types, goes to the vision tower.
+_TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets")
 # Not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of.
 _PLAIN = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
 
@@ -47,6 +47,7 @@ class Encoder:
         self.tokenizer = chat.processor.tokenizer
         self.placeholder_id = int(self.tokenizer.convert_tokens_to_ids(chat.image_token))
         self.reuses_tokens = False
+        self._spelling = Spelling(self.tokenizer)
         self._image_token_id = image_token_id
         # Positions that an image of a height and width takes in the text, to within a few: for planning batches.
         self.image_tokens = functools.lru_cache(4096)(self._image_tokens)
@@ -81,7 +82,8 @@ class Encoder:
                 continue
             found[index] = encoded = self._encoded(item, inputs)
             if images and shared is None:
-                vision = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
+                names = (name for name in inputs if name not in _TEXT_INPUTS and not name.endswith(_TYPES))
+                vision = {name: inputs[name] for name in names}
                 shared = ImageSet(vision, int((encoded.ids == self._image_token_id).sum()), self._image_token_id)
                 replacements = inputs.get("text_replacement_offsets")
                 if self.reuses_tokens and replacements:
@@ -89,6 +91,13 @@ class Encoder:
                     prefix = EncodedPrefix(item.text, encoded, offsets, replacements[0], self._special_ids)
                     found.update(self._reused(prefix, {k: rendered[k] for k in range(index + 1, len(rendered))}))
         return [found[index] for index in range(len(rendered))], shared
+
+    def spells(self, encoded: Encoded, item: Rendered) -> bool:
+        """Whether the tokens that are scored spell the answer, to the character."""
+        ids, text = encoded.ids[encoded.mask].tolist(), item.answer + item.end
+        if self.chat.uses_suffix and self.chat.score_terminator:  # which the processor wrote
+            ids = ids[:-1]
+        return self._spelling.holds(ids, text, item.prompt)
 
     def _reused(self, prefix: EncodedPrefix, rendered: dict[int, Rendered]) -> dict[int, Encoded]:
         """Those samples that repeat the prefix, only the rest of each tokenised."""
@@ -137,7 +146,8 @@ class Encoder:
         # Images are RGB here, and processors would make a copy of each to make sure.
         convert = {"do_convert_rgb": False} if getattr(processor.image_processor, "do_convert_rgb", False) else {}
         # Text as lists: turning these into tensors takes processors longer than all the rest.
-        texts = {"text": [text], "text_kwargs": {"return_offsets_mapping": True, "verbose": False}}
+        whole = {"return_offsets_mapping": True, "truncation": False, "padding": False, "verbose": False}
+        texts = {"text": [text], "text_kwargs": whole}
         pictures = {"images": [list(images)] if images else None, "images_kwargs": {"return_tensors": "pt", **convert}}
         return dict(processor(**texts, **pictures, **extra))
 
@@ -149,7 +159,8 @@ class Encoder:
                 mask[np.flatnonzero(mask)[-1:]] = False
         else:
             mask = tail_mask(np.array(inputs["offset_mapping"][0]), item.tail)
-        return Encoded(ids, mask, {name: np.array(inputs[name][0], np.int64) for name in _TYPES if name in inputs})
+        types = {name: np.array(inputs[name][0], np.int64) for name in inputs if name.endswith(_TYPES)}
+        return Encoded(ids, mask, types)
 
     def _special_tokens(self, text: str) -> dict[str, Any]:
         """A template that writes the beginning-of-sequence token itself must not get a second one."""

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import Problem, Sample
-from dataprophet.errors import DataError, ModelError
+from dataprophet.errors import DataError, DataProphetError, ModelError, first_line
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.model.batching import Batcher
 from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.reader import CellEnd, Refused, Window, with_cell_ends
-from dataprophet.model.results import Results, Scored, out_of_memory
+from dataprophet.model.results import Failure, Results, Scored, out_of_memory
 from dataprophet.model.rows import Batch
 
 _AHEAD = 5  # batches and ends of windows: behind the last batch of a window come its texts and its end, which are quick
@@ -94,8 +94,9 @@ class Model:
         """Features of samples, in the order of the input, up to a thousand at a time.
 
         Every usable sample comes out exactly once. A sample that cannot be used is left out, never cut short, and
-        reported with a code: ``empty_answer``, ``undecodable_image``, ``image_count``, ``no_image``, ``too_long`` or
-        ``unprocessable``. Numbers differ between batches and orders by float rounding only (about 1e-6 in float32).
+        reported with a code: ``empty_answer``, ``undecodable_image``, ``image_count``, ``no_image``, ``too_long``,
+        ``unprocessable``, or on the device ``not_finite`` or ``out_of_memory``. Numbers differ between batches and
+        orders by float rounding only (about 1e-6 in float32).
 
         Samples with the same images, such as the turns of a conversation or rows that name the same file, are computed
         together where they stand within a window of a thousand samples; see `sharing`.
@@ -107,7 +108,7 @@ class Model:
 
         Raises:
             DataError: a sample cannot be used and there is no ``on_problem``.
-            ModelError: the model gives a log-probability that is not finite, or one sample does not fit into memory.
+            ModelError: the device fails.
         """
         done = 0
         for window, scored in self._windows(samples, lambda refused: (on_problem or _raise)(refused.problem)):
@@ -160,8 +161,7 @@ class Model:
         gate: AbstractContextManager[Any] | None = None,
     ) -> Iterator[tuple[Window, list[Scored]]]:
         """Runs the batches of each window, and gives what they give."""
-        name = f"{self.name} in {self.dtype}"
-        results = Results(self._adapter, name)
+        results = Results(self._adapter, self.dtype)
         with Workers(self.workers) as workers:
             work = self._batcher.work(samples, lambda: self.batch_tokens, workers, texts=texts)
             with ahead(work, _AHEAD if self.workers else 0) as units, gate or nullcontext():
@@ -172,8 +172,24 @@ class Model:
                         self._run(unit, results)
                         results.score_states()
                     else:
-                        yield unit, results.close(unit)
-                        results = Results(self._adapter, name)
+                        yield unit, self._closed(unit, results, report, texts=texts)
+                        results = Results(self._adapter, self.dtype)
+
+    def _closed(
+        self, window: Window, results: Results, report: Callable[[Refused], None], *, texts: bool
+    ) -> list[Scored]:
+        """The usable samples of a window, and a report of the others."""
+        scored, failed = results.close(window)
+        for item in (window.items[index] for index in failed):
+            assert item.problem is not None  # it failed
+            # One that is not finite spoils all that stand in its row: each is tried alone.
+            if len(window.items) > 1 and item.problem.code == "not_finite":
+                alone = [row for _, rows in self._windows([item.sample], lambda _: None, texts=texts) for row in rows]
+                scored += [row._replace(place=item.place) for row in alone]
+                if alone:
+                    continue
+            report(Refused(item.place, item.problem))
+        return sorted(scored, key=lambda row: row.place)
 
     def _run(self, batch: Batch, results: Results) -> None:
         """Runs a batch, in as many parts as memory asks for. What does not fit halves the budget from then on."""
@@ -183,29 +199,39 @@ class Model:
             tokens, several = part.ids.numel(), len(part.members) > 1
             # One that was planned before the budget was halved, and is larger than it now, is not tried.
             if not (several and part.budget > self.batch_tokens and tokens > self.batch_tokens):
-                if self._fits(part, results):
+                failure = self._failure(part, results)
+                if failure is None:
                     continue
                 if not several:
-                    what = f"one sample of {tokens} tokens does not fit into the memory of {self.device}"
-                    fix = "use a smaller dtype, a smaller model or another device"
-                    raise ModelError(what, where=self.name, fix=fix)
-                # Half of what was tried, which may be less than the budget: that is what is known not to fit.
-                self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
-                self.splits += 1
+                    results.lose(part, failure)
+                    continue
+                if failure.code == "out_of_memory":
+                    # Half of what was tried, which may be less than the budget: that is what is known not to fit.
+                    self.batch_tokens = max(1, min(self.batch_tokens, tokens // 2))
+                    self.splits += 1
             waiting += reversed(part.halves(self.batch_tokens))
 
-    def _fits(self, part: Batch, results: Results) -> bool:
-        """Runs a batch; False where memory runs out. The error is gone by then, and what it holds on to with it."""
+    def _failure(self, part: Batch, results: Results) -> Failure | None:
+        """Runs a batch, and says why it gave nothing. The error is gone by then, and what it holds on to with it.
+
+        Raises:
+            ModelError: the device itself failed, and would with any other batch.
+        """
         import torch
 
         try:
             with torch.inference_mode():
                 results.add(self._adapter.to_device(part))
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            return False
-        return True
+        except (RuntimeError, MemoryError, ValueError, TypeError, IndexError) as error:
+            if out_of_memory(error):
+                what = f"a sample of {part.ids.numel()} tokens does not fit into the memory of {self.device}"
+                fix = "use a smaller dtype, a smaller model or another device, or remove the row"
+                return Failure("out_of_memory", what, fix)
+            reason = error.what if isinstance(error, DataProphetError) else first_line(error)
+            if "CUDA" in reason or "cuDNN" in reason:
+                raise ModelError(f"{self.device} fails ({reason})", where=self.name, fix="run it again") from error
+            return Failure("unprocessable", f"the model fails on it ({reason})", "remove the row")
+        return None
 
     def _features(self, rows: Sequence[Scored]) -> Features:
         embeddings = {field: np.zeros((len(rows), self._width), np.float32) for field in FIELDS}

@@ -18,7 +18,7 @@ from dataprophet.data.images.decode import to_rgb
 from dataprophet.data.images.sources import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError, first_line
-from dataprophet.model.chat import Rendered
+from dataprophet.model.chat import Rendered, TextMismatch
 from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers
 
@@ -206,6 +206,8 @@ def _prepare(sample: Sample, place: int, pictures: Pictures, encoder: Encoder, *
         return refused("no_image", "this model takes no text without an image", "use another model")
     try:
         rendered = chat.render(sample)
+    except TextMismatch as error:
+        return refused("text_mismatch", error.what, error.fix)
     except ModelError as error:  # the template takes other samples: those of the start-up checks
         return refused("unprocessable", error.what, "change or remove the row, or pass another template=")
     places = rendered.prompt.count(chat.image_token)

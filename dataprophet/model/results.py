@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.data.sample import Sample
-from dataprophet.errors import ModelError
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.reader import Window
 from dataprophet.model.rows import Batch
 
 _STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
+
+
+class Failure(NamedTuple):
+    """Why a sample gives nothing: code, what is wrong, and the fix, as of a `Problem`."""
+
+    code: str
+    what: str
+    fix: str
+
 
 Vector = NDArray[np.float32]
 _Means = tuple[list[int], list[int] | slice, Any]  # members, the row of each, the rows
@@ -43,11 +51,12 @@ class Results:
 
     Args:
         adapter: runs them.
-        name: of the model, with its dtype, for messages.
+        dtype: the model's, for messages.
     """
 
-    def __init__(self, adapter: Adapter, name: str) -> None:
-        self._adapter, self._name = adapter, name
+    def __init__(self, adapter: Adapter, dtype: str) -> None:
+        self._adapter, self._dtype = adapter, dtype
+        self._lost: dict[tuple[bool, int], Failure] = {}  # (of a text, member)
         self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
         self._logprobs: list[Any] = []
         self._counts: dict[int, int] = {}  # member -> number of answer tokens, in the order of the states
@@ -71,6 +80,10 @@ class Results:
         if means is not None:
             self._images.append((batch.members, batch.sets, means))
 
+    def lose(self, batch: Batch, failure: Failure) -> None:
+        """Notes that a batch of one member gives nothing."""
+        self._lost[batch.texts, batch.members[0]] = failure
+
     def score_states(self, least: int = _STATES) -> None:
         """Multiplies the states that wait by the output layer, if they are so many."""
         import torch
@@ -92,30 +105,46 @@ class Results:
         middle = len(targets) // 2
         return [*self._scored(states[:middle], targets[:middle]), *self._scored(states[middle:], targets[middle:])]
 
-    def close(self, window: Window) -> list[Scored]:
-        """Brings everything to the CPU: the usable samples of the window, in order of the input.
+    def close(self, window: Window) -> tuple[list[Scored], list[int]]:
+        """Brings everything to the CPU: the samples of the window that were computed, in order of the input.
 
-        Raises:
-            ModelError: a log-probability is not finite.
+        Returns:
+            The usable ones, and the numbers of the items that failed on the device, which have their problem.
         """
         import torch
 
         self.score_states(least=1)
         with torch.inference_mode():
             values = torch.cat(self._logprobs).cpu().numpy() if self._logprobs else np.empty(0, np.float32)
-        logprobs = np.split(values, np.cumsum(list(self._counts.values()), dtype=np.int64))
+        parts = np.split(values, np.cumsum(list(self._counts.values()), dtype=np.int64))
+        logprobs = dict(zip(self._counts, parts, strict=False))  # behind the last one stands nothing
         images = _by_member(self._images)
         texts = {window.texts[index]: vector for index, vector in _by_member(self._texts).items()}
-        scored = []
-        for index, found in sorted(zip(self._counts, logprobs, strict=False)):  # behind the last one stands nothing
-            sample = window.items[index].sample
-            if not np.isfinite(found).all():
-                what, fix = f"{self._name} gives a log-probability that is not finite", "load it in bfloat16 or float32"
-                raise ModelError(what, where=sample.place or f"sample {sample.id}", fix=fix)
-            question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
-            vectors = {"question": question, "answer": answer, "image": image}
-            scored.append(Scored(sample, window.items[index].place, found, vectors))
-        return scored
+        lost_texts = {window.texts[index]: failure for (text, index), failure in self._lost.items() if text}
+        lost = {index: failure for (text, index), failure in self._lost.items() if not text}
+        scored, failed = [], []
+        for index in sorted({*logprobs, *lost}):
+            item = window.items[index]
+            sample = item.sample
+            failure = lost.get(index) or lost_texts.get(sample.question) or lost_texts.get(sample.answer)
+            if failure is None:
+                question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
+                vectors = {"question": question, "answer": answer, "image": image}
+                failure = self._not_finite({"log-probability": logprobs[index], **vectors})
+            if failure is None:
+                scored.append(Scored(sample, item.place, logprobs[index], vectors))
+            else:
+                item.refuse(*failure)
+                failed.append(index)
+        return scored, failed
+
+    def _not_finite(self, values: dict[str, Vector | None]) -> Failure | None:
+        for name, found in values.items():
+            if found is not None and not np.isfinite(found).all():
+                name = name if name == "log-probability" else f"{name} embedding"
+                what = f"the model in {self._dtype} gives a {name} that is not finite"
+                return Failure("not_finite", what, "load the model in bfloat16 or float32, or remove the row")
+        return None
 
 
 def _by_member(parts: list[_Means]) -> dict[int, Vector]:

@@ -61,7 +61,8 @@ class Batch:
             answer tokens of a sample, or those of the content of a text.
         targets: (n,) int64 the tokens that stand behind the spots in their sequences.
         counts: how many spots each member has.
-        pixels: what the vision tower takes for the image sets of the batch.
+        pixels: what the vision tower takes for the image sets of the batch, call by call.
+        join_images: whether one call takes all of them.
         image_tokens: how many features each image set has.
         sets: for each member its image set, by number; -1 without images.
         features: (F,) int64, which feature stands on each image token of the batch; None where they follow in order.
@@ -79,7 +80,8 @@ class Batch:
     spots: Any
     targets: Any
     counts: list[int]
-    pixels: dict[str, Any]
+    pixels: list[dict[str, Any]]
+    join_images: bool
     image_tokens: list[int]
     sets: list[int]
     features: Any | None
@@ -94,6 +96,8 @@ class Batch:
         def changed(value: Any) -> Any:
             if isinstance(value, dict):
                 return {name: changed(part) for name, part in value.items()}
+            if isinstance(value, list):
+                return [changed(part) for part in value]
             return change(value) if hasattr(value, "is_floating_point") else value
 
         return replace(self, **{name: changed(getattr(self, name)) for name in self.__slots__})
@@ -102,16 +106,17 @@ class Batch:
         """The same in two parts, each with half of the rows or, of a single row, half of its members."""
         middle = len(self.rows) // 2
         parts = [self.rows[:middle], self.rows[middle:]] if middle else [[half] for half in self.rows[0].halves()]
-        return [assemble(part, texts=self.texts, budget=budget) for part in parts]
+        return [assemble(part, texts=self.texts, budget=budget, join_images=self.join_images) for part in parts]
 
 
-def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0) -> Batch:
+def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0, join_images: bool = True) -> Batch:
     """The tensors of some rows; either every row has images or none has.
 
     Args:
         rows: B rows.
         texts: ask for the states of the masked tokens themselves, rather than of those that predict them.
         budget: see `Batch`.
+        join_images: see `Batch`.
     """
     import torch
 
@@ -150,7 +155,7 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0) -> Ba
                 ordinal[path] = np.cumsum(encoded.ids == row.images.token_id) - 1
         if row.images is not None:
             features.append(first[number] + ordinal[ids[index, :size] == row.images.token_id])
-    order = np.concatenate(features)
+    order, inputs = np.concatenate(features), [image.inputs for image in images]
     return Batch(
         rows=list(rows),
         texts=texts,
@@ -164,7 +169,8 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0) -> Ba
         spots=torch.from_numpy(np.concatenate(spots)),
         targets=torch.from_numpy(np.concatenate(targets)),
         counts=counts,
-        pixels=joined([image.inputs for image in images]),
+        pixels=[joined(inputs)] if join_images and inputs else inputs,
+        join_images=join_images,
         image_tokens=[image.tokens for image in images],
         sets=sets,
         features=None if np.array_equal(order, np.arange(first[-1])) else torch.from_numpy(order),
@@ -182,7 +188,7 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return dict(parts[0])
     found: dict[str, Any] = {}
-    for name in parts[0] if parts else ():
+    for name in parts[0]:
         values = [part[name] for part in parts]
         if not torch.is_tensor(values[0]):
             found[name] = [entry for value in values for entry in value]

@@ -27,8 +27,9 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
 
     Returns:
         KMeans(centroids (k, d) float32, labels (n,) int64, inertia, n_iter). No cluster is empty: one that would be
-        takes the row farthest from its centroid. Ties go to the lowest index. A seed gives the same bits for any
-        number of threads.
+        moves to the row farthest from its centroid. Each row is with a nearest centroid, up to rounding, unless
+        max_iter ended it after such a move; fewer distinct rows than clusters give inertia 0, and centroids that are
+        equal. Ties go to the lowest index. A seed gives the same bits for any number of threads.
 
     Raises:
         DataProphetError: k is not in [1, n], x or init is not finite, or init has another shape.

@@ -13,6 +13,7 @@ import numpy as np
 
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
+from dataprophet.data.sample import Tally
 from dataprophet.errors import DataError
 from dataprophet.planning.amounts import Amounts, amounts_of
 from dataprophet.planning.estimates import Spread, known
@@ -43,6 +44,7 @@ class PoolPlan:
         unreadable: what is wrong with each file that cannot be read.
         counted: share of the bytes whose rows were counted.
         drawn: rows that were drawn.
+        held: what they hold.
         problems: how many of them, or of their samples, have which problem.
         timed: seconds of the run that was timed.
         amounts: what scoring it takes.
@@ -54,6 +56,7 @@ class PoolPlan:
     unreadable: tuple[str, ...]
     counted: float
     drawn: int
+    held: Tally
     problems: Mapping[str, int]
     timed: float
     amounts: Amounts
@@ -111,12 +114,15 @@ def plan(
     made: list[PoolPlan] = []
     spreads: list[dict[str, Spread]] = []
     for number, pool in enumerate(pools):
-        rng = np.random.default_rng([seed, number])
+        rng, held = np.random.default_rng([seed, number]), Tally()
         if isinstance(pool, Dataset):
             if model is None:
                 raise DataError("a dataset is planned with a model", where=pool.name, fix="give the model")
             kind, count = "samples", count_rows(pool, seconds=seconds, rng=rng)
-            seen = see_rows(draw(pool, count, rows, rng), model, seconds=seconds, targets=targets)
+            drawn = draw(pool, count, rows, rng)
+            for _, row in drawn:
+                held.add(row)
+            seen = see_rows(drawn, model, seconds=seconds, targets=targets)
         else:
             kind, count = "features", count_features(pool)
             seen = see_features(pool, count, seconds=seconds, targets=targets, rng=rng)
@@ -128,7 +134,7 @@ def plan(
         counted = count.counted_bytes / count.total_bytes if count.total_bytes else 1.0
         of_files = (len(pool.files), count.total_bytes, tuple(count.unreadable), counted)
         problems, timed = dict(sorted(seen.problems.items())), round(sum(seen.seconds), 3)
-        made.append(PoolPlan(pool.name, *of_files, len(seen.rows), problems, timed, Amounts.of(spreads[-1])))
+        made.append(PoolPlan(pool.name, *of_files, len(seen.rows), held, problems, timed, Amounts.of(spreads[-1])))
     if not made:
         raise DataError("nothing to plan", fix="give a dataset")
     total = {name: sum((part[name] for part in spreads), known(0.0)) for name in spreads[0]}

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from dataprophet.data.census import Census
+from dataprophet.data.dataset import Dataset
+from dataprophet.data.identity import identity_of
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS, Features
@@ -47,7 +50,10 @@ def profile(
     """
     problems = ProblemLog()
     name = name or str(getattr(dataset, "name", "") or "dataset")
-    batches, label, settings = _features(dataset, model, name, problems)
+    census, given = Census(), dataset
+    if isinstance(dataset, Dataset):
+        given = census.watching(dataset)
+    batches, label, settings = _features(given, model, name, problems)
     result = Profile.empty(
         name, label, settings, clusters=clusters, sketch_size=sketch_size, diversity_fields=diversity_fields, seed=seed
     )
@@ -55,6 +61,9 @@ def profile(
         result.update(features)
         if progress is not None:
             progress(result.n_samples)
+    if isinstance(dataset, Dataset) and isinstance(given, Dataset):
+        dataset.problems, result.identity = given.problems, identity_of(dataset, census)
+    result.model_name = "" if model is None or isinstance(model, str) else model.name  # a label is the model itself
     found = getattr(dataset, "problems", None)
     if isinstance(found, ProblemLog):
         problems.counts += found.counts

@@ -7,14 +7,16 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.data.identity import Identity
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
-from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -48,6 +50,9 @@ class Profile:
         field_count: field -> (64,) int64 samples that have the field.
         field_sum: field -> (64, d) float64 sums of l2-normalised embeddings.
         sketch: bottom-k sample of z, or all of it, or None in a sealed profile.
+        identity: what was read, one for each dataset that went in; empty where it is not known. Profiles that differ
+            in it alone are equal.
+        model_name: the model's name as it was given; empty where it is not known.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Profile:
     field_sum: dict[str, NDArray[np.float64]]
     sketch: Sketch | None
     problems: ProblemLog = field(default_factory=ProblemLog, repr=False)
+    identity: tuple[Identity, ...] = field(default=(), repr=False)
+    model_name: str = ""
     _diversity: DiversitySums | None = field(default=None, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
@@ -124,6 +131,7 @@ class Profile:
     @property
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
+        require_signs(np.array([self.mean_nll]), lambda _: f"profile {self.name!r}")
         if self.mean_nll > _LARGEST_NLL:
             what = f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows"
             fix = "give the mean over the tokens of each answer, not their sum"
@@ -181,9 +189,10 @@ class Profile:
         for other in others:
             if (other.model, other.settings) == (self.model, self.settings):
                 continue
-            mine, its = ({**item.settings, "model": item.model[:16]} for item in (self, other))
+            names = (f"{item.model_name} {item.model[:16]}".strip() for item in (self, other))
+            mine, its = ({**item.settings, "model": name} for item, name in zip((self, other), names, strict=True))
             differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
-            what = "model" if other.model != self.model else differ[0]
+            what = "model" if other.model != self.model else next(key for key in differ if key != "model")
             values = f"{its.get(what, 'unset')} against {mine.get(what, 'unset')}"
             fix = "profile both with the same model and settings"
             found = f"{what} differs from profile {self.name!r} ({values})"
@@ -246,6 +255,7 @@ class Profile:
             raise ProfileError("is sealed and no longer merges", where=f"profile {sealed.name!r}", fix=fix)
         name, keep = self.name if self.name == other.name else f"{self.name}+{other.name}", self.problems.keep
         first = [*self.problems.first, *other.problems.first][:keep]
+        known = all(each.identity for each in (self, other) if each.n_samples)  # half of it would pass for all
         return replace(
             self,
             name=name,
@@ -256,6 +266,8 @@ class Profile:
             field_sum={key: _added(self.field_sum[key], other.field_sum[key], key, name) for key in FIELDS},
             sketch=self.sketch.merge(other.sketch.hashes, other.sketch.z, bound=other.sketch.bound),
             problems=ProblemLog(keep, self.problems.counts + other.problems.counts, first),
+            identity=self.identity + other.identity if known else (),
+            model_name=self.model_name or other.model_name,
             _diversity=None,
         )
 
@@ -264,7 +276,7 @@ class Profile:
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __eq__(self, other: object) -> bool:
-        """Equal state to the bit: name, origin, sums and sketch."""
+        """Equal state to the bit: name, model, settings, sums and sketch, wherever the data lay."""
         return (
             isinstance(other, Profile)
             and (self.name, self.model, self.settings) == (other.name, other.model, other.settings)
@@ -293,7 +305,9 @@ class Profile:
                 tensors["sketch.bound"] = np.array([self.sketch.bound], np.uint64)
         if self._diversity is not None:
             tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
-        return profile_file.to_bytes({"name": self.name, "model": self.model, "settings": self.settings}, tensors)
+        head: dict[str, Any] = {"name": self.name, "model": self.model, "settings": self.settings}
+        told = {"model_name": self.model_name, "identity": [each.to_json() for each in self.identity]}
+        return profile_file.to_bytes({**head, **{key: value for key, value in told.items() if value}}, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
@@ -302,7 +316,7 @@ class Profile:
         Raises:
             ProfileError: when the file is missing, is not a profile, or is damaged.
         """
-        return profile_file.read(path, cls._of_parts)
+        return profile_file.read(path, partial(cls._of_parts, folder=os.path.dirname(os.path.abspath(path))))
 
     def _sums(self) -> dict[str, NDArray[Any]]:
         sums: dict[str, NDArray[Any]] = {"count": self.count, "nll_sum": self.nll_sum, "tokens": self.tokens}
@@ -310,7 +324,7 @@ class Profile:
         return sums | {f"{name}.sum": self.field_sum[name] for name in FIELDS}
 
     @classmethod
-    def _of_parts(cls, head: Mapping[str, Any], parts: Parts) -> Profile:
+    def _of_parts(cls, head: Mapping[str, Any], parts: Parts, folder: str) -> Profile:
         """The profile of a file's head and tensors. Raises ValueError, or what follows from a lack of one."""
         settings = {str(key): str(value) for key, value in head["settings"].items()}
         count = parts.take("count", np.int64, N_GROUPS)
@@ -327,6 +341,8 @@ class Profile:
             field_count=field_count,
             field_sum={name: parts.take(f"{name}.sum", np.float64, N_GROUPS, None) for name in FIELDS},
             sketch=parts.sketch(_size_of(settings)),
+            identity=tuple(Identity.from_json(each, folder) for each in head.get("identity", ())),
+            model_name=str(head.get("model_name", "")),
             _diversity=parts.diversity(int(settings["clusters"])),
         )
         if made.sketch is None and made._diversity is None:

@@ -35,6 +35,7 @@ def run_pass(
     pool: Any,
     model: Model | None = None,
     progress: Progress | None = None,
+    tally: Mapping[str, int] | None = None,
 ) -> ScoredPool:
     """Do the shards of a pool that are missing, and write its profile and the summary.
 
@@ -45,6 +46,7 @@ def run_pass(
         pool: the pool, opened.
         model: the model, where it is loaded already.
         progress: called at the start and after each shard.
+        tally: what the pool's rows hold, for the summary.
     """
     scored = ScoredPool(store.root)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
@@ -72,7 +74,7 @@ def run_pass(
             run_here(Worker(config, store, pool=pool, model=model), scored.missing, report)
         else:
             run_local(config, store, scored.missing, report, work.processes)
-    return _finish(store, why)
+    return _finish(store, why, tally or {})
 
 
 def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[dict[str, Any]]:
@@ -129,7 +131,7 @@ def list_files(store: Store, entries: list[dict[str, Any]]) -> None:
 _WHY = "no worker finished it"  # and none said why
 
 
-def _finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
+def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> ScoredPool:
     """Write the pool's profile and the summary, and open the folder; ``why`` is the reason of shards not scored."""
     store.collect()  # of workers that died meanwhile
     scored = ScoredPool(store.root)
@@ -142,7 +144,11 @@ def _finish(store: Store, why: Mapping[str, str]) -> ScoredPool:
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
-    store.write(SUMMARY, json.dumps(_summary(scored, why, short), indent=1).encode() + b"\n", replace=True)
+    store.write(
+        SUMMARY,
+        json.dumps(_summary(scored, why, short) | {"read": dict(tally)}, indent=1).encode() + b"\n",
+        replace=True,
+    )
     return scored
 
 
@@ -166,6 +172,7 @@ def _summary(scored: ScoredPool, why: Mapping[str, str], short: Sequence[int | N
         "splits": sum(int(marker["splits"]) for marker in markers),
         "short_sketch": short,
         "digest": scored.digest(),
+        "identity": scored.identity.to_json(),
     }
 
 

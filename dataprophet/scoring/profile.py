@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS, state_of
-from dataprophet.data.sample import Problem, ProblemLog, Sample
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError, DataProphetError, ProfileError, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.ops.threads import thread_count
@@ -67,6 +67,7 @@ def profile(
     cache: str | os.PathLike[str] | None = None,
     processes: int | None = None,
     fresh: bool = False,
+    max_bad: float = MAX_BAD,
 ) -> Profile:
     """Profile a dataset in one pass.
 
@@ -86,12 +87,15 @@ def profile(
         processes: worker processes of such a pass, for a model that is given by name; 0 or 1 works in this one. By
             default one for each CUDA device.
         fresh: forget what the cache knows of this dataset, model and settings.
+        max_bad: share of rows that may be unusable. They are read before the model runs; with ``cache``, where more
+            turn out to be unusable on the way, what was computed is kept.
 
     Returns:
         The profile. Rows that could not be used are counted in its ``problems``.
 
     Raises:
         ProfileError: when no sample could be used, or features are not finite.
+        DataError: more rows than ``max_bad`` cannot be used.
         DataProphetError: with ``cache``, when dataset or model cannot be used.
     """
     settings: dict[str, Any] = {"clusters": clusters, "sketch_size": sketch_size, "seed": seed}
@@ -99,13 +103,15 @@ def profile(
     if cache is None:
         plain, where = processes is None and not fresh, "processes and fresh"
         require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
+        if isinstance(dataset, Dataset) and dataset.files:
+            dataset.check_bad(max_bad)
         return build.profile(dataset, model, name=name, progress=progress, **settings)
     if not isinstance(dataset, Dataset) or not has_files(dataset):
         raise DataProphetError("only a dataset of files has a cache", where="cache", fix="open it with open_dataset")
     if model is None:
         raise ProfileError("samples need a model", where=dataset.name, fix="pass model=dataprophet.load_model(...)")
     told, work = progress or (lambda _: None), Work(processes=processes)
-    options: dict[str, Any] = {"name": name, "fresh": fresh, "progress": lambda done, _: told(done)}
+    options: dict[str, Any] = {"name": name, "fresh": fresh, "max_bad": max_bad, "progress": lambda done, _: told(done)}
     return profile_pool(dataset, model, settings=settings, cache=cache, work=work, **options)
 
 
@@ -128,6 +134,7 @@ def profile_pool(
     fresh: bool = False,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    max_bad: float = MAX_BAD,
 ) -> Profile:
     """Profile a pool in a cache, or take the profile from there.
 
@@ -142,6 +149,7 @@ def profile_pool(
         fresh: forget what the cache knows of this pool, model and settings.
         progress: called with the input rows done and in all.
         tell: called with a line where something is taken from the cache.
+        max_bad: share of rows that may be unusable.
 
     Raises:
         ProfileError: no sample could be used, or features are not finite.
@@ -149,7 +157,7 @@ def profile_pool(
     """
     name, said = name or pool.name, tell or (lambda _: None)
     loaded = None if isinstance(model, str) else model
-    samples = isinstance(pool, Dataset)
+    samples, typed = isinstance(pool, Dataset), str(model) if loaded is None else loaded.name
     kind = "samples" if samples else "features"
     arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
     given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
@@ -158,7 +166,7 @@ def profile_pool(
     data = {key: value for key, value in arguments.items() if key != "name"}
     store = _open(cache, [data, given or known, sketch, _machine(work)], said, fresh=fresh)
     with _nothing_left(store):
-        files, log = _files(store, pool)
+        files, log = _files(store, pool, name, max_bad)
         list_files(store, files)
         cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
         known = known or _known_model(store, given)
@@ -171,12 +179,13 @@ def profile_pool(
         on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
         asked: dict[str, Any] = {"pool": arguments, "model": given, "fields": list(FIELDS), "sketch": sketch}
         asked["shard_cells"] = 1 if on_cpu else SHARD_CELLS[kind]
+        asked["shown"] = {"format": getattr(pool, "format", "")}
         config = RunConfig(name=_NAME, kind=kind, reading=pool.settings, targets=[], **known, **asked)
         _configure(store, config)
         scored = ScoredPool(store.root)
         if scored.complete and store.exists(POOL_PROFILE):
             said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
-            return _result(scored, name, log)
+            return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
         if scored.n_rows:
             said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
         work = _settled(work, given, cells)
@@ -188,7 +197,7 @@ def profile_pool(
         _prune(scored)
         for remark in remarks(scored.summary):
             said(f"{name}: {remark}")
-        return _result(scored, name, log)
+        return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
 
 
 def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None], *, fresh: bool) -> Store:
@@ -252,10 +261,11 @@ def _machine(work: Work) -> list[Any]:
     return [versions, device, work.threads or [thread_count(), os.environ.get("OMP_NUM_THREADS")]]
 
 
-def _files(store: Store, pool: Any) -> tuple[list[dict[str, Any]], ProblemLog]:
+def _files(store: Store, pool: Any, name: str, max_bad: float) -> tuple[list[dict[str, Any]], ProblemLog]:
     """Entries for the list of files, and what is wrong with rows; a file that cannot be read is an error."""
     if isinstance(pool, Dataset):
         scanned = scan(store, pool)
+        scanned.check(max_bad, name)
         return scanned.files, scanned.problems()
     return list(index_files(store, pool, strict=True)), ProblemLog()
 
@@ -317,8 +327,11 @@ def _prune(scored: ScoredPool) -> None:
         scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
 
 
-def _result(scored: ScoredPool, name: str, log: ProblemLog) -> Profile:
-    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found."""
+def _result(scored: ScoredPool, name: str, log: ProblemLog, path: str, model: str, max_bad: float) -> Profile:
+    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found.
+
+    ``path`` and ``model`` are as the user typed them.
+    """
     for batch in scored.batches(["file", "row", "status", "detail"]) if scored.statuses[BAD_FEATURES] else ():
         for row in batch.to_pylist():
             if row["status"] == BAD_FEATURES:
@@ -335,6 +348,8 @@ def _result(scored: ScoredPool, name: str, log: ProblemLog) -> Profile:
     log.counts = Counter({code_of(status): n for status, n in scored.statuses.items() if status != OK})
     if not scored.n_samples:
         raise build.no_samples(name, log)
+    scored.check_bad(max_bad, name)
     made = scored.profile
     made.name, made.problems = name, log
+    made.identity, made.model_name = (replace(scored.identity, path=path),), model
     return made

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataprophet.data.sample import MAX_BAD
 from dataprophet.errors import ProfileError, require
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
@@ -18,6 +19,7 @@ from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
 from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
+from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import open_pool, pool_arguments
 from dataprophet.store import Store, open_store
 
@@ -46,6 +48,7 @@ def score(
     loading: Mapping[str, Any] | None = None,
     ray_address: str | None = None,
     progress: Progress | None = None,
+    max_bad: float = MAX_BAD,
 ) -> ScoredPool:
     """Score every sample of a pool for every target, in one pass that can be interrupted and resumed at any time.
 
@@ -79,12 +82,15 @@ def score(
         loading: further arguments of ``load_model``.
         ray_address: of a running Ray cluster.
         progress: called with the input rows done and in all.
+        max_bad: share of rows that may be unusable. Rows are read before the model runs; where more turn out to be
+            unusable on the way, the results are kept, and a call with a larger share accepts them.
 
     Returns:
         The scored folder. Files that could not be read are in its ``files`` and ``missing`` shards.
 
     Raises:
-        DataProphetError: pool, targets, model or folder cannot be used, or the folder holds another run.
+        DataProphetError: pool, targets, model or folder cannot be used, the folder holds another run, or more rows than
+            ``max_bad`` cannot be used.
     """
     _check_fields(fields)
     work = Work(engine, processes, threads, ray_address)
@@ -96,6 +102,7 @@ def score(
     opened = open_pool(kind, arguments)
     if kind == "samples":
         _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
+        arguments = pool_arguments(opened.arguments)  # with what was decided over all rows
     profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
     given = {} if features or loaded is not None else model_arguments(str(model), loading or {})
     kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
@@ -110,7 +117,9 @@ def score(
         "nearest": _tells_nearest(nearest, profiles, features=features),
     }
     asked |= {"name": name or opened.name, "embeddings": embeddings, "shard_cells": cells_of(kind, shard_rows)}
-    config = RunConfig(kind=kind, reading=opened.settings, **origin, **asked)
+    named = opened.model_name if features else str(model) if loaded is None else loaded.name
+    shown = {"path": os.fspath(pool), "format": getattr(opened, "format", ""), "model": named}
+    config = RunConfig(kind=kind, reading=opened.settings, shown=shown, **origin, **asked)
     _check_targets(config, profiles)
     for profile, target in zip(profiles, config.targets, strict=True):
         if not store.exists(lies := target_name(target["fingerprint"])):  # so that other machines need no more
@@ -119,8 +128,15 @@ def score(
     if kept is not None:
         _carry_over(store, config, opened.profile)
     store.collect()
-    list_files(store, list(index_files(store, opened)))
-    return run_pass(config, store, work, pool=opened, model=loaded, progress=progress)
+    if kind == "features":
+        list_files(store, list(index_files(store, opened)))
+        return run_pass(config, store, work, pool=opened, model=loaded, progress=progress)
+    found = scan(store, opened, pool=True)
+    found.check(max_bad, config.name)
+    list_files(store, found.files)
+    scored = run_pass(config, store, work, pool=opened, model=loaded, progress=progress, tally=found.tally)
+    scored.check_bad(max_bad, config.name)
+    return scored
 
 
 def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features: bool) -> bool:
@@ -129,9 +145,8 @@ def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features:
 
 
 def _digest(profile: Profile) -> str:
-    """Hex digest of a profile without its name."""
-    unnamed = copy(profile)
-    unnamed.name = ""
+    """Hex digest of what a profile's numbers are: without names, and without where its data lay."""
+    unnamed = replace(profile, name="", model_name="", identity=())
     return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet import ops
 from dataprophet.errors import MetricError, ProfileError
-from dataprophet.features.features import FIELDS, Features, Measured, measure, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, Measured, measure, nearest_vectors, sketch_vectors
 from dataprophet.profiling.profile import Profile
 
 
@@ -38,6 +37,7 @@ class Targets:
         names: of the targets.
         fields: similarities in the product.
         directions: field -> (T, d) mean directions of the targets.
+        mean_nll: (T,) float64, log PPL of the targets.
         fingerprint: hex hash of all that changes a score.
     """
 
@@ -47,7 +47,7 @@ class Targets:
         self.fields = list(fields)
         self._profiles = list(profiles)
         self.directions = {name: _directions(profiles, name) for name in self.fields}
-        self._mean_nll = np.array([np.log(profile.perplexity) for profile in profiles])
+        self.mean_nll = np.array([np.log(profile.perplexity) for profile in profiles])
         self.fingerprint = self._fingerprint()
 
     @classmethod
@@ -95,7 +95,8 @@ class Targets:
     def nearest(self, features: Features) -> NDArray[np.float32]:
         """Largest cosine of each sample's z to that of a sample of each target, as far as the target keeps them.
 
-        z is the average of a sample's normalised diversity fields, normalised, in float16: 1 means a copy.
+        z is the average of a sample's normalised diversity fields, normalised, in float16. A copy has cosine 1 exactly,
+        and so has what float16 cannot tell from one: what lies within 2e-3 radians.
 
         Args:
             features: n samples.
@@ -121,7 +122,7 @@ class Targets:
                 what, fix = "is sealed, and keeps no samples to compare with", "give the target's unsealed profile"
                 raise ProfileError(what, where=f"profile {profile.name!r}", fix=f"{fix}, or do without nearest")
             if len(profile.sketch):
-                nearest[usable, number] = ops.nearest(z[usable], profile.sketch.z)[0]
+                nearest[usable, number] = nearest_vectors(z[usable], profile.sketch.z)[0]
         return nearest
 
     def scores_of(self, found: Measured) -> SampleScores:
@@ -129,7 +130,7 @@ class Targets:
         nothing = np.full((len(found.nll), len(self.names)), np.nan, np.float32)
         similarities = {name: found.fields[name].cosines if name in found.fields else nothing for name in self.fields}
         with np.errstate(over="ignore"):  # beyond float64 is beyond float32, which has no meaning either
-            values = np.exp(found.nll[:, None] - self._mean_nll)
+            values = np.exp(found.nll[:, None] - self.mean_nll)
             for part in similarities.values():
                 values *= np.where(part > 0, part, np.nan)
             held = values <= np.finfo(np.float32).max
@@ -139,7 +140,7 @@ class Targets:
         digest = hashlib.sha256()
         origin = [profile.fingerprint for profile in self._profiles[:1]]
         digest.update(json.dumps([self.names, self.fields, *origin]).encode())
-        digest.update(self._mean_nll.tobytes())
+        digest.update(self.mean_nll.tobytes())
         for name in self.fields:
             digest.update(self.directions[name].tobytes())
         return digest.hexdigest()[:16]

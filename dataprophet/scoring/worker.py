@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.data.ids import repeated_id
+from dataprophet.data.census import Census
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import DataError
 from dataprophet.features.features import Features
@@ -139,6 +139,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
             "tokens": parts.tokens,
             "statuses": dict(sorted(parts.statuses.items())),
             "unscored": dict(parts.unscored),
+            **({"counts": parts.census.counts, "images": parts.images} if worker.config.kind == "samples" else {}),
             "isolated": isolated,
             "problems": parts.problems[: ProblemLog().keep],
             "splits": worker.splits - splits,
@@ -186,6 +187,8 @@ class _Parts:
     statuses: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)  # target -> samples without M
     problems: list[dict[str, Any]] = field(default_factory=list)  # that the model found
+    census: Census = field(default_factory=Census)
+    images: list[str] = field(default_factory=list)  # marks of the image files of each cell
     lines: int = 0
     samples: int = 0
     tokens: int = 0
@@ -248,7 +251,7 @@ def _score(shard: Shard, worker: Worker, parts: _Parts) -> list[str]:
 
 
 def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal) -> list[str]:
-    cells = _cells(shard, worker)
+    cells = _cells(shard, worker, parts)
     isolated: list[str] = []
     if not journal.crashes:
         for number, lines, result in _stream(worker, cells, parts, journal):
@@ -265,16 +268,16 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
     return isolated
 
 
-def _cells(shard: Shard, worker: Worker) -> Iterator[tuple[int, Lines]]:
-    """Numbered cells of a shard, up to its last row, with a problem in place of each row that it leaves out."""
+def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, Lines]]:
+    """Numbered cells of a shard, up to its last row, with the ids that rows have in the whole dataset."""
     cells = worker.pool.read_cells(worker.index(shard.name), shard.first, shard.last)
     behind = shard.first * worker.config.cell_rows + shard.rows
-    for number, entries in enumerate(cells, shard.first):
+    for number, cell in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows
-        for position in shard.repeated:
-            if 0 <= position - start < len(entries):
-                entries[position - start] = repeated_id(entries[position - start])
-        yield number, Lines.of(entries[: behind - start], start)
+        entries = cell[: behind - start]
+        parts.images.append(parts.census.add_all(entries))
+        shard.settle(number, entries)
+        yield number, Lines.of(entries, start)
 
 
 def _stream(

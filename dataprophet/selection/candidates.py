@@ -5,7 +5,7 @@ Everything else in this folder reads scored pools through this file. It does not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError, MetricError, explained
 from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
+from dataprophet.selection.noise import NLL, TOKENS, Limits, Numbers, Scores, floats
+from dataprophet.selection.settings import Settings
 
 DETAILS = ("id", "rank", "position", "turn", "part", "line", "lines", "code")
 """Columns that tell candidates apart, and where they are; the first four order equal scores."""
@@ -48,15 +50,17 @@ class Candidates:
 
     Args:
         pools: scored for the same targets; in order of their names.
-        targets: names of the targets that matter.
-        unit: ``row`` or ``sample``.
+        settings: whose targets and unit matter, and its limits of noise.
+
+    Attributes:
+        limits: what is beyond them is no candidate.
 
     Raises:
         MetricError: a pool was not scored for a target.
     """
 
-    def __init__(self, pools: Sequence[ScoredPool], targets: Sequence[str], unit: str) -> None:
-        self.pools, self.targets, self.unit = list(pools), list(targets), unit
+    def __init__(self, pools: Sequence[ScoredPool], settings: Settings) -> None:
+        self.pools, self.targets, self.unit = list(pools), list(settings.targets), settings.unit
         self.parts: list[Part] = []
         for number, pool in enumerate(self.pools):
             if missing := [target for target in self.targets if target not in pool.targets]:
@@ -69,6 +73,9 @@ class Candidates:
                 self.parts.append(Part(len(self.parts), number, source, prefix, scored))
         files = sorted({(part.source, part.scored.shard.name) for part in self.parts})
         self._ranks = {file: rank for rank, file in enumerate(files)}
+        self._scores = [Scores(pool, self.targets, settings.without) for pool in self.pools]
+        self.limits = Limits()
+        self.limits = Limits.of(settings, self._numbers)
 
     @property
     def sources(self) -> list[str]:
@@ -76,18 +83,36 @@ class Candidates:
         return sorted({part.source for part in self.parts})
 
     def values(self, part: Part) -> NDArray[np.float64]:
-        """(n, T) scores M of the candidates of a part, NaN where one of their samples has none.
+        """(n, T) scores M of the candidates of a part, NaN where one of their samples has none, or beyond the limits.
 
         That of a row is the mean over its turns, in float64.
         """
-        names = [f"M:{target}" for target in self.targets]
-        table = self._read(part, ["position", *names] if self.unit == "row" else names)
-        values = np.stack([_floats(table.column(name)) for name in names], axis=1)
+        limited = self.limits != Limits()
+        values, numbers = self._values(part, with_numbers=limited)
+        if limited:
+            values[~self.limits.allow(numbers)] = np.nan
+        return values
+
+    def _values(self, part: Part, *, with_numbers: bool) -> tuple[NDArray[np.float64], Numbers]:
+        """Scores whatever the limits, and the numbers that these are for, where they are wanted."""
+        scores = self._scores[part.pool]
+        names = {*scores.columns, *((NLL, TOKENS) if with_numbers else ()), *(("position",) * (self.unit == "row"))}
+        table = self._read(part, sorted(names))
+        values = scores.of(table)
+        nll, tokens = (floats(table.column(name)) if with_numbers else np.zeros(len(values)) for name in (NLL, TOKENS))
         starts = self._starts(table)
         if len(starts) < len(values):
             lines = np.diff(starts, append=len(values))
-            values = _sums(values.T, lines).T / lines[:, None]
-        return values
+            *sums, nll, tokens = _sums([*values.T, nll, tokens], lines)
+            values, nll = np.stack(sums, axis=1) / lines[:, None], nll / lines
+        return values, (nll.astype(np.float32), tokens)
+
+    def _numbers(self) -> Iterator[Numbers]:
+        """Numbers of all units that have a score, part by part."""
+        for part in self.parts:
+            values, (nll, tokens) = self._values(part, with_numbers=True)
+            scored = ~np.isnan(values).any(1)
+            yield nll[scored], tokens[scored]
 
     def details(self, part: Part, chosen: NDArray[np.int64], *, nearest: bool = False) -> pa.Table:
         """What tells candidates apart, and where they are.
@@ -119,7 +144,7 @@ class Candidates:
         values = (ids, ranks, position, turn, parts, line, lines.astype(np.int32), code)
         made: dict[str, Any] = dict(zip(DETAILS, values, strict=True))
         for name in columns:
-            each = _floats(table.column(name)) if stored else np.full(table.num_rows, np.nan)
+            each = floats(table.column(name)) if stored else np.full(table.num_rows, np.nan)
             nearest_of = np.nan_to_num(each, nan=-np.inf)
             made[name] = np.maximum.reduceat(nearest_of, starts)[chosen] if len(starts) else nearest_of
         return pa.table(made)
@@ -135,8 +160,8 @@ class Candidates:
         names = ["mean_nll", *(f"{name}:{target}" for target in self.targets for name in ("QSim", "ASim", "ISim", "M"))]
         table = self._read(part, ["answer_tokens", *names])
         where = lines_of(line, lines)[1]
-        tokens = np.nan_to_num(_floats(table.column("answer_tokens")))
-        sums = _sums([each[where] for each in (tokens, *(_floats(table.column(name)) for name in names))], lines)
+        tokens = np.nan_to_num(floats(table.column("answer_tokens")))
+        sums = _sums([each[where] for each in (tokens, *(floats(table.column(name)) for name in names))], lines)
         return {"answer_tokens": sums[0], **{name: total / lines for name, total in zip(names, sums[1:], strict=True)}}
 
     def _starts(self, table: pa.Table) -> NDArray[np.int64]:
@@ -174,8 +199,3 @@ def _sums(columns: Iterable[NDArray[np.float64]], lines: NDArray[np.integer]) ->
     """(columns, m) sums over each candidate's lines; bincount adds in their order, whatever else is in the part."""
     owner = np.repeat(np.arange(len(lines)), lines)
     return np.stack([np.bincount(owner, weights=column, minlength=len(lines)) for column in columns])
-
-
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """A column as float64, NaN where it is null."""
-    return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False) if len(column) else np.empty(0)

@@ -25,6 +25,10 @@ def require_comparable(pools: Sequence[ScoredPool], targets: Sequence[str]) -> N
         differs += [f"profile of target {name!r}" for name in targets if not _same_target(first, pool, name)]
         if differs:
             what = f"was scored with another {differs[0]} than {first.folder}"
+            if differs[0] == "model":
+                what += f" ({pool.config.told('fingerprint')} against {first.config.told('fingerprint')})"
+            elif differs[0] in {*mine, *its}:
+                what += f" ({mine.get(differs[0], 'unset')} against {its.get(differs[0], 'unset')})"
             fix = "score both with the same model, fields and targets, or select from one of them"
             raise MetricError(what, where=pool.folder, fix=fix)
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet import ops
+from dataprophet.features.features import nearest_vectors
 
 Vectors: TypeAlias = NDArray[np.float16]
 
@@ -37,7 +37,7 @@ class Chosen:
         """Largest cosine of each vector to those from ``first`` on, and the candidate that has it; -1 where none is."""
         if first >= len(self) or not len(z):
             return np.full(len(z), -np.inf, np.float32), np.full(len(z), -1, np.int64)
-        cosine, index = ops.nearest(z, np.stack(self._rows[first:]))
+        cosine, index = nearest_vectors(z, np.stack(self._rows[first:]))
         return cosine, np.array(self._codes[first:])[index]
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from operator import itemgetter
@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 
 from dataprophet.data import Dataset
+from dataprophet.data.census import Census
 from dataprophet.data.export import write_rows
-from dataprophet.data.sample import Conversation, Problem
+from dataprophet.data.identity import joined
+from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.files import check_folder
 from dataprophet.metric.matrix import TransferMatrix
@@ -40,6 +42,7 @@ class Share:
         available: rows that can be used.
         taken: rows in the mixture.
         left_out: problem code -> rows of the source that could not be used.
+        tally: what the source's rows hold.
     """
 
     name: str
@@ -48,17 +51,19 @@ class Share:
     available: int
     taken: int
     left_out: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass
 class Mixture:
-    """What was written: the shares in order of the scores, and the folder's files."""
+    """What was written: shares in order of the scores, the folder's files, and sources left out as noise."""
 
     target: str
     budget: int
     shares: list[Share]
     folder: Path
     files: Mapping[str, str]
+    left_out: list[str] = field(default_factory=list)
 
 
 def mix(
@@ -72,8 +77,13 @@ def mix(
     seed: int = 0,
     capacity: Sequence[int] | None = None,
     minimum: int = 0,
+    without: Sequence[str] = (),
+    max_nll: float | None = None,
+    nll_quantiles: Sequence[float] | None = None,
+    min_answer_tokens: float | None = None,
     overwrite: bool = False,
     progress: Callable[[int], Any] | None = None,
+    max_bad: float = MAX_BAD,
 ) -> Mixture:
     """Allocate a budget of rows over the sources of a target and write them.
 
@@ -91,13 +101,28 @@ def mix(
         seed: of the sampling.
         capacity: most rows of each source, in the order of the matrix; never more than it has.
         minimum: least rows of every source.
+        without: factors to leave out of the scores, as of ``TransferMatrix.without``.
+        max_nll: with the next two, limits beyond which a source gives no rows, as of ``TransferMatrix.within``.
+        nll_quantiles: likewise.
+        min_answer_tokens: likewise.
         overwrite: replace an existing folder.
         progress: called with the number of rows read so far; most rows are read twice, to count and to choose.
+        max_bad: share of each source's rows that may be unusable.
 
     Raises:
         BudgetError: when the budget cannot be met, naming what is short.
-        DataProphetError: when a dataset is missing or unreadable, or ``out`` exists.
+        DataProphetError: when a dataset is missing or unreadable, or is not the one that the source's profile was made
+            of, as far as the matrix knows; more rows of one than ``max_bad`` cannot be used; or ``out`` exists.
     """
+    most = [math.inf] * len(scores.sources) if capacity is None else list(capacity)
+    if len(most) != len(scores.sources):
+        raise BudgetError(f"{len(most)} capacities for {len(scores.sources)} sources", fix="give one for each source")
+    all_of = dict(zip(scores.sources, most, strict=True))
+    limits: dict[str, Any] = {"max_nll": max_nll, "nll_quantiles": nll_quantiles}
+    limits["min_answer_tokens"] = min_answer_tokens
+    scores = scores.within(**limits)
+    beyond = sorted(all_of.keys() - set(scores.sources))
+    scores = scores.without(*without) if without else scores
     if missing := [name for name in scores.sources if name not in datasets]:
         raise MetricError(f"no dataset for source {missing[0]!r}", fix=f"give every source: {', '.join(missing)}")
     column = scores.column(target)
@@ -108,13 +133,12 @@ def mix(
     check_folder(out, overwrite=overwrite)
     read = count(1)
     tick = (lambda: None) if progress is None else (lambda: progress(next(read)))
-    most = [math.inf] * len(weights) if capacity is None else list(capacity)
-    if len(most) != len(weights):
-        raise BudgetError(f"{len(most)} capacities for {len(weights)} sources", fix="give one for each source")
-    pools = [_Pool(name, datasets[name], seed, tick) for name in scores.sources]
+    pools = list(_pools(scores, datasets, seed, tick))
+    for pool in pools:
+        check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
-        limits = [min(limit, len(pool)) for limit, pool in zip(most, pools, strict=True)]
-        counts = allocate(weights, budget, capacity=limits, minimum=minimum, names=scores.sources)
+        capacities = [min(all_of[pool.name], len(pool)) for pool in pools]
+        counts = allocate(weights, budget, capacity=capacities, minimum=minimum, names=scores.sources)
         found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
         if [len(rows) for rows in found] == counts.tolist():
             break
@@ -123,14 +147,15 @@ def mix(
     for i, (pool, taken) in enumerate(zip(pools, counts.tolist(), strict=True)):
         factors = {name: float(part[i, column]) for name, part in scores.factors.items()}
         left_out = dict(sorted(pool.left_out.items()))
-        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out))
+        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out, pool.tally))
     shares.sort(key=lambda share: (-share.score, share.name))
     asked = {"target": target, "budget": budget, "seed": seed, "minimum": minimum}
+    asked |= {"without": list(without), **limits, "left_out": beyond}
     sources = [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares]
     manifest = {**asked, "sources": sources, "ids": [row.id for row in chosen]}
     name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
     written = write_rows(chosen, out, format, name=name, overwrite=overwrite, manifest=manifest)
-    return Mixture(target, budget, shares, Path(out), written.files)
+    return Mixture(target, budget, shares, Path(out), written.files, beyond)
 
 
 def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
@@ -140,17 +165,38 @@ def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
     return {"path": path, "format": dataset.format, "fingerprint": dataset.fingerprint()}
 
 
+def _pools(
+    scores: TransferMatrix, datasets: Mapping[str, Dataset], seed: int, tick: Callable[[], None]
+) -> Iterator[_Pool]:
+    """The usable rows of every source; data that is not what its profile was made of is refused."""
+    made_of = {name: joined(scores.identities.get("sources", {}).get(name, ())) for name in scores.sources}
+    known = {name: its for name, its in made_of.items() if its and its.kind == "samples"}
+    for name, its in known.items():  # before any row is read
+        its.require_files(datasets[name], name, known)
+    for name in scores.sources:
+        if name not in known:
+            yield _Pool(name, datasets[name], seed, tick)
+            continue
+        census = Census(known[name].counts.get("rows") if "limit" in known[name].reading else None)
+        pool = _Pool(name, census.watching(datasets[name]), seed, tick)
+        known[name].require_rows(census, datasets[name], name)
+        pool.dataset = datasets[name]
+        yield pool
+
+
 class _Pool:
     """The usable rows of one source, by hash."""
 
     def __init__(self, name: str, dataset: Dataset, seed: int, tick: Callable[[], None]) -> None:
         self.name, self.dataset, self.seed, self.tick = name, dataset, seed, tick
         self.left_out: Counter[str] = Counter()
+        self.tally = Tally()
         self._hashes: list[bytes] = []
         self._bad: set[bytes] = set()
         self._good: dict[bytes, Conversation] = {}
         for row in dataset.rows():
             tick()
+            self.tally.add(row)
             if isinstance(row, Problem):
                 self.left_out[row.code] += 1
             else:

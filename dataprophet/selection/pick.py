@@ -15,8 +15,8 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
-from dataprophet import ops
 from dataprophet.errors import BudgetError
+from dataprophet.features.features import cosines_between
 from dataprophet.selection.candidates import DETAILS, Candidates
 from dataprophet.selection.diverse import Chosen, Greedy, Vectors
 from dataprophet.selection.quotas import Quota, quotas_of
@@ -208,7 +208,7 @@ class _Choice:
             near[own], of[own] = self.vectors.nearest(z[places[own]])
             inside = np.full((len(places), len(places)), -np.inf, np.float32)
             if len(vectors := z[places[own]]):
-                inside[np.ix_(own, own)] = ops.cosine_to(vectors, vectors.astype(np.float32))
+                inside[np.ix_(own, own)] = cosines_between(vectors)
             for row, place in enumerate(places):
                 before = len(self.vectors)
                 yield int(place), float(near[row]), int(of[row])
@@ -234,6 +234,7 @@ class _Choice:
         """What is missing, and what became of the candidates that were tried."""
         reasons: Counter[str] = Counter()
         reasons.update(pa.concat_tables(self.dropped).column("reason").to_pylist() if self.dropped else ())
+        reasons.update(self.candidates.limits.left_out)
         for pool in self.candidates.pools:
             reasons.update({name: count for name, count in pool.statuses.items() if name != "ok"})
             reasons.update({f"without a score for {name}": pool.unscored[name] for name in self.candidates.targets})

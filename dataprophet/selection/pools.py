@@ -26,6 +26,7 @@ import numpy as np
 from dataprophet.data.export import write_rows
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_folder
+from dataprophet.scoring.folder.config import PLACES
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection import written_rows
 from dataprophet.selection.candidates import Candidates
@@ -35,7 +36,7 @@ from dataprophet.selection.settings import Settings
 
 FORMAT = "dataprophet-selection-1"
 _LONGEST = 120  # characters of a data file's stem
-_IGNORED_KEYS = ("pool", "model", "shard_cells")  # of a configuration: they change no score
+_IGNORED_KEYS = (*PLACES, "shard_cells")  # of a configuration: they change no score
 
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -50,6 +51,7 @@ class Selection:
         chosen: units written.
         sources: source -> units of it.
         lowest: the lowest score that was chosen.
+        noisy: rule against noise -> units with a score that it left out.
         dropped: reason -> units that a rule left out in favour of lower ones.
         files: name of each file but the images and the manifest -> SHA-256 of its bytes.
     """
@@ -59,6 +61,7 @@ class Selection:
     chosen: int
     sources: dict[str, int]
     lowest: float
+    noisy: dict[str, int]
     dropped: dict[str, int]
     files: Mapping[str, str]
 
@@ -117,7 +120,8 @@ def select_pool(
 
     how = {"settings": settings.to_json(), "decode": decode, "partial": partial}
     entries = [entry(pool) for pool in candidates.pools]
-    asked = {"selection": FORMAT, "version": metadata.version("dataprophet"), **how, "pools": entries}
+    noisy = dict(+candidates.limits.left_out)
+    asked = {"selection": FORMAT, "version": metadata.version("dataprophet"), **how, "pools": entries, "noisy": noisy}
     name, rejected = _file_name(settings.targets), dict[int, str]()
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
@@ -138,7 +142,7 @@ def select_pool(
             rejected.update(error.args[0])
             continue
         lowest = float(np.min(table.column("score").to_numpy()))
-        return Selection(Path(out), settings, table.num_rows, sources, lowest, picked.counts, written.files)
+        return Selection(Path(out), settings, table.num_rows, sources, lowest, noisy, picked.counts, written.files)
 
 
 def open_candidates(scores: Folders, settings: Settings, *, partial: bool = False) -> Candidates:
@@ -160,7 +164,7 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
         if pool.name == other.name:
             what = f"two pools are named {pool.name!r}"
             raise DataProphetError(what, where=opened[0].folder, fix="score one of them under another --name")
-    candidates = Candidates(opened, settings.targets, settings.unit)
+    candidates = Candidates(opened, settings)
     require_comparable(opened, settings.targets)
     return candidates
 

@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import BudgetError, MetricError
+from dataprophet.metric.factors import FACTORS, factors_named, places_within
 
 UNITS = ("row", "sample")
 """What may be chosen: conversations with all their turns, or single turns with those before them."""
 
 COMBINE = ("mean", "worst", "quota")
 """How the scores for several targets become one."""
+
+SAMPLE_FACTORS = {name: sign for name, sign in FACTORS.items() if name != "diversity"}
+"""Factors of the score of a sample, and their signs."""
+
+_LISTS = ("targets", "without", "nll_quantiles")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class Settings:
         leakage: cosine of z to a sample of a target from which a unit is left out.
         diverse: weight, 0 to 1, of the difference from what is chosen already; None chooses by score alone.
         candidates: under ``diverse``, choose among the best ``candidates`` times as many as are asked for.
+        without: factors left out of the scores, by the names that ``TransferMatrix.without`` takes; samples have no
+            diversity.
+        max_nll: most mean negative log-likelihood of a unit, in nats; of a row, the mean over its turns.
+        nll_quantiles: (low, high), 0 <= low < high <= 1: of n units with a score, the floor(low n) of the least and the
+            floor((1 - high) n) of the largest mean negative log-likelihood are left out, but not their equals.
+        min_answer_tokens: least answer tokens of a unit; of a row, those of all its turns.
     """
 
     targets: Sequence[str]
@@ -55,6 +67,10 @@ class Settings:
     leakage: float | None = None
     diverse: float | None = None
     candidates: int = 4
+    without: Sequence[str] = ()
+    max_nll: float | None = None
+    nll_quantiles: Sequence[float] | None = None
+    min_answer_tokens: int = 0
 
     def __post_init__(self) -> None:
         """Check what needs no pool.
@@ -66,6 +82,7 @@ class Settings:
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise MetricError("no target, or one given twice", where="targets", fix="give each target once")
         counts = {f"quota of {name!r}": count for name, count in {**self.quotas, **self.target_quotas}.items()}
+        counts["min_answer_tokens"] = self.min_answer_tokens
         for where, count in {"budget": self.budget, "candidates": self.candidates, **counts}.items():
             least = int(where not in counts)
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
@@ -75,10 +92,14 @@ class Settings:
             if value not in allowed:
                 raise BudgetError(f"unknown {where} {value!r}", where=where, fix=f"use {', '.join(allowed)}")
         ranges = {"max_share": (0, 1), "diverse": (0, 1), "near_duplicates": (-1, 1), "leakage": (-1, 1)}
-        for where, (low, high) in {**ranges, "minimum": (-math.inf, math.inf)}.items():  # a minimum is any but NaN
+        for where, (low, high) in {**ranges, **dict.fromkeys(("minimum", "max_nll"), (-math.inf, math.inf))}.items():
             number = getattr(self, where)
             if number is not None and not low <= number <= high:
                 raise BudgetError(f"it is {number}", where=where, fix=f"give a number from {low} to {high}")
+        if unknown := sorted(factors_named(self.without) - SAMPLE_FACTORS.keys()):
+            fix = f"use {', '.join(SAMPLE_FACTORS.values())} or perplexity"
+            raise MetricError(f"{unknown[0]!r} is no factor of a sample's score", where="without", fix=fix)
+        places_within(self.nll_quantiles, 1)
         total, of_targets = sum(self.quotas.values()), sum(self.target_quotas.values())
         if total > self.budget:
             what = f"the quotas come to {total}, and the budget is {self.budget}"
@@ -102,7 +123,8 @@ class Settings:
         return {name: each + (place < rest) for place, name in enumerate(self.targets)}
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "targets": list(self.targets), "quotas": dict(sorted(self.quotas.items()))}
+        lists = {name: given and list(given) for name, given in asdict(self).items() if name in _LISTS}
+        return {**asdict(self), **lists, "quotas": dict(sorted(self.quotas.items()))}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Settings:

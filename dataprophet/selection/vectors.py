@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import DataProphetError
 from dataprophet.features.columns import safetensors_columns
-from dataprophet.features.features import FIELDS, Features, measure, sketch_vectors
+from dataprophet.features.features import FIELDS, Features, measure, same_as_one, sketch_vectors
 from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.candidates import Candidates, lines_of
@@ -80,7 +80,7 @@ def nearest_to_targets(candidates: Candidates, table: pa.Table) -> NDArray[np.fl
         its = targets[pool.name]
         found = its.nearest(features)[:, [its.names.index(name) for name in candidates.targets]].max(1)
         np.maximum.at(nearest, others[owner], np.nan_to_num(found, nan=-np.inf))
-    return nearest
+    return same_as_one(nearest)  # scores of earlier versions may hold less for a copy
 
 
 def _features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[ScoredPool, NDArray[np.int64], Features]]:

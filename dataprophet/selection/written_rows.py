@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import IO, Any
@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dataprophet.data.census import Census
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError, DataProphetError
+from dataprophet.errors import DataError, DataProphetError, require
 from dataprophet.scoring.folder.files import RUN
-from dataprophet.scoring.folder.pool import ScoredPool
-from dataprophet.scoring.folder.shards import Shard
+from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
+from dataprophet.scoring.folder.shards import Shard, settle
 from dataprophet.scoring.sources.opener import reopen
 from dataprophet.scoring.sources.stored_features import StoredFeatures
 from dataprophet.selection.candidates import Candidates, Part
@@ -33,6 +34,7 @@ SELECTED, DROPPED = "_selected.parquet", "_dropped.parquet"
 """Tables beside the rows: what was chosen, with its scores and factors, and what a rule left out. The underscore keeps
 readers of the folder from taking them for data."""
 
+_RIGHT = "give the data that was scored (--pool NAME=PATH), or "
 _GROUP = 1 << 16  # rows of a Parquet group, whatever the shards are
 _PLACES = pa.schema(
     {"id": pa.string(), "pool": pa.string(), "file": pa.string(), "position": pa.int64(), "turn": pa.int32()}
@@ -58,6 +60,7 @@ class RowSource:
     def __init__(self, pool: ScoredPool, path: str | None = None) -> None:
         self.pool = _pool_of_rows(pool)
         self.dataset: Dataset = reopen(self.pool, path)
+        self._of = f"that pool {self.pool.name!r} was scored from ({self.pool.identity.lies})" if path else ""
         self._index: FileIndex | None = None
 
     def index(self, shard: Shard) -> FileIndex:
@@ -68,8 +71,8 @@ class RowSource:
         """
         if self._index is None or self._index.name != shard.name:
             path, changed = self.file(shard.name)
-            if changed:
-                raise DataError("the file has changed since it was scored", where=path, fix="score the pool again")
+            what = f"holds other data than {self._of}" if self._of else "the file has changed since it was scored"
+            require(not changed, what, path, f"{_RIGHT}score the pool again" if self._of else "score the pool again")
             self._index = replace(self.pool.index(shard.name), path=path)
         return self._index
 
@@ -89,11 +92,34 @@ class RowSource:
         number = names.index(name) if name in names else 0 if len(files) == len(self.pool.files) == 1 else None
         if number is None:
             what, fix = f"the file {name!r} is not there any more", "restore it, or score again"
+            if self._of:
+                what, fix = f"holds no file {name!r} {self._of}", f"{_RIGHT}restore the file"
             raise DataError(what, where=self.dataset.path, fix=fix)
         entry = next(file for file in self.pool.files if file["name"] == name)
         path = files[number]
         same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
         return path, not same and self.dataset.index(number).digest != entry["digest"]
+
+    def settle(self, name: str, cell: int, entries: list[Conversation | Problem]) -> None:
+        """Give the rows of a cell of a file the ids under which they were scored."""
+        entry = next(file for file in self.pool.files if file["name"] == name)
+        own = (("".join((entry.get(kind) or [])[cell : cell + 1])) for kind in ("duplicates", "renamed"))
+        settle(name, entries, *own)
+
+    def require_images(self, scored: ScoredShard, cell: int, rows: Sequence[Conversation | Problem]) -> None:
+        """Refuse the rows of a cell whose images are not those that were scored, as far as its marker knows.
+
+        Raises:
+            DataError: naming the rows and the folders.
+        """
+        marks, start = scored.marker.get("images"), cell * self.pool.config.cell_rows
+        if marks is None or Census().add_all(rows) == marks[cell - scored.shard.first]:
+            return
+        where, root = str(self.dataset.path), self.dataset.arguments.get("image_root") or self.dataset.folder
+        what = (
+            f"images of rows {start + 1} to {start + len(rows)} are not those that were scored (in {root}) {self._of}"
+        )
+        raise DataError(what, where=where, fix="restore the images, or score the pool again")
 
 
 def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
@@ -188,6 +214,8 @@ def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Ite
     for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
+            source.require_images(part.scored, cell, entries)
+            source.settle(index.name, cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 

@@ -179,7 +179,7 @@ def test_validate_lists_bad_rows(tmp_path: Path, run: Run) -> None:
     assert "1 of 3 rows good" in out
     status, out, _ = run("validate", tmp_path / "x.json", "--json")
     assert status == 1
-    assert json.loads(out)["counts"] == {"duplicate_id": 1, "empty_answer": 1}
+    assert json.loads(out)["counts"] == {"duplicate_row": 1, "empty_answer": 1}
     (tmp_path / "y.json").write_text(json.dumps(rows[:1]))
     status, out, _ = run("validate", tmp_path / "y.json")
     assert status == 0

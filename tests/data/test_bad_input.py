@@ -100,7 +100,7 @@ BAD_ROWS = {
     "cut image": Bad({**QA, "images": ["images/cut.png"]}, "undecodable_image", "cannot be decoded", "intact image"),
     "empty image": Bad({**QA, "images": ["images/empty.png"]}, "undecodable_image", "empty image", "JPEG"),
     "text as an image": Bad({**QA, "images": ["images/text.png"]}, "undecodable_image", "not an image", "JPEG"),
-    "same id": Bad({"id": "first", **QA}, "duplicate_id", "'first' occurs before", "id of its own"),
+    "same row": Bad({"id": "first", **QA}, "duplicate_row", "equal to an earlier one", "leave it out"),
     "id is a list": Bad({"id": ["a"], **QA}, "bad_id", "the id is a list", "string or an integer"),
     "id with a line break": Bad({"id": "a\nb", **QA}, "bad_id", "control character", "printable"),
     "row is a list": Bad([1, 2], "bad_row", "the row is a list", "write it as"),
@@ -143,9 +143,9 @@ VQA_ROWS = {
         {"question": "Q", "options": ["x", "y"], "answer": "C"}, "bad_answer", "'C'", "letter"
     ),
     "index beyond the options": Bad(
-        {"question": "Q", "options": ["x", "y"], "answer": 2}, "bad_answer", "'2'", "index"
+        {"question": "Q", "options": ["x", "y"], "answer": 3}, "bad_answer", "'3'", "index"
     ),
-    "negative index": Bad({"question": "Q", "options": ["x", "y"], "answer": -1}, "bad_answer", "'-1'", "index from 0"),
+    "negative index": Bad({"question": "Q", "options": ["x", "y"], "answer": -1}, "bad_answer", "'-1'", "index0"),
     "options are text": Bad(
         {"question": "Q", "options": "x or y", "answer": 0}, "bad_row", "options is a str", "a list"
     ),
@@ -202,11 +202,8 @@ def test_ids_of_turns_are_ids_too(tmp_path: Path) -> None:
         tmp_path / "a.jsonl", [two, {"id": "a#2", **QA}, {"id": "a#3", **QA}, {"id": "b#1", **QA}, {**two, "id": "b"}]
     )
     dataset = open_dataset(path)
-    assert [sample.id for sample in dataset] == ["a#1", "a#2", "a#3", "b#1"]
-    assert [(problem.code, problem.row, problem.id) for problem in dataset.problems.first] == [
-        ("duplicate_id", 2, "a#2"),
-        ("duplicate_id", 5, "b"),
-    ]
+    assert [sample.id for sample in dataset] == ["a#1", "a#2", "a#2@a:2", "a#3", "b#1", "b@a:5#1", "b@a:5#2"]
+    assert not dataset.problems.counts
 
 
 def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:

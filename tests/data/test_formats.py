@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,8 +96,8 @@ def test_vlmeval(tmp_path: Path) -> None:
         ({"answer": 0, "options": ["x", "y"]}, "x"),
         ({"answer": "B", "options": "['x', 'y']"}, "y"),
         ({"answer": "y", "options": {"A": "x", "B": "y"}}, "y"),
-        ({"answer": "1", "choices": ["x", "y"]}, "y"),
-        ({"answer": "1", "choices": ["1", "0"]}, "1"),
+        ({"answer": "0", "choices": ["x", "y"]}, "x"),
+        ({"answer": "7", "choices": ["7", "0"]}, "7"),
     ],
 )
 def test_answers_and_options(row: dict[str, object], answer: str, tmp_path: Path) -> None:
@@ -248,10 +249,15 @@ def test_samples_in_memory() -> None:
     from PIL import Image
 
     image = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
-    given = [Sample("a", [image], "Q", "A"), Sample("b", [], "Q", "B"), Sample("a", [], "Q", "C")]
+    given = [
+        Sample("a", [image], "Q", "A"),
+        Sample("b", [], "Q", "B"),
+        Sample("a", [], "Q", "C"),
+        Sample("b", [], "Q", "B"),
+    ]
     dataset = Dataset.from_samples("mine", given)
-    assert list(dataset) == given[:2]
-    assert dataset.problems.counts == {"duplicate_id": 1}
+    assert list(dataset) == [*given[:2], replace(given[2], id="a@3")]
+    assert dataset.problems.counts == {"duplicate_row": 1}
     row = next(dataset.rows())
     assert isinstance(row, Conversation)
     assert row.turns[0].image_offsets == (0,)
@@ -359,7 +365,7 @@ def test_validate_lists_every_bad_row(tmp_path: Path) -> None:
     rows = [files.swift_row(row) for row in files.ROWS]
     rows += [
         {"id": "cut", "query": "Q", "response": "A", "images": ["images/cut.png", "images/cut.png"]},
-        {"id": 7, "query": "Q", "response": "A"},
+        files.swift_row(files.ROWS[0]),
         {"id": "gone", "query": "Q", "response": "A", "images": ["images/gone.png"]},
     ]
     path = files.dump(tmp_path / "a.jsonl", rows)
@@ -368,12 +374,12 @@ def test_validate_lists_every_bad_row(tmp_path: Path) -> None:
     assert [(problem.code, problem.row, problem.id) for problem in report.problems] == [
         ("undecodable_image", 5, "cut"),
         ("undecodable_image", 5, "cut"),
-        ("duplicate_id", 6, "7"),
+        ("duplicate_row", 6, str(files.ROWS[0].id)),
         ("missing_image", 7, "gone"),
     ]
     assert all(problem.fix and problem.file == str(path) for problem in report.problems)
     assert json.loads(json.dumps(report.to_json()))["counts"] == {
-        "duplicate_id": 1,
+        "duplicate_row": 1,
         "missing_image": 1,
         "undecodable_image": 2,
     }

@@ -88,6 +88,6 @@ def test_image_folder_through_the_datasets_package(tmp_path: Path, monkeypatch: 
     columns = {"question": "=Which class?", "answer": "label"}
     rows = good(open_dataset(f"hf:{tmp_path / 'repo'}", split="train", columns=columns))
     assert [(row.turns[0].answer, row.sources[0].read_bytes()) for row in rows] == [
-        ("0", files.GREEN),
-        ("1", files.RED),
+        ("green", files.GREEN),
+        ("red", files.RED),
     ]

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 from sample_features import make_features
 
+from dataprophet.cli import main
 from dataprophet.errors import DataProphetError, ProfileError
 from dataprophet.features.file import load_features
 from dataprophet.profiling.build import profile
@@ -23,8 +25,6 @@ def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-
     if suffix == ".npz":
         np.savez(path, id=np.array(features.ids), **columns, **features.embeddings)
     elif suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
         save_file({**columns, **features.embeddings}, path, {"id": json.dumps(features.ids)})
     else:
         import pyarrow as pa
@@ -79,6 +79,38 @@ def test_nulls_and_text_are_not_taken_for_values(tmp_path, column, message: str)
     pq.write_table(pa.table(table), tmp_path / "f.parquet")
     with pytest.raises(ProfileError, match=message):
         load_features(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
+def test_log_likelihoods_with_the_wrong_sign(tmp_path, suffix: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Refused by every command that reads them, with the row; what rounding leaves below 0 is not."""
+    features = make_features(40)
+    path, columns = tmp_path / f"f{suffix}", {"nll": features.nll, **features.embeddings}
+
+    def write(place: int, value: float) -> None:
+        columns["nll"] = features.nll.copy()
+        columns["nll"][place] = value
+        if suffix == ".npz":
+            np.savez(path, **columns)
+        elif suffix == ".safetensors":
+            save_file(columns, path)
+        else:
+            pq.write_table(pa.table({name: list(part) for name, part in columns.items()}), path)
+
+    for place in (0, 23):
+        write(place, -1.25)
+        message = rf"f\{suffix} row {place + 1}: nll is -1.25, below 0, in 1 of \d+ samples; give minus .* the sign"
+        with pytest.raises(ProfileError, match=message):
+            load_features(path)
+        for command in ("profile", "score"):
+            words = [command, str(path), "--features", "--model", "enc", "--out", str(tmp_path / f"{command}-{place}")]
+            assert main(words) == 1
+            told = capsys.readouterr()
+            line = next(line for line in (told.err + told.out).splitlines() if "below 0" in line)
+            assert f"f{suffix} row {place + 1}" in line
+            assert "Traceback" not in told.err
+    write(23, -1e-6)
+    assert profile(load_features(path), "m").n_samples == 40
 
 
 def test_numbers_that_float32_cannot_hold(tmp_path) -> None:  # type: ignore[no-untyped-def]

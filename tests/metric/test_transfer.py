@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
-from dataprophet.metric.matrix import FACTORS, TransferMatrix
+from dataprophet.metric.factors import FACTORS
+from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.jackknife import influence, standard_error

@@ -178,6 +178,19 @@ def test_kmeans_of_shifted_tight_huge_and_tiny_data(emulated):
         assert n_iter == expected.n_iter
 
 
+@pytest.mark.parametrize(("distinct", "each", "k"), [(5, 40, 10), (1, 30, 4), (9, 20, 16)])
+def test_kmeans_of_fewer_distinct_rows_than_clusters(emulated, distinct, each, k):
+    rng = np.random.default_rng(distinct)
+    x = np.repeat(rng.normal(size=(distinct, 8)).astype(np.float32), each, axis=0)[rng.permutation(distinct * each)]
+    for start in (None, np.zeros((k, 8)), rng.normal(size=(k, 8)) + 50):
+        centroids, labels, inertia, n_iter, _ = emulated.kmeans(x, k, draws=reference.kmeans_draws(k, 0), init=start)
+        squares = ((wide(x)[:, None] - wide(centroids)) ** 2).sum(-1)
+        assert inertia <= 1e-8 * len(x)
+        assert (squares[np.arange(len(x)), labels] <= squares.min(1) + 1e-8).all()
+        assert (np.bincount(labels, minlength=k) > 0).all()
+        assert n_iter < 100
+
+
 def test_kmeans_has_no_empty_cluster(emulated):
     x = np.zeros((20, 3), np.float32)
     x[:4] = np.eye(4, 3)

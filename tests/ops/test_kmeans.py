@@ -275,3 +275,42 @@ def test_the_core_checks_its_arguments(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         _core.kmeans(**{**arguments, **changes})
+
+
+REPEATS = [(5, 40, 10), (1, 30, 4), (3, 700, 8), (9, 1, 9), (2, 3, 5), (20, 60, 64)]
+
+
+@pytest.mark.parametrize("isa", [*ISAS, "reference"])
+@pytest.mark.parametrize(("distinct", "each", "k"), REPEATS)
+@pytest.mark.parametrize("first", ["plus plus", "equal", "far", "some"])
+def test_fewer_distinct_rows_than_clusters(isa, distinct, each, k, first):
+    """Inertia 0 is possible, and reached; each row is with a nearest centroid, and no cluster is empty."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(distinct, 8)) * rng.lognormal(size=(distinct, 1)) + 3 * (seed % 2)
+        x = np.repeat(own.astype(np.float32), each, axis=0)[rng.permutation(distinct * each)]
+        starts = {"plus plus": None, "equal": np.zeros((k, 8)), "far": rng.normal(size=(k, 8)) + 50}
+        start = starts.get(first, rng.normal(size=(k, 8)))
+        if isa == "reference":
+            found = reference.kmeans(x, k, seed=seed, init=start)
+        else:
+            found = core_kmeans(x, k, seed=seed, init=start, isa=isa)
+        scale = float((x.astype(float) ** 2).sum(1).max())
+        squares = ((x[:, None].astype(float) - found.centroids.astype(float)) ** 2).sum(-1)
+        assert found.inertia <= 1e-9 * scale * len(x)
+        assert (squares[np.arange(len(x)), found.labels] <= squares.min(1) + 1e-9 * scale).all()
+        assert (np.bincount(found.labels, minlength=k) > 0).all()
+        assert found.n_iter < 100
+
+
+def test_an_empty_cluster_that_moves_last_leaves_labels_of_the_nearest():
+    """Starts that leave clusters empty: the labels are those of the nearest centroids all the same."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = blobs(60, 3, 4, spread=5.0)
+        start = rng.normal(size=(6, 3)) * 40
+        found = ops.kmeans(x, 6, init=start, tol=1e-2)
+        squares = ((x[:, None].astype(float) - found.centroids.astype(float)) ** 2).sum(-1)
+        assert (squares[np.arange(len(x)), found.labels] <= squares.min(1) + 1e-4).all()
+        assert found.inertia == pytest.approx(squares.min(1).sum(), rel=1e-5)
+        assert_same(found, reference.kmeans(x, 6, init=start, tol=1e-2))

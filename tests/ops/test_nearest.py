@@ -28,6 +28,19 @@ def drawn(n, d, kind, seed=0):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("d", [2, 3, 200])
+def test_rows_of_few_elements(isa, d):
+    """Where a few elements count, rounding them to bfloat16 moves a product by all that its bound allows."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((1500, d), np.float32)
+    x[:, : min(d, 3)] = rng.standard_normal((1500, min(d, 3))) + 0.5
+    cosine, _ = nearest(x, x, isa=isa)
+    assert (cosine == 1).all()
+    cosine, _ = nearest(x[:700], x[700:], isa=isa)
+    np.testing.assert_allclose(cosine, reference.nearest(x[:700], x[700:])[0], rtol=0, atol=COSINE)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("kind", ["spread", "narrow"])
 @pytest.mark.parametrize(("n", "m", "d"), [(300, 500, 17), (1, 2000, 768), (900, 1, 33), (460, 500, 1601), (5, 70, 2)])

@@ -30,6 +30,7 @@ def broken(name: str, row: int, value: float) -> Features:
     [
         (broken("nll", 7, math.nan), "sample 's7': nll is not finite in 1 of 30"),
         (broken("nll", 7, math.inf), "nll is not finite"),
+        (broken("nll", 7, -0.5), "x, sample 's7': nll is -0.5, below 0, in 1 of 30 samples; .*change the sign"),
         (broken("question", 4, math.nan), "sample 's4': question embedding is not finite"),
         (broken("answer", 4, math.inf), "answer embedding is not finite"),
         (broken("image", 29, 0.0), "sample 's29': image embedding is zero"),

@@ -189,7 +189,7 @@ CHAT_WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
 
 # Single-turn questions for the formats of columns: image, question, options, answer as stored, answer as read.
 QUESTIONS = (
-    ("red.png", "Which colour?", ["green", "red"], 1, "red"),
+    ("red.png", "Which colour?", ["green", "red"], "B", "red"),
     (None, "One plus one?", None, "2", "2"),
     ("blue.png", "Which letter?", ["x", "y", "z"], "C", "z"),
 )

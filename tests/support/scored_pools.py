@@ -54,7 +54,9 @@ def write_pool(folder, files):
 
 
 @mock.patch("os.fsync", _no_sync)
-def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None, vectors=None, cells=8, profiles=None):
+def write_scores(
+    out, pool, scores, *, name="pool", targets=("t",), nearest=None, vectors=None, cells=8, profiles=None, numbers=None
+):
     """A scored folder.
 
     Args:
@@ -67,6 +69,7 @@ def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None
         vectors: as ``scores``, the question's embedding; None keeps no embeddings.
         cells: cells of a shard.
         profiles: of the targets, when they are used.
+        numbers: as ``scores``, a row's answer tokens and mean nll; 4 and 1.5 without.
     """
     store, dataset = open_store(out), open_dataset(pool)
     profiles = profiles or [_profile(target) for target in targets]
@@ -98,11 +101,11 @@ def write_scores(out, pool, scores, *, name="pool", targets=("t",), nearest=None
         profile.save(path)
     for shard in plan_of(files, config):
         entries = [entry for cell in dataset.read_cells(indices[shard.file], shard.first, shard.last) for entry in cell]
-        _commit(store, shard, entries, config, scores, nearest, vectors)
+        _commit(store, shard, entries, config, scores, nearest, vectors, numbers or {})
     return out
 
 
-def _commit(store, shard, entries, config, scores, nearest, vectors):
+def _commit(store, shard, entries, config, scores, nearest, vectors, numbers):
     names = [target["name"] for target in config.targets]
     lines = Lines.of(entries, shard.first * CELL_ROWS)
     columns = lines.columns(shard.name)
@@ -121,8 +124,8 @@ def _commit(store, shard, entries, config, scores, nearest, vectors):
         "turn": columns.turn,
         "status": columns.status.dictionary_encode(),
         "detail": columns.detail,
-        "answer_tokens": np.array([4] * len(keys), np.int32),
-        "mean_nll": np.array([1.5] * len(keys), np.float32),
+        "answer_tokens": np.array([numbers.get(key, (4, 1.5))[0] for key in keys], np.int32),
+        "mean_nll": np.array([numbers.get(key, (4, 1.5))[1] for key in keys], np.float32),
     }
     for number, name in enumerate(names):
         for factor in ("QSim", "ASim", "ISim"):

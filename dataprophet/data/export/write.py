@@ -156,7 +156,7 @@ def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
     ids = KnownIds()
     for row in conversations:
         wrong = "cannot be written" if not row.id or not row.id.isprintable() else ""
-        wrong = "occurs twice" if ids.repeated(row, turns=False) else wrong
+        wrong = "occurs twice" if ids.repeated(row) else wrong
         require(not wrong, f"id {row.id!r} {wrong}", row.place, "put the dataset's name before the id, in plain text")
         yield row
 

@@ -6,11 +6,12 @@ bytes are large.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -27,6 +28,8 @@ from dataprophet.errors import DataError, explained, first_line
 BATCH_ROWS, _MOST_ROWS = 32, 1024  # of a batch: few where a row is large, since images are read with it
 _BATCH_BYTES = 1 << 20
 _PARKED = 4
+_MAGIC = b"ARROW1"
+_BYTES = {pa.binary(), pa.large_binary(), *(kind() for kind in [getattr(pa, "binary_view", None)] if kind)}
 DAMAGED = "copy the file again; it is cut short or damaged"
 
 _Numbered = Iterator[tuple[int, Row | BadRow]]
@@ -56,26 +59,62 @@ def bytes_columns(path: str) -> list[str]:
     return [name for name, kind in kinds.items() if _holds_bytes(kind)]
 
 
-def arrow_rows(path: str) -> int:
-    """Rows of a Parquet file or an Arrow stream. Raises DataError when it cannot be read."""
+def arrow_labels(path: str) -> dict[str, list[str]]:
+    """Columns of classes, and the name of each class, as the ``datasets`` package notes them in a file's schema."""
     with _opened(path) as file:
-        return int(file.metadata.num_rows if _is_parquet(path) else sum(batch.num_rows for batch in file))
+        noted = ((file.schema_arrow if _is_parquet(path) else file.schema).metadata or {}).get(b"huggingface")
+    with suppress(ValueError, AttributeError):
+        return class_names(json.loads(noted)["info"]["features"]) if noted else {}
+    return {}
+
+
+def class_names(features: Any) -> dict[str, list[str]]:
+    """Column -> names of its classes, of features as the ``datasets`` package writes them; none where they are none."""
+    found = {column: _names_of(feature) for column, feature in features.items()} if isinstance(features, dict) else {}
+    return {column: names for column, names in found.items() if names}
+
+
+def _names_of(feature: Any) -> list[str]:
+    if isinstance(feature, list) and feature:  # of classes
+        return _names_of(feature[0])
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return _names_of(feature["feature"]) if isinstance(feature, dict) and "feature" in feature else []
+    return [str(name) for name in feature.get("names") or ()]
+
+
+def arrow_rows(path: str) -> int:
+    """Rows of a Parquet or Arrow file. Raises DataError when it cannot be read."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows if _is_parquet(path) else sum(batch.num_rows for batch in _each(file)))
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    """A Parquet file or an Arrow stream, to look at what it says of itself."""
+    """A Parquet file, or an Arrow stream or file, to look at what it says of itself."""
     with explained((pa.ArrowException, OSError, UnicodeDecodeError), DataError, "cannot be opened", path, DAMAGED):
         if _is_parquet(path):
             with pq.ParquetFile(local(path)) as file:
                 yield file
         else:
             with pa.memory_map(local(path)) as source:
-                yield pa.ipc.open_stream(source)
+                yield _reader(source)
+
+
+def _reader(source: Any) -> Any:
+    """What reads a mapped Arrow stream, or an Arrow file, whose batches are found in any order."""
+    is_file = source.read(len(_MAGIC)) == _MAGIC
+    source.seek(0)
+    return pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+
+
+def _each(reader: Any) -> Iterator[Any]:
+    """The batches of an Arrow stream or file, in order."""
+    several = getattr(reader, "num_record_batches", None)
+    yield from reader if several is None else map(reader.get_batch, range(several))
 
 
 def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[tuple[int, Row | BadRow]]:
-    """Rows, counted from 1, of a Parquet file or an Arrow stream.
+    """Rows, counted from 1, of a Parquet or Arrow file.
 
     Args:
         path: the file.
@@ -136,7 +175,7 @@ def _rows(path: str, columns: list[str], start: int) -> _Numbered:
 
 
 def group_start(path: str, row: int) -> int:
-    """First row of the row group that holds ``row``; 0 for an Arrow stream, whose batches are mapped, not read."""
+    """First row of the row group that holds ``row``; 0 for an Arrow file, whose batches are mapped, not read."""
     if not _is_parquet(path):
         return 0
     with pq.ParquetFile(local(path)) as file:
@@ -148,7 +187,7 @@ def batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
     """Batches of ``columns`` from row ``start`` on, which begins a row group."""
     if not _is_parquet(path):
         with pa.memory_map(local(path)) as source:
-            for batch in pa.ipc.open_stream(source):
+            for batch in _each(_reader(source)):
                 for first in range(0, batch.num_rows, _MOST_ROWS):
                     yield batch.slice(first, _MOST_ROWS).select(columns)
         return
@@ -210,7 +249,8 @@ def _holds_bytes(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
         kind = kind.field(index).type if index >= 0 else kind
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind in _BYTES
 
 
 def _is_list(kind: Any) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.columns import READ, Wanted, by_number, other_images
-from dataprophet.data.files.arrow import arrow_columns
+from dataprophet.data.files.arrow import arrow_columns, arrow_labels
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
+from dataprophet.data.formats.answers import ANSWER_IS
 from dataprophet.data.formats.conversation import clean_text, make_conversation
 from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
@@ -31,10 +32,19 @@ _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images"
 
 @dataclass(frozen=True)
 class Options:
-    """How rows are read: the image policy and the user's column names."""
+    """How rows are read: the image policy, the user's column names, and what holds for all rows of the dataset.
+
+    Attributes:
+        policy: of images.
+        columns: our column name -> the file's.
+        labels: column of numbers -> the name of each number.
+        answer_is: what answers beside options are, one of ``ANSWER_KINDS``; None where no row had options.
+    """
 
     policy: ImagePolicy
     columns: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    answer_is: str | None = None
 
     def wanted(self) -> Wanted:
         """Columns worth reading."""
@@ -47,9 +57,17 @@ class Options:
             for column in () if present is None or given.startswith("=") or given in present else _parts(name, given):
                 fix = f"choose from {', '.join(sorted(present or ()))}"
                 require(column in (present or ()), f"no column {column!r} (for {name!r})", path, fix)
+        if self.labels and suffix_of(path) in ARROW:
+            for column, names in arrow_labels(path).items():
+                same = list(self.labels.get(column, ())) == names
+                require(same, f"the classes of {column!r} are not those of the first file", path, "read it by itself")
 
     def renamed(self, row: Row) -> Row:
         """The row under our names. Raises BadRow for a mapped column that it lacks."""
+        for column in self.labels.keys() & row.keys() if self.labels else ():
+            row[column] = label_name(row[column], self.labels[column])
+        if self.answer_is is not None:
+            row[ANSWER_IS] = self.answer_is
         out = dict(row) if self.columns else row
         for name, column in self.columns.items():
             if (rival := _RIVALS.get(name)) and rival not in self.columns:
@@ -98,6 +116,8 @@ class Format:
         ids: columns of the id, the first of which counts.
         prepare: what is done to the rows of a file first.
         columns: key -> column of a row, where the dataset itself says what is read of it.
+        options: options and answer of a row, where the format has them; raises BadRow.
+        answer_is: what the format says of answers beside options, one of ``ANSWER_KINDS``.
     """
 
     description: str
@@ -106,6 +126,8 @@ class Format:
     ids: tuple[str, ...] = ("id", "question_id")
     prepare: Callable[[Rows, str], Rows] = lambda rows, path: rows
     columns: Mapping[str, str] | None = None
+    options: Callable[[Row], tuple[list[str], str]] | None = None
+    answer_is: str = ""
 
 
 def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options: Options) -> Conversation | Problem:
@@ -157,6 +179,19 @@ def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str])
 def first_of(row: Row, *names: str) -> Any:
     """The first of the named values that is there and not null."""
     return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def label_name(value: Any, names: Sequence[str]) -> Any:
+    """The name of a class, or of each of a list; what is no number stays. Raises BadRow for a number without a name."""
+    if isinstance(value, list | tuple):
+        return [label_name(item, names) for item in value]
+    if isinstance(value, str) and value.isascii() and value.isdigit() and value not in names:
+        value = int(value)  # of a text table
+    if not isinstance(value, int) or isinstance(value, bool) or value == -1:
+        return None if value == -1 else value  # -1 stands for no label
+    if not 0 <= value < len(names):
+        raise BadRow("bad_answer", f"class {value} is none of the {len(names)} names", "correct it, or its features")
+    return names[value]
 
 
 def lacks(row: Row, *names: str) -> str:

@@ -7,10 +7,13 @@ package keeps.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dataprophet.data.files.arrow import class_names
 from dataprophet.data.files.rows import Row, read_object
+from dataprophet.data.formats.base import label_name
+from dataprophet.data.formats.llamafactory import INFO
 from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
 from dataprophet.errors import DataError, MissingDependencyError, explained, require
@@ -32,19 +35,7 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     Raises:
         DataError: a damaged state file, no such split, or a split that must be chosen.
     """
-    if is_file(os.path.join(folder, _DICT)):
-        path = os.path.join(folder, _DICT)
-        splits: Any = read_object(path, _AGAIN).get("splits")
-        names = splits and isinstance(splits, list) and all(_is_name(split) for split in splits)
-        require(names, "'splits' is not a list of names", path, _AGAIN)
-        listed = ", ".join(splits)
-        one = split is not None or len(splits) == 1
-        require(one, "the folder holds several splits", folder, f"pass split (--split), one of {listed}")
-        name = splits[0] if split is None else split
-        require(name in splits, f"no split {name!r}", folder, f"choose from {listed}")
-        folder = os.path.join(folder, name)
-    else:
-        require(split is None, f"no split {split!r}: the folder holds a single dataset", folder, "leave split out")
+    folder = _split_folder(folder, split)
     path = os.path.join(folder, _STATE)
     state = read_object(path, _AGAIN)
     what, fix = "the dataset keeps a list of row indices", "call flatten_indices() and save it again"
@@ -56,6 +47,33 @@ def saved_files(folder: str, split: str | None) -> list[str]:
     for file in files:
         require(is_file(file), "data file not found", file, "copy the whole folder")
     return files
+
+
+def saved_labels(folder: str, split: str | None) -> dict[str, list[str]]:
+    """Columns of classes of a saved dataset, and the name of each class."""
+    path = os.path.join(_split_folder(folder, split), INFO)
+    return class_names(read_object(path, _AGAIN).get("features")) if is_file(path) else {}
+
+
+def is_built(info: Mapping[str, Any]) -> bool:
+    """Whether a ``dataset_info.json`` is that of the ``datasets`` package, and not of LLaMA-Factory."""
+    return isinstance(info.get("features"), dict) or isinstance(info.get("builder_name"), str)
+
+
+def _split_folder(folder: str, split: str | None) -> str:
+    path = os.path.join(folder, _DICT)
+    if not is_file(path):
+        require(split is None, f"no split {split!r}: the folder holds a single dataset", folder, "leave split out")
+        return folder
+    splits: Any = read_object(path, _AGAIN).get("splits")
+    names = splits and isinstance(splits, list) and all(_is_name(split) for split in splits)
+    require(names, "'splits' is not a list of names", path, _AGAIN)
+    listed = ", ".join(splits)
+    one = split is not None or len(splits) == 1
+    require(one, "the folder holds several splits", folder, f"pass split (--split), one of {listed}")
+    name = str(splits[0] if split is None else split)
+    require(name in splits, f"no split {name!r}", folder, f"choose from {listed}")
+    return os.path.join(folder, name)
 
 
 def _is_name(value: Any) -> bool:
@@ -77,14 +95,17 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
     fix = "check name, subset and split, or save it to disk and pass the folder"
     with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):
         data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
-        images = []
+        images, labels = [], dict[str, Any]()
         for column, feature in (data.features or {}).items():
             plain = _undecoded(feature, datasets.Image)
             if plain is not None:
                 data = data.cast_column(column, plain)
                 images.append(column)
+            if isinstance(feature, datasets.ClassLabel):
+                labels[column] = feature.names
         for number, row in enumerate(data, 1):
-            yield number, {**row, **{column: _cached(row[column]) for column in images}}
+            named = {column: label_name(row[column], names) for column, names in labels.items()}
+            yield number, {**row, **named, **{column: _cached(row[column]) for column in images}}
 
 
 def _cached(value: Any) -> Any:

@@ -92,3 +92,12 @@ def _with_system(row: Row, columns: Mapping[str, str], messages: list[tuple[str,
     if "system" in columns and row.get(columns["system"]):
         messages.insert(0, ("system", text_cell(row[columns["system"]], "system")))
     return Parsed(messages, row.get(columns["images"]) if "images" in columns else None, inline)
+
+
+def num_samples(folder: str, name: str) -> int | None:
+    """How many rows of a dataset its entry asks for; None for all. Raises DataError for what is no such number."""
+    path = os.path.join(folder, INFO)
+    asked: int | None = read_object(path, "repair the file")[name].get("num_samples")
+    what, fix = f"num_samples of {name!r} is {asked!r}", "give a number of rows, or null"
+    require(asked is None or (isinstance(asked, int) and asked > 0), what, path, fix)
+    return asked

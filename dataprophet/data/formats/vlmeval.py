@@ -8,9 +8,10 @@ from typing import Any
 
 from dataprophet.data.files.containers import read_rows
 from dataprophet.data.files.rows import BadRow, Row, Rows
+from dataprophet.data.formats.answers import ANSWER_IS, answer_text, chosen, option_texts, with_options
 from dataprophet.data.formats.base import KNOWN, Format, Parsed, first_of, lacks
 from dataprophet.data.formats.conversation import clean_text
-from dataprophet.data.formats.vqa import chosen, listed, pick_answer, string_list, with_options
+from dataprophet.data.formats.vqa import listed
 from dataprophet.data.remote import local
 
 _LETTERS = "ABCDEFGHIJ"
@@ -22,18 +23,19 @@ def _parse(row: Row) -> Parsed:
     question = clean_text(row.get("question"), "the question")
     if question and row.get("hint"):
         question = f"{clean_text(row['hint'], 'the hint')}\n{question}"
-    choices = [clean_text(row.get(letter), "an option") for letter in _LETTERS]
-    while choices and not choices[-1]:
-        choices.pop()
-    answer = row.get("answer")
+    choices, answer = options_of(row)
     if choices:
-        question, answer = with_options(question, choices), chosen(answer, choices)
-    else:
-        answer = clean_text(pick_answer(string_list(answer)), "the answer")
+        question, answer = with_options(question, choices), chosen(answer, choices, row.get(ANSWER_IS, "letter"))
     image = first_of(row, "image", "images")
     if isinstance(image, str) and len(image) <= _LONGEST_REFERENCE and image.isdigit():
         raise BadRow("missing_image", f"image refers to row {image!r}, which has none", "give the image as base64")
     return Parsed([("user", question), ("assistant", answer)], listed(first_of(row, "image", "images", "image_path")))
+
+
+def options_of(row: Row) -> tuple[list[str], str]:
+    """Options and answer of a row. Raises BadRow."""
+    choices = option_texts([row.get(letter) for letter in _LETTERS])
+    return choices, answer_text(row, choices)
 
 
 def _with_shared_images(rows: Rows, path: str) -> Rows:
@@ -65,4 +67,6 @@ def _mismatch(row: Row, suffix: str) -> str:
 
 
 _LOOKS = "VLMEvalKit TSV: index, image in base64, question, A to D, answer"
-VLMEVAL = Format(_LOOKS, _parse, _mismatch, ids=("id", "index"), prepare=_with_shared_images)
+VLMEVAL = Format(
+    _LOOKS, _parse, _mismatch, ids=("id", "index"), prepare=_with_shared_images, options=options_of, answer_is="letter"
+)

@@ -14,8 +14,16 @@ _SHAPES = {"conversations": LLAVA, "messages": SWIFT, "query": SWIFT, "texts": F
 
 def _parse(row: Row) -> Parsed:
     """One key, by the shape of its JSON member: conversations, messages, texts, or columns."""
-    return next((shape for name, shape in _SHAPES.items() if row.get(name) is not None), VQA).parse(row)
+    return _shape(row).parse(row)
+
+
+def _shape(row: Row) -> Format:
+    return next((shape for name, shape in _SHAPES.items() if row.get(name) is not None), VQA)
+
+
+def _options(row: Row) -> tuple[list[str], str]:
+    return ([], "") if (options := _shape(row).options) is None else options(row)
 
 
 _LOOKS = "WebDataset tar shards: images with .json or .txt"
-WEBDATASET = Format(_LOOKS, _parse, lambda row, suffix: "" if suffix == ".tar" else "not a .tar")
+WEBDATASET = Format(_LOOKS, _parse, lambda row, suffix: "" if suffix == ".tar" else "not a .tar", options=_options)

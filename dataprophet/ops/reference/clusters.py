@@ -12,6 +12,7 @@ from dataprophet.ops.reference.products import ROWS, Array, Clusters, product
 Labels = npt.NDArray[np.int64]
 
 _CANDIDATES = 4  # of greedy k-means++, as in scikit-learn for k = 10
+_ROUNDING = 2.0**-30  # of a squared length: what fp32 sums of equal rows may leave between them and their mean
 
 
 class KMeans(NamedTuple):
@@ -47,8 +48,8 @@ def kmeans(
     """Lloyd's k-means of the rows of x (n, d), from greedy k-means++ with a seed or from ``init`` (k, d).
 
     It stops when no label changes, when the centroids' squared shift is at most ``tol`` times the mean variance of the
-    columns (scikit-learn's rule), or after ``max_iter`` iterations. A cluster left empty takes the row farthest from
-    its centroid. Ties go to the lowest index.
+    columns (scikit-learn's rule), or after ``max_iter`` iterations. A cluster left empty moves to the row farthest from
+    its centroid, and after a move of more than rounding it goes on. Ties go to the lowest index.
     """
     points: Array = np.array(x, np.float64)
     centre = points.mean(axis=0)
@@ -57,7 +58,7 @@ def kmeans(
     threshold = tol * float(norms.sum()) / max(points.size, 1)
     centroids = _plus_plus(points, k, kmeans_draws(k, seed)) if init is None else np.array(init, np.float64) - centre
 
-    labels = _assigned(points, norms, centroids)
+    labels, _ = _assigned(points, norms, centroids)
     n_iter = 0
     while n_iter < max_iter:
         n_iter += 1
@@ -65,8 +66,8 @@ def kmeans(
         moved: Array = sums / np.bincount(labels, minlength=k)[:, None]
         shift = float(((moved - centroids) ** 2).sum())
         centroids, previous = moved, labels
-        labels = _assigned(points, norms, centroids)
-        if shift <= threshold or np.array_equal(labels, previous):
+        labels, relocated = _assigned(points, norms, centroids)
+        if not relocated and (shift <= threshold or np.array_equal(labels, previous)):
             break
     inertia = 0.0
     for start in range(0, len(points), ROWS):
@@ -114,20 +115,25 @@ def _squared_differences(points: Array, centre: Array) -> Array:
     return result
 
 
-def _assigned(points: Array, norms: Array, centroids: Array) -> Labels:
-    """The nearest centroid of each row; one that would have none takes the row farthest from its own."""
+def _assigned(points: Array, norms: Array, centroids: Array) -> tuple[Labels, bool]:
+    """The nearest centroid of each row; one that would have none moves to the row farthest from its own.
+
+    Also whether one moved to a row that was away from its own by more than rounding.
+    """
     squared = _distances(points, norms, centroids)
     labels: Labels = squared.argmin(axis=1)
     distances = np.take_along_axis(squared, labels[:, None], axis=1)[:, 0]
-    counts = np.bincount(labels, minlength=len(centroids))
+    counts, relocated = np.bincount(labels, minlength=len(centroids)), False
     for empty in np.flatnonzero(counts == 0):
         spare = np.where(counts[labels] > 1, distances, -1.0)
         farthest = int(spare.argmax())
         counts[labels[farthest]] -= 1
         counts[empty] += 1
         labels[farthest] = empty
+        centroids[empty] = points[farthest]
+        relocated |= bool(distances[farthest] > _ROUNDING * norms[farthest])
         distances[farthest] = 0.0
-    return labels
+    return labels, relocated
 
 
 def cluster_sums(points: Array, labels: Clusters, k: int) -> Array:

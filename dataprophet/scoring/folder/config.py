@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
+from dataprophet.data.identity import moved, reading_of, require_reading
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError, explained, require
 from dataprophet.profiling.profile import Profile
@@ -21,7 +22,8 @@ device at 4 ms each; features take less than a tenth of a second then, and a com
 
 ENGINES = ("local", "ray")
 
-_PLACES = ("pool", "model")  # where things lie, which may change; what they are is in the other entries
+PLACES = ("pool", "model", "shown")
+"""Entries that say where things lie, and how they were typed, which may change; what they are is in the others."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class RunConfig:
         nearest: whether the largest cosine to a sample of each target is computed.
         shard_cells: cells of a shard.
         cell_rows: rows of a cell.
+        shown: for messages: ``path`` of the pool and name of the ``model`` as typed, and ``format`` as found.
     """
 
     name: str
@@ -89,6 +92,7 @@ class RunConfig:
     cell_rows: int = CELL_ROWS
     format: str = FORMAT
     version: str = field(default_factory=lambda: metadata.version("dataprophet"))
+    shown: dict[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -100,7 +104,7 @@ class RunConfig:
         return Profile.blank(self.name, self.fingerprint, {**self.settings, **self.sketch})
 
     def _content(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key not in _PLACES}
+        return {key: value for key, value in asdict(self).items() if key not in PLACES}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -123,12 +127,30 @@ class RunConfig:
         Raises:
             DataProphetError: naming what differs.
         """
+        fix = "repeat the earlier options, or choose another --out"
+        if self.kind == earlier.kind == "samples":
+            lay = moved({**earlier.pool, "path": self.pool["path"]}, str(earlier.pool["path"]))
+            require_reading(reading_of(self.pool), reading_of(lay), where, "scored", fix, whole=True, strict=True)
         if self.hash == earlier.hash:
             return
         mine, its = _flat(self._content()), _flat(earlier._content())
         key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key))
-        what = f"the folder was scored with another {key} ({_short(its.get(key))}, now {_short(mine.get(key))})"
-        raise DataProphetError(what, where=where, fix="repeat the earlier options, or choose another --out")
+        then, now = (_short(item.told(key)) for item in (earlier, self))
+        name = "model" if key == "fingerprint" else key.rpartition(".")[2]
+        raise DataProphetError(f"the folder was scored with another {name} ({then}, now {now})", where=where, fix=fix)
+
+    def told(self, key: str) -> str:
+        """An entry of the content as the user knows it."""
+        if key == "fingerprint":
+            return f"{self.model_name} {self.fingerprint[:16]}".strip()
+        if key == "targets":
+            return ", ".join(f"{target['name']} {target['fingerprint'][:8]}" for target in self.targets) or "none"
+        return _flat(self._content()).get(key, "unset")
+
+    @property
+    def model_name(self) -> str:
+        """The model's name as it was typed; empty where it is not known."""
+        return self.shown.get("model") or str(self.model.get("name", ""))
 
 
 def cells_of(kind: str, shard_rows: int | None) -> int:
@@ -139,9 +161,10 @@ def cells_of(kind: str, shard_rows: int | None) -> int:
 def _flat(value: Any, name: str = "") -> dict[str, str]:
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
-    return {name: json.dumps(value, sort_keys=True)}
+    texts: list[Any] = value if isinstance(value, list) else [value]
+    plain = all(isinstance(text, str) for text in texts)
+    return {name: ",".join(texts) if plain else json.dumps(value, sort_keys=True)}
 
 
-def _short(text: str | None) -> str:
-    shown = text or "unset"
+def _short(shown: str) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

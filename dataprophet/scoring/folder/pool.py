@@ -6,13 +6,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataprophet.data.census import COUNTS, as_text
+from dataprophet.data.identity import Identity, reading_of
 from dataprophet.data.index import FileIndex
+from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, explained
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
@@ -28,7 +31,7 @@ from dataprophet.scoring.folder.files import (
     load_targets,
     read_index,
 )
-from dataprophet.scoring.folder.rows import RowsDigest, schema
+from dataprophet.scoring.folder.rows import OK, RowsDigest, schema
 from dataprophet.scoring.folder.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
 from dataprophet.store import Store, open_store
@@ -131,6 +134,12 @@ class ScoredPool:
         """What the last run came to, as it wrote it at its end."""
         return _json(self.store, SUMMARY)
 
+    def check_bad(self, max_bad: float, name: str) -> None:
+        """Refuse a pool of which more than this share of samples cannot be used. Raises DataError."""
+        statuses, kept = self.statuses, f"the results are kept in {self.folder}"
+        bad = {status: count for status, count in statuses.items() if status != OK}
+        check_bad(bad, statuses.total(), max_bad, name, kept)
+
     def batches(self, columns: Sequence[str] | None = None, *, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the pool.
 
@@ -161,7 +170,22 @@ class ScoredPool:
         for status, count in sorted(self.statuses.items()):
             if status != "ok":
                 profile.problems.counts[status] += count
+        profile.identity, profile.model_name = (self.identity,), self.config.model_name
         return profile
+
+    @property
+    def identity(self) -> Identity:
+        """What was read for the committed shards."""
+        markers, config = [self._markers[shard.key] for shard in self._shards], self.config
+        files = {str(file["name"]): str(file["digest"]) for file in self.files if "error" not in file}
+        lies, shown = str(config.pool["path"]), config.shown
+        reading = reading_of(config.pool)
+        made = Identity(shown.get("path", lies), lies, config.kind, shown.get("format", ""), reading, files)
+        if not markers or not all("counts" in marker for marker in markers):
+            return made
+        counts = {name: sum(marker["counts"][name] for marker in markers) for name in COUNTS}
+        mark = sum(int(text, 16) for marker in markers for text in marker["images"])
+        return replace(made, counts=counts, images=as_text(mark))
 
     @property
     def profile(self) -> Profile:

@@ -38,11 +38,13 @@ class FeaturePool:
         files: path of each file, or folder of ``.npy`` files, in the pool's order.
         settings: what is read of them, as text.
         origin: where the features came from, as far as the files tell: nothing.
+        model_name: that of the model that made them, which is not known: there is a label for it.
         profile: the profile of the samples, where it is known better than from the features: it is not.
         side_by_side: whether parts of a file are best read by several threads at a time. Parquet is decoded in order.
     """
 
     origin: dict[str, Any] | None = None
+    model_name = ""
     profile: Any = None
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.dataset import open_dataset
+from dataprophet.data.identity import moved
 from dataprophet.files import absolute
 from dataprophet.scoring.folder.files import RUN
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -29,8 +30,9 @@ def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reopen(scored: ScoredPool, path: str | None = None) -> Any:
-    """The pool that was scored; ``path`` where it lies elsewhere now."""
-    return open_pool(scored.config.kind, {**scored.config.pool, **({"path": path} if path else {})})
+    """The pool that was scored, read as it was; ``path`` where it lies elsewhere now."""
+    then = scored.config.pool
+    return open_pool(scored.config.kind, moved({**then, "path": path}, str(then["path"])) if path else then)
 
 
 def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) -> FeaturePool | StoredFeatures:

@@ -32,6 +32,7 @@ class StoredFeatures:
         files: the files of the pool that was scored.
         settings: which run kept the embeddings, as text.
         origin: the model, its settings and rounding, as that run has them.
+        model_name: the model's name, as that run has it.
         side_by_side: as of a ``FeaturePool``.
     """
 
@@ -53,6 +54,7 @@ class StoredFeatures:
             raise DataProphetError(what, where=where, fix="finish that run: repeat its command")
         self.path, self.name = os.path.abspath(path), name or config.name
         self.files = [str(file["path"]) for file in self._scored.files]
+        self.model_name = config.model_name
         self.settings = f"embeddings kept by {config.hash}"
         self.origin = {"fingerprint": config.fingerprint, "settings": config.settings, "numbers": config.numbers}
 

@@ -1,0 +1,98 @@
+"""The families that transformers maps for image-text-to-text, each right or refused: the table of docs/model.md.
+
+    python tools/families.py           try every family, built tiny, and print the table
+    python tools/families.py --write   and write it into docs/model.md
+    python tools/families.py NAME ...  try these alone
+
+A family whose processor exists with torchvision alone is tried where torchvision loads (make families).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+import tiny_models  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from family_check import ORDERS, check  # noqa: E402
+from family_reference import TOLERANCE  # noqa: E402
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES  # noqa: E402
+
+from dataprophet.errors import DataProphetError  # noqa: E402
+from dataprophet.model import from_transformers  # noqa: E402
+
+PAGE = ROOT / "docs" / "model.md"
+BEGIN, END = "<!-- tools/families.py writes from here -->\n", "<!-- to here -->\n"
+HEAD = "| family | result | shares | vision calls | float32 | bfloat16 (own) |\n|---|---|---|---|---|---|\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="families, as transformers names them")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/model.md")
+    given = parser.parse_args()
+    rows, wrong = [], 0
+    for name in given.names or MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        cells = tried(name) if name in tiny_models.BUILDERS else untried(name)
+        wrong += cells[0] == "WRONG"
+        rows.append(f"| {name} | {' | '.join(cells)} |\n")
+        print(rows[-1], end="", flush=True)
+    if given.write:
+        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+        text = before + BEGIN + HEAD + "".join(rows) + END + rest.split(END)[1]
+        PAGE.write_text(text, encoding="utf-8")
+    return int(wrong > 0)
+
+
+def tried(name: str) -> list[str]:
+    """The other cells of a family's row, from its tiny model."""
+    if tiny_models.needs_torchvision(name) and importlib.util.find_spec("torchvision") is None:
+        return ["not tried here: its processor needs torchvision", *[""] * 4]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = check(name, tiny_models.write(name, Path(folder) / name))
+    except DataProphetError as error:
+        return [f"refused: {error.what}", *[""] * 4]
+    right = found.exact <= TOLERANCE and found.half <= ORDERS * found.plain
+    calls = "one a batch" if found.model._adapter.joins_images else "one a sample"
+    half = f"{found.half:.2g} ({found.plain:.2g})"
+    return ["right" if right else "WRONG", found.model.sharing, calls, f"{found.exact:.1g}", half]
+
+
+def untried(name: str) -> list[str]:
+    """The same for a family without a tiny model: refused for what it is, or left to the checks at the start."""
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")
+            network = getattr(transformers, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[name])(small(CONFIG_MAPPING[name]()))
+        from_transformers(network, None, name=name)
+    except DataProphetError as error:
+        return [f"refused: {error.what}", *[""] * 4]
+    except Exception:  # it got as far as its processor
+        pass
+    return ["not tried: the checks at the start decide", *[""] * 4]
+
+
+def small(config: Any) -> Any:
+    """A configuration with a layer of each part."""
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        if part is not None and isinstance(getattr(part, "num_hidden_layers", None), int):
+            part.num_hidden_layers = min(part.num_hidden_layers, 2)
+    return config
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

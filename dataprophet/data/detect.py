@@ -153,9 +153,11 @@ def describe(files: Sequence[str], format: str, options: Options) -> Told:
     guesses = [f"format: {format} (--format)"]
     if len(files) > 1:
         guesses.append(f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on")
-    wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
-    peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
-    rows = [row for _, row in peeked if isinstance(row, dict)]
+    rows: list[Row] = []
+    with suppress(DataError):  # whoever reads a damaged file says so
+        wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
+        peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
+        rows = [row for _, row in peeked if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
     known = {*KNOWN, *options.columns.values()}
     used, unused = [name for name in names if name in known], [name for name in names if name not in known]

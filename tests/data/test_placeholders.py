@@ -405,3 +405,14 @@ def test_members_that_are_not_read_are_named_and_can_be_mapped(tmp_path: Path) -
     )
     assert isinstance(row, dict)
     assert image_like(row, "b.tar") == ["mask.png"]
+
+
+def test_the_reading_is_told_with_images_that_are_not_read(tmp_path: Path) -> None:
+    files.write_images(tmp_path)
+    path = files.dump(tmp_path / "a.jsonl", [{"q": "Q", "a": "A", "picture": RED, "thumb": GREEN}])
+    with pytest.raises(DataError, match=r"--columns question=q answer=a image=picture"):
+        open_dataset(path)
+    told = open_dataset(path, columns={"question": "q", "answer": "a", "images": "picture,thumb"}).told()
+    assert told.warnings == []
+    told = open_dataset(path, columns={"question": "q", "answer": "a", "image": "picture"}).told()
+    assert [warning.partition(" looks")[0] for warning in told.warnings] == ["'thumb'"]

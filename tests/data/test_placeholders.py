@@ -21,6 +21,7 @@ from dataprophet.data.columns import named_like_image
 from dataprophet.data.images.unused import image_like
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError
+from dataprophet.scoring.folder.rows import Lines
 
 RED, GREEN, BLUE = "images/red.png", "images/green.png", "images/blue.png"
 COLOURS = {data: name.removesuffix(".png") for name, data in files.NAMES.items()}
@@ -117,6 +118,7 @@ PART = {"type": "text", "text": "Q"}
         ([{"type": "video", "video": "a.mp4"}, PART], None, "unsupported_media", ""),
         ([{"type": "input_audio", "input_audio": {"data": "x"}}, PART], None, "unsupported_media", ""),
         ([7, PART], None, "unsupported_media", ""),
+        ([{"type": "input_image", "file_id": "file-1"}, PART], None, "missing_image", ""),
     ],
 )
 def test_parts_of_messages(parts: list[Any], images: Any, question: str, expected: str, tmp_path: Path) -> None:
@@ -154,6 +156,7 @@ def test_answers_that_are_not_trained_on_are_context_only(tmp_path: Path) -> Non
     assert (isinstance(second, Problem) and second.code) == "untrained"
     assert [(sample.id, sample.answer, len(sample.context)) for sample in first.samples()] == [("a#2", "A", 1)]
     assert first.turns[0] == Turn("Q", "draft", scored=False)
+    assert [(line.id, line.turn) for line in Lines.of([first], 0).lines] == [("a#2", 2)]
     assert third.turns == (Turn("Q", "A"),)
     for format in ("swift", "webdataset"):
         write_rows([first], tmp_path / format, format, name="x")
@@ -356,6 +359,7 @@ R, G, B = files.RED, files.GREEN, files.BLUE
         ({"0.left.png": B, "0.right.png": R, "0.json": QA}, [("unread_image", "")]),
         ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, ["red", "green", "blue"]),
         ({"0.bin": R, "0.json": QA, "1.npy": b"\x93NUMPY", "1.json": QA}, [("unread_image", ""), ("Q", "")]),
+        ({"0.json": {**QA, "meta": {"image": "red.png"}}}, [("unread_image", "")]),
         ({"0.mp4": b"x", "0.json": QA}, [("unsupported_media", "")]),
         ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, ["red", "blue"]),
         ({"v1.5/p 2.0.0.png": R, "v1.5/p 2.0.1.png": B, "v1.5/p 2.0.json": QA}, [("[][]Q", "red blue")]),

@@ -54,7 +54,8 @@ def is_image(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and is_image(value[0])
     if isinstance(value, dict):
-        return isinstance(value.get("bytes"), bytes | Cell) or is_image(value.get("path"))
+        named = (value.get(key) for key in ("path", "image", "url"))
+        return isinstance(value.get("bytes"), bytes | Cell) or any(map(is_image, named))
     if isinstance(value, Member):
         known = value.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
         return known or bool(image_suffix(TarImage(value).read_bytes()))

@@ -147,7 +147,11 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         if not (sources or "image" in options.columns or "images" in options.columns):
             _refuse_unread(row, path, format, options.columns.values())
         made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
-        return made if CARRIED.isdisjoint(row) else replace(made, extra={key: row[key] for key in sorted(CARRIED & row.keys())})
+        return (
+            made
+            if CARRIED.isdisjoint(row)
+            else replace(made, extra={key: row[key] for key in sorted(CARRIED & row.keys())})
+        )
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
 
@@ -164,7 +168,7 @@ def _beside(images: Any, path: str) -> Any:
 
 def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
-    read = _READ if format.columns is None else frozenset(format.columns.values())
+    read = _READ if format.columns is None else frozenset((*format.columns.values(), *format.ids))
     if name := unread_image(row, path, read.union(mapped) if mapped else read):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:

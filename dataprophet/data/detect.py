@@ -17,7 +17,7 @@ from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.files.text import delimited_columns
 from dataprophet.data.formats import huggingface, llamafactory
 from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
-from dataprophet.data.formats.base import KNOWN, Format, Options
+from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.swift import SWIFT
@@ -159,7 +159,7 @@ def describe(files: Sequence[str], format: str, options: Options) -> Told:
         peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
         rows = [row for _, row in peeked if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
-    known = {*KNOWN, *options.columns.values()}
+    known = options.wanted()
     used, unused = [name for name in names if name in known], [name for name in names if name not in known]
     if format in {"vqa", "vlmeval"}:
         other = f"; not read: {', '.join(unused[:_SHOWN])}" if unused else ""

@@ -207,7 +207,7 @@ def _cohere2_vision() -> Parts:
         image_token_id=tokenizer.image_token_id,
         alignment_intermediate_size=64,
     )
-    image = ("Cohere2VisionImageProcessor", {"size": SQUARE, "max_patches": 4, "patch_size": 7, "downsample_factor": 2})
+    image = ("Cohere2VisionImageProcessor", {"size": SQUARE, "max_patches": 4, "patch_size": 2})
     chat = template("<|START|>ROLE ", "<|END|>", "<|IMG_PATCH|>")
     return built(config, tokenizer, image, ("Cohere2VisionProcessor", {}), chat)
 

@@ -279,16 +279,16 @@ def test_checks_refuse_gathered_rows_that_are_not_the_right_ones(tiny_folder, mo
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_checks_refuse_a_fused_head_that_differs_from_the_model(dtype, tiny_folder, monkeypatch):
-    """Such as a family whose logits are scaled in a way that the head does not know of."""
+    """Such as a family whose logits are bounded in a way that the head does not know of."""
     from dataprophet.model.head import Head
 
     original = Head.__init__
 
-    def unscaled(self, *args, **kwargs):
+    def capped(self, *args, **kwargs):
         original(self, *args, **kwargs)
-        self.scale = 1.5
+        self.softcap = 1.5
 
-    monkeypatch.setattr(Head, "__init__", unscaled)
+    monkeypatch.setattr(Head, "__init__", capped)
     line = refused(tiny_folder("llava"), "fused log-probabilities differ from plain ones", "fused=False", dtype=dtype)
     assert "nats in float32" in line  # in which half precision is checked, too
     assert load_model(str(tiny_folder("llava")), device="cpu", dtype=dtype, fused=False)

@@ -207,7 +207,7 @@ def _cohere2_vision() -> Parts:
         image_token_id=tokenizer.image_token_id,
         alignment_intermediate_size=64,
     )
-    image = ("Cohere2VisionImageProcessor", {"size": SQUARE, "max_patches": 4, "patch_size": 7, "downsample_factor": 2})
+    image = ("Cohere2VisionImageProcessor", {"size": SQUARE, "max_patches": 4, "patch_size": 2})
     chat = template("<|START|>ROLE ", "<|END|>", "<|IMG_PATCH|>")
     return built(config, tokenizer, image, ("Cohere2VisionProcessor", {}), chat)
 
@@ -250,6 +250,47 @@ def _qianfan() -> Parts:
     return {**parts, "config": config, "processor": processor}
 
 
+def _chameleon() -> Parts:
+    tokenizer = bpe("</s>", bos="<s>", image_token="<image>")
+    codes = {
+        "embed_dim": 8,
+        "num_embeddings": 16,
+        "base_channels": 32,
+        "channel_multiplier": [1, 1],
+        "num_res_blocks": 1,
+    }
+    names = [f"IMGIMG{'ABCDEFGHIJKLMNOP'[code]}Z" for code in range(16)]
+    known = {**{name: 300 + code for code, name in enumerate(names)}, "<image>": tokenizer.image_token_id}
+    config = config_of(
+        "Chameleon",
+        vq_config={**codes, "num_res_blocks": 1, "latent_channels": 32, "resolution": 28},
+        vocabulary_map=known,
+        vocab_size=len(tokenizer),
+        **TEXT,
+    )
+    image = ("ChameleonImageProcessor", {"size": {"shortest_edge": 28}, "crop_size": SQUARE})
+    chat = template("ROLE: ", "</s>", "<image>")
+    return built(config, tokenizer, image, ("ChameleonProcessor", {"image_seq_length": 196}), chat)
+
+
+def _cohere_compass() -> Parts:
+    ends = {"vision_start_token": "<|VISION_START|>", "vision_end_token": "<|VISION_END|>"}
+    eyes = {"image_token": "<|IMAGE_PAD|>", "video_token": "<|VIDEO_PAD|>"}
+    tokenizer = bpe("<|im_end|>", "<|im_start|>", **eyes, **ends)
+    rope = {kind: dict(ROPE) for kind in ("full_attention", "sliding_attention")}
+    text = {"vocab_size": len(tokenizer), "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+    config = config_of(
+        "CohereCompass",
+        text_config={**text, **TEXT, "rope_parameters": rope},
+        vision_config={**TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+        **{f"{name}_id": getattr(tokenizer, f"{name}_id") for name in (*eyes, *ends)},
+    )
+    image = ("CohereCompassImageProcessor", DYNAMIC)
+    chat = chatml("<|VISION_START|><|IMAGE_PAD|><|VISION_END|>")
+    more = {"video": ("Qwen3VLVideoProcessor", {**PATCH7, "temporal_patch_size": 2})}
+    return built(config, tokenizer, image, ("CohereCompassProcessor", {}), chat, **more)
+
+
 BUILDERS: dict[str, Callable[[], Parts]] = {
     "qwen2_vl": _qwen2_vl,
     "qwen3_vl_moe": lambda: _qwen("Qwen3VLMoe", text=_MOE, vision={"deepstack_visual_indexes": [0]}),
@@ -272,4 +313,8 @@ BUILDERS: dict[str, Callable[[], Parts]] = {
     "video_llava": _video_llava,
     "cohere2_vision": _cohere2_vision,
     "lfm2_vl": _lfm2_vl,
+    "cosmos3_omni": lambda: _qwen("Cosmos3Omni", vision={"deepstack_visual_indexes": [0]}),
+    "glmga": lambda: _glm("Glmga", "Glmga", "Glm46V"),
+    "chameleon": _chameleon,
+    "cohere_compass": _cohere_compass,
 }

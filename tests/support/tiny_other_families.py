@@ -14,6 +14,7 @@ from tiny_parts import (
     SIGLIP,
     SQUARE,
     TEXT,
+    TIMM,
     TOWER,
     VISION,
     Parts,
@@ -24,8 +25,6 @@ from tiny_parts import (
     ids_of,
     template,
 )
-
-_TIMM = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": [28, 28], "patch_size": 7, "ref_feat_shape": [4, 4]}
 
 
 def _aria() -> Parts:
@@ -287,7 +286,7 @@ def _perception_lm() -> Parts:
         image_token="<|image|>",
         video_token="<|video|>",
     )
-    tower = {"architecture": "vit_pe_lang_large_patch14_448", "model_args": _TIMM}
+    tower = {"architecture": "vit_pe_lang_large_patch14_448", "model_args": TIMM}
     config = config_of(
         "PerceptionLM",
         text_config={**LLAMA, "vocab_size": len(tokenizer)},

@@ -30,6 +30,7 @@ ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
 Parts = dict[str, Any]
 LLAMA = {"model_type": "llama", **TEXT}
 MISTRAL = {"model_type": "mistral", "head_dim": 8, "sliding_window": None, **TEXT}
+TIMM = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": [28, 28], "patch_size": 7, "ref_feat_shape": [4, 4]}
 PATCH7 = {"patch_size": 7, "merge_size": 2}
 DYNAMIC = {**PATCH7, "temporal_patch_size": 2, "size": {"shortest_edge": 28 * 28, "longest_edge": 70 * 70}}
 TOWER = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataprophet.cli import main
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.errors import BudgetError, DataProphetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
@@ -180,3 +181,47 @@ def test_an_existing_folder_is_replaced_only_when_asked_and_ours(folders: Path) 
     with pytest.raises(DataProphetError, match=r"holds no manifest\.json"):
         mix(SCORES, "t", 28, datasets(folders), folders / "mine", overwrite=True)
     assert (folders / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_sources_beyond_the_limits_of_noise_give_no_rows(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    perplexity = np.array([[1.5], [2.0], [5000.0]])
+    factors = {"question_similarity": np.array([[1.0], [0.5], [0.25]]), "source_perplexity": perplexity}
+    scores = TransferMatrix(list(SIZES), ["t"], factors["question_similarity"] * perplexity, factors)
+    scores.answer_tokens = np.array([4.0, 2.0, 9.0])
+    plain = mix(scores, "t", 20, datasets(folders), folders / "plain")
+    assert taken(plain)["c"] == 9  # all it has: the perplexity decides
+    some = {name: each for name, each in datasets(folders).items() if name != "c"}  # one left out needs no dataset
+    for number, limits in enumerate(({"max_nll": 1.0}, {"nll_quantiles": (0.0, 0.6)})):
+        mixture = mix(scores, "t", 20, some, folders / f"out{number}", capacity=[14, 40, 0], **limits)
+        assert (taken(mixture), mixture.left_out) == ({"a": 12, "b": 8}, ["c"])
+        manifest = json.loads((folders / f"out{number}" / "manifest.json").read_text())
+        assert manifest["left_out"] == ["c"]
+        assert {name: manifest[name] for name in limits} == {
+            name: list(v) if isinstance(v, tuple) else v for name, v in limits.items()
+        }
+    mixture = mix(scores, "t", 15, datasets(folders), folders / "tokens", min_answer_tokens=4, without=["PPL(s)"])
+    assert (taken(mixture), mixture.left_out) == ({"a": 12, "c": 3}, ["b"])
+    scores.to_csv(folders / "scores.csv")
+    words = ["mix", str(folders / "scores.csv"), "--target", "t", "--budget", "20", "--out", str(folders / "cli")]
+    words += [
+        "--dataset",
+        *(f"{name}={folders / name / name}.json" for name in "ab"),
+        "--max-nll",
+        "1",
+        "--without",
+        "PPL(s)",
+    ]
+    assert main(words) == 0
+    assert "left out as noise: c" in capsys.readouterr().out
+    manifest = json.loads((folders / "cli" / "manifest.json").read_text())
+    assert (manifest["without"], manifest["max_nll"]) == (["PPL(s)"], 1.0)
+    words = ["rank", str(folders / "scores.csv"), "--target", "t"]
+    assert main(words) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("! ")]
+    assert [line[:40] for line in lines] == ["! PPL of 'c' is 5,000: above 1,000, rows"]
+    assert main([*words, "--max-nll", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [entry["source"] for entry in told["sources"]] == ["a", "b"]
+    assert told["remarks"] == []
+    assert main([*words, "--nll-quantiles", "0.9", "0.1"]) == 1
+    assert "give LOW and HIGH" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     if row is None:
         bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
         what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "the file holds no rows"
-        fix = "repair the file, or pass format= (--format)"
+        fix = "repair the file, or name its --format"
         raise DataError(f"format not recognised: {what}", where=first, fix=fix)
     return shape_of(row, suffix_of(first), first, options, arrow_columns(first) if suffix_of(first) in ARROW else row)
 
@@ -106,8 +106,7 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
     columns = ", ".join(list(names)[:12]) or "none"
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     what = f"format not recognised from its first row (columns: {columns}). {why}"
-    mapped = 'such as columns={"question": "q", "answer": "a"} (--columns question=q answer=a)'
-    raise DataError(what, where=where, fix=f"pass format= (--format), or name the columns, {mapped}")
+    raise DataError(what, where=where, fix="name the --format, or the columns, such as --columns question=q answer=a")
 
 
 def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> tuple[str, str] | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from dataprophet.cli.parser import build_parser
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, ModelWarning
 
 __all__ = ["build_parser", "main"]
 
@@ -24,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 only on success, 2 for wrong usage, 130 when interrupted."""
     args = build_parser().parse_args(argv)
     try:
-        status: int = args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            status: int = args.run(args)
         if sys.stdout is not None:  # None where the caller closed it
             sys.stdout.flush()
         return status
@@ -48,3 +53,13 @@ def _as_typed(error: DataProphetError, args: Mapping[str, object]) -> DataProphe
     if error.where in _OPTIONS and error.where in args:  # what has another name in other commands
         where = f"--{error.where.replace('_', '-')}"
     return DataProphetError(error.what, where=where, fix=error.fix)
+
+
+def _show(
+    other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+) -> None:
+    """A warning about a model on one line; ``other`` shows all others."""
+    if issubclass(category, ModelWarning):
+        print(f"dataprophet: {message}", file=sys.stderr)
+    else:
+        other(message, category, *rest, **named)

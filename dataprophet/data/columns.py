@@ -62,6 +62,20 @@ def by_number(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def other_images(row: Mapping[str, Any]) -> Any:
     """Images of a row that has none under its usual names: in columns with a number, flattened, or as file names."""
-    if names := numbered(tuple(row)):
+    names = _others(tuple(row))
+    if not names:
+        return None
+    if names[0] not in READ:
         return by_number(row, names)
-    return next((row[name] for name in (*FLAT, *FILE_NAMES) if row.get(name)), None)
+    return next((row[name] for name in names if row[name]), None)
+
+
+@lru_cache(1024)
+def _others(names: tuple[str, ...]) -> tuple[str, ...]:
+    return numbered(names) or tuple(name for name in (*FLAT, *FILE_NAMES) if name in names)
+
+
+@lru_cache(1024)
+def beside(names: tuple[str, ...], read: frozenset[str]) -> tuple[str, ...]:
+    """The names that are not among those that are read."""
+    return tuple(name for name in names if name not in read)

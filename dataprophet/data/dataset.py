@@ -10,11 +10,11 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dataprophet.data.columns import COLUMNS
+from dataprophet.data.columns import COLUMNS, Wanted
 from dataprophet.data.detect import (
     FORMATS,
     ROW_FORMATS,
@@ -57,7 +57,11 @@ class _Reading:
         """Every row of all files."""
         for path in files:
             self.options.check_columns(path)
-            yield from self.rows(path, read_rows(path, self.options.wanted()))
+            yield from self.rows(path, read_rows(path, self.wanted()))
+
+    def wanted(self) -> Collection[str]:
+        """Columns worth reading: those of the format, or of the dataset's own description."""
+        return Wanted(self.options.wanted().union((self.format.columns or {}).values()))
 
     def rows(self, path: str, rows: Rows) -> Iterator[Conversation | Problem]:
         """These raw rows of a file."""
@@ -175,7 +179,7 @@ class Dataset:
             DataError: the file is damaged, or has changed since it was indexed.
         """
         reading = self._require_files()
-        return in_cells(reading.rows(index.path, read_range(index, first, last, reading.options.wanted())))
+        return in_cells(reading.rows(index.path, read_range(index, first, last, reading.wanted())))
 
     @property
     def folder(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import require
 
@@ -73,6 +73,7 @@ class Conversation:
         turns: answered turns; their image offsets add up to ``len(sources)``.
         file: name of the file, as given by the user or found in the folder.
         row: row of that file, counted from 1 (the line number in JSONL).
+        extra: keys of the row that trainers read and samples do not show, such as ms-swift's ``objects``.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Conversation:
     turns: tuple[Turn, ...]
     file: str = ""
     row: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def place(self) -> str:

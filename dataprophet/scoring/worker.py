@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.census import Census, as_text
 from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, ModelWarning
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
@@ -65,7 +66,8 @@ class Worker:
         self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
         self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
-            self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
+            with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
+                self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
         if self._model is not None:
             require_origin(config, self._model)
 

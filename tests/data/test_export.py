@@ -9,6 +9,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,20 @@ def conversations(draw: st.DrawFn) -> Conversation:
     turns, images = [], []
     for _ in range(draw(st.integers(1, 3))):
         question = draw(text)
-        offsets = draw(st.lists(st.integers(0, len(question)), max_size=3).map(sorted))
+        most = draw(st.sampled_from([1, 3, 12]))  # from 10 on, names have two digits
+        offsets = draw(st.lists(st.integers(0, len(question)), max_size=most).map(sorted))
         turns.append(Turn(question, draw(text), tuple(offsets)))
         images += [BytesImage(draw(st.sampled_from(IMAGES))) for _ in offsets]
     name = st.text(
         st.characters(exclude_categories=("Cs", "Cc", "Cf", "Co", "Cn", "Zl", "Zp", "Zs")), min_size=1, max_size=8
     )
     return Conversation(draw(name), tuple(images), tuple(turns))
+
+
+def seen(row: Conversation) -> list[tuple[object, ...]]:
+    """What its samples show: ids, texts, turns, and the pixels of the images in their order."""
+    pixels = [(image.size, image.tobytes()) for image in (source.load() for source in row.sources)]
+    return [(sample.id, sample.answer, sample.turns(), pixels[: len(sample.images)]) for sample in row.samples()]
 
 
 def content(row: Conversation) -> tuple[object, ...]:
@@ -94,7 +102,22 @@ def test_an_export_reads_back_as_the_same_rows(format: str, rows: list[Conversat
         assert done.rows == len(rows)
         back = list(open_dataset(out, format=READABLE[format]).rows())
         assert [content(row) for row in back if isinstance(row, Conversation)] == [content(row) for row in rows]
+        assert [seen(row) for row in back if isinstance(row, Conversation)] == [seen(row) for row in rows]
         assert len(back) == len(rows)
+
+
+@pytest.mark.parametrize("format", ["swift", "webdataset"])
+@settings(max_examples=15)
+@given(row=conversations(), data=st.data())
+def test_turns_that_are_not_trained_on_stay_so(format: str, row: Conversation, data: st.DataObject) -> None:
+    scored = data.draw(st.lists(st.booleans(), min_size=len(row.turns), max_size=len(row.turns)).filter(any))
+    row = replace(row, turns=tuple(replace(turn, scored=each) for turn, each in zip(row.turns, scored, strict=True)))
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows([row], os.path.join(folder, "out"), format, name="mix")
+        (back,) = open_dataset(os.path.join(folder, "out"), format=format).rows()
+        assert isinstance(back, Conversation)
+        assert content(back) == content(row)
+        assert [sample.id for sample in back.samples()] == [sample.id for sample in row.samples()]
 
 
 @pytest.mark.parametrize("case", files.CHAT_WRITERS)

@@ -23,6 +23,7 @@ from dataprophet.errors import DataError
 
 RED, GREEN, BLUE = "images/red.png", "images/green.png", "images/blue.png"
 COLOURS = {data: name.removesuffix(".png") for name, data in files.NAMES.items()}
+QA = {"question": "Q", "answer": "A"}
 BASE64 = base64.b64encode(files.RED).decode()
 
 
@@ -161,6 +162,16 @@ def test_answers_that_are_not_trained_on_are_context_only(tmp_path: Path) -> Non
             write_rows([first], tmp_path / format, format, name="x")
 
 
+def test_keys_that_the_trainer_reads_are_written_again(tmp_path: Path) -> None:
+    boxes = {"ref": ["cup"], "bbox": [[1, 2, 3, 4]]}
+    row, plain = read(tmp_path, chat("<image>Q", images=[RED], objects=boxes, source="x"), chat("Q"))
+    assert isinstance(row, Conversation)
+    assert isinstance(plain, Conversation)
+    for format in ("swift", "webdataset"):
+        write_rows([row, plain], tmp_path / format, format, name="x")
+        assert [each.extra for each in good(open_dataset(tmp_path / format))] == [{"objects": boxes}, {}]
+
+
 def test_lists_of_objects_stored_as_objects_of_lists(tmp_path: Path) -> None:
     image = {"bytes": files.RED, "path": None}
     talk = {"from": ["human", "gpt"], "value": ["<image>\nQ", "A"]}
@@ -222,6 +233,9 @@ def test_images_in_other_columns(tmp_path: Path) -> None:
         {"question": "Q", "answer": "A", "file_name": "gone.png"},
     ]
     assert [seen(row)[1] for row in read(tmp_path, *rows)] == [["red"], ["red"], ["blue"], ["red"], []]
+    (tmp_path / "images" / "metadata.jsonl").write_text(json.dumps({"file_name": "blue.png", **QA}))
+    found = open_dataset(tmp_path / "images" / "metadata.jsonl", image_root=tmp_path).rows()
+    assert [seen(row) for row in found] == [("[]Q", ["blue"])]
     with open(tmp_path / "metadata.csv", "w", newline="") as file:
         csv.writer(file).writerows([["file_name", "question", "answer"], [RED, "Q", "A"]])
     assert [seen(row) for row in open_dataset(tmp_path / "metadata.csv").rows()] == [("[]Q", ["red"])]
@@ -296,6 +310,13 @@ def test_llamafactory_info_that_loses_images(tmp_path: Path) -> None:
         opened(image="images")
     with pytest.raises(DataError, match="columns of 'a' must be an object of names"):
         opened(images=["images"])
+    table = {"talk": [chat("Q")["messages"]], "pics": [[{"bytes": files.RED, "path": None}]]}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    entry = {"file_name": "rows.parquet", "formatting": "sharegpt", "columns": {"messages": "talk"}, "tags": tags}
+    for columns, expected in (({}, ("unread_image", [])), ({"images": "pics"}, ("[]Q", ["red"]))):
+        entry["columns"] = {"messages": "talk", **columns}
+        (tmp_path / "dataset_info.json").write_text(json.dumps({"a": entry}))
+        assert [seen(row) for row in open_dataset(tmp_path).rows()] == [expected]
 
 
 def write_tar(path: Path, members: Mapping[str, Any]) -> Path:
@@ -305,7 +326,6 @@ def write_tar(path: Path, members: Mapping[str, Any]) -> Path:
     return path
 
 
-QA = {"question": "Q", "answer": "A"}
 R, G, B = files.RED, files.GREEN, files.BLUE
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from dataprophet.data.formats.conversation import put_markers
 from dataprophet.data.formats.placeholders import placeholder_in
 from dataprophet.data.sample import Conversation
-from dataprophet.errors import DataError, require
+from dataprophet.errors import DataError, first_line, require
 
 
 def messages_of(
@@ -44,8 +44,10 @@ def messages_of(
 
 
 def to_json(value: dict[str, Any]) -> bytes:
-    """A row as one line of JSON. Raises DataError for text that is not Unicode."""
+    """A row as one line of JSON. Raises DataError for text that is not Unicode, and for what JSON cannot hold."""
     try:
         return json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"row {value['id']!r} holds text that is not Unicode", fix="remove lone surrogates") from error
+    except TypeError as error:
+        raise DataError(f"row {value['id']!r} holds {first_line(error)}", fix="write its columns as text") from error

@@ -90,7 +90,7 @@ def _llamafactory(rows: Iterator[Conversation], folder: Folder, name: str) -> in
 
 
 def _swift(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
-    made = (to_json(_chat_row(row, folder, messages_of(row, loss=True))) for row in rows)
+    made = (to_json({**row.extra, **_chat_row(row, folder, messages_of(row, loss=True))}) for row in rows)
     return _lines(made, folder, f"{name}.jsonl")
 
 
@@ -126,7 +126,7 @@ def _webdataset(rows: Iterator[Conversation], folder: Folder, name: str) -> int:
 
 
 def _add_row(tar: tarfile.TarFile, key: str, row: Conversation, folder: Folder) -> None:
-    _add(tar, f"{key}.json", to_json({"id": row.id, "messages": messages_of(row, loss=True)}))
+    _add(tar, f"{key}.json", to_json({**row.extra, "id": row.id, "messages": messages_of(row, loss=True)}))
     for index, source in enumerate(row.sources):
         data, suffix = checked_bytes(source)
         folder.images += 1

@@ -61,13 +61,12 @@ def read_tar(path: str, mark: Mark = START) -> Rows:
     with opened(path) as file:
         for number, (key, members) in enumerate(_rows(file, path, mark[0]), mark[1] + 1):
             try:
-                yield number, {"id": f"{stem}:{key}", **_row(key, members, path, file)}
+                yield number, _row({"id": f"{stem}:{key}"}, key, members, path, file)
             except BadRow as error:
                 yield number, error
 
 
-def _row(key: str, members: Sequence[tarfile.TarInfo], path: str, file: BinaryIO) -> Row:
-    row: Row = {}
+def _row(row: Row, key: str, members: Sequence[tarfile.TarInfo], path: str, file: BinaryIO) -> Row:
     others: dict[str, Member] = {}
     for member in members:
         name = member.name[len(key) + 1 :].lower()
@@ -85,8 +84,10 @@ def _row(key: str, members: Sequence[tarfile.TarInfo], path: str, file: BinaryIO
     if images:
         chosen = _chosen(names if isinstance(names, list) else [names], images)
         row |= {"images": chosen, "image": None}
-        others = {name: member for name, member in others.items() if member not in chosen}
-    return {**others, **row}
+        if len(chosen) < len(others):
+            row = {name: member for name, member in others.items() if member not in chosen} | row
+        return row
+    return others | row
 
 
 def _chosen(names: list[Any], images: dict[str, Member]) -> list[Member]:
@@ -97,7 +98,9 @@ def _chosen(names: list[Any], images: dict[str, Member]) -> list[Member]:
     """
     named = [name for name in names if isinstance(name, str) and name]
     found = [next((member for member in images.values() if _is_named(member.name, name)), None) for name in named]
-    plain = sorted((name for name in images if _PLAIN.fullmatch(name)), key=_natural)
+    plain = [name for name in images if _PLAIN.fullmatch(name)]
+    if len(plain) > 1:
+        plain.sort(key=_natural)
     if any(found) or (named and plain and len(named) != len(plain)):
         lacking = next((name for name, member in zip(named, found, strict=True) if member is None), None)
         if lacking is not None:
@@ -142,6 +145,8 @@ def _split(stem: str, members: list[tarfile.TarInfo]) -> Iterable[tuple[str, lis
     ``page 2.0.json`` and ``page 2.0.jpg`` are a row of their own, whose key holds a dot.
     """
     keys = set()
+    if any(member.name == f"{stem}.json" for member in members):
+        return [(stem, members)]
     for member in members:
         key, _, suffix = member.name.rpartition(".")
         if suffix.lower() in _DATA and key[len(stem) + 1 :] not in COLUMNS:
@@ -192,7 +197,7 @@ def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo
             while (member := tar.next()) is not None:
                 vars(tar)["members"].clear()  # tarfile keeps every header otherwise
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
-                if not member.isdir() and not os.path.basename(member.name).startswith("."):  # ._NAME is of macOS
+                if not member.isdir() and member.name.rpartition("/")[2][:1] != ".":  # ._NAME is of macOS
                     yield member
     except (tarfile.TarError, EOFError, ValueError) as error:
         what = first_line(error) if str(error) else "cut short"

@@ -6,8 +6,9 @@ knows no format by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.columns import READ, Wanted, by_number, other_images
@@ -16,13 +17,14 @@ from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
 from dataprophet.data.formats.conversation import clean_text, make_conversation
-from dataprophet.data.formats.placeholders import COMPANIONS, place_images, refuse_companions
+from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.unused import unread_image
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import require
 
-KNOWN = Wanted({*READ, *COMPANIONS})
+_READ = READ.union(COMPANIONS)
+KNOWN = Wanted(_READ | CARRIED)
 """Columns that some format reads."""
 
 _RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
@@ -139,20 +141,35 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         refuse_companions(row, format.columns)
         messages, images, inline = format.parse(row)
         if not images and format.columns is None:
-            images = other_images(row)
+            images = _beside(other_images(row), path)
         messages, images = place_images(messages, images, inline)
         sources = [options.policy.source(image, place) for image in images]
-        if not sources and not {"image", "images"} & options.columns.keys():
-            _refuse_unread(row, path, format)
-        return make_conversation(first_of(row, *format.ids), sources, messages, path, number)
+        if not (sources or "image" in options.columns or "images" in options.columns):
+            _refuse_unread(row, path, format, options.columns.values())
+        made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
+        return (
+            made
+            if CARRIED.isdisjoint(row)
+            else replace(made, extra={key: row[key] for key in sorted(CARRIED & row.keys())})
+        )
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
 
 
-def _refuse_unread(row: Row, path: str, format: Format) -> None:
+def _beside(images: Any, path: str) -> Any:
+    """Names of image files as paths where they count from the folder of their data file, as ImageFolder's do."""
+    folder = os.path.dirname(path)
+    if isinstance(images, list):
+        return [_beside(image, path) for image in images]
+    if isinstance(images, str) and folder and os.path.isfile(os.path.join(folder, images)):
+        return os.path.join(os.path.abspath(folder), images)
+    return images
+
+
+def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
-    name = unread_image(row, path, KNOWN if format.columns is None else set(format.columns.values()))
-    if name:
+    read = _READ if format.columns is None else frozenset(format.columns.values())
+    if name := unread_image(row, path, read.union(mapped) if mapped else read):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:
             fix = f'add "images": "{name}" to columns of the dataset'

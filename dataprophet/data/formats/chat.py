@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
-from dataprophet.data.formats.conversation import ANSWERS, CONTEXT_ONLY, IMAGE_MARKER
+from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained
 from dataprophet.data.formats.placeholders import UNTRAINED, inline_mark
 
 _SPELLINGS = (("role", "content"), ("from", "value"))
@@ -35,23 +35,25 @@ def read_messages(
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
             raise BadRow("bad_row", f"message {number} is {kind_of(message)}, not an object", "write an object")
-        keys = role_key, content_key
-        if roles is None and role_key not in message:  # the other spelling, where nothing says which
-            keys = next((pair for pair in _SPELLINGS if pair[0] in message), keys)
-        role, content = message.get(keys[0]), message.get(keys[1])
+        role, content = message.get(role_key), message.get(content_key)
+        if role is None and roles is None:  # the other spelling, where nothing says which
+            role, content = next(
+                ((message[key], message.get(text)) for key, text in _SPELLINGS if key in message), (0, 0)
+            )
         if not isinstance(role, str):
             raise BadRow("bad_row", f"message {number} has no {role_key!r}", f"give each message {role_key!r}")
         role = role.strip()
-        role = (roles or {}).get(role, role)
-        if role in _TOOLS or message.get("tool_calls") or message.get("function_call"):
+        if roles:
+            role = roles.get(role, role)
+        if role in _TOOLS or (len(message) > 2 and (message.get("tool_calls") or message.get("function_call"))):
             what, fix = f"message {number} calls a tool, or is of one", "remove the row; such turns are not scored"
             raise BadRow("tool_turn", what, fix)
         if isinstance(content, list | tuple):
             content = "".join(_part(part, number, inline) for part in content)
         if not isinstance(content, str):
-            raise BadRow("bad_row", f"{keys[1]!r} of message {number} is {kind_of(content)}", "make it a string")
-        if len(message) > 2 and role in ANSWERS and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
-            role = f"{role} {CONTEXT_ONLY}"
+            raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
+        if len(message) > 2 and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
+            content = Untrained(content)
         out.append((role, content))
     return out, inline
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
@@ -17,15 +16,17 @@ from dataprophet.data.sample import Conversation, Turn
 
 IMAGE_MARKER = "<image>"
 
-CONTEXT_ONLY = "(not trained on)"
-"""Stands behind the role of an answer that is not trained on, and so not scored."""
-
-ANSWERS = ("assistant", "gpt", "model", "bot", "chatgpt")
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(ANSWERS, "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
+
+
+class Untrained(str):
+    """The text of an answer that is not trained on, and so not scored."""
+
+    __slots__ = ()
 
 
 def clean_text(value: Any, what: str) -> str:
@@ -59,6 +60,8 @@ def take_markers(text: str) -> tuple[str, tuple[int, ...]]:
     One white-space character behind a marker goes with it when nothing or white space stands before the marker, so
     that ``<image>\nQ`` is ``Q`` and ``a <image> b`` is ``a b``. ``put_markers`` is the exact inverse.
     """
+    if IMAGE_MARKER not in text:
+        return text.strip(), ()
     head, *rest = text.split(IMAGE_MARKER)
     offsets: list[int] = []
     out = [head]
@@ -101,7 +104,6 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
     n_system = next((index for index, role in enumerate(roles) if role != "system"), len(roles))
     system = "\n\n".join(text.strip() for _, text in messages[:n_system] if text.strip())
     talk = messages[n_system:]
-    scored = [not role.endswith(CONTEXT_ONLY) for role, _ in talk[1::2]]
     if not talk:
         raise BadRow("bad_row", "the conversation has no turns", "add a question and its answer, or remove the row")
     for index, role in enumerate(roles[n_system:]):
@@ -113,23 +115,21 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
         raise BadRow("unanswered", "the last question has no answer", "add the answer, or remove the question")
     if IMAGE_MARKER in system:
         raise BadRow("image_count", "the system message holds an <image> marker", "move the marker to a question")
-    if not any(scored):
-        raise BadRow("untrained", "no answer of the row is trained on", "remove the row, or its loss keys")
     pairs = zip(talk[::2], talk[1::2], strict=True)
     several = len(talk) > 2
     turns = [_turn(ask, answer, number * several) for number, ((_, ask), (_, answer)) in enumerate(pairs, 1)]
-    if not all(scored):
-        turns = [replace(turn, scored=counts) for turn, counts in zip(turns, scored, strict=True)]
+    if not turns[-1].scored and not any(turn.scored for turn in turns):
+        raise BadRow("untrained", "no answer of the row is trained on", "remove the row, or its loss keys")
     first = turns[0]
     n_markers = sum(len(turn.image_offsets) for turn in turns)
     if n_markers == 0:
-        first = replace(first, image_offsets=(0,) * n_images)
+        first = Turn(first.question, first.answer, (0,) * n_images, first.scored)
     elif n_markers != n_images:
         what = f"{n_markers} <image> markers but {n_images} images"
         raise BadRow("image_count", what, "make the numbers equal, or drop the markers")
     if system:
         offsets = tuple(offset + len(system) + 2 for offset in first.image_offsets)
-        first = replace(first, question=f"{system}\n\n{first.question}", image_offsets=offsets)
+        first = Turn(f"{system}\n\n{first.question}", first.answer, offsets, first.scored)
     return (first, *turns[1:])
 
 
@@ -149,18 +149,18 @@ def make_conversation(
 def _turn(question: str, answer: str, number: int) -> Turn:
     """A turn without markers in its text; ``number`` is 0 for the only one of its row."""
     question, offsets = take_markers(question)
+    scored = not isinstance(answer, Untrained)
     answer = answer.strip()
     of_turn = f" of turn {number}" if number else ""
-    for name, text in (("question", question), ("answer", answer)):
-        if not text:
-            raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
+    if not (question and answer):
+        name = "answer" if question else "question"
+        raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
     if IMAGE_MARKER in answer:
         raise BadRow("image_in_answer", f"the answer{of_turn} holds an <image> marker", "keep markers in questions")
-    return Turn(question, answer, offsets)
+    return Turn(question, answer, offsets, scored)
 
 
 def _role(role: str) -> str:
-    role = role.removesuffix(f" {CONTEXT_ONLY}")
     if role not in _ROLES:
         raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")
     return _ROLES[role]

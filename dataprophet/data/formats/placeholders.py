@@ -13,15 +13,16 @@ from typing import Any
 from dataprophet.data.files.rows import BadRow, Row, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER
 
-_PLACEHOLDERS = {
-    "path": r"<img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
-    "number": r"<\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
-    "next": r"(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?|<start_of_image>"
-    r"|<\|?image(?:[ _-]?(?:placeholder|here|pad))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
-    "media": r"<\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
-    "objects": r"<ref-object>|<bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
+_PLACEHOLDERS = {  # behind their <
+    "path": r"img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
+    "number": r"\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
+    "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>"
+    r"|\|?image(?:[ _-]?(?:placeholder|here|pad))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
+    "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
+    "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
 }
-_TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items()), re.IGNORECASE)
+_KINDS = "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items())
+_TOKEN = re.compile(f"<(?:{_KINDS})", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:<\|?)?(?:image|img)[ _-]?([0-9]{1,2})(?:\|?>)?", re.IGNORECASE)
 
 _ASKS = {"user", "human"}
@@ -36,6 +37,10 @@ _REFUSED = {
 
 COMPANIONS = ("video", "videos", "audio", "audios", "tools")
 """Keys that change what a row's text means: one that has a value refuses the row."""
+_COMPANIONS = frozenset(COMPANIONS)
+
+CARRIED = frozenset({"objects", "channel", "rejected_response", "solution"})
+"""Keys that trainers read and that do not change what is scored: exports write them again."""
 
 UNTRAINED = ("loss", "weight", "train")
 """Keys of an answer's message: where one is false or 0, the answer is not trained on, and stays as context only."""
@@ -43,6 +48,8 @@ UNTRAINED = ("loss", "weight", "train")
 
 def refuse_companions(row: Row, columns: Mapping[str, str] | None = None) -> None:
     """Raise BadRow for a row with clips or tools. ``columns``: key -> the column that holds it, else its own name."""
+    if columns is None and _COMPANIONS.isdisjoint(row):
+        return
     for key in COMPANIONS:
         value = row.get(key if columns is None else columns.get(key, ""))
         if value and value != "[]":
@@ -76,10 +83,13 @@ def place_images(
     Raises:
         BadRow: a placeholder that is not honoured, or that has no image.
     """
-    numbered = _by_number(images)
+    numbered = _by_number(images) if isinstance(images, dict) else None
     values = _listed(images) if numbered is None else list(numbered.values())
-    found = [(at, match) for at, (_, text) in enumerate(messages) if "<" in text for match in _TOKEN.finditer(text)]
-    if all(match[0] == IMAGE_MARKER for _, match in found):  # nearly every row
+    texts = "\n".join([text for _, text in messages])
+    if texts.count("<") == texts.count(IMAGE_MARKER):  # nearly every row
+        return messages, values
+    found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
+    if all(match[0] == IMAGE_MARKER for _, match in found):
         return messages, values
     marks = [(at, match) for at, match in found if not _is_word(match)]
     if not marks and len(found) == len(values) and all(messages[at][0] in _ASKS for at, _ in found):
@@ -100,23 +110,23 @@ def place_images(
     paths = iter(named)
     order = [value for _, match in marks for value in islice(paths if match["name"] else rest, 1)]
     starts = [{match.start() for place, match in marks if place == at} for at in range(len(messages))]
-    messages = [(role, _plain(text, marked)) for (role, text), marked in zip(messages, starts, strict=True)]
+    messages = [
+        (role, _plain(text, marked) if marked else text) for (role, text), marked in zip(messages, starts, strict=True)
+    ]
     return messages, [*order, *rest]  # as many as marks, or the row is refused for it
 
 
 def _listed(value: Any) -> list[Any]:
     """A value of an image column as a list: of one, of its own, or of nothing."""
-    if value is None or value in ("", []):
+    if not value:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return value if isinstance(value, list) else list(value) if isinstance(value, tuple) else [value]
 
 
-def _by_number(images: Any) -> dict[int, Any] | None:
+def _by_number(images: dict[Any, Any]) -> dict[int, Any] | None:
     """Images of an object whose keys number them, such as ``{"<image_00>": path}``; None where they do not."""
-    if not isinstance(images, dict) or not images:
-        return None
     keys = [int(match[1]) for key in images if (match := _NUMBER.fullmatch(str(key)))]
-    if len(keys) != len(images):
+    if not keys or len(keys) != len(images):
         return None
     return {key: image for key, image in zip(keys, images.values(), strict=True) if image not in (None, "")}
 

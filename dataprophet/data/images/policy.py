@@ -22,7 +22,7 @@ from dataprophet.data.remote import is_file, is_url, real_path
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Base64 of the first bytes of JPEG, PNG, GIF, RIFF (WebP), and the two TIFF orders.
-_BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AK")
+_BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AK", "data:image/")
 _SHORTEST_BASE64 = 64
 _BASE64_KEYS = ("base64", "data")
 _LONGEST_NAME = 512
@@ -31,8 +31,7 @@ _FOLDERS_KEPT = 4096
 
 def looks_like_base64(text: str) -> bool:
     """Whether text begins as base64 of an image does, or as a ``data:`` URI of one."""
-    known = len(text) >= _SHORTEST_BASE64 and text.startswith(_BASE64_STARTS)
-    return known or text[:11].lower() == "data:image/"
+    return text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64
 
 
 @dataclass(frozen=True, slots=True)

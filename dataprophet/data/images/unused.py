@@ -7,12 +7,10 @@ lose its only image.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from dataprophet.data.columns import READ, named_like_image, numbered
+from dataprophet.data.columns import READ, beside, named_like_image, numbered
 from dataprophet.data.files.arrow import Cell, bytes_columns
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import Row
@@ -22,29 +20,35 @@ from dataprophet.data.images.policy import looks_like_base64
 from dataprophet.data.images.sources import TarImage
 from dataprophet.data.remote import local
 
-_NAME = re.compile(rf"[^\n]{{1,512}}\.(?:{'|'.join(IMAGE_SUFFIXES)})(?:\?[^\n]*)?", re.IGNORECASE)
+_ENDS = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
+_LONGEST_NAME, _LEAST = 512, 64
 
 
 def image_like(row: Row, path: str) -> list[str]:
     """Names of columns (of a tar: members) of a raw row of this file that look like images and that no format reads.
 
     They look so by their type, by their value (a name that ends like one of an image, base64) or by their name.
+    Columns that the user mapped are for the caller to leave out.
     """
-    named = [name for name, value in row.items() if value and name not in READ and _seems(name, value)]
-    taken = () if row.get("image") or row.get("images") else numbered(tuple(row))
+    names = tuple(row)
+    named = [name for name in beside(names, READ) if row[name] and _seems(name, row[name])]
+    taken = () if row.get("image") or row.get("images") else numbered(names)
     return [name for name in (*named, *_hidden(path, row)) if name not in taken]
 
 
-def unread_image(row: Row, path: str, read: Collection[str]) -> str:
+def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
     """Name of a column that holds an image although it is none of those that are ``read``; or an empty text."""
-    name = next((name for name, value in row.items() if value and name not in read and is_image(value)), "")
-    return name or next(iter(_hidden(path, row)), "")
+    name = next((name for name in beside(tuple(row), read) if row[name] and is_image(row[name])), "")
+    return name if name or not _is_table(path) else next(iter(_hidden(path, row)), "")
 
 
 def is_image(value: Any) -> bool:
     """Whether a value of a row can only be an image: bytes, a struct of them, base64, a name that ends like one."""
     if isinstance(value, str):
-        return bool(_NAME.fullmatch(value)) or looks_like_base64(value)
+        if len(value) < _LEAST and "." not in value:
+            return False
+        named = value.partition("?")[0][-6:].lower().endswith(_ENDS)
+        return (named and len(value) <= _LONGEST_NAME and "\n" not in value) or looks_like_base64(value)
     if isinstance(value, list | tuple):
         return bool(value) and is_image(value[0])
     if isinstance(value, dict):
@@ -61,9 +65,14 @@ def _seems(name: str, value: Any) -> bool:
 
 def _hidden(path: str, row: Row) -> list[str]:
     """Columns of a Parquet or Arrow file that hold bytes and were not read with the row."""
-    if suffix_of(path) not in ARROW:
+    if not _is_table(path):
         return []
     return [name for name in _bytes_columns(path, os.stat(local(path)).st_mtime_ns) if name not in row]
+
+
+@lru_cache(64)
+def _is_table(path: str) -> bool:
+    return suffix_of(path) in ARROW
 
 
 @lru_cache(64)

@@ -132,7 +132,7 @@ def test_rows_whose_image_fails_give_their_place_to_the_next(folders: Path) -> N
 
 def test_rows_that_cannot_be_read_do_not_count(folders: Path) -> None:
     (folders / "c" / "3.png").unlink()
-    mixture = mix(SCORES, "t", 28, datasets(folders), folders / "out")
+    mixture = mix(SCORES, "t", 28, datasets(folders), folders / "out", max_bad=0.2)
     share = next(share for share in mixture.shares if share.name == "c")
     assert (share.available, share.left_out) == (8, {"missing_image": 1})
 

@@ -14,7 +14,7 @@ from dataprophet.data.identity import joined
 from dataprophet.errors import DataError, MetricError, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
-from dataprophet.selection.mixture import Mixture, Share, mix
+from dataprophet.selection.mixture import Mixture, mix
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
+    for share in mixture.shares:
+        tell(f"read {share.name}: {share.tally}")
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}
     output(args, {**values(mixture, "target budget left_out"), **shares}, mixture_table(mixture))
     return 0
@@ -69,15 +71,13 @@ def _open(args: argparse.Namespace, scores: TransferMatrix, name: str, path: str
 
 def mixture_table(mixture: Mixture) -> str:
     """The shares of a mixture as text."""
-    rows = [[share.name, number(share.score), *map("{:,}".format, _counts(share))] for share in mixture.shares]
-    head = [f"mixture for {mixture.target}", "M", "rows", "with images", "images", "turns", "bad", "taken"]
+    rows = [
+        [share.name, number(share.score), f"{share.available:,}", str(sum(share.left_out.values())), f"{share.taken:,}"]
+        for share in mixture.shares
+    ]
+    head = [f"mixture for {mixture.target}", "M", "rows", "bad", "taken"]
     left_out = [f"left out as noise: {', '.join(mixture.left_out)}"] if mixture.left_out else []
     return "\n".join([table(head, rows), *left_out, f"{mixture.budget:,} rows -> {mixture.folder}"])
-
-
-def _counts(share: Share) -> tuple[int, ...]:
-    held, bad = share.tally, sum(share.left_out.values())
-    return share.available, held.with_images, held.images, held.turns, bad, share.taken
 
 
 def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:

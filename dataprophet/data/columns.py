@@ -27,7 +27,7 @@ READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint"
 
 _NUMBERED = re.compile(r"(?:image|img|picture|photo)s?[ _-]?([0-9]{1,2})", re.IGNORECASE)
 _NOUN = re.compile(
-    r"(?:.*[_ .-])?(?:image|img|picture|photo|pic)s?"
+    r"(?!(?:has|is|no|n|num|count|total|with|use)[_ .-])(?:.*[_ .-])?(?:image|img|picture|photo|pic)s?"
     r"(?:[_ .-]?(?:paths?|files?|names?|urls?|data|bytes|base64|b64|[0-9]+))*",
     re.IGNORECASE,
 )

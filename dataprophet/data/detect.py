@@ -11,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from dataprophet.data.columns import numbered
 from dataprophet.data.files.arrow import arrow_columns
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.files.text import delimited_columns
 from dataprophet.data.formats import huggingface, llamafactory
 from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
-from dataprophet.data.formats.base import KNOWN, Format, Options
+from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.swift import SWIFT
@@ -106,7 +107,9 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
     columns = ", ".join(list(names)[:12]) or "none"
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     what = f"format not recognised from its first row (columns: {columns}). {why}"
-    raise DataError(what, where=where, fix="name the --format, or the columns, such as --columns question=q answer=a")
+    image = f" image={found[0]}" if (found := image_like(dict(row), where)) else ""
+    fix = f"name the --format, or the columns, such as --columns question=q answer=a{image}"
+    raise DataError(what, where=where, fix=fix)
 
 
 def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> tuple[str, str] | None:
@@ -152,15 +155,18 @@ def describe(files: Sequence[str], format: str, options: Options) -> Told:
     guesses = [f"format: {format} (--format)"]
     if len(files) > 1:
         guesses.append(f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on")
-    wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
-    peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
-    rows = [row for _, row in peeked if isinstance(row, dict)]
+    rows: list[Row] = []
+    with suppress(DataError):  # whoever reads a damaged file says so
+        wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
+        peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
+        rows = [row for _, row in peeked if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
-    known = {*KNOWN, *options.columns.values()}
+    mapped = frozenset(options.wanted())
+    found = dict.fromkeys(name for row in rows for name in image_like(row, files[0]) if name not in mapped)
+    known = mapped.union(numbered(tuple(names))).difference(found)
     used, unused = [name for name in names if name in known], [name for name in names if name not in known]
     if format in {"vqa", "vlmeval"}:
         other = f"; not read: {', '.join(unused[:_SHOWN])}" if unused else ""
         guesses.append(f"columns: {', '.join(used)}{other} (--columns FIELD=COLUMN)")
-    found = dict.fromkeys(name for row in rows for name in image_like(row, files[0]))
     fix = "map it (--columns image=...) if it is"
     return Told(guesses, [f"{name!r} looks like an image and is not read; {fix}" for name in found])

@@ -6,9 +6,8 @@ it; each further one is called ``<id>@<file>:<row>``, unless it is equal to an e
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -45,9 +44,9 @@ class KnownIds:
 
     def settled(self, row: Conversation, *, turns: bool = True) -> Conversation | Problem:
         """The row under an id that no row before has, nor with ``turns`` a turn of one; a Problem for a duplicate."""
-        content = f"{row.id}\0{_content(row)}"
+        content = _content(row)
         if self._take(_keys(row, turns=turns)):
-            self._rows.add(_key(content), self._place(row))
+            self._rows.add(content, self._place(row))
             return row
         if self._seen(row, content):
             return duplicate(row)
@@ -58,35 +57,39 @@ class KnownIds:
         what = f"the id {row.id!r} occurs before, and with its place too"
         return Problem("bad_id", what, "give every row an id of its own", row.file, row.row, row.id)
 
-    def _take(self, keys: Iterable[int]) -> bool:
+    def _take(self, keys: Collection[int]) -> bool:
         """Note these ids, unless one of them is known."""
-        if any(self._ids.find(key) is not None for key in keys):
-            return False
+        for key in keys:
+            if self._ids.find(key) is not None:
+                return False
         for key in keys:
             self._ids.add(key)
         return True
 
     def _place(self, row: Conversation) -> int:
         """Where the images are that a table or tar holds, so that they can be read again."""
-        held = _held(row)
-        number = self._files.setdefault(row.file, len(self._files)) << _OFFSET_BITS
-        return number | (_start(held[0]) if held else 0)
+        number = self._files.get(row.file)
+        if number is None:
+            number = self._files[row.file] = len(self._files)
+        held = _held(row) if row.sources else ()
+        return number << _OFFSET_BITS | (_start(held[0]) if held else 0)
 
-    def _seen(self, row: Conversation, content: str) -> bool:
+    def _seen(self, row: Conversation, content: int) -> bool:
         """Whether a row of this content occurred before, its images in tables and tars included; it has now."""
-        place, held = self._rows.find(_key(content)), _held(row)
+        place, held = self._rows.find(content), _held(row)
         if place is None:
-            self._rows.add(_key(content), self._place(row))
+            self._rows.add(content, self._place(row))
         if place is None or not held:
             return place is not None
-        if self._rows.find(_key(f"{content} read")) is None:  # the first time that bytes decide
-            self._rows.add(_key(f"{content} read"))
+        if self._rows.find(_key((content, "read"))) is None:  # the first time that bytes decide
+            self._rows.add(_key((content, "read")))
             path, shift = list(self._files)[place >> _OFFSET_BITS], (place & _OFFSET) - _start(held[0])
             first = [_moved(source, path, shift) for source in held]
-            self._rows.add(_key(f"{content} {self._earlier.submit(_digest, first).result()}"))
+            self._rows.add(_key((content, self._earlier.submit(_digest, first).result())))
         own = _digest(held)
-        found = bool(own) and self._rows.find(_key(f"{content} {own}")) is not None
-        self._rows.add(_key(f"{content} {own}"))
+        key = _key((content, own))
+        found = bool(own) and self._rows.find(key) is not None
+        self._rows.add(key)
         return found
 
 
@@ -132,19 +135,21 @@ class _Table:
         return int(self._values[place]) if len(self._values) else 0
 
 
-def _keys(row: Conversation, *, turns: bool) -> list[int]:
+def _keys(row: Conversation, *, turns: bool) -> Collection[int]:
     """Keys of a row's id, and with ``turns`` of those of its samples."""
-    several = range(1, len(row.turns) + 1) if turns and len(row.turns) > 1 else ()
-    return [_key(row.id), *(_key(f"{row.id}#{turn}") for turn in several)]
+    if not turns or len(row.turns) == 1:
+        return (_key(row.id),)
+    return [_key(row.id), *(_key(f"{row.id}#{turn}") for turn in range(1, len(row.turns) + 1))]
 
 
-def _key(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+def _key(value: object) -> int:
+    """A hash of this process: quick, and never written."""
+    return hash(value) & _MASK
 
 
 def _content(row: Conversation) -> int:
-    """A hash, of this process, of all that is read of a row but the bytes that a table or a tar holds."""
-    return hash((row.turns, tuple(map(_known, row.sources)))) & _MASK
+    """A hash of all that is read of a row but the bytes that a table or a tar holds."""
+    return hash((row.id, row.turns, tuple(map(_known, row.sources)) if row.sources else None)) & _MASK
 
 
 def _known(source: ImageSource) -> object:

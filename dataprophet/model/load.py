@@ -96,7 +96,10 @@ def load_model(
     has_torchvision()
     path, folder = _locate(name)
     hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
-    with contextlib.ExitStack() as quiet:  # without the progress bars that transformers draws while it loads
+    with contextlib.ExitStack() as quiet:  # without transformers' progress bars, and reports of what is refused here
+        if logging.get_verbosity() == logging.WARNING:  # the usual one
+            logging.set_verbosity_error()
+            quiet.callback(logging.set_verbosity_warning)
         if logging.is_progress_bar_enabled():
             logging.disable_progress_bar()
             quiet.callback(logging.enable_progress_bar)
@@ -146,7 +149,7 @@ def from_transformers(
 
     Args:
         network: a transformers image-text-to-text model. It is put in evaluation mode.
-        processor: its processor.
+        processor: its processor. Its tokenizer is set to cut nothing off: no truncation, padding or trimmed offsets.
         name: the model's name, in messages and profiles.
         fingerprint: what tells it from other models; by default a digest of its configuration, all its weights,
             tokenizer and image processor.
@@ -287,6 +290,7 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
     from transformers.utils import find_adapter_config_file
 
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
+    options["ignore_mismatched_sizes"] = True  # to name the weight
     adapter = find_adapter_config_file(path, revision=hub["revision"])
     if adapter:  # without peft, transformers would leave it out without a word
         what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", "pip install 'dataprophet[peft]'"
@@ -297,6 +301,11 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
         network, info = AutoModelForImageTextToText.from_pretrained(path, config=config, **options)
     except Exception as error:  # safetensors, torch, peft and transformers each raise their own
         raise weights_error(error, config, where) from error
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        what = f"its weights have other shapes than its config.json says: {name!r} has {tuple(found)}, not "
+        fix = "use the config.json that belongs to these weights"
+        raise ModelError(f"{what}{tuple(expected)}", where=where, fix=fix)
     missing = sorted(info["missing_keys"])
     if missing:
         what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"

@@ -216,7 +216,10 @@ def _prepare(sample: Sample, place: int, pictures: Pictures, encoder: Encoder, *
         return refused("image_count", what, "pass a template= that takes several images per message")
     if not rendered.answer:
         return refused("empty_answer", "the chat template leaves no answer", "fill it in or remove the row")
-    prompt, answer = encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
+    try:
+        prompt, answer = encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
+    except (TypeError, UnicodeError):  # what tokenizers raise
+        return refused("bad_encoding", "its text holds half of a surrogate pair", "repair the row or remove it")
     same = (*(key for key, _ in pictures), "" if images else turns[0].question) if share else (object(),)
     return Item(sample, place, images, rendered, np.concatenate([prompt, answer]), len(answer), same)
 

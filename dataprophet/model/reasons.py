@@ -96,9 +96,6 @@ def weights_error(error: Exception, config: Any, where: str) -> DataProphetError
         fix = "use the checkpoint that is not quantised"
     elif type(error).__name__ == "SafetensorError":
         what, fix = "its weights cannot be loaded: a file is damaged or cut short", "download the safetensors again"
-    elif "mismatch" in said:
-        what = "its weights cannot be loaded: they have other shapes than its config.json says"
-        fix = "use the config.json that belongs to these weights"
     elif isinstance(error, FileNotFoundError):
         what, fix = "its weights cannot be loaded: a file is missing", "download the safetensors again"
     elif "safetensors" in said and isinstance(error, OSError):

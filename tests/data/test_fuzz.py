@@ -20,16 +20,38 @@ from dataprophet.data.images.decode import decode
 from dataprophet.errors import DataError
 
 words = st.sampled_from(
-    ["Q", "<image>", " ", "", "user", "assistant", "human", "gpt", "images/red.png", "A", "[1]", "['a']"]
+    [
+        "Q",
+        "<image>",
+        "<image 1>",
+        "<img>images/red.png</img>",
+        "<Image>",
+        "<bbox>",
+        "<video>",
+        " ",
+        "",
+        "user",
+        "assistant",
+        "human",
+        "gpt",
+        "images/red.png",
+        "A",
+        "[1]",
+        "['a']",
+    ]
 )
 leaves = words | st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.text(max_size=4)
 keys = st.sampled_from(
-    ["role", "content", "from", "value", "user", "assistant", "bytes", "path", "type", "text", "answer"]
+    [
+        *("role", "content", "from", "value", "user", "assistant", "bytes", "path", "type", "text", "answer", "image"),
+        *("index", "loss", "data", "<image_00>", "image_1"),
+    ]
 )
 values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=12
 )
 columns = ["id", "image", "images", "conversations", "messages", "query", "response", "history", "system", "texts"]
+columns += ["image_1", "image_2", "image.bytes", "file_name", "objects", "videos", "img", "note"]
 columns += ["question", "answer", "answers", "options", "choices", "hint", "index", *string.ascii_uppercase[:3]]
 rows = st.dictionaries(st.sampled_from(columns), values, max_size=8)
 

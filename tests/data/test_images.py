@@ -123,6 +123,15 @@ def test_orientation_beside_a_damaged_tag_as_a_long_and_in_xmp(options: dict[str
     assert image.size == ((4, 8) if turned else (8, 4))
 
 
+@pytest.mark.parametrize(("raw", "turned"), [(exif_of(3, 6).hex(), True), ("no hex", False), ("", False)])
+def test_orientation_in_the_raw_profile_that_imagemagick_writes(raw: str, turned: bool) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(raw) // 2:8}\n{raw[:20]}\n{raw[20:]}\n", zip=True)
+    assert decode(encoded(Image.new("RGB", (8, 4)), "PNG", pnginfo=info)).size == ((4, 8) if turned else (8, 4))
+
+
 @pytest.mark.parametrize(
     "exif",
     [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"junk", b"Exif\0\0XX" * 9],

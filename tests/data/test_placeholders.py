@@ -17,9 +17,11 @@ import sample_files as files
 from sample_files import good
 
 from dataprophet.data import Conversation, Problem, open_dataset, write_rows
+from dataprophet.data.columns import named_like_image
 from dataprophet.data.images.unused import image_like
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError
+from dataprophet.scoring.folder.rows import Lines
 
 RED, GREEN, BLUE = "images/red.png", "images/green.png", "images/blue.png"
 COLOURS = {data: name.removesuffix(".png") for name, data in files.NAMES.items()}
@@ -116,6 +118,7 @@ PART = {"type": "text", "text": "Q"}
         ([{"type": "video", "video": "a.mp4"}, PART], None, "unsupported_media", ""),
         ([{"type": "input_audio", "input_audio": {"data": "x"}}, PART], None, "unsupported_media", ""),
         ([7, PART], None, "unsupported_media", ""),
+        ([{"type": "input_image", "file_id": "file-1"}, PART], None, "missing_image", ""),
     ],
 )
 def test_parts_of_messages(parts: list[Any], images: Any, question: str, expected: str, tmp_path: Path) -> None:
@@ -153,6 +156,7 @@ def test_answers_that_are_not_trained_on_are_context_only(tmp_path: Path) -> Non
     assert (isinstance(second, Problem) and second.code) == "untrained"
     assert [(sample.id, sample.answer, len(sample.context)) for sample in first.samples()] == [("a#2", "A", 1)]
     assert first.turns[0] == Turn("Q", "draft", scored=False)
+    assert [(line.id, line.turn) for line in Lines.of([first], 0).lines] == [("a#2", 2)]
     assert third.turns == (Turn("Q", "A"),)
     for format in ("swift", "webdataset"):
         write_rows([first], tmp_path / format, format, name="x")
@@ -249,6 +253,19 @@ def test_images_in_other_columns(tmp_path: Path) -> None:
     assert [seen(row) for row in open_dataset(tmp_path / "flat.parquet").rows()] == [("[]Q", ["red"])]
 
 
+def test_names_of_images(tmp_path: Path) -> None:
+    names = {
+        "img": True,
+        "Left_Image": True,
+        "picture.url": True,
+        "photos": True,
+        "image_data": True,
+        "images/0": False,
+    }
+    names |= {"image_id": False, "has_image": False, "num_images": False, "caption": False, "image_size": False}
+    assert {name: named_like_image(name) for name in names} == names
+
+
 @pytest.mark.parametrize(
     "value", [RED, [RED], "http://x.org/a.JPG?size=3", BASE64, {"path": RED}, f"data:image/png;base64,{BASE64}"]
 )
@@ -342,6 +359,7 @@ R, G, B = files.RED, files.GREEN, files.BLUE
         ({"0.left.png": B, "0.right.png": R, "0.json": QA}, [("unread_image", "")]),
         ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, ["red", "green", "blue"]),
         ({"0.bin": R, "0.json": QA, "1.npy": b"\x93NUMPY", "1.json": QA}, [("unread_image", ""), ("Q", "")]),
+        ({"0.json": {**QA, "meta": {"image": "red.png"}}}, [("unread_image", "")]),
         ({"0.mp4": b"x", "0.json": QA}, [("unsupported_media", "")]),
         ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, ["red", "blue"]),
         ({"v1.5/p 2.0.0.png": R, "v1.5/p 2.0.1.png": B, "v1.5/p 2.0.json": QA}, [("[][]Q", "red blue")]),
@@ -391,3 +409,14 @@ def test_members_that_are_not_read_are_named_and_can_be_mapped(tmp_path: Path) -
     )
     assert isinstance(row, dict)
     assert image_like(row, "b.tar") == ["mask.png"]
+
+
+def test_the_reading_is_told_with_images_that_are_not_read(tmp_path: Path) -> None:
+    files.write_images(tmp_path)
+    path = files.dump(tmp_path / "a.jsonl", [{"q": "Q", "a": "A", "picture": RED, "thumb": GREEN}])
+    with pytest.raises(DataError, match=r"--columns question=q answer=a image=picture"):
+        open_dataset(path)
+    told = open_dataset(path, columns={"question": "q", "answer": "a", "images": "picture,thumb"}).told()
+    assert told.warnings == []
+    told = open_dataset(path, columns={"question": "q", "answer": "a", "image": "picture"}).told()
+    assert [warning.partition(" looks")[0] for warning in told.warnings] == ["'thumb'"]

@@ -272,3 +272,8 @@ def test_a_template_that_changes_answers_gives_refused_rows_and_one_that_trims_d
     assert refusals(model, [ask("fuzzy"), ask("three"), ask(" zz")]) == ["text_mismatch"] * 2
     trimming = load_model("demo", device="cpu", template=template.replace("CHANGE", "trim"))
     assert refusals(trimming, [ask(" three\n")]) == []
+
+
+def test_half_of_a_surrogate_pair_is_refused(demo):
+    problems = [ask("\ud83d"), ask("three", "\ud83d"), ask("three")]
+    assert refusals(demo, problems) == ["bad_encoding"] * 2

@@ -8,6 +8,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,7 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
         configured("Qwen2_5OmniConfig"),
         ["thinker", "Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained"],
     ),
-    "another size": (edited("config.json", text_config={"hidden_size": 64}), ["other shapes", "config.json"]),
+    "another size": (edited("config.json", text_config={"hidden_size": 64}), ["other shapes", "config.json", "(531, 128), not (531, 64)"]),
     "no weights": (removed("model.safetensors"), ["no *.safetensors"]),
     "pickled weights": (
         of_all(removed("model.safetensors"), written("pytorch_model.bin", pickle.dumps(1))),
@@ -144,7 +146,10 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
         ["model-00002-of-00002.safetensors", "a file is missing", "download"],
     ),
     "a weight that is missing": (reweighed(lambda w: w.pop(first(w))), ["lack 1 weights", "random"]),
-    "a narrow weight": (reweighed(lambda w: w.update({first(w): w[first(w)][:, 1:].contiguous()})), ["other shapes"]),
+    "a narrow weight": (
+        reweighed(lambda w: w.update({first(w): w[first(w)][:, 1:].contiguous()})),
+        ["other shapes", "q_proj", "127)"],
+    ),
     "weights that are not numbers": (reweighed(not_a_number), ["nan"]),
     "quantised weights": (edited("config.json", quantization_config=QUANTISED), ["quantised (bitsandbytes)"]),
     "weights quantised for another package": (
@@ -230,8 +235,20 @@ def test_a_broken_folder(name, dataset, tmp_path, capfd):
     assert status == 1
     assert "Traceback" not in out + err
     lines = [line for line in err.splitlines() if line.startswith("dataprophet: error: ")]
-    assert err.splitlines()[-1:] == lines, err  # nothing but the line, at least at the end
     assert len(lines) == 1
+    assert err.splitlines() == lines, err  # nothing but the line
     assert "; " in lines[0]  # the fix
     for word in words:
         assert word in lines[0], lines[0]
+
+
+def test_the_line_is_all_that_the_command_says(dataset, tmp_path):
+    """In a process of its own, with transformers as talkative as it is for users."""
+    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
+    BROKEN["a narrow weight"][0](folder)
+    environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+    command = [sys.executable, "-P", "-m", "dataprophet.cli", "profile", dataset, "--model", folder, "--device", "cpu"]
+    command += ["--out", tmp_path / "profile"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert [line[:20] for line in (done.stdout + done.stderr).splitlines()] == ["dataprophet: error: "]

@@ -116,7 +116,7 @@ def test_the_profile_is_that_of_one_pass_over_the_dataset(pool: Path, whole: byt
 @pytest.mark.parametrize("limit", [0, 30, 43, 1024, 1999])
 def test_a_limit_counts_good_rows(limit: int, pool: Path, model: Any, tmp_path: Path) -> None:
     def made(**more: Any) -> Profile:
-        return dp.profile(dp.open_dataset(pool, limit=limit), model, sketch_size=40, clusters=2, **more)
+        return dp.profile(dp.open_dataset(pool, limit=limit), model, sketch_size=40, clusters=2, max_bad=1, **more)
 
     if limit == 0:
         with pytest.raises(DataProphetError, match="no sample could be used"):

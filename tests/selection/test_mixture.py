@@ -132,9 +132,13 @@ def test_rows_whose_image_fails_give_their_place_to_the_next(folders: Path) -> N
 
 def test_rows_that_cannot_be_read_do_not_count(folders: Path) -> None:
     (folders / "c" / "3.png").unlink()
+    with pytest.raises(DataProphetError, match=r"c: 1 of 9 rows cannot be used, more than 5% \(1 missing_image\)"):
+        mix(SCORES, "t", 28, datasets(folders), folders / "out")
+    assert not (folders / "out").exists()
     mixture = mix(SCORES, "t", 28, datasets(folders), folders / "out", max_bad=0.2)
     share = next(share for share in mixture.shares if share.name == "c")
     assert (share.available, share.left_out) == (8, {"missing_image": 1})
+    assert (share.tally.rows, share.tally.with_images) == (9, 8)
 
 
 @pytest.mark.parametrize(

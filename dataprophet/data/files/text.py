@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from dataprophet.data.files.rows import ENCODING_FIX, START, BadRow, Digest, Mark, Rows, as_row, opened
@@ -122,6 +123,8 @@ def _quoted(line: str, lines: _Lines, delimiter: str, columns: int, where: str) 
     Raises:
         DataError: a quote has no end.
     """
+    with suppress(csv.Error):  # most records are one line
+        return next(csv.reader((line,), delimiter=delimiter, strict=True), [])
     taken, whole = [line], [line.count(delimiter) == columns - 1 > 0]
 
     def following() -> Iterator[str]:
@@ -134,7 +137,7 @@ def _quoted(line: str, lines: _Lines, delimiter: str, columns: int, where: str) 
     bad = ""
     try:
         cells = next(csv.reader(following(), delimiter=delimiter, strict=True), [])
-        if len(taken) == 1 or not all(whole):
+        if not all(whole):
             return cells
     except csv.Error as error:
         bad = str(error)
@@ -165,32 +168,29 @@ class _Lines:
     """
 
     def __init__(self, file: BinaryIO, path: str) -> None:
-        self._file, self.path, self._again = file, path, list[str]()
+        self._file, self.path, self._again = file, path, list[bytes]()
         self.number = self.offset = 0
 
     def next(self) -> str | None:
         """Take the next line; None at the end."""
-        if self._again:
-            text = self._again.pop()
-            self.offset += len(text.encode())
-        else:
-            line = self._file.readline()
-            if not line:
-                return None
-            try:
-                text = line.decode("utf-8" if self.number else "utf-8-sig")
-            except UnicodeDecodeError as error:
-                where = f"{self.path} line {self.number + 1}"
-                raise DataError("not UTF-8", where=where, fix=ENCODING_FIX) from error
-            self.offset += len(line)
+        line = self._again.pop() if self._again else self._file.readline()
+        if not line:
+            return None
         self.number += 1
+        try:
+            text = line.decode() if self.number > 1 else line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            where = f"{self.path} line {self.number}"
+            raise DataError("not UTF-8", where=where, fix=ENCODING_FIX) from error
+        self.offset += len(line)
         return text
 
     def give_back(self, lines: list[str]) -> None:
         """Have lines that were taken last be taken again."""
-        self._again += reversed(lines)
+        again = [line.encode() for line in reversed(lines)]
+        self._again += again
         self.number -= len(lines)
-        self.offset -= sum(len(line.encode()) for line in lines)
+        self.offset -= sum(map(len, again))
 
     def seek(self, offset: int) -> None:
         """Go to the start of a line."""

@@ -168,7 +168,7 @@ def _beside(images: Any, path: str) -> Any:
 
 def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
-    read = _READ if format.columns is None else frozenset(format.columns.values())
+    read = _READ if format.columns is None else frozenset((*format.columns.values(), *format.ids))
     if name := unread_image(row, path, read.union(mapped) if mapped else read):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:

@@ -80,9 +80,12 @@ def _part(part: Any, number: int, inline: list[Any]) -> str:
     if kind not in _IMAGE_PARTS or not (key or kind):
         what = f"message {number} holds a part of type {short(str(kind))}; only text and images are scored"
         raise BadRow("unsupported_media", what, "use parts of type text and image, or remove the row")
+    if part.get("file_id"):
+        what = f"message {number} names an image by file_id, which is known to its service alone"
+        raise BadRow("missing_image", what, "give its path, address or base64")
     if not key:  # the image stands among the row's: the one of this index, or the next
         index = part.get("index")
-        return f"<image {index + 1}>" if isinstance(index, int) else IMAGE_MARKER
+        return f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER
     value = part[key]
     inline.append({"base64": value} if key in {"base64", "data"} else value)
     return inline_mark(len(inline) - 1)

@@ -17,7 +17,7 @@ _PLACEHOLDERS = {  # behind their <
     "path": r"img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
     "number": r"\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
     "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>"
-    r"|\|?image(?:[ _-]?(?:placeholder|here|pad))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
+    r"|\|?image(?:[ _-]?(?:placeholder|here|pad|token))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
     "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
     "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
 }
@@ -35,7 +35,7 @@ _REFUSED = {
     ),
 }
 
-COMPANIONS = ("video", "videos", "audio", "audios", "tools")
+COMPANIONS = ("tools", *(f"{kind}{end}" for kind in ("video", "audio") for end in ("", "s", "_path", "_url")))
 """Keys that change what a row's text means: one that has a value refuses the row."""
 _COMPANIONS = frozenset(COMPANIONS)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import struct
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,9 @@ def _orientation(image: Image) -> int:
     # Not Pillow's EXIF: it drops the orientation where the value of another tag is damaged, which is common, and says
     # so by warnings, which are one list of filters for the process.
     exif, xmp = image.info.get("exif"), image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
+    if exif is None and (text := image.info.get("Raw profile type exif")):  # ImageMagick's PNG: a head, and hexadecimal
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
     body = exif.removeprefix(b"Exif\x00\x00") if isinstance(exif, bytes) else b""
     order = {b"II": "<", b"MM": ">"}.get(body[:2])
     try:

@@ -37,9 +37,11 @@ def image_like(row: Row, path: str) -> list[str]:
 
 
 def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
-    """Name of a column that holds an image although it is none of those that are ``read``; or an empty text."""
-    name = next((name for name in beside(tuple(row), read) if row[name] and is_image(row[name])), "")
-    return name if name or not _is_table(path) else next(iter(_hidden(path, row)), "")
+    """Name of a column that looks like an image although it is none of those that are ``read``; or an empty text."""
+    name = next((name for name in beside(tuple(row), read) if row[name] and _seems(name, row[name])), "")
+    if name or not _is_table(path) or "image" in row or "images" in row:  # null there says that it has none
+        return name
+    return next(iter(_hidden(path, row)), "")
 
 
 def is_image(value: Any) -> bool:
@@ -52,7 +54,8 @@ def is_image(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and is_image(value[0])
     if isinstance(value, dict):
-        return isinstance(value.get("bytes"), bytes | Cell) or is_image(value.get("path"))
+        named = (value.get(key) for key in ("path", "image", "url"))
+        return isinstance(value.get("bytes"), bytes | Cell) or any(map(is_image, named))
     if isinstance(value, Member):
         known = value.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
         return known or bool(image_suffix(TarImage(value).read_bytes()))

@@ -11,7 +11,7 @@ from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.identity import joined
-from dataprophet.errors import MetricError, require
+from dataprophet.errors import DataError, MetricError, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -60,7 +60,13 @@ def _open(args: argparse.Namespace, scores: TransferMatrix, name: str, path: str
             "all of its rows are mixed" if given.get("limit", limit) is None else f"add --limit {name}:all to mix all"
         )
         tell(f"source {name!r}: profiled on its first {limit:,} good rows; {rest}")
-    return open_dataset(**made_of.arguments(given, name, path), name=name)
+    arguments = made_of.arguments(given, name, path)
+    try:
+        return open_dataset(**arguments, name=name)
+    except DataError as error:  # other data is seldom read with the options of this one
+        what = f"{error.what} (source {name!r} was profiled from {made_of.lies})"
+        fix = f"{error.fix}; or give the data that was profiled (--dataset {name}=PATH)"
+        raise DataError(what, where=error.where, fix=fix) from error
 
 
 def mixture_table(mixture: Mixture) -> str:

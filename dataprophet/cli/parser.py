@@ -183,6 +183,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--diverse W", "weight, 0 to 1, of the difference from what is chosen already", float),
         argument("--candidates C", "with --diverse: among the best C times K", count, default=4),
         several("--pool NAME=PATH", "where a pool lies, if not where it was scored", assignment),
+        several("--image-root NAME=DIR", "where its images lie, if neither there nor where they were", assignment),
         flag("--no-decode", "copy images without decoding them first"),
         flag("--partial", "accept pools that are not scored to the end"),
         flag("--overwrite", "replace an earlier selection's folder"),

@@ -290,7 +290,7 @@ def open_dataset(
         kind = detect_rows(files, options) if kind == "auto" else kind
         rows_format = ROW_FORMATS[kind]
         fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
-        require(fits, f"the file does not fit format {kind!r}", files[0], "pass format='auto'")
+        require(fits, f"the file does not fit format {kind!r}", files[0], "leave --format out")
     if answer_is is None and files and (told := kind_of_answers(files, rows_format, options)):
         answer_is, words = told
         guessed.append(words)
@@ -327,7 +327,7 @@ def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
 def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, Found, Format]:
     """Name, data files and format of a dataset of a LLaMA-Factory folder."""
     found = is_file(os.path.join(folder, INFO))
-    require(found, f"no {INFO} in the folder", folder, "pass the folder that holds it, or format='llava'")
+    require(found, f"no {INFO} in the folder", folder, "pass the folder that holds it, or --format llava")
     name, path, format = read_info(folder, subset)
     files = list_files(path)
     inside = tuple(os.path.join(real_path(root), "") for root in (folder, *blobs_of(folder)))
@@ -363,7 +363,7 @@ def _named(path: str, options: Options, subset: str | None, split: str | None, l
 def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:
     for root in roots:
         found = is_url(root) or os.path.isdir(root)
-        require(found, "image_root is not a folder", root, "pass the folder that holds the images")
+        require(found, "--image-root is not a folder", root, "name the folder that holds the images")
     resolved = dict.fromkeys(real_path(root) for root in (*roots, *blobs_of(folder)))
     return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
 

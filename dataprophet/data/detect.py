@@ -89,7 +89,7 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     if row is None:
         bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
         what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "the file holds no rows"
-        fix = "repair the file, or pass format= (--format)"
+        fix = "repair the file, or name its --format"
         raise DataError(f"format not recognised: {what}", where=first, fix=fix)
     return shape_of(row, suffix_of(first), first, options, arrow_columns(first) if suffix_of(first) in ARROW else row)
 
@@ -108,8 +108,8 @@ def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collect
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     what = f"format not recognised from its first row (columns: {columns}). {why}"
     image = f" image={found[0]}" if (found := image_like(dict(row), where)) else ""
-    mapped = f'such as columns={{"question": "q", "answer": "a"}} (--columns question=q answer=a{image})'
-    raise DataError(what, where=where, fix=f"pass format= (--format), or name the columns, {mapped}")
+    fix = f"name the --format, or the columns, such as --columns question=q answer=a{image}"
+    raise DataError(what, where=where, fix=fix)
 
 
 def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> tuple[str, str] | None:

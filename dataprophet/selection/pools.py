@@ -73,6 +73,7 @@ def select_pool(
     *,
     format: str = "llava",
     pools: Mapping[str, str] | None = None,
+    image_roots: Mapping[str, str] | None = None,
     decode: bool = True,
     partial: bool = False,
     overwrite: bool = False,
@@ -91,6 +92,7 @@ def select_pool(
         out: folder to write; it appears whole or not at all.
         format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
         pools: name of a pool -> where it lies, if not where it was scored.
+        image_roots: name of a pool -> where its images lie, likewise; those beside a pool need no word.
         decode: decode the images of chosen rows before they are written. Without it they are copied unseen.
         partial: accept pools of which some files or shards are not scored.
         overwrite: replace an earlier selection's folder.
@@ -103,19 +105,21 @@ def select_pool(
         BudgetError: fewer units can be chosen than were asked for, saying why.
         DataProphetError: a folder is not scored, incomplete or damaged, or ``out`` cannot be written.
     """
-    places = dict(pools or {})
+    places, roots = dict(pools or {}), dict(image_roots or {})
     check_folder(out, overwrite=overwrite)
     candidates = open_candidates(scores, settings, partial=partial)
-    _check_places(candidates.pools, out, places)
+    _check_places(candidates.pools, out, places, roots)
 
     @functools.cache
     def source(number: int) -> written_rows.RowSource:
         pool = candidates.pools[number]
-        return written_rows.RowSource(pool, places.get(pool.name))
+        return written_rows.RowSource(pool, places.get(pool.name), roots.get(pool.name))
 
     def entry(pool: ScoredPool) -> dict[str, Any]:
         path = places.get(pool.name)
         then = {"scores": _seen_from(out, pool.folder), "path": None if path is None else _seen_from(out, path)}
+        if root := roots.get(pool.name):
+            then["image_root"] = _seen_from(out, root)
         return {"name": pool.name, **then, **content_of(pool, settings)}
 
     how = {"settings": settings.to_json(), "decode": decode, "partial": partial}
@@ -169,14 +173,16 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
     return candidates
 
 
-def _check_places(pools: Sequence[ScoredPool], out: str | os.PathLike[str], places: Mapping[str, str]) -> None:
+def _check_places(
+    pools: Sequence[ScoredPool], out: str | os.PathLike[str], places: Mapping[str, str], roots: Mapping[str, str]
+) -> None:
     """Refuse places of pools that are not there, and an output folder that would replace what is read.
 
     Raises:
         DataProphetError: naming the pool or the folder.
     """
     names = [pool.name for pool in pools]
-    if unknown := [name for name in places if name not in names]:
+    if unknown := [name for name in (*places, *roots) if name not in names]:
         raise DataProphetError(f"no pool {unknown[0]!r}", where="pools", fix=f"the pools are {', '.join(names)}")
     final = os.path.join(os.path.realpath(out), "")
     for pool in pools:

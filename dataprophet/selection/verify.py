@@ -84,7 +84,7 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
             if value != entry[key]:
                 yield f"pool {pool.name}: not the same {_WORDS.get(key, key)} as then"
         if manifest["format"] != "ids":
-            rows = RowSource(pool, _place(folder, entry["path"]) if entry["path"] else None)
+            rows = RowSource(pool, _place(folder, entry["path"]) if entry["path"] else None, _root(folder, entry))
             for file in rows.pool.files:
                 if "digest" in file:
                     path, changed = rows.file(file["name"], untouched=False)
@@ -104,7 +104,8 @@ def _replayed(
         scores = [_place(folder, pool["scores"]) for pool in manifest["pools"]]
         places = {pool["name"]: _place(folder, pool["path"]) for pool in manifest["pools"] if pool["path"]}
         how = {name: manifest[name] for name in ("format", "decode", "partial")}
-        select_pool(scores, settings, again, pools=places, progress=progress, **how)
+        roots = {pool["name"]: root for pool in manifest["pools"] if (root := _root(folder, pool))}
+        select_pool(scores, settings, again, pools=places, image_roots=roots, progress=progress, **how)
         return list(_differences(folder, Path(again)))
 
 
@@ -118,6 +119,10 @@ def _differences(folder: Path, again: Path) -> Iterator[str]:
             yield f"{name}: is written when the selection is made again, and is missing here"
         elif sha256(folder / name) != sha256(again / name):
             yield f"{name}: comes out differently when the selection is made again"
+
+
+def _root(folder: Path, pool: Mapping[str, Any]) -> str | None:
+    return _place(folder, pool["image_root"]) if pool.get("image_root") else None
 
 
 def _place(folder: Path, path: str) -> str:

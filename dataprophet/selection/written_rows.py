@@ -51,15 +51,16 @@ class RowSource:
     Args:
         pool: the scored pool.
         path: where its dataset lies, if not where it was scored.
+        image_root: where its images lie, likewise.
 
     Raises:
         DataProphetError: it was scored from features that belong to no scored pool, or from other ones than that pool
             holds now.
     """
 
-    def __init__(self, pool: ScoredPool, path: str | None = None) -> None:
+    def __init__(self, pool: ScoredPool, path: str | None = None, image_root: str | None = None) -> None:
         self.pool = _pool_of_rows(pool)
-        self.dataset: Dataset = reopen(self.pool, path)
+        self.dataset: Dataset = reopen(self.pool, path, image_root)
         self._of = f"that pool {self.pool.name!r} was scored from ({self.pool.identity.lies})" if path else ""
         self._index: FileIndex | None = None
 

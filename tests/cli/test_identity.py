@@ -150,6 +150,15 @@ def test_paths_that_are_swapped_are_refused(scores: Path, data: dict[str, Path],
     )
 
 
+def test_data_that_cannot_be_read_so_is_named(scores: Path, data: dict[str, Path], run: Run) -> None:
+    other = data["a"].parent / "other.jsonl"
+    other.write_text(json.dumps({"question": "x?", "answer": "y"}) + "\n")
+    said = refused(run(*mixing(scores, "--dataset", f"b={other}")))
+    assert f"{other}: " in said
+    assert f"(source 'b' was profiled from {data['b']})" in said
+    assert said.endswith("; or give the data that was profiled (--dataset b=PATH)")
+
+
 def test_a_file_that_has_changed_is_refused(scores: Path, data: dict[str, Path], run: Run) -> None:
     before = dp.open_dataset(data["b"], columns=COLUMNS).index(0).digest
     data["b"].write_text(data["b"].read_text().replace("b 3?", "c 3?"))

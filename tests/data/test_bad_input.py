@@ -265,7 +265,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "missing file": (lambda folder: folder / "no.json", "no.json: no such file", "check the path"),
     "empty folder": (lambda folder: folder, r"no data files in the folder \(it holds nothing\)", "name a file"),
     "empty file": (put("a.json", b""), r"a\.json: bad JSON at line 1", "repair the file"),
-    "no rows": (put("a.jsonl", b"\n\n"), "the file holds no rows", "pass format="),
+    "no rows": (put("a.jsonl", b"\n\n"), "the file holds no rows", "name its --format"),
     "only bad lines": (put("a.jsonl", b"{\n{\n"), r"first 2 rows cannot be read \(row 1: bad JSON", "repair the file"),
     "JSON cut short": (cut(files.write_llava, lambda data: data[:-20]), "bad JSON at line", "repair the file"),
     "JSON lines in .json": (put("a.json", LINE + b"\n" + LINE), "line 2 column 1 .Extra data", "name it .jsonl"),
@@ -351,14 +351,14 @@ def test_bad_file(case: str, tmp_path: Path) -> None:
     ("arguments", "says", "fix"),
     [
         ({"format": "coco"}, "unknown format 'coco'", "auto or one of llava"),
-        ({"format": "webdataset"}, "does not fit format 'webdataset'", "format='auto'"),
+        ({"format": "webdataset"}, "does not fit format 'webdataset'", "leave --format out"),
         ({"format": "llamafactory"}, "no dataset_info.json", "pass the folder"),
         ({"columns": {"prompt": "q"}}, "unknown column name 'prompt'", "question"),
         ({"limit": -1}, "limit is -1", "not negative"),
         ({"max_pixels": 0}, "max_pixels is 0", "positive"),
         ({"split": "train"}, "splits", "name the split's file"),
         ({"subset": "a"}, "no dataset 'a'", "leave it out"),
-        ({"image_root": "no/such/folder"}, "no/such/folder: image_root is not a folder", "holds the images"),
+        ({"image_root": "no/such/folder"}, "no/such/folder: --image-root is not a folder", "holds the images"),
     ],
 )
 def test_bad_argument(arguments: dict[str, Any], says: str, fix: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import sample_files as files
 import dataprophet as dp
 from dataprophet.errors import DataProphetError
 from dataprophet.selection import Settings, select_pool
+from dataprophet.selection.verify import verify
 
 pytest.importorskip("torch")
 
@@ -136,6 +137,19 @@ def test_a_selection_is_of_what_was_scored(place: Path, tmp_path: Path) -> None:
     with pytest.raises(DataProphetError, match=r"images of rows 1 to 30 are not those that were scored \(in .*moved"):
         chosen(place, tmp_path / "out", pools={"one": str(place / "moved" / "rows.jsonl")})
     assert not (tmp_path / "out").exists()
+
+
+def test_images_may_lie_elsewhere(place: Path, tmp_path: Path) -> None:
+    right = chosen(place, tmp_path / "right")
+    (place / "one" / "pictures").rename(place / "images")
+    with pytest.raises(DataProphetError, match="one/pictures: --image-root is not a folder"):
+        chosen(place, tmp_path / "out")
+    assert chosen(place, tmp_path / "out", image_roots={"one": str(place / "images")}) == right
+    assert verify(tmp_path / "out") == []
+    with pytest.raises(DataProphetError, match="images of rows 1 to 30 are not those that were scored"):
+        chosen(place, tmp_path / "more", image_roots={"one": str(place / "two" / "pictures")})
+    with pytest.raises(DataProphetError, match="no pool 'two'; the pools are one"):
+        chosen(place, tmp_path / "more", image_roots={"two": str(place / "images")})
 
 
 def test_a_picture_that_was_replaced_is_refused(place: Path, tmp_path: Path) -> None:

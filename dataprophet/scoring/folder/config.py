@@ -137,7 +137,7 @@ class RunConfig:
         first = {key: key not in ("fingerprint", "targets") for key in {*mine, *its}}  # others may follow from these
         key = next(key for key in sorted(first, key=lambda key: (first[key], key)) if mine.get(key) != its.get(key))
         then, now = (_short(item.told(key)) for item in (earlier, self))
-        name = "model" if key == "fingerprint" else key.rpartition(".")[2]
+        name = "model" if key == "fingerprint" else key
         raise DataProphetError(f"the folder was scored with another {name} ({then}, now {now})", where=where, fix=fix)
 
     def told(self, key: str) -> str:
@@ -162,9 +162,7 @@ def cells_of(kind: str, shard_rows: int | None) -> int:
 def _flat(value: Any, name: str = "") -> dict[str, str]:
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
-    texts: list[Any] = value if isinstance(value, list) else [value]
-    plain = all(isinstance(text, str) for text in texts)
-    return {name: ",".join(texts) if plain else json.dumps(value, sort_keys=True)}
+    return {name: json.dumps(value, sort_keys=True)}
 
 
 def _short(shown: str) -> str:

@@ -29,10 +29,11 @@ def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "path": absolute(given["path"])}
 
 
-def reopen(scored: ScoredPool, path: str | None = None) -> Any:
-    """The pool that was scored, read as it was; ``path`` where it lies elsewhere now."""
+def reopen(scored: ScoredPool, path: str | None = None, image_root: str | None = None) -> Any:
+    """The pool that was scored, read as it was; ``path`` and ``image_root`` where they lie elsewhere now."""
     then = scored.config.pool
-    return open_pool(scored.config.kind, moved({**then, "path": path}, str(then["path"])) if path else then)
+    now = moved({**then, "path": path}, str(then["path"])) if path else then
+    return open_pool(scored.config.kind, {**now, "image_root": image_root} if image_root else now)
 
 
 def open_feature_pool(path: str | os.PathLike[str], *, name: str | None = None) -> FeaturePool | StoredFeatures:

@@ -6,8 +6,10 @@
 #   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
+#   make lowest  some tests with the lowest versions of the base packages, on Python 3.11 or 3.12
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
 #   make soak    faults at random times while a pool is scored, for about ten minutes
+#   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
@@ -23,9 +25,10 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constr
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
+LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs sanitize tsan bench soak gpu clean
+.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -80,6 +83,18 @@ tsan: $(VENV)/.build-tools
 	$(VENV)/bin/cmake --build build/tsan
 	TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/native/check 1100 1
 
+# What pyproject.toml declares, at its lowest. The package is the one in $(VENV): its core knows no version of NumPy.
+$(VENV)-lowest/.packages: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -m venv $(VENV)-lowest
+	$(VENV)/bin/python -c 'import tomllib; print("\n".join(each.replace(">=", "==") for each in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' > $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install -q --only-binary :all: -r $(VENV)-lowest/lowest.txt $(shell grep -E "^(pytest|hypothesis)==" constraints.txt)
+	touch $@
+
+lowest: $(VENV)/.installed $(VENV)-lowest/.packages
+	rm -rf $(VENV)-lowest/lib/python3.*/site-packages/dataprophet*
+	cp -r $(VENV)/lib/python3.*/site-packages/dataprophet* $(VENV)-lowest/lib/python3.*/site-packages/
+	$(VENV)-lowest/bin/pytest $(LOWEST)
+
 $(VENV)/.bench-tools: $(VENV)/.build-tools pyproject.toml
 	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"]))' > $(VENV)/bench.txt
 	$(PIP) -r $(VENV)/bench.txt
@@ -93,6 +108,14 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
+
+# torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
+families:
+	$(PYTHON) -m venv .venv-families
+	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt scikit-build-core pybind11 cmake ninja pytest hypothesis torchvision timm num2words
+	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation ".[all]"
+	.venv-families/bin/python -P tools/families.py --write
+	.venv-families/bin/python -P -m pytest tests/model/test_families.py -k further
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.

@@ -31,7 +31,7 @@ from family_reference import TOLERANCE  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES  # noqa: E402
 
-from dataprophet.errors import DataProphetError  # noqa: E402
+from dataprophet.errors import DataProphetError, MissingDependencyError  # noqa: E402
 from dataprophet.model import from_transformers  # noqa: E402
 
 PAGE = ROOT / "docs" / "model.md"
@@ -64,6 +64,8 @@ def tried(name: str) -> list[str]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             found = check(name, tiny_models.write(name, Path(folder) / name))
+    except MissingDependencyError as error:
+        return [f"not tried here: {error.what}", *[""] * 4]
     except DataProphetError as error:
         return [f"refused: {error.what}", *[""] * 4]
     right = found.exact <= TOLERANCE and found.half <= ORDERS * found.plain
@@ -77,7 +79,9 @@ def untried(name: str) -> list[str]:
     try:
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")
-            network = getattr(transformers, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[name])(small(CONFIG_MAPPING[name]()))
+            network = getattr(transformers, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[name])(
+                small(CONFIG_MAPPING[name]())
+            )
         from_transformers(network, None, name=name)
     except DataProphetError as error:
         return [f"refused: {error.what}", *[""] * 4]
@@ -88,6 +92,8 @@ def untried(name: str) -> list[str]:
 
 def small(config: Any) -> Any:
     """A configuration with a layer of each part."""
+    if getattr(config, "image_token_id", 0) is None:  # which a model's own configuration names
+        config.image_token_id = 0
     for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if part is not None and isinstance(getattr(part, "num_hidden_layers", None), int):
             part.num_hidden_layers = min(part.num_hidden_layers, 2)

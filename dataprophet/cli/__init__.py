@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from dataprophet.cli.parser import build_parser
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, ModelWarning
 
 __all__ = ["build_parser", "main"]
 
@@ -16,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 only on success, 2 for wrong usage, 130 when interrupted."""
     args = build_parser().parse_args(argv)
     try:
-        status: int = args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            status: int = args.run(args)
         if sys.stdout is not None:  # None where the caller closed it
             sys.stdout.flush()
         return status
@@ -32,3 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dataprophet: interrupted; nothing was written under a final name", file=sys.stderr)
         return 130
     return 1
+
+
+def _show(
+    other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+) -> None:
+    """A warning about a model on one line; ``other`` shows all others."""
+    if issubclass(category, ModelWarning):
+        print(f"dataprophet: {message}", file=sys.stderr)
+    else:
+        other(message, category, *rest, **named)

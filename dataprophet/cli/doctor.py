@@ -148,7 +148,7 @@ def _instruction_set() -> str:
 def _cuda_module() -> str:
     info = ops.cuda_info()
     if not info["built"]:
-        fix = "where there is a GPU: install a CUDA toolkit, then DATAPROPHET_CUDA=ON pip install -e ."
+        fix = "where there is a GPU: install a CUDA toolkit, then DATAPROPHET_CUDA=ON pip install ."
         raise _Fault(info["reason"], fix)
     return f"CUDA {_cuda_version(info['runtime'])}, built for {' '.join(info['architectures'])}"
 

@@ -179,6 +179,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--max-share F", "most of one source, as a share of the budget", float),
         argument("--near-duplicates COS", "leave out copies of better rows, from this cosine on", float),
         argument("--leakage COS", "leave out copies of the targets' samples, from this cosine on", float),
+        flag("--drop-inconsistent", "leave out rows whose answers disagree with those of their near neighbours"),
         argument("--diverse W", "weight, 0 to 1, of the difference from what is chosen already", float),
         argument("--candidates C", "with --diverse: among the best C times K", count, default=4),
         several("--pool NAME=PATH", "where a pool lies, if not where it was scored", assignment),

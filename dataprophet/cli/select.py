@@ -13,7 +13,10 @@ from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
 
 # settings whose options have the same name
-_OF_ONE_NAME = "budget unit combine max_share near_duplicates leakage diverse candidates without max_nll nll_quantiles"
+_OF_ONE_NAME = (
+    "budget unit combine max_share near_duplicates leakage diverse candidates without max_nll nll_quantiles "
+    "drop_inconsistent"
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What goes by as rows are read: how many there are of which kind, and a mark of the image files that they name.
+"""What goes by as rows are read: how many there are, what they hold, and marks of their texts and image files.
 
 For whoever profiles, scores or mixes a dataset, and for ``identity``, which compares. It opens no data file.
 """
@@ -6,27 +6,31 @@ For whoever profiles, scores or mixes a dataset, and for ``identity``, which com
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import lru_cache
 
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.images.sources import FileImage
-from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError
+from dataprophet.data.sample import Conversation, Problem, Tally
 
 COUNTS = ("rows", "good", "with_images", "images", "turns")
-_FIRST, _EACH = 32, 64  # of a file, images of the first rows are read to the last byte, and of each 64th
+_START = 1 << 14  # bytes of an image that count beside its size: all of them would have to be read to mix a few rows
 
 
 class Census:
-    """The rows so far, before any is left out since its id occurs again.
+    """The rows so far, before any is left out since it is there already.
+
+    Marks are sums, so that they are the same for any order, and those of the parts add up.
 
     Attributes:
-        counts: ``rows``, ``good`` ones among them (images are not decoded), and of those the ones ``with_images``,
-            ``images`` and ``turns``.
-        mark: sum of the marks of rows: the same for any order, and the sum of those of the parts.
+        tally: what the rows hold.
+        good: those of them that can be used; images are not decoded.
+        texts: mark of the questions and answers.
+        images: mark of the image files, see ``image_mark``.
         file: the file of the last row.
 
     Args:
@@ -34,26 +38,28 @@ class Census:
     """
 
     def __init__(self, until: int | None = None) -> None:
-        self.counts, self.mark, self.file, self._until = dict.fromkeys(COUNTS, 0), 0, "", until
+        self.tally, self.good, self.texts, self.images, self.file, self._until = Tally(), 0, 0, 0, "", until
 
-    def add(self, row: Conversation | Problem) -> None:
-        """Count a row."""
-        if self.counts["rows"] == self._until:
-            return
-        self.counts["rows"] += 1
+    @property
+    def counts(self) -> dict[str, int]:
+        """Counts by the names of ``COUNTS``."""
+        found = {"good": self.good, **asdict(self.tally)}
+        return {name: found[name] for name in COUNTS}
+
+    def add(self, row: Conversation | Problem) -> int:
+        """Count a row; returns the mark of its image files."""
+        if self.tally.rows == self._until:
+            return 0
+        self.tally.add(row)
         self.file = row.file
-        if isinstance(row, Conversation):
-            images = len(row.sources)
-            found = {"good": 1, "with_images": int(images > 0), "images": images, "turns": len(row.turns)}
-            self.counts |= {name: self.counts[name] + count for name, count in found.items()}
-            self.mark += image_mark(row)
-
-    def add_all(self, rows: Iterable[Conversation | Problem]) -> str:
-        """Count rows; returns their own mark, in hexadecimal."""
-        before = self.mark
-        for row in rows:
-            self.add(row)
-        return as_text(self.mark - before)
+        if isinstance(row, Problem):
+            return 0
+        self.good += 1
+        turns = [[turn.question, turn.answer, turn.image_offsets, turn.scored] for turn in row.turns]
+        self.texts += _mark(json.dumps([row.row, turns]).encode())
+        images = image_mark(row)
+        self.images += images
+        return images
 
     def watching(self, dataset: Dataset) -> Dataset:
         """The dataset, every row of which is counted when it is read."""
@@ -71,19 +77,28 @@ def as_text(mark: int) -> str:
     return f"{mark % 2**64:016x}"
 
 
+def _mark(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
 def image_mark(row: Conversation) -> int:
-    """Mark of a row's image files, 64 bits each: of their places in the row and sizes, in some rows of their bytes too.
+    """Mark of a row's image files, 64 bits each: of their places in the row, their sizes and their first bytes.
 
     Images that lie in the data file are covered by its digest, and those behind addresses by nothing.
     """
     total = 0
     for place, source in enumerate(row.sources):
-        if type(source) is not FileImage:
-            continue
-        size, data = -1, b""
-        with suppress(OSError, DataError):
-            size = os.stat(source.path).st_size
-            data = source.read_bytes() if row.row <= _FIRST or row.row % _EACH == 0 else b""
-        digest = hashlib.blake2b(f"{row.row} {place} {size}\n".encode() + data, digest_size=8)
-        total += int.from_bytes(digest.digest(), "little")
+        if type(source) is FileImage:
+            with suppress(OSError):  # it can be read at least in part, or the row would not be good
+                status = os.stat(source.path)
+                start = _start(source.path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                text = f"{row.row} {place} {status.st_size} ".encode()
+                total += _mark(text + start)
     return total
+
+
+@lru_cache(1024)  # several questions about one picture stand together
+def _start(path: str, *_: int) -> bytes:
+    """Digest of a file's first bytes."""
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.blake2b(file.read(_START), digest_size=16).digest()

@@ -10,8 +10,8 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,7 +51,8 @@ class Identity:
         reading: the other arguments of ``open_dataset``, as far as they differ from its defaults.
         files: name of each data file that was read -> XXH3 of its bytes, in order.
         counts: as of a ``Census``; empty where they are not known.
-        images: mark of the image files, in hexadecimal; empty where it is not known.
+        texts: mark of the questions and answers, in hexadecimal; empty where it is not known.
+        images: mark of the image files, likewise.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Identity:
     reading: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    texts: str = ""
     images: str = ""
 
     @property
@@ -120,7 +122,8 @@ class Identity:
         """
         given = {**reading_of(dataset.arguments), "format": dataset.format}
         require_reading(given, self._read, _where(name), whole=True)
-        now = file_digests(dataset, len(self.files) if "limit" in self.reading else None)
+        limited = dataset.limit is not None or "limit" in self.reading  # files behind it were not looked at
+        now = file_digests(dataset, len(self.files) if limited else None)
         if [*now.values()] == [*self.files.values()]:
             return
         what = f"was profiled from {self.lies}, and {dataset.path} holds other data"
@@ -147,7 +150,10 @@ class Identity:
             what = f"was profiled on {then}, and {now} can be read (images in {places})"
             fix = f"add {lifted}" if lifted else "restore the images, or give their --image-root"
             raise DataError(what, where=_where(name), fix=fix)
-        if self.images and self.images != as_text(census.mark):
+        if self.texts and self.texts != as_text(census.texts):
+            what = f"questions and answers of {dataset.path} are read as others than those that were profiled"
+            raise DataError(what, where=_where(name), fix="restore what says how to read them, or profile it anew")
+        if self.images and self.images != as_text(census.images):
             what = f"its images are not those that it was profiled with (in {places})"
             fix = "restore them, give the --image-root of then, or profile it anew"
             raise DataError(what, where=_where(name), fix=fix)
@@ -159,7 +165,7 @@ class Identity:
 
 
 def reading_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``open_dataset`` that say how to read, other than its defaults; roots of images by their whole paths."""
+    """Arguments of ``open_dataset`` that say how to read, other than its defaults; image roots as whole paths."""
     usual = {name: each.default for name, each in inspect.signature(open_dataset).parameters.items()}
     said = {name: value for name, value in arguments.items() if name not in _UNSAID and value not in ({}, None)}
     found = {name: value for name, value in said.items() if value is not False and value != usual.get(name)}
@@ -172,15 +178,12 @@ def identity_of(dataset: Dataset, census: Census) -> tuple[Identity, ...]:
     """The identity of a dataset that was read to its end, or to its limit; none of one in memory."""
     if not dataset.arguments:
         return ()
-    reading, limit = reading_of(dataset.arguments), dataset.limit
-    last = (
-        dataset.files.index(census.file) + 1
-        if limit == census.counts["good"] and census.file in dataset.files
-        else None
+    full = dataset.limit is not None and census.good >= dataset.limit and census.file in dataset.files
+    files = file_digests(dataset, dataset.files.index(census.file) + 1 if full else None)
+    made = Identity(
+        dataset.path, absolute(dataset.path), "samples", dataset.format, reading_of(dataset.arguments), files
     )
-    files = file_digests(dataset, last)
-    lies, mark = absolute(dataset.path), as_text(census.mark)
-    return (Identity(dataset.path, lies, "samples", dataset.format, reading, files, dict(census.counts), mark),)
+    return (replace(made, counts=census.counts, texts=as_text(census.texts), images=as_text(census.images)),)
 
 
 def file_digests(dataset: Dataset, first: int | None = None) -> dict[str, str]:
@@ -200,9 +203,14 @@ def joined(identities: Sequence[Identity]) -> Identity | None:
     first = identities[0]
     files = {f"{number}:{name}": text for number, each in enumerate(identities) for name, text in each.files.items()}
     counts = {name: sum(each.counts[name] for each in identities) for name in COUNTS if name in first.counts}
-    mark = sum(int(each.images or "0", 16) for each in identities)
+
+    def added(marks: Iterable[str]) -> str:
+        known = list(marks)
+        return as_text(sum(int(mark, 16) for mark in known)) if all(known) else ""
+
+    marks = [added(each.texts for each in identities), added(each.images for each in identities)]
     path = " + ".join(each.path for each in identities)
-    return Identity(path, path, first.kind, first.format, first.reading, files, counts, as_text(mark))
+    return Identity(path, path, first.kind, first.format, first.reading, files, counts, *marks)
 
 
 def save(path: str | os.PathLike[str], known: Known) -> None:

@@ -93,13 +93,13 @@ def validate(
 
 
 def image_folders(dataset: Dataset) -> list[str]:
-    """Folders beside the data files, or below them, that hold images, or folders of images: the nearest ones."""
-    found: dict[str, None] = {}
-    for folder in dict.fromkeys(os.path.dirname(os.path.abspath(file)) for file in dataset.files if not is_url(file)):
-        for near in (folder, os.path.dirname(folder)):
-            names = [os.path.join(near, name) for name in names_in(near) if not name.startswith(".")][:_LOOKED_AT]
-            found |= dict.fromkeys(name for name in names if os.path.isdir(name) and _holds_images(name))
-    return list(found)[:_SUGGESTED]
+    """Folders that hold images, or folders of images, beside the data files; or else beside their folder."""
+    folders = dict.fromkeys(os.path.dirname(os.path.abspath(file)) for file in dataset.files if not is_url(file))
+    for near in (folders, dict.fromkeys(map(os.path.dirname, folders))):
+        names = [os.path.join(folder, name) for folder in near for name in names_in(folder)[:_LOOKED_AT]]
+        if found := [name for name in names if os.path.isdir(name) and _holds_images(name)]:
+            return found[:_SUGGESTED]
+    return []
 
 
 def _holds_images(folder: str, *, deeper: bool = True) -> bool:

@@ -78,7 +78,7 @@ def save_heatmap(matrix: TransferMatrix, path: str | os.PathLike[str], *, title:
         _label_cells(axes, values, image.to_rgba(shown), wide=wide)
         _frame_best(axes, shown)
         _label_axes(axes, sources, targets)
-        label = "score M(source → target)" + (", logarithmic" if wide else "")
+        label = "M(source → target)" + (", log scale" if wide else "")
         figure.colorbar(image, ax=axes, label=label, fraction=0.05, pad=0.03)
         if title:
             figure.suptitle(_plain(title), fontsize=11, wrap=True)

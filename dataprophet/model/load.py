@@ -102,7 +102,8 @@ def load_model(
             quiet.callback(logging.enable_progress_bar)
         config = _config(path, where, hub)
         loaded = load_processor(path, config, **hub)
-        configure(loaded, processor or {}, where)
+        if processor:
+            configure(loaded, processor, where)
         network = _network(path, config, where, dtype, hub)
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
@@ -283,14 +284,15 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
 def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]) -> Any:
     """The transformers model on the CPU, with every weight found in the files."""
     from transformers import AutoModelForImageTextToText
-    from transformers.utils import find_adapter_config_file, is_peft_available
+    from transformers.utils import find_adapter_config_file
 
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
     adapter = find_adapter_config_file(path, revision=hub["revision"])
-    if adapter and not is_peft_available():  # transformers would leave it out without a word
-        what, fix = f"it holds an adapter ({ADAPTER}), and peft is not installed", "pip install 'dataprophet[peft]'"
+    if adapter:  # without peft, transformers would leave it out without a word
+        what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", "pip install 'dataprophet[peft]'"
         fix += f"; or merge the adapter; or delete {ADAPTER} to score the base model alone"
-        raise MissingDependencyError(what, where=where, fix=fix)
+        with explained(ImportError, MissingDependencyError, what, where, fix):
+            importlib.import_module("peft")
     try:
         network, info = AutoModelForImageTextToText.from_pretrained(path, config=config, **options)
     except Exception as error:  # safetensors, torch, peft and transformers each raise their own
@@ -298,10 +300,12 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
     missing = sorted(info["missing_keys"])
     if missing:
         what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"
-        raise ModelError(what, where=where, fix="download the model again, all of its safetensors")
-    if adapter and (unused := sorted(info["unexpected_keys"])):
-        what = f"{len(unused)} weights of its adapter fit no layer, the first {unused[0]!r}"
-        raise ModelError(what, where=where, fix="use the base model that the adapter was trained on")
+        again = "download the model again, all of its safetensors"
+        raise ModelError(what, where=where, fix="check that the adapter is of this model" if adapter else again)
+    unused = sorted(info["unexpected_keys"])
+    if adapter and (unused or not network._hf_peft_config_loaded):
+        what = f"its adapter was not applied{f', as no layer takes {unused[0]!r}' if unused else ''}"
+        raise ModelError(what, where=where, fix="check that the adapter is of this model")
     return network
 
 

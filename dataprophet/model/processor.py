@@ -156,6 +156,7 @@ def configure(processor: Any, settings: Mapping[str, Any], where: str) -> None:
     Raises:
         ModelError: there is no such argument, or it does not take the value.
     """
+    from PIL import Image
     from transformers.image_processing_utils import BaseImageProcessor
 
     images, cls = processor.image_processor, type(processor)
@@ -184,7 +185,8 @@ def configure(processor: Any, settings: Mapping[str, Any], where: str) -> None:
             setattr(processor, key, value)
     shown = ", ".join(f"{name}={value}" for name, value in settings.items())
     with explained(Exception, ModelError, f"its processor does not take {shown}", where, "use other values"):
-        processor.image_processor = type(images).from_dict(images.to_dict() | values) if settings else images
+        processor.image_processor = type(images).from_dict(images.to_dict() | values)
+        processor(text=[processor.image_token], images=[[Image.new("RGB", (64, 48))]])
 
 
 def image_backend(processor: Any) -> str:

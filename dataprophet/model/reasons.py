@@ -16,6 +16,7 @@ from dataprophet.errors import DataProphetError, MissingDependencyError, ModelEr
 ADAPTER = "adapter_config.json"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 _TOKENIZERS = ("tokenizer.json", "tekken.json", "vocab.json", "vocab.txt", "*.model", "*.model.v*", "*.tiktoken")
+_UNAVAILABLE = re.compile(r"(torchvision)|need to have (sentencepiece)", re.IGNORECASE)
 _PACKAGE = re.compile(r"pip install ['\"`]?(\w[\w.-]*)|requires the (\w+) library|No module named '(\w+)")
 _MERGE = (
     "merge it: PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(new folder), and save the "
@@ -43,6 +44,9 @@ def check_folder(folder: Path, where: str) -> None:
             fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
             raise ModelError(what, where=where, fix=fix)
         raise ModelError("the folder has no *.safetensors", where=where, fix="download the weights into the folder")
+    if (folder / ADAPTER).is_file() and not (folder / "adapter_model.safetensors").is_file():
+        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", _MERGE
+        raise ModelError(what, where=where, fix=fix)
     if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS):
         fix = "put the tokenizer's files there, such as tokenizer.json: its processor's save_pretrained writes them"
         raise ModelError("the folder has no tokenizer", where=where, fix=fix)
@@ -95,6 +99,8 @@ def weights_error(error: Exception, config: Any, where: str) -> DataProphetError
     elif "mismatch" in said:
         what = "its weights cannot be loaded: they have other shapes than its config.json says"
         fix = "use the config.json that belongs to these weights"
+    elif isinstance(error, FileNotFoundError):
+        what, fix = "its weights cannot be loaded: a file is missing", "download the safetensors again"
     elif "safetensors" in said and isinstance(error, OSError):
         fix = "only safetensors are loaded: use a version of the model that has them"
     elif isinstance(error, MemoryError) or "memory" in said:
@@ -102,15 +108,13 @@ def weights_error(error: Exception, config: Any, where: str) -> DataProphetError
     return load_error(error, what, where, fix)
 
 
-def _missing_package(error: BaseException) -> str:
+def _missing_package(error: BaseException | None) -> str:
     """The package, as pip calls it, whose absence an error speaks of; empty where it speaks of none."""
     while error is not None:
-        match = _PACKAGE.search(str(error))
-        if match and (isinstance(error, ImportError | ValueError) or "not installed" in str(error)):
+        said = str(error)
+        if match := _PACKAGE.search(said) if isinstance(error, ImportError) else _UNAVAILABLE.search(said):
             return str(next(filter(None, match.groups()))).lower()
-        if isinstance(error, ValueError) and "torchvision" in str(error):
-            return "torchvision"
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        error = error.__cause__
     return ""
 
 

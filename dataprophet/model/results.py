@@ -130,7 +130,8 @@ class Results:
             if failure is None:
                 question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
                 vectors = {"question": question, "answer": answer, "image": image}
-                failure = self._not_finite({"log-probability": logprobs[index], **vectors})
+                named = {f"{field} embedding": vector for field, vector in vectors.items()}
+                failure = self._not_finite({"log-probability": logprobs[index], **named})
             if failure is None:
                 scored.append(Scored(sample, item.place, logprobs[index], vectors))
             else:
@@ -141,7 +142,6 @@ class Results:
     def _not_finite(self, values: dict[str, Vector | None]) -> Failure | None:
         for name, found in values.items():
             if found is not None and not np.isfinite(found).all():
-                name = name if name == "log-probability" else f"{name} embedding"
                 what = f"the model in {self._dtype} gives a {name} that is not finite"
                 return Failure("not_finite", what, "load the model in bfloat16 or float32, or remove the row")
         return None

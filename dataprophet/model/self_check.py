@@ -24,9 +24,9 @@ from dataprophet.model.rows import Batch, Row, assemble
 from dataprophet.model.tokens import Encoded, ImageSet
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
-_EXACT = {"float64": 1e-6}  # nats; 1e-4 in float32, in which half precision is checked, too
+_WIDE = {"float32": 1e-4, "float64": 1e-6}  # nats; half precision is checked in float32, too
 _HALF = 0.25  # in half precision itself, which rounds logits
 _KERNEL = 1e-3
 _ASKED = {"What is shown?": "A grey circle, 3 steps wide", "What is it like? Say more.": "Round, grey"}
@@ -72,17 +72,18 @@ def self_check(model: Model) -> None:
     rendered = [encoder.chat.render(sample) for sample in samples]
     first = _encoded(model, samples)
     with torch.no_grad():
-        for encoded, chat in zip(first.encoded, rendered, strict=True):
-            _check_span(model, encoded, chat)
+        _check_span(model, first.encoded[0], rendered[0])
         groups = [first, _other_images(model, picture)]
         try:
             with in_float32(adapter):
-                tolerance = _EXACT.get(model.dtype, 1e-4)
+                tolerance = _WIDE.get(model.dtype, _WIDE["float32"])
                 _check_passes(model, first, tolerance)
                 _share(model, groups, tolerance, exact=True)
         except DataProphetError:
             raise
         except Exception as error:  # too large for the memory, or made for one precision alone
+            if model.dtype in _WIDE:
+                raise
             _tell(model, f"it does not run in float32 ({first_line(error)}), in which sharing would be checked: slower")
             _check_passes(model, first, _HALF)
             _share(model, groups, _HALF, exact=False)
@@ -96,19 +97,22 @@ def _encoded(model: Model, samples: Sequence[Sample]) -> _Group:
     pictures = list(samples[0].images)
     found, images = model._encoder.group([model._encoder.chat.render(sample) for sample in samples], pictures)
     for error in (item for item in found if isinstance(item, Exception)):
-        raise error
+        what = f"its processor refuses a question on a picture ({first_line(error)})"
+        raise ModelError(what, where=model.name, fix=_FIX) from error
     whole = [item for item in found if isinstance(item, Encoded)]
     for item in whole:
         model._adapter.set_positions(item, images)
     return _Group(whole, images)
 
 
-def _other_images(model: Model, picture: Image) -> _Group:
+def _other_images(model: Model, picture: Picture) -> _Group:
     """A sample with a picture of another size, which fills other tokens where sizes matter, and with the first one."""
+    from PIL import Image
+
     tokens = model._encoder.image_tokens
     usual = tokens(picture.height, picture.width)
     wide = next((size for size in _SIZES if tokens(size[1], size[0]) != usual), _SIZES[0])
-    other = picture.transpose(0).point(lambda value: 255 - value // 2).resize(wide)
+    other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).point(lambda value: 255 - value // 2).resize(wide)
     try:
         return _encoded(model, [Sample("self-check", [other, picture], *_LATER)])
     except Exception:  # some families take one picture a sample
@@ -126,9 +130,9 @@ def _check_passes(model: Model, group: _Group, tolerance: float) -> None:
     batch, alone = scored(encoded)
     what = "fused log-probabilities" if adapter.head else "log-probabilities of gathered rows"
     fix = _FUSED_FIX if adapter.head else _FIX
-    _compare(model, alone, _plain(model, batch), f"{what} differ from plain ones", fix, tolerance)
+    _compare(model, (alone, _plain(model, batch)), f"{what} differ from plain ones", fix, tolerance)
     _, changed = scored(_other_end(encoded))
-    _compare(model, changed[:-1], alone[:-1], "an answer token sees the tokens behind it", _FIX, tolerance)
+    _compare(model, (changed[:-1], alone[:-1]), "an answer token sees the tokens behind it", _FIX, tolerance)
 
 
 def _check_precision(model: Model, group: _Group) -> None:
@@ -145,7 +149,7 @@ def _check_precision(model: Model, group: _Group) -> None:
         found = adapter.head.logprobs(states, batch.targets)
         expected = adapter.head.logprobs(states, batch.targets, torch_ops.linear_logprobs)
         what = "fused log-probabilities differ from those of plain torch"
-        _compare(model, found, expected, what, _FUSED_FIX, _KERNEL)
+        _compare(model, (found, expected), what, _FUSED_FIX, _KERNEL)
     means = _text_means(model, [model._encoder.texts(list(_ASKED)[:1])])
     for what, values in (("log-probability", found), ("text embedding", means)):
         if not bool(values.isfinite().all()):
@@ -262,10 +266,12 @@ def _check_span(model: Model, encoded: Encoded, chat: Rendered) -> None:
         raise ModelError(what, where=model.name, fix="use the tokenizer files that belong to this model")
 
 
-def _compare(model: Model, found: Any, expected: Any, what: str, fix: str, tolerance: float) -> None:
+def _compare(model: Model, pair: tuple[Any, Any], what: str, fix: str, tolerance: float) -> None:
+    found, expected = pair
     error = float((found - expected).abs().amax()) if len(found) else 0.0
     if not error <= tolerance:  # also true for NaN
-        raise ModelError(f"{what} by {error:.3g} nats", where=model.name, fix=fix)
+        dtype = str(model._adapter.dtype).removeprefix("torch.")
+        raise ModelError(f"{what} by {error:.3g} nats in {dtype}", where=model.name, fix=fix)
 
 
 def _tell(model: Model, what: str) -> None:

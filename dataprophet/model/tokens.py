@@ -5,6 +5,7 @@ The encoder makes them, rows and the adapter take them. They know nothing of bat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,16 +89,14 @@ class Spelling:
         if start + text == found:
             spaced = start.removeprefix(self._space)
             return not spaced or (before.endswith(spaced) and len(start) < len(self._text(ids[:1])))
-        if self._normalizer is None:
-            return False
-        normal = self._normalizer.normalize_str
-        wanted = {text, self._space + text, before[-1:] + text}
-        return any(normal(found) == normal(one) and _spaces(found) == _spaces(one) for one in wanted)
+        wanted = {text, self._space + text, before[-1:] + text} if self._normalizer else ()
+        return any(self._normal(found) == self._normal(one) for one in wanted)
+
+    def _normal(self, text: str) -> list[str]:
+        """The words of a text as the tokenizer normalises them, and the white space between them as it is."""
+        parts = re.split(r"(\s+)", text)
+        return [part if part.isspace() else self._normalizer.normalize_str(part) for part in parts]
 
     def _text(self, ids: Sequence[int]) -> str:
         decoded: str = self._decode([*self._anchor, *ids], skip_special_tokens=False)
         return decoded[self._skipped :]
-
-
-def _spaces(text: str) -> list[str]:
-    return [character for character in text if character.isspace()]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # their types; at run time __getattr__ loads them
 
     core, cuda = _core, _cuda
 
-COMPILE = "did you forget to compile? Run: pip install -e . (in a checkout) or reinstall dataprophet"
+COMPILE = "did you forget to compile? Run: pip install . (in a checkout: then from another folder, or with python -P)"
 _CAPABILITY = (8, 0)  # the lowest that the CUDA module is built for
 
 

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.errors import DataProphetError, ModelError
+from dataprophet.errors import DataProphetError, ModelError, ModelWarning
 from dataprophet.files import absolute
 from dataprophet.scoring.folder.config import RunConfig
 
@@ -73,6 +74,8 @@ def probe(arguments: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise ModelError(f"it cannot be loaded ({last})", where=str(arguments.get("name"))) from None
+    for line in answer.pop("told", ()):
+        warnings.warn(ModelWarning(line), stacklevel=2)
     if "what" in answer:
         raise ModelError(answer["what"], where=answer["where"], fix=answer["fix"])
     return answer
@@ -97,10 +100,12 @@ def require_origin(config: RunConfig, model: Model) -> None:
 def main() -> None:
     """Read arguments as JSON from standard input, write the answer, or the error, to standard output."""
     arguments, threads = json.load(sys.stdin)
-    try:
-        answer = origin_of(open_model(arguments, threads))
-    except DataProphetError as error:
-        answer = error.to_dict()
+    with warnings.catch_warnings(record=True) as told:
+        try:
+            answer = origin_of(open_model(arguments, threads))
+        except DataProphetError as error:
+            answer = error.to_dict()
+    answer["told"] = [str(warning.message) for warning in told if issubclass(warning.category, ModelWarning)]
     print(json.dumps(answer))
 
 

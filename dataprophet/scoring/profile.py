@@ -157,7 +157,7 @@ def profile_pool(
     """
     name, said = name or pool.name, tell or (lambda _: None)
     loaded = None if isinstance(model, str) else model
-    samples, typed = isinstance(pool, Dataset), str(model) if loaded is None else loaded.name
+    samples, typed = isinstance(pool, Dataset), model if isinstance(model, str) else model.name
     kind = "samples" if samples else "features"
     arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
     given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
@@ -165,6 +165,12 @@ def profile_pool(
     sketch = Profile.empty(_NAME, "", **settings).settings
     data = {key: value for key, value in arguments.items() if key != "name"}
     store = _open(cache, [data, given or known, sketch, _machine(work)], said, fresh=fresh)
+
+    def result(scored: ScoredPool) -> Profile:
+        made = _result(scored, name, log, max_bad)
+        made.identity, made.model_name = (replace(scored.identity, path=pool.path),), typed if samples else ""
+        return made
+
     with _nothing_left(store):
         files, log = _files(store, pool, name, max_bad)
         list_files(store, files)
@@ -185,7 +191,7 @@ def profile_pool(
         scored = ScoredPool(store.root)
         if scored.complete and store.exists(POOL_PROFILE):
             said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
-            return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
+            return result(scored)
         if scored.n_rows:
             said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
         work = _settled(work, given, cells)
@@ -197,7 +203,7 @@ def profile_pool(
         _prune(scored)
         for remark in remarks(scored.summary):
             said(f"{name}: {remark}")
-        return _result(scored, name, log, pool.path, typed if samples else "", max_bad)
+        return result(scored)
 
 
 def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None], *, fresh: bool) -> Store:
@@ -327,11 +333,8 @@ def _prune(scored: ScoredPool) -> None:
         scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
 
 
-def _result(scored: ScoredPool, name: str, log: ProblemLog, path: str, model: str, max_bad: float) -> Profile:
-    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found.
-
-    ``path`` and ``model`` are as the user typed them.
-    """
+def _result(scored: ScoredPool, name: str, log: ProblemLog, max_bad: float) -> Profile:
+    """The profile of a finished pass, with what was left out: ``log`` of the rows, and what the model found."""
     for batch in scored.batches(["file", "row", "status", "detail"]) if scored.statuses[BAD_FEATURES] else ():
         for row in batch.to_pylist():
             if row["status"] == BAD_FEATURES:
@@ -351,5 +354,4 @@ def _result(scored: ScoredPool, name: str, log: ProblemLog, path: str, model: st
     scored.check_bad(max_bad, name)
     made = scored.profile
     made.name, made.problems = name, log
-    made.identity, made.model_name = (replace(scored.identity, path=path),), model
     return made

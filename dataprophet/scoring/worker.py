@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -20,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.data.census import Census
+from dataprophet.data.census import Census, as_text
 from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, ModelWarning
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
@@ -65,7 +66,8 @@ class Worker:
         self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
         self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
-            self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
+            with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
+                self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
         if self._model is not None:
             require_origin(config, self._model)
 
@@ -139,7 +141,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
             "tokens": parts.tokens,
             "statuses": dict(sorted(parts.statuses.items())),
             "unscored": dict(parts.unscored),
-            **({"counts": parts.census.counts, "images": parts.images} if worker.config.kind == "samples" else {}),
+            **(parts.read() if worker.config.kind == "samples" else {}),
             "isolated": isolated,
             "problems": parts.problems[: ProblemLog().keep],
             "splits": worker.splits - splits,
@@ -197,6 +199,10 @@ class _Parts:
         self.profile = self.worker.empty_profile()
         locks = self.worker.reading, self.worker.gate
         self.reading, self.device = (_Turn(lock, self.worker.store.stopping) for lock in locks)
+
+    def read(self) -> dict[str, Any]:
+        """What the rows hold, for ``ScoredPool.identity``."""
+        return {"counts": self.census.counts, "texts": as_text(self.census.texts), "images": self.images}
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
@@ -275,7 +281,7 @@ def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, L
     for number, cell in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows
         entries = cell[: behind - start]
-        parts.images.append(parts.census.add_all(entries))
+        parts.images.append(as_text(sum(map(parts.census.add, entries))))
         shard.settle(number, entries)
         yield number, Lines.of(entries, start)
 

@@ -19,12 +19,14 @@ from dataprophet.errors import BudgetError
 from dataprophet.features.features import cosines_between
 from dataprophet.selection.candidates import DETAILS, Candidates
 from dataprophet.selection.diverse import Chosen, Greedy, Vectors
+from dataprophet.selection.inconsistent import Neighbours
 from dataprophet.selection.quotas import Quota, quotas_of
 from dataprophet.selection.ranking import Ranking
 from dataprophet.selection.settings import Settings
 from dataprophet.selection.vectors import nearest_to_targets, vectors_of
 
-LEAKAGE, DUPLICATE_ID, NEAR_DUPLICATE = "leakage", "duplicate_id", "near_duplicate"
+LEAKAGE, INCONSISTENT = "leakage", "inconsistent"
+DUPLICATE_ID, NEAR_DUPLICATE = "duplicate_id", "near_duplicate"
 SOURCE_FULL, UNDECODABLE, CHANGED = "source_full", "undecodable_image", "changed_row"
 """Why a candidate that ranked high enough was left out."""
 
@@ -118,6 +120,7 @@ class _Choice:
         self.codes = np.empty(0, np.int64)  # of what is chosen
         self.hashes = np.empty(0, np.uint64)
         self.vectors = Chosen()
+        self.neighbours = Neighbours(candidates) if settings.drop_inconsistent else None
         self.tables: list[pa.Table] = []
         self.dropped: list[pa.Table] = []
 
@@ -155,6 +158,9 @@ class _Choice:
             near = nearest_to_targets(self.candidates, block.table)
             leaks = (near >= self.settings.leakage) & (block.reason == "")
             block.reason[leaks], block.cosine[leaks] = LEAKAGE, near[leaks]
+        if self.neighbours is not None:
+            open_ = block.open
+            block.reason[open_[self.neighbours.disagree(block.table.take(pa.array(open_)))]] = INCONSISTENT
         block.reason[np.isin(block.codes, self.codes)] = _TAKEN
 
     def _best(self, block: _Block, limit: int) -> NDArray[np.int64]:

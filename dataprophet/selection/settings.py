@@ -53,6 +53,8 @@ class Settings:
         nll_quantiles: (low, high), 0 <= low < high <= 1: of n units with a score, the floor(low n) of the least and the
             floor((1 - high) n) of the largest mean negative log-likelihood are left out, but not their equals.
         min_answer_tokens: least answer tokens of a unit; of a row, those of all its turns.
+        drop_inconsistent: leave out units whose answers disagree with those of their near neighbours in question and
+            image.
     """
 
     targets: Sequence[str]
@@ -71,6 +73,7 @@ class Settings:
     max_nll: float | None = None
     nll_quantiles: Sequence[float] | None = None
     min_answer_tokens: int = 0
+    drop_inconsistent: bool = False
 
     def __post_init__(self) -> None:
         """Check what needs no pool.

@@ -36,7 +36,7 @@ def vectors_of(candidates: Candidates, table: pa.Table) -> tuple[NDArray[np.floa
     count, lines = table.num_rows, table.column("lines").to_numpy()
     made: NDArray[np.float16] = np.empty((count, 0), np.float16)
     usable = np.zeros(count, np.bool_)
-    for pool, owner, features in _features_of(candidates, table):
+    for pool, owner, features in features_of(candidates, table):
         fields, every = measure(features, pool.name).fields, np.arange(len(owner))
         z, has = sketch_vectors(fields, pool.config.sketch["diversity_fields"], every, pool.name)
         if not made.shape[1]:
@@ -74,7 +74,7 @@ def nearest_to_targets(candidates: Candidates, table: pa.Table) -> NDArray[np.fl
         nearest[stored] = np.stack([table.column(name).to_numpy()[stored] for name in names]).max(0)
     others = np.flatnonzero(~stored)
     targets: dict[str, Targets] = {}
-    for pool, owner, features in _features_of(candidates, table.take(pa.array(others)).combine_chunks()):
+    for pool, owner, features in features_of(candidates, table.take(pa.array(others)).combine_chunks()):
         if pool.name not in targets:
             targets[pool.name] = pool.target_profiles()
         its = targets[pool.name]
@@ -83,7 +83,7 @@ def nearest_to_targets(candidates: Candidates, table: pa.Table) -> NDArray[np.fl
     return same_as_one(nearest)  # scores of earlier versions may hold less for a copy
 
 
-def _features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[ScoredPool, NDArray[np.int64], Features]]:
+def features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[ScoredPool, NDArray[np.int64], Features]]:
     """Stored embeddings of candidates, part by part; their ``nll`` is zero.
 
     Yields:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataprophet.data.census import Census
+from dataprophet.data.census import Census, as_text
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
@@ -113,7 +113,7 @@ class RowSource:
             DataError: naming the rows and the folders.
         """
         marks, start = scored.marker.get("images"), cell * self.pool.config.cell_rows
-        if marks is None or Census().add_all(rows) == marks[cell - scored.shard.first]:
+        if marks is None or as_text(sum(map(Census().add, rows))) == marks[cell - scored.shard.first]:
             return
         where, root = str(self.dataset.path), self.dataset.arguments.get("image_root") or self.dataset.folder
         what = (

@@ -70,7 +70,9 @@ def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_
         status, text, _ = run("profile", paths[name], "--model", "demo", "--name", name, "--out", out)
         assert status == 0
         assert "PPL" in text
-        assert out.read_bytes() == (demo / "profiles" / f"{name}.profile").read_bytes()
+        its = Profile.load(demo / "profiles" / f"{name}.profile")
+        assert Profile.load(out) == its
+        assert [each.digest for each in Profile.load(out).identity] == [each.digest for each in its.identity]
     scores = tmp_path / "scores.csv"
     profiles = [tmp_path / f"{name}.profile" for name in names]
     words = ["matrix", "--source", *profiles[:2], "--target", profiles[2], "--out", scores]
@@ -92,6 +94,11 @@ def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_
     assert status == 0
     assert sum(share["taken"] for share in json.loads(text)["sources"]) == 21
     assert len((tmp_path / "mix" / "mixture-count-bench.jsonl").read_text().splitlines()) == 21
+    words = ["mix", demo / "scores.csv", "--target", "count-bench", "--budget", "100", "--out", tmp_path / "all"]
+    assert run(*words)[0] == 0  # the demo's matrix knows its datasets, wherever its folder lies
+    assert (tmp_path / "all" / "mixture-count-bench.json").read_bytes() == (
+        demo / "mixture" / "mixture-count-bench.json"
+    ).read_bytes()
 
 
 def test_mix_reads_each_source_in_its_own_way(demo: Path, tmp_path: Path, run: Run) -> None:
@@ -315,9 +322,9 @@ def test_bench_times_every_operation(run: Run) -> None:
         (
             [
                 *["mix", "{demo}/scores.csv", "--target", "sign-bench", "--budget", "5", "--out", "{tmp}/o"],
-                *["--dataset", "captions={demo}/datasets/captions"],
+                *["--dataset", "captions={demo}/datasets/captions", "--split", "captions:x"],
             ],
-            "no dataset for source 'counting'",
+            "source 'captions': was profiled without --split, and is given with --split x",
         ),
         (["demo", "--out", "{tmp}/notes.txt"], "notes.txt"),
     ],

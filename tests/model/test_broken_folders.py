@@ -97,6 +97,8 @@ def first(weights: dict[str, Any]) -> str:
 
 
 LETTERS = {"type": "WordLevel", "vocab": {"<unk>": 0, "a": 1}, "unk_token": "<unk>"}
+LLAMA = {"tokenizer_class": "LlamaTokenizer"}
+PACKAGES = {"an image processor of torchvision": "torchvision", "a vision tower of timm": "timm"}
 QUANTISED = {"load_in_4bit": True, "quant_method": "bitsandbytes"}
 BROKEN: dict[str, tuple[Damage, list[str]]] = {
     "an empty folder": (lambda folder: [path.unlink() for path in folder.iterdir()], ["no config.json"]),
@@ -139,7 +141,7 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
                 json.dumps({"metadata": {}, "weight_map": {"a": "model-00002-of-00002.safetensors"}}),
             ),
         ),
-        ["model-00002-of-00002.safetensors"],
+        ["model-00002-of-00002.safetensors", "a file is missing", "download"],
     ),
     "a weight that is missing": (reweighed(lambda w: w.pop(first(w))), ["lack 1 weights", "random"]),
     "a narrow weight": (reweighed(lambda w: w.update({first(w): w[first(w)][:, 1:].contiguous()})), ["other shapes"]),
@@ -169,6 +171,18 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
     "an unknown image processor": (
         edited("processor_config.json", image_processor={"image_processor_type": "Homemade"}),
         ["processor"],
+    ),
+    "an image processor of torchvision": (
+        edited("processor_config.json", image_processor={"image_processor_type": "Cohere2VisionImageProcessor"}),
+        ["pip install torchvision"],
+    ),
+    "a vision tower of timm": (
+        edited("config.json", vision_config={"model_type": "timm_wrapper", "architecture": "resnet18"}),
+        ["pip install timm"],
+    ),
+    "a tokenizer of sentencepiece": (
+        of_all(removed("tokenizer.json"), written("tokenizer.model", b"\0"), edited("tokenizer_config.json", **LLAMA)),
+        ["tokenizer"],
     ),
     "no patch size": (edited("processor_config.json", patch_size=None), ["patch_size", "--processor patch_size=8"]),
     "a processor that counts otherwise": (
@@ -207,6 +221,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_folder(name, dataset, tmp_path, capfd):
     damage, words = BROKEN[name]
+    if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]):
+        pytest.skip(f"{PACKAGES[name]} is installed")
     folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
     damage(folder)
     status = main(["plan", str(dataset), "--model", str(folder), "--device", "cpu", "--rows", "1"])
@@ -219,12 +235,3 @@ def test_a_broken_folder(name, dataset, tmp_path, capfd):
     assert "; " in lines[0]  # the fix
     for word in words:
         assert word in lines[0], lines[0]
-
-
-def test_an_adapter_without_peft(dataset, tmp_path, capfd):
-    if importlib.util.find_spec("peft"):
-        pytest.skip("peft is installed")
-    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
-    lora(folder)
-    assert main(["plan", str(dataset), "--model", str(folder), "--device", "cpu"]) == 1
-    assert "pip install 'dataprophet[peft]'" in capfd.readouterr().err

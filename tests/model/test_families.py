@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import tiny_models
+from family_check import ORDERS, check
 from family_reference import TOLERANCE, make_samples, picture, reference, spelled
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataprophet.data.sample import Sample
+from dataprophet.errors import ModelError
 
 family = pytest.mark.parametrize("family", tiny_models.FAMILIES)
 
@@ -155,3 +159,30 @@ def test_one_vision_pass_serves_embedding_and_score(family, tiny_model, monkeypa
     samples = [Sample(str(index), [picture(28, 28, index)], "what?", "red") for index in range(3)]
     assert len(list(model.features(samples))) == 1
     assert calls == [1]
+
+
+SHARES_IMAGES = {"qwen3_5", "qwen3_5_moe", "gemma4", "molmo2", "lfm2_vl"}
+CALLS_FOR_EACH = {"molmo2", "perception_lm"}
+REFUSED = {
+    "aya_vision": "fused log-probabilities differ from plain ones",
+    "got_ocr2": "Nested images are only supported",
+    "llama4": "gives no features as the text model takes them",
+}
+
+
+@pytest.mark.parametrize("family", tiny_models.MORE_FAMILIES)
+def test_further_families_are_right_or_refused(family, tmp_path):
+    """In float32 and bfloat16, all samples together and each alone."""
+    if tiny_models.needs_torchvision(family) and importlib.util.find_spec("torchvision") is None:
+        pytest.skip(f"the processor of {family} needs torchvision: make families")
+    folder = tiny_models.write(family, tmp_path / family)
+    if family in REFUSED:
+        with pytest.raises(ModelError, match=REFUSED[family]):
+            check(family, folder)
+        return
+    found = check(family, folder)
+    assert len(found.samples) >= 7
+    assert found.exact <= TOLERANCE
+    assert found.half <= ORDERS * found.plain
+    assert found.model.sharing == ("images" if family in SHARES_IMAGES else "prefix")
+    assert found.model._adapter.joins_images == (family not in CALLS_FOR_EACH)

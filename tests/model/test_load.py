@@ -290,7 +290,7 @@ def test_checks_refuse_a_fused_head_that_differs_from_the_model(dtype, tiny_fold
 
     monkeypatch.setattr(Head, "__init__", unscaled)
     line = refused(tiny_folder("llava"), "fused log-probabilities differ from plain ones", "fused=False", dtype=dtype)
-    assert "nats in " + dtype in line
+    assert "nats in float32" in line  # in which half precision is checked, too
     assert load_model(str(tiny_folder("llava")), device="cpu", dtype=dtype, fused=False)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dataprophet import load_model
 from dataprophet.data.sample import Sample
-from dataprophet.errors import ModelError
+from dataprophet.errors import DataError, ModelError
 from dataprophet.model import reader
 
 IMAGE = Image.new("RGB", (28, 28), (20, 130, 30))
@@ -55,11 +55,34 @@ NO_MEMORY = {
 
 
 @pytest.mark.parametrize("kind", NO_MEMORY)
-def test_one_sample_that_does_not_fit_into_memory(kind, tiny_model, monkeypatch):
+def test_one_sample_that_does_not_fit_into_memory_is_left_out(kind, tiny_model, monkeypatch):
     model = tiny_model("llava")
-    few_tokens(model, monkeypatch, 10, NO_MEMORY[kind])
-    with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
-        model.logprobs([Sample(str(index), [IMAGE], "what?", "red") for index in range(3)])
+    samples = [Sample(str(i), [IMAGE], "what?" if i != 1 else "what? " * 60, "red") for i in range(3)]
+    long_text = Sample("text", [IMAGE], "what?", "red " * 40)
+    expected = dict(zip("02", model.logprobs([samples[0], samples[2]]), strict=True))
+    few_tokens(model, monkeypatch, 40, NO_MEMORY[kind])
+    names, problems, [part] = run(model, [*samples, long_text])
+    assert names == ["0", "2"]
+    np.testing.assert_allclose(part.nll, [-expected[name].mean() for name in names], atol=2e-6)
+    assert [(problem.id, problem.code) for problem in problems] == [("1", "out_of_memory"), ("text", "out_of_memory")]
+    assert "does not fit into the memory of cpu" in problems[0].message
+    with pytest.raises(DataError, match=r"sample 1: .* does not fit into the memory of cpu"):
+        model.logprobs(samples)
+
+
+def test_a_text_that_does_not_fit_into_memory(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    means = model._adapter.text_means
+
+    def small(batch):
+        if batch.ids.numel() > 60:
+            raise NO_MEMORY["cuda"]
+        return means(batch)
+
+    monkeypatch.setattr(model._adapter, "text_means", small)
+    monkeypatch.setattr(model, "batch_tokens", model.batch_tokens)
+    names, [problem], _ = run(model, [Sample(str(i), [IMAGE], "what?" * (1 + i % 2 * 40), "red") for i in range(2)])
+    assert (names, problem.id, problem.code) == (["0"], "1", "out_of_memory")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -168,8 +191,18 @@ def test_an_answer_with_nothing_before_it_is_left_out(tiny_folder):
     assert "no token stands before its answer" in problem.message
 
 
-def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(tiny_model, monkeypatch):
+def test_a_sample_at_which_the_model_fails_is_left_out(tiny_model, monkeypatch):
     model = tiny_model("llava")
-    few_tokens(model, monkeypatch, 10, RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    few_tokens(model, monkeypatch, 300, RuntimeError("shapes do not match"))
+    samples = [Sample(str(i), [IMAGE], "what?" if i != 1 else "what? " * 300, "red") for i in range(3)]
+    budget = model.batch_tokens
+    names, [problem], _ = run(model, samples)
+    assert (names, problem.id, problem.code, model.batch_tokens) == (["0", "2"], "1", "unprocessable", budget)
+    assert "shapes do not match" in problem.message
+
+
+def test_a_device_that_fails_ends_the_run_on_one_line(tiny_model, monkeypatch):
+    model = tiny_model("llava")
+    few_tokens(model, monkeypatch, 0, RuntimeError("CUDA error: an illegal memory access was encountered\nmore"))
+    with pytest.raises(ModelError, match=r"cpu fails \(CUDA error: an illegal memory access was encountered\)"):
         model.logprobs([Sample("a", [IMAGE], "what?", "red")])

@@ -21,7 +21,7 @@ from sample_files import png
 from dataprophet import load_model, profile
 from dataprophet.data.images.sources import BytesImage, LazyImages
 from dataprophet.data.sample import Sample, Turn
-from dataprophet.errors import DataError, ModelError
+from dataprophet.errors import DataError
 from dataprophet.model import reader
 from dataprophet.model.batching import Size, plan
 from dataprophet.model.prefetch import Workers
@@ -206,10 +206,34 @@ def test_a_result_that_is_not_finite_names_the_sample(tiny_model):
     head = model._adapter.model.get_output_embeddings()
     hook = head.register_forward_hook(lambda _, args, output: output.fill_(float("nan")))
     try:
-        with pytest.raises(ModelError, match=r"data\.json row 3: .*float32.*not finite"):
+        with pytest.raises(DataError, match=r"data\.json row 3: .*float32.*not finite"):
             model.logprobs([Sample("a", [IMAGE], "what?", "red", place="data.json row 3")])
     finally:
         hook.remove()
+
+
+def test_a_sample_that_is_not_finite_leaves_the_others_as_they_are(tiny_folder, tiny_model):
+    """In a row with it, they would be spoilt: nothing times NaN is NaN."""
+    model = load_model(str(tiny_folder("llava")), device="cpu", batch_tokens=1024)
+    broken = int(model._encoder.tokenizer("🐈", add_special_tokens=False)["input_ids"][-1])
+    with torch.no_grad():
+        model._adapter.model.get_input_embeddings().weight[broken] = float("nan")
+    questions = {"a": "what?", "b": "what 🐈 is it?", "c": "and where?"}
+    samples = [
+        Sample(name, [IMAGE], question, "red one", place=f"x.json row {name}") for name, question in questions.items()
+    ]
+    samples.append(Sample("d", [IMAGE], "what?", "a 🐈 or so"))
+    names, problems = run(model, samples)[:2]
+    assert names == ["a", "c"]
+    assert [(problem.id, problem.code) for problem in problems] == [("b", "not_finite"), ("d", "not_finite")]
+    [expected] = tiny_model("llava").features([samples[0], samples[2]])
+    [found] = model.features(samples, on_problem=lambda problem: None)
+    np.testing.assert_allclose(found.nll, expected.nll, atol=2e-6)
+    for field, rows in found.embeddings.items():
+        np.testing.assert_allclose(rows, expected.embeddings[field], atol=2e-6)
+    [cell] = model.cells([samples])
+    assert cell.places.tolist() == [0, 2]
+    assert [(place, problem.code) for place, problem in cell.problems] == [(1, "not_finite"), (3, "not_finite")]
 
 
 @given(
@@ -233,7 +257,7 @@ def test_pixels_are_let_go_batch_by_batch(tiny_folder, monkeypatch):
     vision, pixels, alive = model._adapter.vision, [], []
 
     def counted(batch):
-        pixels.extend(weakref.ref(value) for value in batch.pixels.values())
+        pixels.extend(weakref.ref(value) for values in batch.pixels for value in values.values())
         alive.append(sum(value() is not None for value in pixels))
         return vision(batch)
 

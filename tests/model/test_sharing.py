@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 
@@ -159,6 +162,98 @@ def test_a_model_that_leaks_between_branches_shares_images_alone(tiny_folder, mo
     original = Adapter._tree_mask
     monkeypatch.setattr(Adapter, "_tree_mask", lambda self, batch, ends: original(self, batch, ends + 5))
     assert load_model(str(tiny_folder("llava")), device="cpu").sharing == "images"
+
+
+def test_a_leak_that_half_precision_would_hide(tiny_folder, monkeypatch):
+    """A row's last texts see one token more than they should: 0.02 nat, as much as bfloat16 itself."""
+    from dataprophet import load_model
+    from dataprophet.model.adapter import Adapter
+
+    original = Adapter._tree_mask
+    monkeypatch.setattr(Adapter, "_tree_mask", lambda self, batch, nodes: original(self, leaky(batch), nodes))
+
+    def leaky(batch):
+        return dataclasses.replace(batch, ends=batch.ends + (batch.ends == batch.ends.amin()))
+
+    assert load_model(str(tiny_folder("llava")), device="cpu", dtype="bfloat16").sharing == "images"
+
+
+def test_texts_are_checked_too(tiny_folder, monkeypatch):
+    from dataprophet import load_model
+    from dataprophet.model.adapter import Adapter
+
+    original = Adapter.text_means
+    monkeypatch.setattr(
+        Adapter, "text_means", lambda self, batch: original(self, batch) * (1 if batch.ends is None else 1.001)
+    )
+    assert load_model(str(tiny_folder("llava")), device="cpu").sharing == "images"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_linear_attention_shares_no_row(named, tiny_folder, monkeypatch):
+    """By the kinds of its layers; and where these have names that say nothing, by the check, in bfloat16 too."""
+    from dataprophet import load_model
+    from dataprophet.model import adapter
+
+    if not named:
+        monkeypatch.setattr(adapter, "_LAYERS", {*adapter._LAYERS, "linear_attention"})
+    folder, samples = str(tiny_folder("qwen3_5")), five_questions(3)
+    half, exact = (load_model(folder, device="cpu", dtype=dtype) for dtype in ("bfloat16", "float32"))
+    assert (half.sharing, exact.sharing) == ("images", "images")
+    [found], [expected] = half.features(samples), exact.features(samples)
+    for field, rows in found.embeddings.items():
+        other = expected.embeddings[field]
+        cosines = (rows * other).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(other, axis=1)
+        assert cosines.min() > 0.999, field
+    assert_equal(exact.features(samples), load_model(folder, device="cpu", share=False).features(samples), 2e-6)
+
+
+def test_nothing_is_assumed_without_the_checks(tiny_folder):
+    from dataprophet import load_model
+
+    model = load_model(str(tiny_folder("llava")), device="cpu", check=False)
+    assert (model.sharing, model._adapter.joins_images) == ("images", False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pictures_that_do_not_go_through_the_tower_together(dtype, tiny_folder, tiny_model, monkeypatch):
+    """As in Molmo2, where each sample would see the first picture: then the tower is called for each sample."""
+    from transformers import LlavaModel
+
+    from dataprophet import load_model
+    from dataprophet.errors import ModelWarning
+
+    samples, original = five_questions(3), LlavaModel.get_image_features
+    expected = tiny_model("llava").logprobs(samples)
+
+    @functools.wraps(original)
+    def first_alone(self, *args, **options):
+        output = original(self, *args, **options)
+        output.pooler_output = [output.pooler_output[0]] * len(output.pooler_output)
+        return output
+
+    monkeypatch.setattr(LlavaModel, "get_image_features", first_alone)
+    with pytest.warns(ModelWarning, match="does not take the pictures of several samples together") as told:
+        model = load_model(str(tiny_folder("llava")), device="cpu", dtype=dtype)
+    assert len(told) == 1
+    assert (model.sharing, model._adapter.joins_images) == ("prefix", False)
+    tolerance = 2e-6 if dtype == "float32" else 0.1
+    for values, others in zip(model.logprobs(samples), expected, strict=True):
+        np.testing.assert_allclose(values, others, rtol=0, atol=tolerance)
+
+
+def test_the_checks_leave_the_weights_as_they_were(tiny_folder):
+    from transformers import AutoModelForImageTextToText
+
+    from dataprophet import load_model
+
+    folder = tiny_folder("qwen2_5_vl")
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16)
+    checked = load_model(str(folder), device="cpu", dtype="bfloat16")._adapter.model
+    assert checked.dtype == torch.bfloat16
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(checked.state_dict()[name], weight, rtol=0, atol=0)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in checked.modules())
 
 
 @pytest.mark.parametrize("family", ["internvl", "qwen3_vl", "llava"])

@@ -27,15 +27,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three questions about each image in different places of the file, and two rows that are copies."""
     folder = tmp_path_factory.mktemp("pool")
     files.write_images(folder)
-    rows = [
-        {
-            "id": f"r{i % 350}",
-            "image": "images/red.png" if i < 6 else None,
-            "question": f"q{i // 350}?",
-            "answer": f"a{i % 9}",
-        }
-        for i in range(ROWS - 2)
+    rows: list[dict[str, Any]] = [
+        {"id": f"r{i % 350}", "question": f"q{i // 350}?", "answer": f"a{i % 9}"} for i in range(ROWS - 2)
     ]
+    for row in rows[:6]:
+        row["image"] = "images/red.png"
     rows[1:1] = [rows[0]]
     rows.append(rows[700])
     files.dump(folder / "a.jsonl", rows)

@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from scored_pools import row, write_pool, write_scores
@@ -152,6 +153,22 @@ def test_rows_of_several_turns_count_with_the_mean_and_the_sum(tmp_path):
     settings = Settings(["t"], len(good), max_nll=1.8, min_answer_tokens=4)
     select_pool(folder, settings, tmp_path / "out", format="ids")
     assert chosen(tmp_path / "out") == good
+
+
+def test_a_stored_folder_of_the_wrong_sign_is_refused(folders, tmp_path, capsys):
+    """Such as an earlier version wrote."""
+    score(folders[0] / "f.npz", [], "enc", out=tmp_path / "scores", features=True, embeddings=True)
+    (path,) = (tmp_path / "scores" / "data").glob("*.rows.parquet")
+    table = pq.read_table(path)
+    place = table.column_names.index("mean_nll")
+    pq.write_table(table.set_column(place, "mean_nll", pc.negate(table.column(place))), path)
+    assert (
+        main(["score", str(tmp_path / "scores"), "--features", "--model", "enc", "--out", str(tmp_path / "again")]) == 1
+    )
+    told = capsys.readouterr().err
+    assert "f.npz row 1: nll is -" in told
+    assert "below 0, in 400 of 400 samples; give minus the mean log-probability" in told
+    assert "Traceback" not in told
 
 
 def test_quantiles_are_exact():

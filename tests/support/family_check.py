@@ -14,8 +14,8 @@ from dataprophet.data.sample import Sample
 from dataprophet.model import Model
 
 ORDERS = 3.0
-"""Bound of errors in bfloat16, as a multiple of the largest error of transformers' own pass in it: the same sums rounded
-in another order, whose largest error over a hundred tokens is another draw from the same distribution."""
+"""Bound of errors in bfloat16, as a multiple of the largest error of transformers' own pass in it: the same sums are
+rounded in another order, and the largest error over a hundred tokens is another draw from the same distribution."""
 
 
 class Found(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a family gives by plain transformers: full logits of each sample alone, spans found by decoding, its own loss."""
+"""What plain transformers gives: full logits of each sample alone, spans found by decoding, the model's own loss."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def reference(model, sample: Sample) -> tuple[np.ndarray, float]:
         images = [list(sample.images)] if sample.images else None
         inputs = processor(text=[text], images=images, return_tensors="pt", **extra)
         scored = spelled(processor.tokenizer, inputs["input_ids"][0].tolist(), sample.answer, text)
+    inputs = {name: value.to(network.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     labels = torch.full_like(inputs["input_ids"], -100)
     labels[0, scored] = inputs["input_ids"][0, scored]
     with torch.inference_mode():

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import tiny_families
 import tiny_more_families
+import tiny_other_families
 import torch
 import transformers
 
 FAMILIES = tuple(tiny_families.BUILDERS)
 """Those that every test of the pass runs with."""
-MORE_FAMILIES = tuple(tiny_more_families.BUILDERS)
-BUILDERS = {**tiny_families.BUILDERS, **tiny_more_families.BUILDERS}
+MORE_FAMILIES = (*tiny_more_families.BUILDERS, *tiny_other_families.BUILDERS)
+NEED_TORCHVISION = {"mistral3"}
+"""Families whose processor asks for torchvision, though their image processor does not."""
+BUILDERS = {**tiny_families.BUILDERS, **tiny_more_families.BUILDERS, **tiny_other_families.BUILDERS}
 
 
 def needs_torchvision(family: str) -> bool:
-    """Whether the family's image processor exists with torchvision alone."""
-    return not hasattr(transformers, f"{BUILDERS[family]()['image'][0]}Pil")
+    """Whether the family's processor exists with torchvision alone."""
+    return not hasattr(transformers, f"{BUILDERS[family]()['image'][0]}Pil") or family in NEED_TORCHVISION
 
 
 def write(family: str, folder: Path, *, seed: int = 0) -> Path:
@@ -50,6 +53,12 @@ def write(family: str, folder: Path, *, seed: int = 0) -> Path:
     if torchvision and "video" in parts:
         name, settings = parts["video"]
         getattr(transformers, name)(**settings).save_pretrained(folder)
+    if torchvision and "extractor" in parts:  # of sound, whose settings stand in the image processor's file
+        name, settings = parts["extractor"]
+        file = folder / "preprocessor_config.json"
+        before = json.loads(file.read_text())
+        getattr(transformers, name)(**settings).save_pretrained(folder)
+        file.write_text(json.dumps({**json.loads(file.read_text()), **before}))
     name, settings = parts["processor"]
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": name, **settings}))
     if parts["template"]:

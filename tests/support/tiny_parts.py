@@ -27,6 +27,23 @@ SIGLIP = {"model_type": "siglip_vision_model", "vision_use_head": False, **PATCH
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
 
 
+Parts = dict[str, Any]
+LLAMA = {"model_type": "llama", **TEXT}
+MISTRAL = {"model_type": "mistral", "head_dim": 8, "sliding_window": None, **TEXT}
+PATCH7 = {"patch_size": 7, "merge_size": 2}
+DYNAMIC = {**PATCH7, "temporal_patch_size": 2, "size": {"shortest_edge": 28 * 28, "longest_edge": 70 * 70}}
+TOWER = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "patch_size": 7,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "out_hidden_size": 32,
+}
+
+
 def template(before: str, after: str, image: str, *, start: str = "", assistant: str = "assistant") -> str:
     """A chat template: ``before`` holds ROLE for the message's role, ``image`` stands for one image."""
     name = "{{ 'assistant' if m['role'] == 'assistant' else m['role'] }}".replace("'assistant' if", f"'{assistant}' if")
@@ -64,3 +81,15 @@ def bpe(eos: str, *specials: str, bos: str | None = None, **named: str) -> Any:
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=eos, pad_token="<pad>", extra_special_tokens=named, **extra
     )
+
+
+def built(config: Any, tokenizer: Any, image: Any, processor: Any, chat: str, **more: Any) -> Parts:
+    return {"config": config, "tokenizer": tokenizer, "image": image, "processor": processor, "template": chat, **more}
+
+
+def config_of(name: str, **given: Any) -> Any:
+    return getattr(transformers, f"{name}Config")(**given)
+
+
+def ids_of(tokenizer: Any, **names: str) -> dict[str, int]:
+    return {key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()}

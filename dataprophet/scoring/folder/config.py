@@ -134,7 +134,8 @@ class RunConfig:
         if self.hash == earlier.hash:
             return
         mine, its = _flat(self._content()), _flat(earlier._content())
-        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key))
+        first = {key: key not in ("fingerprint", "targets") for key in {*mine, *its}}  # others may follow from these
+        key = next(key for key in sorted(first, key=lambda key: (first[key], key)) if mine.get(key) != its.get(key))
         then, now = (_short(item.told(key)) for item in (earlier, self))
         name = "model" if key == "fingerprint" else key.rpartition(".")[2]
         raise DataProphetError(f"the folder was scored with another {name} ({then}, now {now})", where=where, fix=fix)

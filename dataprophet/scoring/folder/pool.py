@@ -184,8 +184,9 @@ class ScoredPool:
         if not markers or not all("counts" in marker for marker in markers):
             return made
         counts = {name: sum(marker["counts"][name] for marker in markers) for name in COUNTS}
-        mark = sum(int(text, 16) for marker in markers for text in marker["images"])
-        return replace(made, counts=counts, images=as_text(mark))
+        texts = sum(int(marker["texts"], 16) for marker in markers)
+        images = sum(int(text, 16) for marker in markers for text in marker["images"])
+        return replace(made, counts=counts, texts=as_text(texts), images=as_text(images))
 
     @property
     def profile(self) -> Profile:

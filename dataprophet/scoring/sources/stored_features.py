@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import xxhash
 from dataprophet.data.index import CELL_ROWS, FileIndex
 from dataprophet.errors import DataError, DataProphetError, explained
 from dataprophet.features.columns import Column, safetensors_columns
-from dataprophet.features.features import FIELDS, Features
+from dataprophet.features.features import FIELDS, Features, require_signs
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
 from dataprophet.scoring.folder.rows import Batch, Columns
@@ -86,6 +87,7 @@ class StoredFeatures:
 
         Raises:
             DataError: a file of the scored folder is damaged.
+            ProfileError: it was scored with log-likelihoods of the wrong sign.
         """
         for shard in self._scored.shards:
             begin, behind = max(first, shard.shard.first), min(last, shard.shard.last)
@@ -110,10 +112,15 @@ def _read(shard: ScoredShard, first: int, last: int) -> Iterator[Batch]:
         position, row, turn = (part.column(name).to_numpy() for name in ("position", "row", "turn"))
         name, status, detail = (part.column(name).combine_chunks() for name in ("id", "status", "detail"))
         columns = Columns(name, shard.shard.name, position, row, turn, status.dictionary_decode(), detail, lines)
-        samples = part.take(lines)
-        yield columns, np.arange(len(lines)), _features(samples, kept, start, stop)
+        features = _features(part.take(lines), kept, start, stop)
+        require_signs(features.nll, partial(_place, shard.shard.name, row[lines]))
+        yield columns, np.arange(len(lines)), features
         for column in kept.values():
             column.forget(start, stop)
+
+
+def _place(file: str, rows: np.ndarray[Any, Any], sample: int) -> str:
+    return f"{file} row {rows[sample]}"
 
 
 def _features(samples: Any, kept: dict[str, Column], start: int, stop: int) -> Features:

@@ -36,6 +36,7 @@ def write_tar(path: Path, members: Mapping[str, Any]) -> Path:
     return path
 
 
+QA = {"question": "Q", "answer": "A"}
 R, G, B = files.RED, files.GREEN, files.BLUE
 
 

@@ -149,7 +149,8 @@ def _key(value: object) -> int:
 
 def _content(row: Conversation) -> int:
     """A hash of all that is read of a row but the bytes that a table or a tar holds."""
-    return hash((row.id, row.turns, tuple(map(_known, row.sources)) if row.sources else None)) & _MASK
+    sources, extra = tuple(map(_known, row.sources)) if row.sources else None, repr(row.extra) if row.extra else None
+    return hash((row.id, row.turns, sources, extra)) & _MASK
 
 
 def _known(source: ImageSource) -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -334,81 +333,6 @@ def test_llamafactory_info_that_loses_images(tmp_path: Path) -> None:
         entry["columns"] = {"messages": "talk", **columns}
         (tmp_path / "dataset_info.json").write_text(json.dumps({"a": entry}))
         assert [seen(row) for row in open_dataset(tmp_path).rows()] == [expected]
-
-
-def write_tar(path: Path, members: Mapping[str, Any]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            files.add_member(tar, name, data if isinstance(data, bytes) else json.dumps(data).encode())
-    return path
-
-
-R, G, B = files.RED, files.GREEN, files.BLUE
-
-
-@pytest.mark.parametrize(
-    ("members", "expected"),
-    [
-        ({"0.10.png": B, "0.2.png": G, "0.1.png": R, "0.json": QA}, [("[][][]Q", "red green blue")]),
-        ({"0.a.png": R, "0.b.png": B, "0.json": {**QA, "images": ["0.b.png", "x/0.a.png"]}}, [("[][]Q", "blue red")]),
-        ({"0.png": R, "0.json": {**QA, "image": "train/77.png"}}, [("[]Q", "red")]),
-        ({"0.0.png": R, "0.1.png": B, "0.json": {**QA, "images": ["u.png", "v.png"]}}, [("[][]Q", "red blue")]),
-        ({"0.0.png": R, "0.1.png": B, "0.json": {**QA, "images": ["u.png"]}}, [("missing_image", "")]),
-        ({"0.0.png": R, "0.json": {**QA, "images": ["0.png", "1.png"]}}, [("missing_image", "")]),
-        ({"0.depth.png": B, "0.png": R, "0.mask.png": G, "0.json": QA}, [("[]Q", "red")]),
-        ({"0.left.png": B, "0.right.png": R, "0.json": QA}, [("unread_image", "")]),
-        ({"0.heic": R, "0.json": QA, "1.img": G, "1.json": QA, "2.JFIF": B, "2.JSON": QA}, ["red", "green", "blue"]),
-        ({"0.bin": R, "0.json": QA, "1.npy": b"\x93NUMPY", "1.json": QA}, [("unread_image", ""), ("Q", "")]),
-        ({"0.json": {**QA, "meta": {"image": "red.png"}}}, [("unread_image", "")]),
-        ({"0.mp4": b"x", "0.json": QA}, [("unsupported_media", "")]),
-        ({"p 2.0.png": R, "p 2.0.json": QA, "p 2.1.png": B, "p 2.1.json": QA}, ["red", "blue"]),
-        ({"v1.5/p 2.0.0.png": R, "v1.5/p 2.0.1.png": B, "v1.5/p 2.0.json": QA}, [("[][]Q", "red blue")]),
-        ({"._0.png": b"\0", "0.png": R, "0.question.txt": b"Q", "0.answer.txt": b"A"}, [("[]Q", "red")]),
-        ({"0.json": {**QA, "image": "images/red.png"}}, [("[]Q", "red")]),
-        ({"0.json": {**QA, "image": "gone.png"}}, [("missing_image", "")]),
-    ],
-)
-def test_members_of_a_tar(members: Mapping[str, Any], expected: list[Any], tmp_path: Path) -> None:
-    files.write_images(tmp_path)
-    rows = list(open_dataset(write_tar(tmp_path / "a.tar", members)).rows())
-    wanted = [(each if isinstance(each, tuple) else ("[]Q", each)) for each in expected]
-    assert [seen(row) for row in rows] == [(question, images.split()) for question, images in wanted]
-
-
-def test_keys_with_dots_are_found_from_any_row(tmp_path: Path) -> None:
-    pages = {f"p 2.{k}.{suffix}": data for k in range(2100) for suffix, data in (("png", R), ("json", QA))}
-    dataset = open_dataset(write_tar(tmp_path / "a.tar", pages))
-    index = dataset.index(0)
-    assert index.rows == 2100
-    (cell,) = dataset.read_cells(index, 2, 3)
-    assert cell == list(dataset.rows())[2048:]
-    assert isinstance(cell[0], Conversation)
-    assert (cell[0].id, cell[0].row) == ("a:p 2.2048", 2049)
-
-
-@pytest.mark.parametrize(
-    "names", [("0.png", "1.png", "0.json", "1.json"), ("a/0.txt", "b/0.txt", "a/0.png", "b/0.png")]
-)
-def test_members_apart_from_each_other_are_refused_by_name(names: tuple[str, ...], tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", {name: R if name.endswith("png") else QA for name in names})
-    dataset = open_dataset(path, columns={"question": "=Q"})
-    key = names[0].partition(".")[0]
-    for use in (lambda: list(dataset.rows()), lambda: dataset.index(0)):
-        with pytest.raises(DataError, match=f"the members of key '{key}' are not side by side; write the shard anew"):
-            use()
-
-
-def test_members_that_are_not_read_are_named_and_can_be_mapped(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", {"0.left.png": R, "0.right.png": B, "0.json": QA})
-    rows = list(open_dataset(path, columns={"images": "right.png,left.png"}).rows())
-    assert [seen(row) for row in rows] == [("[][]Q", ["blue", "red"])]
-    from dataprophet.data.files.tar import read_tar
-
-    ((_, row),) = read_tar(
-        str(write_tar(tmp_path / "b.tar", {"0.mask.png": R, "0.png": B, "0.json": QA, "0.cls": b"3"}))
-    )
-    assert isinstance(row, dict)
-    assert image_like(row, "b.tar") == ["mask.png"]
 
 
 def test_the_reading_is_told_with_images_that_are_not_read(tmp_path: Path) -> None:

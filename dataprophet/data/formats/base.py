@@ -140,18 +140,16 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         row = options.renamed(row)
         refuse_companions(row, format.columns)
         messages, images, inline = format.parse(row)
-        if not images and format.columns is None:
-            images = _beside(other_images(row), path)
+        if not images and format.columns is None and (others := other_images(row)):
+            images = _beside(others, path)
         messages, images = place_images(messages, images, inline)
         sources = [options.policy.source(image, place) for image in images]
         if not (sources or "image" in options.columns or "images" in options.columns):
             _refuse_unread(row, path, format, options.columns.values())
         made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
-        return (
-            made
-            if CARRIED.isdisjoint(row)
-            else replace(made, extra={key: row[key] for key in sorted(CARRIED & row.keys())})
-        )
+        if kept := CARRIED & row.keys():
+            made = replace(made, extra={key: row[key] for key in sorted(kept)})
+        return made
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
 

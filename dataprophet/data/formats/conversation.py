@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
 from dataprophet.data.images.sources import ImageSource
@@ -100,9 +100,11 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
     Raises:
         BadRow: roles out of order, an unanswered question, empty text, or markers and images that do not match.
     """
-    roles = [_role(role) for role, _ in messages]
-    n_system = next((index for index, role in enumerate(roles) if role != "system"), len(roles))
-    system = "\n\n".join(text.strip() for _, text in messages[:n_system] if text.strip())
+    roles = [_ROLES.get(role) or _unknown(role) for role, _ in messages]
+    n_system = 0
+    while n_system < len(roles) and roles[n_system] == "system":
+        n_system += 1
+    system = "\n\n".join([text.strip() for _, text in messages[:n_system] if text.strip()])
     talk = messages[n_system:]
     if not talk:
         raise BadRow("bad_row", "the conversation has no turns", "add a question and its answer, or remove the row")
@@ -115,14 +117,13 @@ def make_turns(messages: Sequence[tuple[str, str]], n_images: int) -> tuple[Turn
         raise BadRow("unanswered", "the last question has no answer", "add the answer, or remove the question")
     if IMAGE_MARKER in system:
         raise BadRow("image_count", "the system message holds an <image> marker", "move the marker to a question")
-    pairs = zip(talk[::2], talk[1::2], strict=True)
     several = len(talk) > 2
-    turns = [_turn(ask, answer, number * several) for number, ((_, ask), (_, answer)) in enumerate(pairs, 1)]
+    turns = [_turn(talk[index][1], talk[index + 1][1], several * (index // 2 + 1)) for index in range(0, len(talk), 2)]
     if not turns[-1].scored and not any(turn.scored for turn in turns):
         raise BadRow("untrained", "no answer of the row is trained on", "remove the row, or its loss keys")
     first = turns[0]
-    n_markers = sum(len(turn.image_offsets) for turn in turns)
-    if n_markers == 0:
+    n_markers = sum([len(turn.image_offsets) for turn in turns])
+    if n_markers == 0 and n_images:
         first = Turn(first.question, first.answer, (0,) * n_images, first.scored)
     elif n_markers != n_images:
         what = f"{n_markers} <image> markers but {n_images} images"
@@ -152,7 +153,7 @@ def _turn(question: str, answer: str, number: int) -> Turn:
     scored = not isinstance(answer, Untrained)
     answer = answer.strip()
     of_turn = f" of turn {number}" if number else ""
-    if not (question and answer):
+    if not question or not answer:
         name = "answer" if question else "question"
         raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
     if IMAGE_MARKER in answer:
@@ -160,7 +161,5 @@ def _turn(question: str, answer: str, number: int) -> Turn:
     return Turn(question, answer, offsets, scored)
 
 
-def _role(role: str) -> str:
-    if role not in _ROLES:
-        raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")
-    return _ROLES[role]
+def _unknown(role: str) -> NoReturn:
+    raise BadRow("bad_role", f"unknown role {short(role)}", "use user (human), assistant (gpt) or system")

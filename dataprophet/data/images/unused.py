@@ -22,6 +22,7 @@ from dataprophet.data.remote import local
 
 _ENDS = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
 _LONGEST_NAME, _LEAST = 512, 64
+_NAMES = ("path", "image", "url")
 
 
 def image_like(row: Row, path: str) -> list[str]:
@@ -54,8 +55,7 @@ def is_image(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and is_image(value[0])
     if isinstance(value, dict):
-        named = (value.get(key) for key in ("path", "image", "url"))
-        return isinstance(value.get("bytes"), bytes | Cell) or any(map(is_image, named))
+        return isinstance(value.get("bytes"), bytes | Cell) or any(is_image(value.get(key)) for key in _NAMES)
     if isinstance(value, Member):
         known = value.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
         return known or bool(image_suffix(TarImage(value).read_bytes()))

@@ -95,8 +95,8 @@ class Model:
 
         Every usable sample comes out exactly once. A sample that cannot be used is left out, never cut short, and
         reported with a code: ``empty_answer``, ``undecodable_image``, ``image_count``, ``no_image``, ``too_long``,
-        ``unprocessable``, or on the device ``not_finite`` or ``out_of_memory``. Numbers differ between batches and
-        orders by float rounding only (about 1e-6 in float32).
+        ``text_mismatch``, ``bad_encoding``, ``unprocessable``, or on the device ``not_finite`` or ``out_of_memory``.
+        Numbers differ between batches and orders by float rounding only (about 1e-6 in float32).
 
         Samples with the same images, such as the turns of a conversation or rows that name the same file, are computed
         together where they stand within a window of a thousand samples; see `sharing`.

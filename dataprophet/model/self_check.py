@@ -7,6 +7,7 @@ share.
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -275,7 +276,10 @@ def _check_span(model: Model, encoded: Encoded, chat: Rendered) -> None:
 def _compare(model: Model, pair: tuple[Any, Any], what: str, fix: str, tolerance: float) -> None:
     found, expected = pair
     error = float((found - expected).abs().amax()) if len(found) else 0.0
-    if not error <= tolerance:  # also true for NaN
+    if math.isnan(error):
+        fix = "use dtype float32 or bfloat16; where it is that already, its weights are damaged"
+        raise ModelError("it gives numbers that are not finite", where=model.name, fix=fix)
+    if error > tolerance:
         dtype = str(model._adapter.dtype).removeprefix("torch.")
         raise ModelError(f"{what} by {error:.3g} nats in {dtype}", where=model.name, fix=fix)
 

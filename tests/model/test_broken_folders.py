@@ -121,7 +121,10 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
         configured("Qwen2_5OmniConfig"),
         ["thinker", "Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained"],
     ),
-    "another size": (edited("config.json", text_config={"hidden_size": 64}), ["other shapes", "config.json", "(531, 128), not (531, 64)"]),
+    "another size": (
+        edited("config.json", text_config={"hidden_size": 64}),
+        ["other shapes", "config.json", "(531, 128), not (531, 64)"],
+    ),
     "no weights": (removed("model.safetensors"), ["no *.safetensors"]),
     "pickled weights": (
         of_all(removed("model.safetensors"), written("pytorch_model.bin", pickle.dumps(1))),
@@ -150,7 +153,7 @@ BROKEN: dict[str, tuple[Damage, list[str]]] = {
         reweighed(lambda w: w.update({first(w): w[first(w)][:, 1:].contiguous()})),
         ["other shapes", "q_proj", "127)"],
     ),
-    "weights that are not numbers": (reweighed(not_a_number), ["nan"]),
+    "weights that are not numbers": (reweighed(not_a_number), ["not finite", "damaged"]),
     "quantised weights": (edited("config.json", quantization_config=QUANTISED), ["quantised (bitsandbytes)"]),
     "weights quantised for another package": (
         edited("config.json", quantization_config={"quant_method": "gptq", "bits": 4}),

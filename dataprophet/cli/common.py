@@ -32,8 +32,17 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
-    options = values(args, "device dtype revision trust_remote_code batch_tokens workers compile")
-    return {**_chosen(options), **({"fused": False} if args.plain_head else {})}
+    names = "device dtype revision trust_remote_code batch_tokens workers compile score_terminator template"
+    given = {key: _value(text) for key, _, text in (item.partition("=") for item in args.processor)}
+    return _chosen({**values(args, names), "processor": given or None}) | ({"fused": False} if args.plain_head else {})
+
+
+def _value(text: str) -> Any:
+    """A value as JSON reads it, such as 512 or true; else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def values(of: Any, names: str) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def report() -> list[Check]:
         "torch device": _torch_device,
         "transformers": _transformers,
         "torchvision": _torchvision,
+        "peft": partial(_package, "peft", "for models that hold an adapter: pip install 'dataprophet[peft]'"),
         "pillow": partial(_package, "pillow", _MODEL, module="PIL"),
         "datasets": partial(_package, "datasets", "pip install 'dataprophet[data]'"),
         "matplotlib": partial(_package, "matplotlib", "pip install 'dataprophet[report]'"),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dataprophet.model.chat import Chat, Rendered
 from dataprophet.model.token_reuse import EncodedPrefix
-from dataprophet.model.tokens import Encoded, ImageSet, tail_mask
+from dataprophet.model.tokens import Encoded, ImageSet, Spelling, tail_mask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +47,7 @@ class Encoder:
         self.tokenizer = chat.processor.tokenizer
         self.placeholder_id = int(self.tokenizer.convert_tokens_to_ids(chat.image_token))
         self.reuses_tokens = False
+        self._spelling = Spelling(self.tokenizer)
         self._image_token_id = image_token_id
         # Positions that an image of a height and width takes in the text, to within a few: for planning batches.
         self.image_tokens = functools.lru_cache(4096)(self._image_tokens)
@@ -90,6 +91,13 @@ class Encoder:
                     prefix = EncodedPrefix(item.text, encoded, offsets, replacements[0], self._special_ids)
                     found.update(self._reused(prefix, {k: rendered[k] for k in range(index + 1, len(rendered))}))
         return [found[index] for index in range(len(rendered))], shared
+
+    def spells(self, encoded: Encoded, item: Rendered) -> bool:
+        """Whether the tokens that are scored spell the answer, to the character."""
+        ids, text = encoded.ids[encoded.mask].tolist(), item.answer + item.end
+        if self.chat.uses_suffix and self.chat.score_terminator:  # which the processor wrote
+            ids = ids[:-1]
+        return self._spelling.holds(ids, text, item.prompt)
 
     def _reused(self, prefix: EncodedPrefix, rendered: dict[int, Rendered]) -> dict[int, Encoded]:
         """Those samples that repeat the prefix, only the rest of each tokenised."""
@@ -138,7 +146,8 @@ class Encoder:
         # Images are RGB here, and processors would make a copy of each to make sure.
         convert = {"do_convert_rgb": False} if getattr(processor.image_processor, "do_convert_rgb", False) else {}
         # Text as lists: turning these into tensors takes processors longer than all the rest.
-        texts = {"text": [text], "text_kwargs": {"return_offsets_mapping": True, "verbose": False}}
+        whole = {"return_offsets_mapping": True, "truncation": False, "padding": False, "verbose": False}
+        texts = {"text": [text], "text_kwargs": whole}
         pictures = {"images": [list(images)] if images else None, "images_kwargs": {"return_tensors": "pt", **convert}}
         return dict(processor(**texts, **pictures, **extra))
 

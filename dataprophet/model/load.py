@@ -11,25 +11,33 @@ import inspect
 import os
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, explained, first_line
+from dataprophet.errors import MissingDependencyError, ModelError, explained
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
 from dataprophet.model.encode import Encoder
 from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, network_fingerprint, text_fingerprint
 from dataprophet.model.model import Model
-from dataprophet.model.processor import has_torchvision, image_backend, load_processor
+from dataprophet.model.processor import (
+    configure,
+    has_torchvision,
+    image_backend,
+    load_processor,
+    with_exact_offsets,
+)
+from dataprophet.model.reasons import ADAPTER, check_folder, load_error, unset_argument, unsupported, weights_error
 from dataprophet.model.self_check import self_check
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 # On a CPU a larger batch is no faster: it pads more, and its activations leave the caches.
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+_WRONG = "check that processor, tokenizer and weights belong together; or use a family that docs/model.md names"
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
-_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 
 
 def load_model(
@@ -43,6 +51,7 @@ def load_model(
     check: bool = True,
     template: str | None = None,
     score_terminator: bool = False,
+    processor: Mapping[str, Any] | None = None,
     fused: bool = True,
     share: bool = True,
     workers: int | None = None,
@@ -60,6 +69,8 @@ def load_model(
         check: run the start-up checks (a few forward passes over two small samples).
         template: Jinja text, or a ``.jinja`` file, to use in the place of the model's chat template.
         score_terminator: count the end-of-turn token as part of each answer.
+        processor: arguments of the processor or its image processor in the place of those in the model's files, such as
+            ``{"min_pixels": 3136, "max_pixels": 200704}`` or ``{"size.longest_edge": 512}``.
         fused: take log-probabilities from hidden states and the output layer's weights, accumulated in float32, rather
             than from the model's own logits, which are rounded to its dtype.
         share: compute once what samples with the same images, or the turns of a conversation, have in common.
@@ -68,7 +79,8 @@ def load_model(
         compile: compile the model's layers with torch.compile, which takes a minute or more and pays on large pools.
 
     Raises:
-        ModelError: the model is missing, is not multimodal, or fails a check; the device or dtype does not exist.
+        ModelError: the model is missing, is not multimodal, or fails a check; the device, dtype or an argument of the
+            processor does not exist.
         MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
             not match torch.
     """
@@ -84,19 +96,24 @@ def load_model(
     has_torchvision()
     path, folder = _locate(name)
     hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
-    with contextlib.ExitStack() as quiet:  # without the progress bars that transformers draws while it loads
+    with contextlib.ExitStack() as quiet:  # without transformers' progress bars, and reports of what is refused here
+        if logging.get_verbosity() == logging.WARNING:  # the usual one
+            logging.set_verbosity_error()
+            quiet.callback(logging.set_verbosity_warning)
         if logging.is_progress_bar_enabled():
             logging.disable_progress_bar()
             quiet.callback(logging.enable_progress_bar)
         config = _config(path, where, hub)
-        processor = load_processor(path, config, **hub)
+        loaded = load_processor(path, config, **hub)
+        if processor:
+            configure(loaded, processor, where)
         network = _network(path, config, where, dtype, hub)
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
-    return from_transformers(
+    model = from_transformers(
         network,
-        processor,
+        loaded,
         name=folder.name if folder and name != "demo" else name,
         fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, config),
         batch_tokens=batch_tokens,
@@ -108,6 +125,9 @@ def load_model(
         workers=workers,
         compile=compile,
     )
+    if processor:
+        model.settings["processor"] = ", ".join(f"{name}={value}" for name, value in sorted(processor.items()))
+    return model
 
 
 def from_transformers(
@@ -129,7 +149,7 @@ def from_transformers(
 
     Args:
         network: a transformers image-text-to-text model. It is put in evaluation mode.
-        processor: its processor.
+        processor: its processor. Its tokenizer is set to cut nothing off: no truncation, padding or trimmed offsets.
         name: the model's name, in messages and profiles.
         fingerprint: what tells it from other models; by default a digest of its configuration, all its weights,
             tokenizer and image processor.
@@ -149,43 +169,53 @@ def from_transformers(
 
     config = network.config
     takes_features = "mm_encoder_outputs" in inspect.signature(network.forward).parameters
+    if reason := unsupported(config):
+        raise ModelError(reason[0], where=name, fix=reason[1])
     if not takes_features or getattr(config, "image_token_id", None) is None:
-        what = f"family {config.model_type!r} is not supported: it has no image tokens to put vision features on"
-        raise ModelError(what, where=name, fix="use one of the families the manual names")
+        why = "it has no image tokens" if takes_features else f"{type(network).__name__} takes no vision features"
+        what = f"family {config.model_type!r} is not supported: {why}"
+        raise ModelError(what, where=name, fix="use one of the families that docs/model.md names")
     for option, value, least in (("batch_tokens", batch_tokens, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise ModelError(f"{option} is {value}", where=name, fix=f"give {least} or more")
     if template is not None and template.endswith(".jinja"):
         with explained(OSError, ModelError, "cannot be read", template, "give a readable file"):
             template = Path(template).read_text(encoding="utf-8")
-    chat = Chat(processor, template=template, score_terminator=score_terminator, where=name)
-    if compile:
-        _compile_layers(network)
-    adapter = Adapter(network.eval(), where=name, fused=fused)
-    text_config, device = config.get_text_config(), adapter.device.type
-    stored = sys.maxsize if fused else max(1, _LOGITS // int(text_config.vocab_size))
-    limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)
-    most = min(int(limit) for limit in limits if limit)
-    batcher = Batcher(adapter, Encoder(chat, adapter.image_token_id), share, most, stored)
-    # Everything beside the fingerprint that changes numbers: profiles are compared by it.
-    settings = {
-        "dtype": str(adapter.dtype).removeprefix("torch."),
-        "attention": str(getattr(config, "_attn_implementation", "unknown")),
-        "template": text_fingerprint(chat.template),
-        "terminator": "scored" if score_terminator else "not scored",
-        "image_backend": image_backend(processor),
-        "pooling": "content-mean",
-        "head": "fused" if fused else "plain",
-        "torch": str(torch.__version__),  # a subclass of str that compares as a version
-        "transformers": importlib.metadata.version("transformers"),
-    }
-    if workers is None:  # on the CPU the model needs all cores itself
-        workers = 0 if device == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
-    fingerprint = fingerprint or network_fingerprint(network, processor)
-    batch_tokens = batch_tokens or _BATCH_TOKENS.get(device, 1024)
-    model = Model(batcher, fingerprint=fingerprint, settings=settings, batch_tokens=batch_tokens, workers=workers)
-    if check:
-        self_check(model)
+    # Processors, templates and models raise whatever they like.
+    with explained(Exception, ModelError, "it cannot be scored", name, _WRONG):
+        if reason := unset_argument(processor, config):
+            raise ModelError(reason[0], where=name, fix=reason[1])
+        processor = with_exact_offsets(processor, name)
+        _check_tokens(network, processor, name)
+        chat = Chat(processor, template=template, score_terminator=score_terminator, where=name)
+        if compile:
+            _compile_layers(network)
+        adapter = Adapter(network.eval(), where=name, fused=fused)
+        text_config, device = config.get_text_config(), adapter.device.type
+        stored = sys.maxsize if fused else max(1, _LOGITS // int(text_config.vocab_size))
+        limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)
+        most = min(int(limit) for limit in limits if limit)
+        batcher = Batcher(adapter, Encoder(chat, adapter.image_token_id), share, most, stored)
+        # Everything beside the fingerprint that changes numbers: profiles are compared by it.
+        settings = {
+            "dtype": str(adapter.dtype).removeprefix("torch."),
+            "attention": str(getattr(config, "_attn_implementation", "unknown")),
+            "template": text_fingerprint("\0".join([chat.template, *chat.probes])),
+            "terminator": "scored" if score_terminator else "not scored",
+            "image_backend": image_backend(processor),
+            "pooling": "content-mean",
+            "head": "fused" if fused else "plain",
+            "torch": str(torch.__version__),  # a subclass of str that compares as a version
+            "transformers": importlib.metadata.version("transformers"),
+            **({"clock": chat.clock} if chat.clock else {}),
+        }
+        if workers is None:  # on the CPU the model needs all cores itself
+            workers = 0 if device == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+        fingerprint = fingerprint or network_fingerprint(network, processor)
+        batch_tokens = batch_tokens or _BATCH_TOKENS.get(device, 1024)
+        model = Model(batcher, fingerprint=fingerprint, settings=settings, batch_tokens=batch_tokens, workers=workers)
+        if check:
+            self_check(model)
     return model
 
 
@@ -226,17 +256,7 @@ def _locate(name: str) -> tuple[str, Path | None]:
         if name.count("/") > 1 or name.startswith((".", "/", "~")):
             raise ModelError("there is no such folder", where=name, fix="give a model's folder or its name on the hub")
         return name, None
-    if not folder.is_dir():
-        raise ModelError("it is not a folder with a model", where=name, fix="give the folder, not a file in it")
-    if not (folder / "config.json").is_file():
-        raise ModelError("the folder has no config.json", where=name, fix="give a folder that save_pretrained wrote")
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
-        if others:
-            what = f"its weights are in {others[0]}; only safetensors are loaded, other formats can run code"
-            fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
-            raise ModelError(what, where=name, fix=fix)
-        raise ModelError("the folder has no *.safetensors", where=name, fix="download the weights into the folder")
+    check_folder(folder, name)
     return str(folder.resolve()), folder.resolve()
 
 
@@ -246,13 +266,17 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(path, **hub)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"its configuration cannot be read ({first_line(error)})"
+    except Exception as error:
         fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
             what = "it comes with its own Python code, which is not run unless asked"
             fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or take its -hf version"
-        raise ModelError(what, where=where, fix=fix) from error
+            raise ModelError(what, where=where, fix=fix) from error
+        if Path(path).is_dir():
+            fix = "its config.json is damaged, or of a family that the installed transformers does not know"
+        raise load_error(error, "its configuration cannot be read", where, fix) from error
+    if reason := unsupported(config):
+        raise ModelError(reason[0], where=where, fix=reason[1])
     remote = "AutoModelForImageTextToText" in getattr(config, "auto_map", {}) and hub["trust_remote_code"]
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
         fix = "use a model that takes images and text, such as OpenGVLab/InternVL3-2B-hf"
@@ -263,17 +287,48 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
 def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]) -> Any:
     """The transformers model on the CPU, with every weight found in the files."""
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import find_adapter_config_file
 
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
-    fix = "download the safetensors again; other formats are not loaded"
-    # safetensors, torch and transformers each raise their own
-    with explained(Exception, ModelError, "its weights cannot be loaded", where, fix):
+    options["ignore_mismatched_sizes"] = True  # to name the weight
+    adapter = find_adapter_config_file(path, revision=hub["revision"])
+    if adapter:  # without peft, transformers would leave it out without a word
+        what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", "pip install 'dataprophet[peft]'"
+        fix += f"; or merge the adapter; or delete {ADAPTER} to score the base model alone"
+        with explained(ImportError, MissingDependencyError, what, where, fix):
+            importlib.import_module("peft")
+    try:
         network, info = AutoModelForImageTextToText.from_pretrained(path, config=config, **options)
+    except Exception as error:  # safetensors, torch, peft and transformers each raise their own
+        raise weights_error(error, config, where) from error
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        what = f"its weights have other shapes than its config.json says: {name!r} has {tuple(found)}, not "
+        fix = "use the config.json that belongs to these weights"
+        raise ModelError(f"{what}{tuple(expected)}", where=where, fix=fix)
     missing = sorted(info["missing_keys"])
     if missing:
         what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"
-        raise ModelError(what, where=where, fix="download the model again, all of its safetensors")
+        again = "download the model again, all of its safetensors"
+        raise ModelError(what, where=where, fix="check that the adapter is of this model" if adapter else again)
+    unused = sorted(info["unexpected_keys"])
+    if adapter and (unused or not network._hf_peft_config_loaded):
+        what = f"its adapter was not applied{f', as no layer takes {unused[0]!r}' if unused else ''}"
+        raise ModelError(what, where=where, fix="check that the adapter is of this model")
     return network
+
+
+def _check_tokens(network: Any, processor: Any, where: str) -> None:
+    """Refuses a tokenizer without the image token, or with tokens that the model neither embeds nor replaces."""
+    tokenizer, fix = processor.tokenizer, "use the tokenizer files that belong to these weights"
+    if tokenizer.convert_tokens_to_ids(processor.image_token) in (None, tokenizer.unk_token_id):
+        raise ModelError(f"its tokenizer does not know its image token {processor.image_token!r}", where=where, fix=fix)
+    rows, config = network.get_input_embeddings().weight.shape[0], network.config
+    replaced = {getattr(config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")}
+    numbers = set(tokenizer.added_tokens_decoder) | {tokenizer.backend_tokenizer.get_vocab_size(False) - 1}
+    if (largest := max(numbers - replaced)) >= rows:
+        what = f"its tokenizer has token {largest}, {tokenizer.convert_ids_to_tokens(largest)!r}, and its embedding "
+        raise ModelError(f"{what}only {rows} rows", where=where, fix=fix)
 
 
 def _compile_layers(network: Any) -> None:

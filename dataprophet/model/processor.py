@@ -8,9 +8,15 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.errors import MissingDependencyError, ModelError, explained
+from dataprophet.model.reasons import load_error
+
+# Arguments of a call rather than of a processor.
+_CALLS = {"data_format", "device", "disable_grouping", "input_data_format", "return_tensors"}
 
 
 class NoVideo:
@@ -105,21 +111,82 @@ def load_processor(path: str, config: Any, **kwargs: Any) -> Any:
     from transformers import AutoProcessor
 
     torchvision = has_torchvision()
-    install = "install it with pip, next to dataprophet"
-    write = "the folder needs the tokenizer and preprocessor files that save_pretrained of the processor writes"
-    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError)
-    with (
-        explained(ImportError, MissingDependencyError, "its processor needs a package that is missing", path, install),
-        explained(kinds, ModelError, "its processor cannot be loaded", path, write),
-    ):
+    try:
         cls = None if torchvision else _processor_class(path, config, revision=kwargs.get("revision"))
         if cls is not None and "video_processor" in cls.get_attributes():
             return _image_only(cls).from_pretrained(path, **kwargs)
         processor = AutoProcessor.from_pretrained(path, **kwargs)
+    except Exception as error:
+        fix = "check its tokenizer and preprocessor files: its processor's save_pretrained writes them"
+        raise load_error(error, "its processor cannot be loaded", path, fix) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         fix = "use a model that takes images and text, with its preprocessor_config.json"
         raise ModelError(f"it has a {type(processor).__name__} and no image processor", where=path, fix=fix)
     return processor
+
+
+def with_exact_offsets(processor: Any, where: str) -> Any:
+    """The processor, its tokenizer set to cut nothing off: no text beyond a length, no white space of offsets.
+
+    Raises:
+        ModelError: the tokenizer tells no offsets.
+    """
+    tokenizer = getattr(processor.tokenizer, "backend_tokenizer", None)
+    if tokenizer is None:
+        what = f"its tokenizer, a {type(processor.tokenizer).__name__}, does not tell where tokens stand in the text"
+        raise ModelError(what, where=where, fix="add its tokenizer.json")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    after = tokenizer.post_processor
+    state = after.__getstate__().decode() if after else ""
+    if '"trim_offsets":true' in state:
+        after.__setstate__(state.replace('"trim_offsets":true', '"trim_offsets":false').encode())
+        tokenizer.post_processor = after
+    return processor
+
+
+def configure(processor: Any, settings: Mapping[str, Any], where: str) -> None:
+    """Sets arguments of a processor or of its image processor, in place.
+
+    Args:
+        processor: the processor.
+        settings: values by name; a dot reaches into a dictionary, as in ``size.longest_edge``.
+        where: the model's name, for messages.
+
+    Raises:
+        ModelError: there is no such argument, or it does not take the value.
+    """
+    from PIL import Image
+    from transformers.image_processing_utils import BaseImageProcessor
+
+    images, cls = processor.image_processor, type(processor)
+    valid = set(type(images).valid_kwargs.__annotations__)
+    extra = valid - set(BaseImageProcessor.valid_kwargs.__annotations__)  # which may be unset, as in min_pixels
+    values = {name: value for name, value in images.to_dict().items() if name in valid - _CALLS and value is not None}
+    known: dict[str, Any] = dict.fromkeys(extra) | values
+    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+    known |= {f"{name}.{key}": old for name, table in tables.items() for key, old in table.items()}
+    parts = {*cls.get_attributes(), "chat_template"}
+    own = (set(inspect.signature(cls.__init__).parameters) & set(vars(processor))) - parts
+    known |= {name: getattr(processor, name) for name in own if not name.endswith("_token")}
+    for name, value in settings.items():
+        if name not in known:
+            what, fix = f"its processor has no argument {name!r}", f"use one of {', '.join(sorted(known))}"
+            raise ModelError(what, where=where, fix=fix)
+        if known[name] is not None and isinstance(known[name], str) != isinstance(value, str):
+            what = f"its processor's {name} is {value!r}"
+            raise ModelError(what, where=where, fix=f"give a value such as {known[name]!r}")
+        key, _, inner = name.partition(".")
+        if inner:
+            values[key] = {**values[key], inner: value}
+        elif key in valid:
+            values[key] = value
+        if key in own:
+            setattr(processor, key, value)
+    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    with explained(Exception, ModelError, f"its processor does not take {shown}", where, "use other values"):
+        processor.image_processor = type(images).from_dict(images.to_dict() | values)
+        processor(text=[processor.image_token], images=[[Image.new("RGB", (64, 48))]])
 
 
 def image_backend(processor: Any) -> str:

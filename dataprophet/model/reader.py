@@ -18,7 +18,7 @@ from dataprophet.data.images.decode import to_rgb
 from dataprophet.data.images.sources import ImageSource, LazyImages, MemoryImage
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError, first_line
-from dataprophet.model.chat import Rendered
+from dataprophet.model.chat import Rendered, TextMismatch
 from dataprophet.model.encode import Encoder
 from dataprophet.model.prefetch import Workers
 
@@ -206,15 +206,20 @@ def _prepare(sample: Sample, place: int, pictures: Pictures, encoder: Encoder, *
         return refused("no_image", "this model takes no text without an image", "use another model")
     try:
         rendered = chat.render(sample)
+    except TextMismatch as error:
+        return refused("text_mismatch", error.what, error.fix)
     except ModelError as error:  # the template takes other samples: those of the start-up checks
-        return refused("unprocessable", error.what, "change or remove the row, or pass another template=")
+        return refused("unprocessable", error.what, "change or remove the row, or pass another template= (--template)")
     places = rendered.prompt.count(chat.image_token)
     if places != len(images):
         what = f"the chat template renders {places} of {len(images)} images"
         return refused("image_count", what, "pass a template= that takes several images per message")
     if not rendered.answer:
         return refused("empty_answer", "the chat template leaves no answer", "fill it in or remove the row")
-    prompt, answer = encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
+    try:
+        prompt, answer = encoder.text_ids([rendered.prompt, rendered.answer + rendered.end])
+    except (TypeError, UnicodeError):  # what tokenizers raise
+        return refused("bad_encoding", "its text holds half of a surrogate pair", "repair the row or remove it")
     same = (*(key for key, _ in pictures), "" if images else turns[0].question) if share else (object(),)
     return Item(sample, place, images, rendered, np.concatenate([prompt, answer]), len(answer), same)
 

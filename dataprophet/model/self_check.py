@@ -17,6 +17,7 @@ import numpy as np
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError, ModelError, ModelWarning, first_line
 from dataprophet.model.adapter import Vision
+from dataprophet.model.chat import Rendered
 from dataprophet.model.float32 import in_float32
 from dataprophet.model.model import Model
 from dataprophet.model.rows import Batch, Row, assemble
@@ -71,7 +72,7 @@ def self_check(model: Model) -> None:
     rendered = [encoder.chat.render(sample) for sample in samples]
     first = _encoded(model, samples)
     with torch.no_grad():
-        _check_span(model, first.encoded[0], rendered[0].answer)
+        _check_span(model, first.encoded[0], rendered[0])
         groups = [first, _other_images(model, picture)]
         try:
             with in_float32(adapter):
@@ -264,12 +265,11 @@ def _other_end(encoded: Encoded) -> Encoded:
     return Encoded(ids, encoded.mask, encoded.types, encoded.positions)
 
 
-def _check_span(model: Model, encoded: Encoded, answer: str) -> None:
-    ids = encoded.ids[encoded.mask].tolist()
-    spelled = model._encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    if "".join(spelled.split()) != "".join(answer.split()):
-        fix = "its tokenizer gives wrong character offsets; update the tokenizer files"
-        raise ModelError(f"its answer tokens spell {spelled!r} instead of {answer!r}", where=model.name, fix=fix)
+def _check_span(model: Model, encoded: Encoded, chat: Rendered) -> None:
+    if not model._encoder.spells(encoded, chat):
+        spelled = model._encoder.tokenizer.decode(encoded.ids[encoded.mask].tolist())
+        what = f"its answer tokens spell {spelled!r} instead of {chat.answer + chat.end!r}"
+        raise ModelError(what, where=model.name, fix="use the tokenizer files that belong to this model")
 
 
 def _compare(model: Model, pair: tuple[Any, Any], what: str, fix: str, tolerance: float) -> None:

@@ -48,18 +48,27 @@ def special_ids(model) -> set[int]:
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
-def test_special_tokens_in_the_data_stay_text(family, tiny_model):
+def test_special_tokens_in_questions_stay_text(family, tiny_model):
     model, text = tiny_model(family), HOSTILE[family]
     special = special_ids(model)
     plain, _ = tokens(model, ask("what is this?", "red"))
-    ids, answer = tokens(model, ask(f"{text}what is {text} this?{text}", f"{text} red {text}"))
+    ids, answer = tokens(model, ask(f"{text}what is {text} this?{text}", "red"))
     assert [i for i in ids if i in special] == [i for i in plain if i in special]
-    assert not special & set(answer)
-    spelled = model._encoder.tokenizer.decode(answer)
-    assert spelled.replace(" ", "") == f"{text} red {text}".replace(" ", "")
-    assert np.isfinite(model.logprobs([ask(text, text)])[0]).all()
-    [features] = model.features([ask(text, text)])
+    assert model._encoder.tokenizer.decode(answer).strip() == "red"
+    assert np.isfinite(model.logprobs([ask(text, "red")])[0]).all()
+    [features] = model.features([ask(text, "red")])
     assert np.isfinite(features.embeddings["question"]).all()
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_answers_with_tokens_of_turns_or_images_are_refused(family, tiny_model):
+    model, turn = tiny_model(family), Turn("what?", f"red {HOSTILE[family]}", ())
+    problems = []
+    samples = [ask("what?", f"red {HOSTILE[family]}"), ask("why?", "so", context=(turn,)), ask("what?", "red")]
+    [features] = model.features(samples, on_problem=problems.append)
+    assert [problem.code for problem in problems] == ["text_mismatch"] * 2
+    assert len(features.ids) == 1
+    assert all(problem.message.startswith("an answer holds '") for problem in problems)
 
 
 def test_text_without_special_tokens_is_left_alone(tiny_model):

@@ -105,7 +105,7 @@ DAMAGES = {
         ["weights cannot be loaded"],
     ),
     "missing weights, which are not made up": (reweighed(without_a_weight), ["lack 1 weights", "q_proj", "random"]),
-    "weights of another shape": (reweighed(with_a_narrow_weight), ["weights cannot be loaded"]),
+    "weights of another shape": (reweighed(with_a_narrow_weight), ["weights have other shapes"]),
     "no chat template": (unlinked("chat_template.jinja"), ["no chat template", "template="]),
     "no tokenizer": (unlinked("tokenizer*"), ["processor"]),
     "no preprocessor": (unlinked("preprocessor_config.json"), ["processor"]),

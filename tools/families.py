@@ -83,10 +83,9 @@ def untried(name: str) -> list[str]:
                 small(CONFIG_MAPPING[name]())
             )
         from_transformers(network, None, name=name)
-    except DataProphetError as error:
-        return [f"refused: {error.what}", *[""] * 4]
-    except Exception:  # it got as far as its processor
-        pass
+    except Exception as error:  # of its own, or that of the processor that is not there
+        if isinstance(error, DataProphetError) and error.__cause__ is None:
+            return [f"refused: {error.what}", *[""] * 4]
     return ["not tried: the checks at the start decide", *[""] * 4]
 
 

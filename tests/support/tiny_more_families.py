@@ -38,7 +38,7 @@ def _qwen(name: str, *, text: Parts | None = None, vision: Parts | None = None, 
     tokenizer = parts["tokenizer"]
     pads = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
     ends = {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
-    own = {"vocab_size": len(tokenizer), "head_dim": 8, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
+    own = {"vocab_size": len(tokenizer) + 8, "head_dim": 8, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
     tower = {**TOWER, "num_position_embeddings": 16, **(vision or {})}
     config = config_of(
         name, text_config={**own, **TEXT, **(text or {})}, vision_config=tower, **ids_of(tokenizer, **pads, **ends)

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from dataprophet.cli.common import number, output, table, tell, values
-from dataprophet.data.identity import same_data, to_json
+from dataprophet.data.identity.compare import same_data, to_json
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.heatmap import save_heatmap

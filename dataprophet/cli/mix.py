@@ -10,7 +10,7 @@ from dataprophet.cli.common import NOISE, number, output, reading, table, tell, 
 from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
-from dataprophet.data.identity import joined
+from dataprophet.data.identity.compare import joined
 from dataprophet.errors import DataError, MetricError, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dataprophet.data.columns import COLUMNS, Wanted
 from dataprophet.data.detect import (
     FORMATS,
     ROW_FORMATS,
@@ -26,8 +25,10 @@ from dataprophet.data.detect import (
     shape_of,
 )
 from dataprophet.data.files.arrow import arrow_labels
+from dataprophet.data.files.columns import COLUMNS, Wanted
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import Rows, opened
+from dataprophet.data.files.splits import Found, blobs_of, find_files, list_files, snapshot_of
 from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
 from dataprophet.data.formats.base import Format, Options, parse_row
 from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files, saved_labels
@@ -39,7 +40,6 @@ from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
-from dataprophet.data.splits import Found, blobs_of, find_files, list_files, snapshot_of
 from dataprophet.errors import DataError, require
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are

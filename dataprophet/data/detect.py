@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from dataprophet.data.columns import numbered
 from dataprophet.data.files.arrow import arrow_columns
+from dataprophet.data.files.columns import numbered
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.files.text import delimited_columns

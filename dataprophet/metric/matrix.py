@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dataprophet.data import identity
+from dataprophet.data.identity import compare as identity
 from dataprophet.errors import MetricError
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import FACTORS, Floats, factors_named, places_within, product, remarks_of

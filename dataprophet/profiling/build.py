@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.data.census import Census
 from dataprophet.data.dataset import Dataset
-from dataprophet.data.identity import identity_of
+from dataprophet.data.identity.census import Census
+from dataprophet.data.identity.compare import identity_of
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS, Features

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.data.identity import Identity
+from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
 from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.data.census import Census, as_text
+from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.sample import ProblemLog, Sample
 from dataprophet.errors import DataError, ModelWarning
 from dataprophet.features.features import Features

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from dataprophet.data import Dataset
-from dataprophet.data.census import Census
 from dataprophet.data.export import write_rows
-from dataprophet.data.identity import joined
+from dataprophet.data.identity.census import Census
+from dataprophet.data.identity.compare import joined
 from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, MetricError
 from dataprophet.files import check_folder

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataprophet.data.census import Census, as_text
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem

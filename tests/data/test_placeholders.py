@@ -16,7 +16,7 @@ import sample_files as files
 from sample_files import good
 
 from dataprophet.data import Conversation, Problem, open_dataset, write_rows
-from dataprophet.data.columns import named_like_image
+from dataprophet.data.files.columns import named_like_image
 from dataprophet.data.images.unused import image_like
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError

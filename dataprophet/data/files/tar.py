@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, BinaryIO
 
-from dataprophet.data.columns import COLUMNS
+from dataprophet.data.files.columns import COLUMNS
 from dataprophet.data.files.rows import START, BadRow, Mark, Row, Rows, opened
 from dataprophet.errors import DataError, first_line, require
 

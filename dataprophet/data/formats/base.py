@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from dataprophet.data.columns import READ, Wanted, by_number, other_images
 from dataprophet.data.files.arrow import arrow_columns, arrow_labels
+from dataprophet.data.files.columns import READ, Wanted, by_number, other_images
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS

@@ -10,8 +10,8 @@ import os
 from functools import lru_cache
 from typing import Any
 
-from dataprophet.data.columns import READ, beside, named_like_image, numbered
 from dataprophet.data.files.arrow import Cell, bytes_columns
+from dataprophet.data.files.columns import READ, beside, named_like_image, numbered
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import Row
 from dataprophet.data.files.tar import IMAGE_SUFFIXES, Member

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
-from dataprophet.data.identity import moved, reading_of, require_reading
+from dataprophet.data.identity.compare import moved, reading_of, require_reading
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataProphetError, explained, require
 from dataprophet.profiling.profile import Profile

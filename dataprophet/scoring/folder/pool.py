@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataprophet.data.census import COUNTS, as_text
-from dataprophet.data.identity import Identity, reading_of
+from dataprophet.data.identity.census import COUNTS, as_text
+from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, explained

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.dataset import open_dataset
-from dataprophet.data.identity import moved
+from dataprophet.data.identity.compare import moved
 from dataprophet.files import absolute
 from dataprophet.scoring.folder.files import RUN
 from dataprophet.scoring.folder.pool import ScoredPool

@@ -14,7 +14,6 @@ from typing import Any
 
 from dataprophet.data.files.containers import SUFFIXES, suffix_of
 from dataprophet.data.files.rows import opened
-from dataprophet.data.formats.llamafactory import INFO
 from dataprophet.data.remote import files_below, is_dir, is_file, is_url, names_in
 from dataprophet.errors import DataError, MissingDependencyError, explained, require
 
@@ -23,7 +22,7 @@ _WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-_NOT_DATA = {INFO, "manifest.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
+_NOT_DATA = {"dataset_info.json", "manifest.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
 _CARD = "README.md"
 _SNAPSHOTS, _BLOBS = "snapshots", "blobs"
 

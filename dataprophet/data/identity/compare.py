@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 
 import xxhash
 
-from dataprophet.data.census import COUNTS, Census, as_text
 from dataprophet.data.dataset import Dataset, open_dataset
 from dataprophet.data.files.rows import opened
 from dataprophet.data.formats.huggingface import PREFIX
+from dataprophet.data.identity.census import COUNTS, Census, as_text
 from dataprophet.data.index import relative_name
 from dataprophet.data.remote import exists, is_url
 from dataprophet.errors import DataError, explained, require

@@ -184,7 +184,8 @@ def test_the_texts_of_a_sample_that_is_left_out_are_not_embedded(tiny_model, mon
 
 
 def test_an_answer_with_nothing_before_it_is_left_out(tiny_folder):
-    template = "{% for m in messages %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}{% endfor %}"
+    part = "{% if c['type'] == 'image' %}<IMG_CONTEXT>{% else %}{{ c['text'] }}{% endif %}"
+    template = "{% for m in messages %}{% for c in m['content'] %}" + part + "{% endfor %}{% endfor %}"
     model = load_model(str(tiny_folder("internvl")), device="cpu", template=template, check=False)
     names, [problem], _ = run(model, [Sample("a", [], "", "red square"), Sample("b", [], "what?", "red square")])
     assert names == ["b"]

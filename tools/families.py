@@ -14,7 +14,9 @@ import importlib.util
 import os
 import sys
 import tempfile
+import textwrap
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +46,39 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="families, as transformers names them")
     parser.add_argument("--write", action="store_true", help="write the table into docs/model.md")
     given = parser.parse_args()
-    rows, wrong = [], 0
+    found = {}
     for name in given.names or MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        cells = tried(name) if name in tiny_models.BUILDERS else untried(name)
-        wrong += cells[0] == "WRONG"
-        rows.append(f"| {name} | {' | '.join(cells)} |\n")
-        print(rows[-1], end="", flush=True)
+        found[name] = tried(name) if name in tiny_models.BUILDERS else untried(name)
+        print(name, *found[name], flush=True)
     if given.write:
         before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        text = before + BEGIN + HEAD + "".join(rows) + END + rest.split(END)[1]
-        PAGE.write_text(text, encoding="utf-8")
-    return int(wrong > 0)
+        PAGE.write_text(before + BEGIN + page_of(found) + END + rest.split(END)[1], encoding="utf-8")
+    return int(any(result == "WRONG" for result, *_ in found.values()))
+
+
+def page_of(found: Mapping[str, Sequence[str]]) -> str:
+    """A table of the families that were tried, and lists of the others with the reason."""
+    table = [f"| {name} | {' | '.join(cells)} |" for name, cells in found.items() if len(cells) > 1]
+    others: dict[str, list[str]] = {}
+    for name, cells in found.items():
+        if len(cells) == 1:
+            others.setdefault(cells[0].replace(f"family {name!r} is not supported: ", ""), []).append(name)
+    lines = (f"- {', '.join(names)}: {reason}" for reason, names in sorted(others.items()))
+    wrapped = ("\n".join(textwrap.wrap(line, 118, subsequent_indent="  ", break_on_hyphens=False)) for line in lines)
+    return HEAD + "\n".join([*table, "", *wrapped]) + "\n"
 
 
 def tried(name: str) -> list[str]:
     """The other cells of a family's row, from its tiny model."""
     if tiny_models.needs_torchvision(name) and importlib.util.find_spec("torchvision") is None:
-        return ["not tried here: its processor needs torchvision", *[""] * 4]
+        return ["not tried here: its processor needs torchvision"]
     try:
         with tempfile.TemporaryDirectory() as folder:
             found = check(name, tiny_models.write(name, Path(folder) / name))
     except MissingDependencyError as error:
-        return [f"not tried here: {error.what}", *[""] * 4]
+        return [f"not tried here: {error.what}"]
     except DataProphetError as error:
-        return [f"refused: {error.what}", *[""] * 4]
+        return [f"refused: {error.what}"]
     right = found.exact <= TOLERANCE and found.half <= ORDERS * found.plain
     calls = "one a batch" if found.model._adapter.joins_images else "one a sample"
     half = f"{found.half:.2g} ({found.plain:.2g})"
@@ -85,8 +96,8 @@ def untried(name: str) -> list[str]:
         from_transformers(network, None, name=name)
     except Exception as error:  # of its own, or that of the processor that is not there
         if isinstance(error, DataProphetError) and error.__cause__ is None:
-            return [f"refused: {error.what}", *[""] * 4]
-    return ["not tried: the checks at the start decide", *[""] * 4]
+            return [f"refused: {error.what}"]
+    return ["not tried: the checks at the start decide"]
 
 
 def small(config: Any) -> Any:

@@ -16,20 +16,20 @@ _MODULE = "dataprophet.model.model"
 
 
 def _add_to(module):
-    plain = module.Model._fits
+    plain = module.Model._failure
     log, poison = os.environ.get("FORWARD_LOG"), os.environ.get("POISON")
 
-    def fits(self, part, results):
+    def failure(self, part, results):
         ids = " ".join(str(number) for number in part.ids.flatten().tolist())
         if poison and f" {poison} " in f" {ids} ":
             os._exit(11)
-        done = plain(self, part, results)
-        if log and done and not part.texts:
+        found = plain(self, part, results)
+        if log and found is None and not part.texts:
             with open(log, "a") as stream:
                 stream.write(f"{os.getpid()} {len(part.members)}\n")
-        return done
+        return found
 
-    module.Model._fits = fits
+    module.Model._failure = failure
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -36,6 +36,8 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
     head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
     text = table(head, rows)
     lines = [text]
+    if matrix.log_error is None:
+        lines.append("no intervals: a matrix that was read from a file does not tell them once something is left out")
     if unresolved := sum(entry.resolved is False for entry in ranking):
         of = f"{unresolved} of {len(ranking) - 1} neighbours"
         lines.append(f"~ {of} not resolved at {level:.0%}: their order may be chance")

@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
         if name not in scores.sources:
             fix = f"the sources are {', '.join(scores.sources)}"
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
-    datasets = {name: _open(args, scores, name, paths.get(name)) for name in scores.sources}
+    mixed = scores.within(**values(args, NOISE)).sources
+    datasets = {name: _open(args, scores, name, paths.get(name)) for name in mixed}
     for dataset in datasets.values():
         warn_of(dataset)
     options = values(args, f"format seed minimum overwrite without max_bad {NOISE}")

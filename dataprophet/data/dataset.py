@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -281,8 +282,10 @@ def open_dataset(
     inside = dict.fromkeys(os.path.dirname(file) for file in files)
     roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
     labels = dict(found.labels)
-    if files and suffix_of(files[0]) in ARROW:
-        labels |= arrow_labels(files[0])
+    for file in files if files and suffix_of(files[0]) in ARROW else ():
+        with suppress(DataError):  # a damaged file is told when it is read
+            labels |= arrow_labels(file)
+            break
     options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]

@@ -335,8 +335,8 @@ def test_detection_explains_itself(tmp_path: Path) -> None:
         "finevision: no column 'texts'",
         "vlmeval: not a .tsv",
         "vqa: no column 'question'",
-        "format=",
-        "columns={",
+        "--format",
+        "--columns question=q",
     ):
         assert part in text
     (row,) = good(open_dataset(path, columns={"question": "prompt", "answer": "completion"}))

@@ -204,7 +204,7 @@ def test_linear_attention_shares_no_row(named, tiny_folder, monkeypatch):
     for field, rows in found.embeddings.items():
         other = expected.embeddings[field]
         cosines = (rows * other).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(other, axis=1)
-        assert cosines.min() > 0.999, field
+        assert cosines.min() > 0.99, field  # of bfloat16: 0.998 on AMX; 0.51 where a row is shared
     assert_equal(exact.features(samples), load_model(folder, device="cpu", share=False).features(samples), 2e-6)
 
 

@@ -57,7 +57,7 @@ class Options:
             for column in () if present is None or given.startswith("=") or given in present else _parts(name, given):
                 fix = f"choose from {', '.join(sorted(present or ()))}"
                 require(column in (present or ()), f"no column {column!r} (for {name!r})", path, fix)
-        if self.labels and suffix_of(path) in ARROW:
+        if suffix_of(path) in ARROW:
             for column, names in arrow_labels(path).items():
                 same = list(self.labels.get(column, ())) == names
                 require(same, f"the classes of {column!r} are not those of the first file", path, "read it by itself")

@@ -37,7 +37,7 @@ class Encoder:
 
     Attributes:
         placeholder_id: the token that stands for one image before the processor expands it.
-        reuses_tokens: take over the tokens of another sample with the same images where the texts begin alike. Off
+        splices: take over the tokens of another sample with the same images where the texts begin alike. Off
             until the start-up checks have found that the tokens are the same.
     """
 
@@ -46,7 +46,7 @@ class Encoder:
         self.processor = chat.processor
         self.tokenizer = chat.processor.tokenizer
         self.placeholder_id = int(self.tokenizer.convert_tokens_to_ids(chat.image_token))
-        self.reuses_tokens = False
+        self.splices = False
         self._spelling = Spelling(self.tokenizer)
         self._image_token_id = image_token_id
         # Positions that an image of a height and width takes in the text, to within a few: for planning batches.
@@ -86,7 +86,7 @@ class Encoder:
                 vision = {name: inputs[name] for name in names}
                 shared = ImageSet(vision, int((encoded.ids == self._image_token_id).sum()), self._image_token_id)
                 replacements = inputs.get("text_replacement_offsets")
-                if self.reuses_tokens and replacements:
+                if self.splices and replacements:
                     offsets = np.array(inputs["offset_mapping"][0], np.int64)
                     prefix = EncodedPrefix(item.text, encoded, offsets, replacements[0], self._special_ids)
                     found.update(self._reused(prefix, {k: rendered[k] for k in range(index + 1, len(rendered))}))
@@ -141,7 +141,7 @@ class Encoder:
         extra: dict[str, Any] = self._special_tokens(text)
         if self.chat.uses_suffix:
             extra["suffix"] = [item.answer]
-        elif self.reuses_tokens and images:
+        elif self.splices and images:
             extra["return_text_replacement_offsets"] = True
         # Images are RGB here, and processors would make a copy of each to make sure.
         convert = {"do_convert_rgb": False} if getattr(processor.image_processor, "do_convert_rgb", False) else {}

@@ -90,8 +90,8 @@ def self_check(model: Model) -> None:
             _share(model, groups, _HALF, exact=False)
         _check_precision(model, first)
         if not encoder.chat.uses_suffix:
-            encoder.reuses_tokens = True  # for the check of it
-            encoder.reuses_tokens = _works(lambda: all(map(_same, _encoded(model, samples).encoded, first.encoded)))
+            encoder.splices = True  # for the check of it
+            encoder.splices = _works(lambda: all(map(_same, _encoded(model, samples).encoded, first.encoded)))
 
 
 def _encoded(model: Model, samples: Sequence[Sample]) -> _Group:

@@ -164,7 +164,7 @@ TEXTS = [
 def test_tokens_taken_over_are_those_of_a_sample_encoded_whole(family, tiny_model, monkeypatch):
     model = tiny_model(family)
     encoder, images = model._encoder, [IMAGE]
-    assert encoder.reuses_tokens  # found to be right when the model was loaded
+    assert encoder.splices  # found to be right when the model was loaded
     asked = [ask(question, answer) for question, answer in itertools.product(TEXTS, ["red", " a\nb ", "é"])]
     turn = Turn("what is it?", "a cat", (0,))
     asked += [Sample("a", images, text, "red", (turn,), ()) for text in TEXTS]
@@ -190,4 +190,4 @@ def test_a_tokenizer_that_depends_on_what_stands_before_takes_nothing_over(tiny_
         return original(self, token, [*ids[:-1], ids[-1] + 1], offsets, tail)
 
     monkeypatch.setattr(EncodedPrefix, "joined", otherwise)
-    assert not load_model(str(tiny_folder("llava")), device="cpu")._encoder.reuses_tokens
+    assert not load_model(str(tiny_folder("llava")), device="cpu")._encoder.splices

@@ -179,7 +179,10 @@ class TransferMatrix:
         """
         drop = factors_named(names)
         if unknown := sorted(drop - self.factors.keys()):
-            known = ", ".join(self.factors) or "none: read the matrix together with its .factors.csv file"
+            known = (
+                ", ".join([*self.factors, "perplexity"] if self.factors else [])
+                or "none: read the matrix together with its .factors.csv file"
+            )
             raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
         kept = {name: part for name, part in self.factors.items() if name not in drop}
         values = product(kept, self.shape)

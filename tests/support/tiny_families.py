@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import transformers
-from tiny_parts import PATCHES, ROPE, SIGLIP, SQUARE, TEXT, VISION, bpe, chatml, template
+from tiny_parts import PATCHES, ROPE, SIGLIP, SQUARE, TEXT, TOWER, VISION, bpe, chatml, template
 
 
 def _internvl() -> dict[str, Any]:
@@ -48,16 +48,7 @@ def _qwen(version: str) -> dict[str, Any]:
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
     ids = {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
     text = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **TEXT}
-    vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "patch_size": 7,
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
-        "out_hidden_size": 32,
-    }
+    vision = dict(TOWER)
     if version == "2_5":
         config = transformers.Qwen2_5_VLConfig(
             text_config={**text, "rope_parameters": ROPE},

@@ -74,7 +74,7 @@ def ranking() -> dict[str, Any]:
     y = alt.Y("source:N", sort=None, title=None)
     base = alt.Chart(alt.NamedData(ROWS)).encode(y=y, tooltip=_tips(alt, "source", "rank", "#M", "#low", "#high"))
     shown = alt.condition("datum['not resolved']", alt.value("var(--pale)"), alt.value("var(--bar)"))
-    bars = base.mark_bar().encode(x=alt.X("M:Q", title="M, and its 95% interval"), color=shown)
+    bars = base.mark_bar().encode(x=alt.X("M:Q", title="M"), color=shown)
     spans = base.mark_rule(color="var(--mark)", strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     text = "format(datum.M, '.4g') + (datum['not resolved'] ? '  ~' : '')"
     ends = base.transform_calculate(end="isValid(datum.high) ? datum.high : datum.M", text=text)

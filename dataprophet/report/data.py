@@ -71,14 +71,14 @@ def _numbers(profile: Profile) -> dict[str, Any]:
 def _add_quality(page: Page, profiles: list[Profile], looks: dict[str, Look], unread: dict[str, str]) -> None:
     lines = []
     for profile in profiles:
+        if not all(each.counts for each in profile.identity) or not profile.identity:
+            continue
         counts = {name: sum(each.counts.get(name, 0) for each in profile.identity) for name in COUNTS}
-        formats = ", ".join(dict.fromkeys(each.format for each in profile.identity)) or "-"
-        told = any(each.counts for each in profile.identity)
-        numbers = [f"{counts[name]:,}" if told else "-" for name in COUNTS]
-        look = looks.get(profile.name)
-        bad = f"{counts['rows'] - counts['good']:,}" if told else "-"
-        codes = ", ".join(f"{count:,} {code}" for code, count in sorted(look.problems.items())) if look else ""
-        lines.append([profile.name, formats, *numbers, bad, codes or "-"])
+        formats = ", ".join(dict.fromkeys(each.format for each in profile.identity))
+        problems = looks[profile.name].problems if profile.name in looks else {}
+        codes = ", ".join(f"{count:,} {code}" for code, count in sorted(problems.items()))
+        numbers = [f"{counts[name]:,}" for name in COUNTS] + [f"{counts['rows'] - counts['good']:,}"]
+        lines.append([profile.name, formats, *numbers, codes or "-"])
     matrix = page.inputs.matrix
     if matrix is not None:
         page.warnings += [f"{' and '.join(names)} were made of the same data" for names in same_data(matrix.identities)]

@@ -16,6 +16,7 @@ from dataprophet.report.palette import STEPS
 from dataprophet.report.values import number
 
 SIMILARITIES = ("question_similarity", "answer_similarity", "image_similarity")
+_ROUNDING = 1e-9  # so that a score between two steps has the same colour in each target
 OF_SOURCE = [name for name in FACTORS if name != "inverse_target_perplexity"]
 """Factors that can change a ranking of sources."""
 
@@ -87,7 +88,7 @@ def shades(values: Floats) -> NDArray[np.int64]:
         given = np.log(column[known]) if (column[known] > 0).all() else column[known]
         spread = float(np.ptp(given))
         share = (given - given.min()) / spread if spread > 0 else np.full(given.shape, 0.5)
-        made[known] = np.minimum((share * STEPS).astype(np.int64), STEPS - 1)
+        made[known] = np.minimum((share * STEPS + _ROUNDING).astype(np.int64), STEPS - 1)
     return steps
 
 
@@ -145,10 +146,11 @@ def _glance(matrix: TransferMatrix, target: str) -> list[str]:
     best, following = ranking[0], ranking[1] if len(ranking) > 1 else None
     interval = f"{number(best.low)} to {number(best.high)}" if np.isfinite(best.low) else "-"
     after = [following.source, number(following.score)] if following is not None else ["-", "-"]
-    known = [each.resolved for each in ranking if each.resolved is not None]
-    unresolved = f"{known.count(False)} of {len(known)}" if known else "-"
+    pairs = [each.resolved for each in ranking if each.resolved is not None]
+    unresolved = f"{pairs.count(False)} of {len(pairs)}" if pairs else "-"
     resolved = {True: "yes", False: "no", None: "-"}[best.resolved]
-    return [target, best.source, number(best.score), interval, *after, resolved, unresolved]
+    known = [interval, resolved, unresolved] if matrix.log_error is not None else []
+    return [target, best.source, number(best.score), *after, *known]
 
 
 def spreads(matrix: TransferMatrix, less: Mapping[str, TransferMatrix]) -> list[list[str]]:

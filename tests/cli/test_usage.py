@@ -14,7 +14,7 @@ from dataprophet.cli import build_parser, main, parser
 from dataprophet.metric.published import path as published_path
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
+pytest.importorskip("altair")
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -172,7 +172,8 @@ function tell(source, target) {
   }
   if (data.factors.length) {
     const table = element("table"), head = element("tr"), top = element("thead"), body = element("tbody");
-    ["factor", "value", "rank without it"].forEach((name) => head.append(element("th", name, { scope: "col" })));
+    head.append(element("th", "factor", { scope: "col", class: "word" }));
+    for (const name of ["value", "rank without it"]) head.append(element("th", name, { scope: "col" }));
     for (const name of [...data.factors, "1/PPL(t)"]) {
       if (row[name] === undefined) continue;
       const line = element("tr"), without = row[`without ${name}`];

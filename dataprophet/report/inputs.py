@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import DataProphetError, MetricError, explained
+from dataprophet.data.remote import is_url
+from dataprophet.errors import DataProphetError, MetricError, explained, require
 from dataprophet.files import MANIFEST
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
@@ -76,6 +77,8 @@ def read_inputs(
         DataProphetError: nothing to report is there, or what is there is damaged.
     """
     place = Path(path)
+    there = is_url(os.fspath(path)) or place.exists()
+    require(there, "no such file or folder", os.fspath(path), "check the path", DataProphetError)
     found = Inputs(place.resolve().name)
     if place.is_dir() and not (place / FILES).is_file():
         _read_folder(place, found)

@@ -50,7 +50,7 @@ class Shown:
         thumbnail: data URI of the first image; empty without.
         no_image: why there is none.
         problem: why a row was left out.
-        tokens: text, step of colour and words of each token of the answer.
+        tokens: text, step of colour and probability of each token of the answer.
         sample: what the model is to see.
     """
 
@@ -131,7 +131,7 @@ class Gallery:
                 tokens = self._model.token_logprobs(card.sample)
             except DataProphetError:  # such as an image that does not decode: the card says so
                 continue
-            card.tokens = [(text, _step(log), f"probability {number(float(np.exp(log)))}") for text, log in tokens]
+            card.tokens = [(text, _step(log), number(float(np.exp(log)))) for text, log in tokens]
 
 
 def _step(log: float) -> int:

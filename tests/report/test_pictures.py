@@ -125,8 +125,8 @@ def test_every_chart_is_drawn_with_its_own_colours(tmp_path, kind):
     """Colours of the page are none outside of it: a picture has those of the light page."""
     numbers = [1.0, 2.0, 4.0]
     rows = {name: list("abc") for name in ("source", "target")} | {"cluster": [0, 0, 1], "place": [0, 1, 2]}
-    rows |= {name: numbers for name in ("M", "low", "high", "similarity", "PPL(s)", "gain", "tau", "samples")}
-    rows |= {name: numbers for name in ("silhouette", "first", "second", "from", "chosen", "taken", "share", "rank")}
+    rows |= dict.fromkeys(("M", "low", "high", "similarity", "PPL(s)", "gain", "tau", "samples"), numbers)
+    rows |= dict.fromkeys(("silhouette", "first", "second", "from", "chosen", "taken", "share", "rank"), numbers)
     rows |= {"to": [2.0, 4.0, 8.0], "cut": [2.0] * 3, "not resolved": [True, False, False], "available": numbers}
     picture(charts.CHARTS[kind](), rows, tmp_path / "chart.svg")
     text = (tmp_path / "chart.svg").read_text()

@@ -45,8 +45,17 @@ async function draw(figure) {
   });
   plot.querySelector("svg")?.setAttribute("aria-hidden", "true");
   figure.dataset.drawn = keyOf(figure);
+  stops(figure);
   const details = figure.querySelector("details.rows");
   if (details.open) fill(details);
+}
+
+// What scrolls is a stop of the tab key, what does not is none.
+function stops(within = document) {
+  for (const each of within.querySelectorAll(".plot, .scroll")) {
+    if (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight) each.tabIndex = 0;
+    else each.removeAttribute("tabindex");
+  }
 }
 
 function fill(details) {
@@ -68,6 +77,7 @@ function fill(details) {
   table.append(wrap, body);
   if (all.length > most) table.prepend(element("caption", `the first ${most} of ${all.length.toLocaleString("en")} rows`));
   holder.replaceChildren(table);
+  stops(details);
 }
 
 // One after the other, what can be seen first, so that the page answers meanwhile.
@@ -213,8 +223,11 @@ label();
 
 document.addEventListener("toggle", (event) => {
   if (event.target.matches?.("details.rows") && event.target.open) fill(event.target);
+  else if (event.target.open) stops(event.target);
 }, true);
 addEventListener("beforeprint", () => { for (const each of document.querySelectorAll("details.item")) each.open = true; });
 byId("target")?.addEventListener("change", (event) => choose(Number(event.target.value)));
+addEventListener("resize", () => stops());
 ranks();
+stops();
 drawAll();

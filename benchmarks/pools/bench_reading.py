@@ -22,24 +22,7 @@ from PIL import Image
 
 import dataprophet as dp
 
-WORDS = [
-    "what",
-    "colour",
-    "is",
-    "the",
-    "large",
-    "cube",
-    "left",
-    "of",
-    "a",
-    "small",
-    "sphere",
-    "behind",
-    "that",
-    "green",
-    "metal",
-    "thing",
-]
+WORDS = tuple("what colour is the large cube left of a small sphere behind that green thing".split())  # noqa: SIM905
 
 
 def main() -> None:

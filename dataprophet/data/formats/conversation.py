@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
@@ -51,7 +52,12 @@ def row_id(value: Any, file: str, row: int) -> str:
     text = clean_text(value, "the id")
     if not text.isprintable():
         raise BadRow("bad_id", f"the id {short(text)} holds a control character", "use printable ids")
-    return text or f"{os.path.splitext(os.path.basename(file))[0]}:{row}"
+    return text or f"{_stem(file)}:{row}"
+
+
+@lru_cache(64)
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]
 
 
 def take_markers(text: str) -> tuple[str, tuple[int, ...]]:

@@ -19,8 +19,8 @@ from dataprophet.features.features import FIELDS
 # name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
 
-FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
-EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "ids")
+FORMATS = "llava, llamafactory, swift, finevision, verl, vqa, webdataset, vlmeval or huggingface"
+EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids")
 
 
 def argument(name: str, help: str, type: Callable[[str], Any] | None = None, **settings: Any) -> Argument:

@@ -87,7 +87,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "compare predicted scores with observed gains by Kendall's tau",
         "dataprophet evaluate predicted.csv observed.csv",
         argument("predicted PREDICTED", "matrix of scores", nargs="?"),
-        argument("observed OBSERVED", "matrix of measured gains", nargs="?"),
+        argument("observed OBSERVED", "measured gains: a matrix, or source,target,gain or before,after", nargs="?"),
         flag("--published", "recompute the figures of the paper instead"),
         argument("--variant", "tau-a or tau-b", choices=("a", "b"), default="b"),
         flag("--off-diagonal", "leave out cells of a dataset with itself"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import require
@@ -15,7 +16,7 @@ from dataprophet.errors import require
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dataprophet.data.images.sources import ImageSource
+    from dataprophet.data.images.sources import ImageSource, LazyImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,22 @@ class Conversation:
 
     def samples(self) -> Iterator[Sample]:
         """One sample for each turn that is scored, the turns before it as its context."""
-        from dataprophet.data.images.sources import LazyImages  # here, so that a sample is had without Arrow
-
         used = 0
         for index, turn in enumerate(self.turns):
             used += len(turn.image_offsets)
             if not turn.scored:
                 continue
             name = self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}"
-            images, context = LazyImages(self.sources[:used]), self.turns[:index]
+            images, context = _lazy_images()(self.sources[:used]) if used else (), self.turns[:index]
             yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)
+
+
+@cache
+def _lazy_images() -> type[LazyImages]:
+    """The class, which needs Arrow: a sample is had without it."""
+    from dataprophet.data.images.sources import LazyImages
+
+    return LazyImages
 
 
 DUPLICATE = "duplicate_row"

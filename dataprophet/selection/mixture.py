@@ -97,7 +97,7 @@ def mix(
         budget: rows in all; a row is a conversation, with all its turns.
         datasets: source name -> dataset, one for every source of the matrix.
         out: folder to write; it appears whole or not at all.
-        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
+        format: one of ``dataprophet.data.EXPORT_FORMATS``.
         seed: of the sampling.
         capacity: most rows of each source, in the order of the matrix; never more than it has.
         minimum: least rows of every source.

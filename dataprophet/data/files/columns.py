@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from string import ascii_uppercase
 from typing import Any
 
 COLUMNS = (
@@ -63,17 +64,16 @@ def image_ids(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(1024)
 def option_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Columns of one option each, ``A`` to ``J``, ``choice_a``, ``option1``, in order; none where the first is missing."""
-    marks = [(match, name) for name in names if (match := _OPTION.fullmatch(name))]
-    places = sorted((_place(match), name) for match, name in marks)
-    first = places[0][0] if places else 0
-    consecutive = first < 2 and [place for place, _ in places] == list(range(first, first + len(places)))
-    return tuple(name for _, name in places) if consecutive and len(places) > 1 else ()
+    """Columns of one option each, ``A`` to ``J``, ``choice_a``, ``option1``, in order, with "" where one is missing."""
+    found = [(match, name) for name in names if (match := _OPTION.fullmatch(name))]
+    first = min((int(match[3]) for match, _ in found if match[3]), default=0) > 0
+    places = {_place(match) - (first if match[3] else 0): name for match, name in reversed(found)}
+    return tuple(places.get(place, "") for place in range(max(places) + 1)) if len(places) > 1 else ()
 
 
 def _place(match: re.Match[str]) -> int:
     letter = match[1] or match[2]
-    return ord(letter.upper()) - ord("A") if letter else int(match[3])
+    return ascii_uppercase.index(letter.upper()) if letter else int(match[3])
 
 
 @lru_cache(1024)

@@ -57,7 +57,7 @@ def mark_delimited(path: str, digest: Digest | None = None) -> Iterator[Mark]:
 
 
 def read_delimited(path: str, mark: Mark = START) -> Rows:
-    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it. Cells without a value are None.
+    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it; missing cells are None.
 
     Raises:
         DataError: no header, or text that is not UTF-8.

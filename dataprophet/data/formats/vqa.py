@@ -27,7 +27,7 @@ def options_of(row: Row) -> tuple[list[str], str]:
     """Options and answer of a row. Raises BadRow."""
     value = first_of(row, "options", "choices")
     if value is None:
-        value = [row[name] for name in option_columns(tuple(row))]
+        value = [row.get(name) for name in option_columns(tuple(row))]
     choices = option_texts(value)
     return choices, answer_text(row, choices)
 

@@ -5,7 +5,7 @@ The matrix and what reads it call this. It knows names and arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -38,6 +38,18 @@ _WHY_HIGH = "above 1,000, rows are garbled or mislabelled, or nll is no mean ove
 def factors_named(names: Iterable[str]) -> set[str]:
     """Names of the factors that users call by their names, their signs, or together ``perplexity``."""
     return {factor for name in names for factor in _GROUPS.get(name, (name,))}
+
+
+def require_varied(left: Collection[str]) -> None:
+    """Refuse factors of which none differs between sources, or samples: every score for a target would be the same.
+
+    Raises:
+        MetricError: none is left, or 1/PPL(t) alone.
+    """
+    if left and not set(left) <= {"inverse_target_perplexity"}:
+        return
+    what = "no factor is left in which sources or samples differ"
+    raise MetricError(what, where="without", fix="leave fewer factors out")
 
 
 def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:

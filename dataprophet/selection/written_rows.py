@@ -117,9 +117,8 @@ class RowSource:
         if marks is None or as_text(sum(map(Census().add, rows))) == marks[cell - scored.shard.first]:
             return
         where, root = str(self.dataset.path), self.dataset.arguments.get("image_root") or self.dataset.folder
-        what = (
-            f"images of rows {start + 1} to {start + len(rows)} are not those that were scored (in {root}) {self._of}"
-        )
+        of = f" {self._of}" if self._of else ""
+        what = f"images of rows {start + 1} to {start + len(rows)} are not those that were scored (in {root}){of}"
         raise DataError(what, where=where, fix="restore the images, or score the pool again")
 
 

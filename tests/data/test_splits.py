@@ -37,6 +37,14 @@ def test_splits_are_asked_for(below: str, tmp_path: Path) -> None:
         open_dataset(tmp_path, split="extra")
 
 
+def test_a_split_beside_files_that_tell_none(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet", "train")
+    table(tmp_path / "testdev.parquet", "testdev")
+    with pytest.raises(DataError, match=r"the split train and files that tell none, such as testdev\.parquet"):
+        open_dataset(tmp_path)
+    assert questions(tmp_path, split="train") == ["train"] * 2
+
+
 def test_one_split_and_files_without_one(tmp_path: Path) -> None:
     table(tmp_path / "data" / "a.parquet", "a")
     table(tmp_path / "data" / "b.parquet", "b")

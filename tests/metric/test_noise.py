@@ -109,6 +109,10 @@ def test_sources_beyond_limits_are_left_out(tmp_path):
         matrix.within(max_nll=0.01)
     with pytest.raises(MetricError, match=r"nll_quantiles: it is 0\.5, 0\.5; give LOW and HIGH"):
         matrix.within(nll_quantiles=(0.5, 0.5))
+    with pytest.raises(MetricError, match="max_nll: it is nan"):
+        matrix.within(max_nll=float("nan"))
+    with pytest.raises(MetricError, match="no factor is left in which sources or samples differ"):
+        matrix.without("QSim", "ASim", "ISim", "PPL(s)", "Sil+H")
     with pytest.raises(MetricError, match=r"holds no PPL\(s\) to limit"):
         matrix.without("PPL(s)").within(max_nll=2)
     with pytest.raises(MetricError, match="does not know the answer tokens"):

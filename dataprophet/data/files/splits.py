@@ -72,8 +72,10 @@ def find_files(path: str, subset: str | None, split: str | None) -> Found:
     known = [name for name in splits if name]
     choose = f"choose one (--split): {', '.join(known)}"
     if split is None:
-        one = len(known) < 2
-        require(one, f"the folder holds the splits {' and '.join(known)}", path, choose)
+        require(len(known) < 2, f"the folder holds the splits {' and '.join(known)}", path, choose)
+        rest = splits.get("") if known else None
+        what = f"the folder holds the split {' '.join(known)} and files that tell none"
+        require(not rest, f"{what}, such as {rest and rest[0]}", path, f"{choose}, or name a file")
         names = [name for part in splits.values() for name in part]
     else:
         name = split if split in splits else _WORDS.get(split, split)

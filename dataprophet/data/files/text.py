@@ -19,6 +19,8 @@ csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
 
 _decode = json.JSONDecoder().decode
 _OPEN = "unexpected end of data"  # the csv module's words for a quote without an end
+_MISSING = {"", "nan", "NaN", "<NA>"}  # pandas' missing values, which str() writes out
+_LONGEST_MISSING = 5
 _TELLING = 64  # lines that are whole records, one after the other, are records
 
 
@@ -56,7 +58,7 @@ def mark_delimited(path: str, digest: Digest | None = None) -> Iterator[Mark]:
 
 
 def read_delimited(path: str, mark: Mark = START) -> Rows:
-    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it. Empty cells are None.
+    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it; missing cells are None.
 
     Raises:
         DataError: no header, or text that is not UTF-8.
@@ -65,10 +67,14 @@ def read_delimited(path: str, mark: Mark = START) -> Rows:
         if isinstance(cells, BadRow):
             yield before + 1, cells
         elif len(cells) == len(names):
-            yield before + 1, {name: cell or None for name, cell in zip(names, cells, strict=True)}
+            yield before + 1, {name: _value(cell) for name, cell in zip(names, cells, strict=True)}
         else:
             what = f"{len(cells)} cells under {len(names)} columns"
             yield before + 1, BadRow("bad_row", what, "quote cells that hold the delimiter or a line break")
+
+
+def _value(cell: str) -> str | None:
+    return None if len(cell) < _LONGEST_MISSING and cell in _MISSING else cell
 
 
 def delimited_columns(path: str) -> list[str]:

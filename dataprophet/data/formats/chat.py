@@ -10,7 +10,15 @@ from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained, placed
-from dataprophet.data.formats.placeholders import UNTRAINED, inline_mark
+from dataprophet.data.formats.placeholders import (
+    REASONING,
+    UNTRAINED,
+    inline_mark,
+    listed,
+    mark_images,
+    refuse_companions,
+    row_images,
+)
 
 _SPELLINGS = (("role", "content"), ("from", "value"))
 _IMAGE_KEYS = ("image", "image_url", "path", "url", "base64", "data", "bytes", "source")
@@ -52,6 +60,13 @@ def read_messages(
             parts, content = content, ""
             for part in parts:
                 content += _part(part, number, inline, content)
+        if len(message) > 2:
+            refuse_companions(message)
+            if key := next((key for key in REASONING if message.get(key)), ""):
+                what = f"message {number} has {key!r}, which each model writes in a way of its own"
+                raise BadRow("bad_row", what, "write it into the content as the model is trained on it")
+            if isinstance(content, str) and (own := listed(row_images(message))):
+                content = mark_images(content, own, inline)
         if not isinstance(content, str):
             raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
         if len(message) > 2 and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
@@ -102,6 +117,11 @@ def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, s
     for question, answer in pairs:
         out += [("user", text_cell(question, "history")), ("assistant", text_cell(answer, "history"))]
     return [*out, ("user", text_cell(query, "query")), ("assistant", text_cell(response, "response"))]
+
+
+def with_system(system: Any, messages: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Messages behind the system text that stands beside them in the row, if there is one."""
+    return [("system", text_cell(system, "system")), *messages] if system else messages
 
 
 def text_cell(value: Any, what: str) -> str:

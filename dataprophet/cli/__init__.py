@@ -17,7 +17,10 @@ __all__ = ["build_parser", "main"]
 _RANGES = "max_share near_duplicates leakage diverse candidates max_nll nll_quantiles min_answer_tokens"
 # parameters of functions that errors name -> the options that say them
 _OPTIONS = {
-    **{name: f"--{name.replace('_', '-')}" for name in f"{_RANGES} budget unit combine without fields engine".split()},
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in f"{_RANGES} budget unit combine without fields engine details".split()
+    },
     **{"minimum": "--min-score", "quotas": "--quota", "target_quotas": "--target-quota", "targets": "--target"},
     **{"pools": "--pool", "processes": "--processes", "max_nll and nll_quantiles": "--max-nll and --nll-quantiles"},
 }

@@ -13,7 +13,9 @@ from dataprophet.scoring.score import score
 
 _SHOWN = 5
 # parameters whose options have the same name
-_OF_ONE_NAME = "out name features fields embeddings nearest shard_rows engine processes threads ray_address max_bad"
+_OF_ONE_NAME = (
+    "out name features fields embeddings nearest details shard_rows engine processes threads ray_address max_bad"
+)
 
 
 @resumable

@@ -42,5 +42,8 @@ class Head:
         self.softcap = None if softcap is None else float(softcap)
 
     def logprobs(self, states: Any, targets: Any, run: Callable[..., Any] = ops.linear_logprobs) -> Any:
-        """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32."""
+        """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32.
+
+        Or what another operation ``run`` on a linear head gives of the same.
+        """
         return run(states, self._layer.weight, targets, bias=self._layer.bias, softcap=self.softcap, scale=self.scale)

@@ -158,7 +158,8 @@ class ScoredPool:
         batches = list(self.batches(columns))
         if batches:
             return pa.Table.from_batches(batches).unify_dictionaries()
-        nothing = schema(self.targets, nearest=self.config.nearest).empty_table()  # no shard is committed yet
+        config = self.config
+        nothing = schema(self.targets, nearest=config.nearest, details=config.details).empty_table()  # no shard yet
         return nothing if columns is None else nothing.select(list(columns))
 
     def merged_profile(self) -> Profile:

@@ -196,9 +196,9 @@ def check_bad(counts: Mapping[str, int], rows: int, max_bad: float, where: str, 
     Raises:
         DataError: there are more, or ``max_bad`` is no share.
     """
-    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1 (--max-bad 0.2 or 20%)")
+    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1")
     counted = {code: count for code, count in sorted(counts.items()) if code != DUPLICATE}
     bad, why = sum(counted.values()), ", ".join(f"{count:,} {code}" for code, count in counted.items())
     what = f"{bad:,} of {rows:,} rows cannot be used, more than {100 * max_bad:.3g}% ({why})"
-    fix = "see `dataprophet validate`, or allow a larger share (--max-bad 0.2, max_bad=0.2)"
+    fix = "see `dataprophet validate`, or allow a larger share (max_bad=0.2)"
     require(bad <= max_bad * rows, what, where, f"{fix}; {kept}" if kept else fix)

@@ -184,11 +184,11 @@ def sketch_vectors(
     """
     wanted = [fields[name] for name in names.split(",") if name in fields]
     if not wanted:
-        raise ProfileError("no sample has a diversity field", where=where, fix="choose other diversity_fields")
+        raise ProfileError("no sample has a diversity field", where=where, fix="choose others with diversity_fields=")
     widths = {given.rows.shape[1] for given in wanted}
     if len(widths) > 1:
         what = f"the diversity averages fields of one width, and they are {sorted(widths)} wide"
-        raise ProfileError(what, where=where, fix="choose diversity_fields of one width")
+        raise ProfileError(what, where=where, fix="choose some of one width with diversity_fields=")
     z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
     return z, norms > 1e-6  # less is rounding
 

@@ -32,7 +32,7 @@ class Head:
         layer = model.get_output_embeddings()
         if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
             what = f"its output layer is a {type(layer).__name__}, not a plain linear layer"
-            fix = "load it with fused=False (--plain-head), which uses the model's own logits"
+            fix = "load it with fused=False, which uses the model's own logits"
             raise ModelError(what, where=where, fix=fix)
         config = model.config.get_text_config()
         self._layer = layer

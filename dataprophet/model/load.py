@@ -92,7 +92,7 @@ def load_model(
     if dtype == "auto":
         dtype = "bfloat16" if target.startswith("cuda") else "float32"
     if dtype not in _DTYPES:
-        raise ModelError(f"unknown dtype {dtype!r}", where="load_model", fix=f"use auto, {', '.join(_DTYPES)}")
+        raise ModelError(f"unknown dtype {dtype!r}", where="dtype", fix=f"use auto, {', '.join(_DTYPES)}")
     has_torchvision()
     path, folder = _locate(name)
     hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
@@ -241,11 +241,11 @@ def _device(device: str) -> str:
     with contextlib.suppress(RuntimeError, TypeError):
         kind = torch.device(device)
     if kind is None or kind.type not in ("cpu", "cuda"):
-        raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+        raise ModelError(f"unknown device {device!r}", where="device", fix="use auto, cpu, cuda or cuda:N")
     if kind.type == "cuda" and (kind.index or 0) >= found:
         what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
-        fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
-        raise ModelError(what, where="load_model", fix=fix)
+        fix = "use auto or cpu, or install a torch built for this machine's CUDA"
+        raise ModelError(what, where="device", fix=fix)
     return device
 
 
@@ -270,7 +270,7 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
         fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
             what = "it comes with its own Python code, which is not run unless asked"
-            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or take its -hf version"
+            fix = "read that code, then pass trust_remote_code=True; or take its -hf version"
             raise ModelError(what, where=where, fix=fix) from error
         if Path(path).is_dir():
             fix = "its config.json is damaged, or of a family that the installed transformers does not know"

@@ -210,7 +210,7 @@ def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None]
     """The folder for what is asked, in the cache."""
     root = os.fspath(cache)
     if "://" in root:
-        raise DataProphetError("is no local folder", where=root, fix="choose a folder with --cache")
+        raise DataProphetError("is no local folder", where=root, fix="choose a folder with cache=")
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     store = open_store(os.path.join(root, key))
     if fresh or not _sound(store):

@@ -148,14 +148,14 @@ class Identity:
             )
             lifted = " ".join(option(key, True) for key in sorted(PERMISSIONS & self.reading.keys() - reading.keys()))
             what = f"was profiled on {then}, and {now} can be read (images in {places})"
-            fix = f"add {lifted}" if lifted else "restore the images, or give their --image-root"
+            fix = f"add {lifted}" if lifted else "restore the images, or give their image_root="
             raise DataError(what, where=_where(name), fix=fix)
         if self.texts and self.texts != as_text(census.texts):
             what = f"questions and answers of {dataset.path} are read as others than those that were profiled"
             raise DataError(what, where=_where(name), fix="restore what says how to read them, or profile it anew")
         if self.images and self.images != as_text(census.images):
             what = f"its images are not those that it was profiled with (in {places})"
-            fix = "restore them, give the --image-root of then, or profile it anew"
+            fix = "restore them, give the image_root= of then, or profile it anew"
             raise DataError(what, where=_where(name), fix=fix)
 
     @property

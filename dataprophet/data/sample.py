@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import require
@@ -157,12 +157,14 @@ class Tally:
 
     Attributes:
         rows: rows read, good and bad.
+        good: those of them that can be used; images are not decoded.
         with_images: good rows with an image or more.
         images: images of good rows.
         turns: answered turns of good rows, which are its samples.
     """
 
     rows: int = 0
+    good: int = 0
     with_images: int = 0
     images: int = 0
     turns: int = 0
@@ -171,6 +173,7 @@ class Tally:
         """Count a row."""
         self.rows += 1
         if isinstance(row, Conversation):
+            self.good += 1
             self.with_images += bool(row.sources)
             self.images += len(row.sources)
             self.turns += len(row.turns)
@@ -178,6 +181,9 @@ class Tally:
     def __str__(self) -> str:
         return f"{self.rows:,} rows, {self.with_images:,} with images, {self.images:,} images, {self.turns:,} turns"
 
+
+COUNTS = tuple(asdict(Tally()))
+"""Names of what a ``Tally`` counts."""
 
 MAX_BAD = 0.05
 """Share of bad rows from which on a dataset is refused unless more are allowed."""

@@ -202,7 +202,7 @@ class _Parts:
 
     def read(self) -> dict[str, Any]:
         """What the rows hold, for ``ScoredPool.identity``."""
-        return {"counts": self.census.counts, "texts": as_text(self.census.texts), "images": self.images}
+        return {"counts": asdict(self.census.tally), "texts": as_text(self.census.texts), "images": self.images}
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
@@ -284,7 +284,7 @@ def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, L
     for number, cell in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows
         entries = cell[: behind - start]
-        parts.images.append(as_text(sum(map(parts.census.add, entries))))
+        parts.images.append(as_text(sum(map(parts.census.add, entries)), parts.census.rule))
         shard.settle(number, entries)
         yield number, Lines.of(entries, start)
 

@@ -179,7 +179,7 @@ def test_details_are_columns_where_they_are_asked_for(folder, model, targets, tm
     for row in told.to_pylist():
         assert (row["status"] == "ok") == (row["mean_rank"] is not None) == (row["mean_entropy"] is not None)
     assert 0 < max(row["mean_entropy"] or 0 for row in told.to_pylist()) < np.log(5000)
-    with pytest.raises(DataProphetError, match=r"scored with another details \(true, now false\)"):
+    with pytest.raises(DataProphetError, match=r"scored with another details \(true, now unset\)"):
         dp.score(folder / "b.jsonl", targets, model, out=tmp_path / "told")
     with pytest.raises(ProfileError, match="details: needs a model"):
         dp.score(tmp_path / "told", targets, out=tmp_path / "features", features=True, details=True)

@@ -106,10 +106,11 @@ class RunConfig:
         return Profile.blank(self.name, self.fingerprint, {**self.settings, **self.sketch})
 
     def _content(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key not in PLACES}
+        return {key: value for key, value in self.to_json().items() if key not in PLACES}
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As plain values. Without details it is what it was before there were any, and hashes as such."""
+        return {key: value for key, value in asdict(self).items() if key != "details" or value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: str) -> RunConfig:

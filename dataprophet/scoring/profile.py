@@ -290,7 +290,11 @@ def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
     name, revision = str(given["name"]), given.get("revision") or "main"
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     if folder.is_dir():
-        return [[path, state_of(path)] for path in sorted(str(path) for path in folder.rglob("*") if path.is_file())]
+        from dataprophet.model.reasons import base_of
+
+        folders = [folder, *filter(None, [base_of(folder, name)])]
+        files = [str(path) for each in folders for path in each.rglob("*") if path.is_file()]
+        return [[path, state_of(path)] for path in sorted(files)]
     with suppress(ImportError, OSError):
         from huggingface_hub.constants import HF_HUB_CACHE
 

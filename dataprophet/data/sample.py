@@ -178,6 +178,12 @@ class Tally:
             self.images += len(row.sources)
             self.turns += len(row.turns)
 
+    def guesses(self, format: str) -> list[str]:
+        """How rows of a dataset of that format are read that may be meant otherwise, a line for each kind."""
+        if format != "webdataset" or not 0 < self.with_images < self.good:
+            return []
+        return [f"{self.good - self.with_images:,} of {self.good:,} keys have no image: read as text rows"]
+
     def __str__(self) -> str:
         return f"{self.rows:,} rows, {self.with_images:,} with images, {self.images:,} images, {self.turns:,} turns"
 

@@ -122,6 +122,7 @@ LOADING = (
 _ALLOWANCES = (
     flag("--allow-outside", "allow image paths outside that folder"),
     flag("--allow-urls", "fetch images from http(s) addresses"),
+    argument("--max-pixels N", "pixels of the largest image that is read (default: 89478485)", positive),
 )
 _SUBSET = "dataset of a dataset_info.json, or configuration of a hub dataset"
 _ANSWER_IS = "what answers beside options are: text, letter, index0 or index1 (default: what explains them)"

@@ -140,6 +140,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             "tell the largest cosine to a sample of each target (default: with a model)",
             action=argparse.BooleanOptionalAction,
         ),
+        flag("--details", "tell the mean rank of the answers' tokens, and the entropy of the model's predictions"),
         shared.PRODUCT_FIELDS,
         *shared.WORKERS,
         argument("--threads N", "CPU threads of each worker", positive, default=1),

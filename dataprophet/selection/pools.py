@@ -162,7 +162,7 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
         if not pool.complete and not partial:
             unread = sum("error" in file for file in pool.files)
             what = f"{len(pool.missing)} shards and {unread} files are not scored"
-            fix = "score it to the end, or accept what there is (--partial)"
+            fix = "score it to the end, or accept what there is (partial=True)"
             raise DataProphetError(what, where=pool.folder, fix=fix)
     for pool, other in pairwise(opened):
         if pool.name == other.name:

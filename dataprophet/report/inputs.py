@@ -15,6 +15,7 @@ from typing import Any
 from dataprophet.data.remote import is_url
 from dataprophet.errors import DataProphetError, MetricError, explained, require
 from dataprophet.files import MANIFEST
+from dataprophet.metric.gains import Gains, read_gains
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
@@ -50,7 +51,7 @@ class Inputs:
     mixtures: list[dict[str, Any]] = field(default_factory=list)
     pool: ScoredPool | None = None
     selection: tuple[dict[str, Any], Path] | None = None
-    gains: TransferMatrix | None = None
+    gains: Gains | None = None
     run: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
@@ -70,7 +71,7 @@ def read_inputs(
 
     Args:
         path: the folder or file.
-        gains: matrix file of measured gains.
+        gains: file of measured gains, a matrix or a list of pairs.
         selection: folder that ``dataprophet select`` wrote, of the scored pool.
 
     Raises:
@@ -90,7 +91,7 @@ def read_inputs(
     if gains is not None:
         if found.matrix is None:
             raise MetricError("there are no scores to compare with", where=str(gains), fix="report a matrix")
-        found.gains = TransferMatrix.from_csv(gains)
+        found.gains = read_gains(gains)
     elif found.pool is None:
         found.missing.append("Agreement with measured gains: --gains FILE.csv.")
     if selection is not None:
@@ -141,7 +142,7 @@ def _read_pool(folder: str, found: Inputs) -> None:
 
 def _read_selection(folder: Path, pool: ScoredPool | None) -> tuple[dict[str, Any], Path]:
     if pool is None:
-        raise DataProphetError("is given without a scored pool", where="--selection", fix="report the scored folder")
+        raise DataProphetError("is given without a scored pool", where="selection", fix="report the scored folder")
     manifest = _json(folder / MANIFEST)
     names = [each.get("name") for each in manifest.get("pools", ())]
     if manifest.get("selection") != SELECTION or pool.name not in names:

@@ -20,9 +20,11 @@ from dataprophet import TransferMatrix
 from dataprophet.cli import main
 from dataprophet.errors import DataProphetError
 from dataprophet.metric import published
+from dataprophet.report.agreement import resampled
 from dataprophet.report.build import MOST_BYTES, build, write_report
 from dataprophet.report.inputs import read_inputs
 from dataprophet.report.palette import DARK, LIGHT, STEPS, contrast
+from dataprophet.report.scores import aligned
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,31 @@ def test_gains_are_compared(tmp_path):
     target = page.data["targets"][3]
     expected = [gain.values[gain.sources.index(name), gain.targets.index(target)] for name in agreement["source"]]
     np.testing.assert_allclose(agreement["gain"], expected, rtol=1e-5)
+
+
+def test_gains_with_blanks_are_compared_where_they_are(tmp_path):
+    scores, gains = published.matrix("metric_scores"), published.matrix("relative_improvement_percent")
+    names, some = scores.targets, gains.values.copy()
+    some[:, 1] = np.nan  # nothing was measured for it
+    some[3:, 2] = np.nan
+    TransferMatrix(gains.sources, gains.targets, some).to_csv(tmp_path / "gains.csv")
+    made = write_report(published.path("metric_scores"), tmp_path / "page.html", gains=tmp_path / "gains.csv")
+    taus = Page(tmp_path / "page.html").data["rows"]["taus"]
+    assert taus["target"] == [*(name for name in names if name != names[1]), "mean over targets"]
+    assert all(low <= tau <= high for low, tau, high in zip(taus["low"], taus["tau"], taus["high"], strict=True))
+    per_target, mean = resampled(scores.values, aligned(gains, scores))
+    again = made.figures.rows["taus"]
+    assert again["low"][0] == per_target[0, 0]
+    assert again["low"][-1] != mean[0]
+
+
+def test_bootstrap_of_what_agrees_throughout_has_no_width():
+    values = np.random.default_rng(0).random((8, 3))
+    for sign in (1, -1):
+        per_target, mean = resampled(values, sign * values)
+        np.testing.assert_array_equal(per_target, np.full((2, 3), sign))
+        np.testing.assert_array_equal(mean, [sign, sign])
+    assert np.isnan(resampled(values, np.full((8, 3), np.nan))[1]).all()
 
 
 def test_scores_that_are_not_defined_have_no_rank_of_their_own(tmp_path):

@@ -27,9 +27,10 @@ def altair() -> Any:
     """The package, or an error that says how to get it."""
     try:
         import altair
+        import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        what, fix = "charts need Altair and vl-convert-python", "pip install 'dataprophet[report]'"
+        what, fix = "charts need Altair, vl-convert-python and Jinja2", "pip install 'dataprophet[report]'"
         raise MissingDependencyError(what, where="report", fix=fix) from error
     return altair
 

@@ -121,9 +121,21 @@ def _add_provenance(page: Page, profiles: list[Profile]) -> None:
         config = inputs.pool.config
         known = {"pool": config.shown.get("path", config.name), "model": config.model_name, "version": config.version}
         known |= {"configuration": config.hash, "complete": "yes" if inputs.pool.complete else "no"}
-    told = {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in {**inputs.run, **known}.items()
+    told = {**inputs.run, **known}
+    digests = told.pop("files", {})
+    if not (lines or told or settings):
+        return
+    values = {
+        "lines": lines,
+        "told": [[key, _words(value)] for key, value in told.items()],
+        "settings": sorted(settings.items()),
+        "digests": sorted(digests.items()) if isinstance(digests, dict) else [],
     }
-    if lines or told or settings:
-        values = {"lines": lines, "told": list(told.items()), "settings": sorted(settings.items())}
-        page.section("provenance", "Provenance", values)
+    page.section("provenance", "Provenance", values)
+
+
+def _words(value: Any) -> str:
+    """What a run tells of itself, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

@@ -19,6 +19,7 @@ from report_folders import HOSTILE, NAMES, SCRIPT, TARGET, Page, write_run
 from dataprophet import TransferMatrix
 from dataprophet.cli import main
 from dataprophet.errors import DataProphetError
+from dataprophet.files import sha256
 from dataprophet.metric import published
 from dataprophet.report.agreement import resampled
 from dataprophet.report.build import MOST_BYTES, build, write_report
@@ -45,6 +46,8 @@ def test_a_run_has_every_section_and_stays_small(page, folder):
     assert "20 rows for bench" in page.text
     assert "1 empty_answer" in page.text
     assert "dataprophet run recipe.yaml" in page.text
+    assert "python 3.11, numpy 2.3.5" in page.text
+    assert sha256(folder / "scores.csv") in page.text
 
 
 def test_texts_and_names_are_never_markup(page):

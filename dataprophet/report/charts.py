@@ -55,7 +55,7 @@ def finished(chart: Any, width: int | str | None = None) -> dict[str, Any]:
     }
     made: dict[str, Any] = chart.to_dict()
     if width is not None:
-        made |= {"width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
+        made["width"] = width
     return {**made, "config": config}
 
 

@@ -143,7 +143,7 @@ READING = (
 )
 
 _LIMIT = argument("--limit N", "rows to read", count)
-DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
+DATASET = (argument("dataset DATASET", "file, folder or hf:NAME, or NAME=PATH"), _LIMIT, *READING)
 
 # how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
 # NAME:VALUE

@@ -27,6 +27,13 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
     return open_dataset(path, name=name or typed or None, limit=getattr(args, "limit", None), **reading(args))
 
 
+def take_name(args: argparse.Namespace, argument: str) -> None:
+    """Let NAME=PATH as the argument that names the data say ``--name``, too."""
+    typed, path = split_name(getattr(args, argument))
+    setattr(args, argument, path)
+    args.name = args.name or typed or None
+
+
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}

@@ -6,7 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values, warn_of
+from dataprophet.cli.common import (
+    loading,
+    open_from,
+    output,
+    pass_over_rows,
+    resumable,
+    take_name,
+    tell,
+    values,
+    warn_of,
+)
 from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
@@ -21,6 +31,7 @@ _NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perple
 @resumable
 def run(args: argparse.Namespace) -> int:
     """Make a profile, write it, and say what it holds; 130 and 143 when it was stopped."""
+    take_name(args, "dataset")
     check_file(args.out)  # now, not after the model has run
     result = _profile(args)
     diversity = result.diversity  # computed before saving, so that no later command has to

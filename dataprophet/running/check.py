@@ -69,6 +69,10 @@ def check(recipe: Recipe) -> None:
             what = f"target {each.name!r} is source {recipe.data[first].name!r}, too" if key.startswith("t") else ""
             what = what or f"source {each.name!r} is source {recipe.data[first].name!r}, too"
             raise recipe.error(what, key, "leave it out on one side, or choose another split")
+    for key, each in recipe.data.items():
+        if not each.features and each.path.lower().endswith((".npz", ".npy", ".safetensors")):
+            fix = "say features: true beside its path (--features)"
+            raise recipe.error(f"{each.path} is a file of features, and a dataset was expected", key, fix)
     kinds = {each.features for each in recipe.data.values()}
     key = next((key for key, each in recipe.data.items() if each.features), "")
     if len(kinds) > 1:

@@ -14,6 +14,7 @@ from typing import Any
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.sample import check_bad
 from dataprophet.errors import BudgetError, DataProphetError, RecipeError
+from dataprophet.files import absolute
 from dataprophet.metric.factors import FACTORS, factors_named, places_within
 from dataprophet.running.recipe import Data, Recipe
 from dataprophet.scoring.folder.config import Work
@@ -69,7 +70,8 @@ def open_inputs(
     pools: dict[str, Any] = {}
     for key, each in recipe.data.items():  # what is quick to find out first
         with placed(recipe, key):
-            pools[key] = FeaturePool(each.path, name=each.name) if each.features else _opened(each, each.path, tell)
+            path = absolute(each.path)  # the cache knows files by it, wherever the process works
+            pools[key] = FeaturePool(path, name=each.name) if each.features else _opened(each, path, tell)
     found: dict[str, Input] = {}
     options: dict[str, Any] = {"cache": cache, "work": work, "fresh": fresh, "max_bad": recipe.max_bad, "tell": tell}
     for key, each in recipe.data.items():
@@ -80,7 +82,7 @@ def open_inputs(
             tell(f"read {each.name} ({getattr(pools[key], 'format', 'features')}): {held}{left_out}")
             rows, usable = None if each.features else pools[key], made.usable
             if each.rows and recipe.budget is not None:
-                rows = _opened(each, each.rows, tell)
+                rows = _opened(each, absolute(each.rows), tell)
                 tally, counts = rows.counted()
                 check_bad(counts, tally.rows, recipe.max_bad, each.name)
                 usable = tally.rows - counts.total()

@@ -30,7 +30,7 @@ def read_recipe(
     given: str | os.PathLike[str] | Mapping[str, Any] | None,
     more: Mapping[str, Any] | None = None,
     *,
-    place: Callable[[str], str] = "recipe key {!r}".format,
+    place: Callable[[str], str] = lambda key: f"recipe key {key!r}" if key else "recipe",
 ) -> Recipe:
     """Read a recipe and check what can be told without opening a dataset.
 
@@ -209,7 +209,9 @@ class _Reader:
         for name, holds in bounds.items():
             if (bound := facts.get(name)) is not None and holds(bound) is not True:
                 more = f"{name if not words[name] else ''} {bound:g} {words[name]}".strip()
-                raise self._fail(f"is {value:,}", node, key, f"use a number {more}")
+                raise self._fail(
+                    f"is {value:{',' if isinstance(value, int) else 'g'}}", node, key, f"use a number {more}"
+                )
 
 
 def _entry(node: Any, file: str) -> Any:

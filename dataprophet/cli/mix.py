@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
     for share in mixture.shares:
-        tell(f"read {share.name}: {share.tally}")
+        for line in (str(share.tally), *share.tally.guesses(datasets[share.name].format)):
+            tell(f"read {share.name}: {line}")
     for remark in mixture.remarks():
         tell(remark)
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}

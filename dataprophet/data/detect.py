@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from dataprophet.data.files.arrow import arrow_columns
-from dataprophet.data.files.columns import numbered
+from dataprophet.data.files.columns import numbered, option_columns
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.files.text import delimited_columns
@@ -22,6 +22,7 @@ from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.swift import SWIFT
+from dataprophet.data.formats.verl import VERL
 from dataprophet.data.formats.vlmeval import VLMEVAL
 from dataprophet.data.formats.vqa import VQA
 from dataprophet.data.formats.webdataset import WEBDATASET
@@ -30,7 +31,7 @@ from dataprophet.data.remote import is_dir, is_file, is_url
 from dataprophet.errors import DataError
 
 ROW_FORMATS: dict[str, Format] = {
-    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION},
+    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
     **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
 }
 """Formats that a row shows, in the order in which they are tried."""
@@ -127,7 +128,8 @@ def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> t
     for path in files[:1] if is_url(files[0]) else files:
         number = 0
         with suppress(DataError):  # whoever reads a damaged file to its end will say so
-            for number, (_, row) in enumerate(read_rows(path, wanted) if _may_have_options(path, mapped) else (), 1):
+            names = _options_in(path, mapped)
+            for number, (_, row) in enumerate(read_rows(path, wanted.union(names)) if names else (), 1):
                 if isinstance(row, dict):
                     evidence.look(row, format.options, seen)
                 if number == share or (number >= _LEAST_ROWS and not evidence.rows):
@@ -141,13 +143,13 @@ def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> t
     return kind, f"answers beside options: {ANSWER_KINDS[kind]}, by {of} (--answer-is)"
 
 
-def _may_have_options(path: str, mapped: Mapping[str, str]) -> bool:
-    """Whether a file may have a column of options, as far as its header tells."""
-    suffix = suffix_of(path)
+def _options_in(path: str, mapped: Mapping[str, str]) -> Collection[str]:
+    """Columns that may hold options, as far as a file's header tells."""
+    suffix, usual = suffix_of(path), {"options", "choices", mapped.get("options", "options")}
     if suffix not in ARROW and suffix not in {".csv", ".tsv"}:
-        return True
+        return usual
     names = arrow_columns(path) if suffix in ARROW else delimited_columns(path)
-    return bool({"options", "choices", "A", mapped.get("options")} & set(names))
+    return usual.intersection(names).union(option_columns(tuple(names)))
 
 
 def describe(files: Sequence[str], format: str, options: Options) -> Told:
@@ -163,7 +165,7 @@ def describe(files: Sequence[str], format: str, options: Options) -> Told:
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
     mapped = frozenset(options.wanted())
     found = dict.fromkeys(name for row in rows for name in image_like(row, files[0]) if name not in mapped)
-    known = mapped.union(numbered(tuple(names))).difference(found)
+    known = mapped.union(numbered(tuple(names)), option_columns(tuple(names))).difference(found)
     used, unused = [name for name in names if name in known], [name for name in names if name not in known]
     if format in {"vqa", "vlmeval"}:
         other = f"; not read: {', '.join(unused[:_SHOWN])}" if unused else ""

@@ -5,7 +5,7 @@ The matrix and what reads it call this. It knows names and arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -40,6 +40,18 @@ def factors_named(names: Iterable[str]) -> set[str]:
     return {factor for name in names for factor in _GROUPS.get(name, (name,))}
 
 
+def require_varied(left: Collection[str]) -> None:
+    """Refuse factors of which none differs between sources, or samples: every score for a target would be the same.
+
+    Raises:
+        MetricError: none is left, or 1/PPL(t) alone.
+    """
+    if left and not set(left) <= {"inverse_target_perplexity"}:
+        return
+    what = "no factor is left in which sources or samples differ"
+    raise MetricError(what, where="without", fix="leave fewer factors out")
+
+
 def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:
     """Product of the factors in the order of the formula, NaN where one of them is not positive."""
     total = np.ones(shape)
@@ -62,6 +74,11 @@ def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, i
     return min(first, count - 1), max(first, count - 1 - behind)
 
 
+def remarks_on_perplexity(name: str, value: float) -> list[str]:
+    """A line that says what a dataset's perplexity may mean, where it is above 1,000."""
+    return [f"PPL of {name!r} is {value:,.0f}: {_WHY_HIGH}"] if value > _HIGH_PERPLEXITY else []
+
+
 def remarks_of(
     factors: Mapping[str, Floats], sources: Sequence[str], targets: Sequence[str], columns: Iterable[int]
 ) -> list[str]:
@@ -77,14 +94,12 @@ def remarks_of(
         columns: which targets matter.
     """
     wanted, told = list(columns), list[str]()
-    high: list[tuple[str, float]] = []
+    known: list[tuple[str, float]] = []
     if "source_perplexity" in factors:
-        high += zip(sources, factors["source_perplexity"][:, 0].tolist(), strict=True)
+        known += zip(sources, factors["source_perplexity"][:, 0].tolist(), strict=True)
     if "inverse_target_perplexity" in factors:
-        high += ((targets[j], 1 / float(factors["inverse_target_perplexity"][0, j])) for j in wanted)
-    for name, value in dict(high).items():
-        if value > _HIGH_PERPLEXITY:
-            told.append(f"PPL of {name!r} is {value:,.0f}: {_WHY_HIGH}")
+        known += ((targets[j], 1 / float(factors["inverse_target_perplexity"][0, j])) for j in wanted)
+    told += [line for pair in dict(known).items() for line in remarks_on_perplexity(*pair)]
     decided: dict[str, list[str]] = {}
     for j in wanted:
         if (one := _decisive({name: part[:, j] for name, part in factors.items()})) is not None:

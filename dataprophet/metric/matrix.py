@@ -21,7 +21,15 @@ from numpy.typing import ArrayLike, NDArray
 from dataprophet.data.identity import compare as identity
 from dataprophet.errors import MetricError
 from dataprophet.metric import matrix_csv
-from dataprophet.metric.factors import FACTORS, Floats, factors_named, places_within, product, remarks_of
+from dataprophet.metric.factors import (
+    FACTORS,
+    Floats,
+    factors_named,
+    places_within,
+    product,
+    remarks_of,
+    require_varied,
+)
 from dataprophet.ops.arrays import as_numpy
 from dataprophet.profiling.jackknife import standard_error
 
@@ -185,6 +193,8 @@ class TransferMatrix:
             )
             raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
         kept = {name: part for name, part in self.factors.items() if name not in drop}
+        if drop:
+            require_varied(kept)
         values = product(kept, self.shape)
         influences = {name: part for name, part in self.influences.items() if name in kept}
         errors = {name: part for name, part in self.errors.items() if name in kept}
@@ -210,6 +220,8 @@ class TransferMatrix:
             MetricError: no source is left, or the matrix does not hold the numbers.
         """
         kept = np.ones(len(self.sources), np.bool_)
+        if max_nll is not None and np.isnan(max_nll):
+            raise MetricError("it is nan", where="max_nll", fix="give a number")
         if max_nll is not None or nll_quantiles is not None:
             if "source_perplexity" not in self.factors:
                 fix = "read it with its .factors.csv file, and leave sources out before factors"

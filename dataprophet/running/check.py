@@ -71,7 +71,7 @@ def check(recipe: Recipe) -> None:
             raise recipe.error(what, key, "leave it out on one side, or choose another split")
     for key, each in recipe.data.items():
         if not each.features and each.path.lower().endswith((".npz", ".npy", ".safetensors")):
-            fix = "say features: true beside its path (--features)"
+            fix = "say features: true beside its path"
             raise recipe.error(f"{each.path} is a file of features, and a dataset was expected", key, fix)
     kinds = {each.features for each in recipe.data.values()}
     key = next((key for key, each in recipe.data.items() if each.features), "")
@@ -79,7 +79,7 @@ def check(recipe: Recipe) -> None:
         fix = "profile all with one model, or give features for all"
         raise recipe.error("features do not compare with datasets that a model reads here", key, fix)
     if recipe.model is None and not recipe.of_features:
-        raise recipe.error("'model' is missing", "", "add model: NAME or FOLDER (--model)")
+        raise recipe.error("'model' is missing", "", "add it: name on the hub, local folder or demo")
     rows = [key for key, each in recipe.data.items() if key.startswith("s") and each.features and not each.rows]
     if recipe.budget is not None and rows:
         fix = "add rows: PATH of the dataset that they were computed of, or leave the budget out"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprophet.data import Dataset, open_dataset
+from dataprophet.data import EXPORT_FORMATS, Dataset, open_dataset
 from dataprophet.data.sample import DUPLICATE, MAX_BAD
 from dataprophet.data.validate import ValidationReport, image_folders, validate
 from dataprophet.errors import DataError
@@ -22,7 +22,7 @@ _HEAD = f"""\
 #     dataprophet run {{name}}
 # Paths are relative to this file. docs/run.md tells every key.
 """
-_ASKED = re.compile(r"--(split|subset|columns|answer-is|format)\b")
+_ASKED = re.compile(r"(?:--(?=\S)|\b(?=\w+=))(split|subset|columns|answer_is|answer-is|format)\b")
 _SHOWN = ("temperature", "minimum", "without", "max_bad", "processes")  # of the keys that have a default
 _MISSING = ("missing_image", "outside_root")
 
@@ -77,7 +77,7 @@ def first_recipe(
     ):
         lines.append(f"{key}: {TODO if value is None else _text(value)}  # {note}")
         made.open += [f"{key}: {note}"] if value is None else []
-    lines.append("format: llava  # or llamafactory, swift, webdataset, huggingface, ids")
+    lines.append(f"format: llava  # or {', '.join(EXPORT_FORMATS[1:])}")
     lines.append("out: results  # folder")
     lines.append("\n# further keys, with their defaults:")
     lines += [f"# {key}: {json.dumps(fields[key].default)}  # {fields[key].metadata['help']}" for key in _SHOWN]
@@ -120,7 +120,7 @@ def _look(name: str, path: str, folder: str) -> _Look:
         look.add("answer_is", kind)
     look.lines += [f"    # {guess}" for guess in told.guesses if not guess.startswith("format:")]
     for warning in told.warnings:
-        look.lines.append(f"    # {TODO}? {warning.replace('--columns image=', 'columns: {image: NAME}, ')}")
+        look.lines.append(f"    # {TODO}? {warning}")
         look.open.append(warning)
     if report.counts:
         counts = ", ".join(f"{count:,} {code}" for code, count in sorted(report.counts.items()))

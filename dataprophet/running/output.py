@@ -31,7 +31,6 @@ _HEAD = "# written by dataprophet run: every key with its value; docs/run.md tel
 _MADE = (PROFILES, MIXTURES, SCORES, "scores.factors.csv", "scores.identity.json", RANKINGS, REPORT, RUN)
 _LEFT = re.compile(r"\..+\.(part|old)")  # what a process that was killed had begun
 _VERSIONS = ("dataprophet", "numpy", "scipy", "pyarrow", "pillow", "torch", "transformers", "tokenizers")
-_IMAGES = {"llava", "llamafactory", "swift"}  # formats that have a file for each image
 
 
 class Output:
@@ -40,12 +39,12 @@ class Output:
     Attributes:
         folder: it.
         recipe: whose results it holds.
-        mixtures: target -> what its mixture was made of, and the digest of its manifest.
+        mixtures: target -> hash of what its mixture was made of, digest of its manifest, number of its files.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self.folder, self.recipe = Path(recipe.out), recipe
-        self.mixtures: dict[str, dict[str, str]] = {}
+        self.mixtures: dict[str, dict[str, str | int]] = {}
 
     def path(self, *names: str) -> Path:
         return self.folder.joinpath(*names)
@@ -82,7 +81,7 @@ class Output:
     def _require_same(self, overwrite: bool) -> None:
         if overwrite:
             return
-        where, fix = self.recipe.place("out"), "choose another folder, or allow overwriting (--overwrite)"
+        where, fix = self.recipe.place("out"), "choose another folder, or replace them with overwrite=True"
         try:
             earlier = read_recipe(self.path(RECIPE))
         except RecipeError as error:
@@ -137,20 +136,22 @@ class Output:
 
     def kept(self, target: str, made_of: str) -> bool:
         """Whether a mixture of a target is there whole, and was made of this."""
-        folder, known = self.path(MIXTURES, target), self.mixtures.get(target)
+        folder = self.path(MIXTURES, target)
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if known is None or known["made_of"] != made_of or sha256(folder / MANIFEST) != known["manifest"]:
+            if not made_of or self.mixtures.get(target) != self._state(target, made_of):
                 return False
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            images = sum(path.is_file() for path in (folder / "images").rglob("*"))
-            whole = manifest["format"] not in _IMAGES or images == manifest["images"]
-            return whole and all(sha256(folder / name) == digest for name, digest in manifest["files"].items())
+            files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+            return all(sha256(folder / name) == digest for name, digest in files.items())
         return False
 
     def made(self, target: str, made_of: str) -> None:
         """Note of what a mixture was made."""
-        digest = sha256(self.path(MIXTURES, target, MANIFEST))
-        self.mixtures[target] = {"made_of": made_of, "manifest": digest}
+        self.mixtures[target] = self._state(target, made_of)
+
+    def _state(self, target: str, made_of: str) -> dict[str, str | int]:
+        folder = self.path(MIXTURES, target)
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        return {"made_of": made_of, "manifest": sha256(folder / MANIFEST), "files": files}
 
 
 @contextmanager

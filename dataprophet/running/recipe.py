@@ -50,6 +50,7 @@ class Data:
     image_root: tuple[str, ...] = _key("folders that image paths are relative to", (), path=True)
     allow_outside: bool = _key("allow image paths outside those folders", False)
     allow_urls: bool = _key("fetch images from http(s) addresses", False)
+    max_pixels: int | None = _key("pixels of the largest image that is read (default: 89478485)", least=1)
     limit: int | None = _key("rows to read", least=0)
     features: bool = _key("path holds precomputed features, and the recipe's model is their label", False)
     rows: str | None = _key("of features of a source: the dataset that its rows for mixtures come from", path=True)
@@ -58,7 +59,8 @@ class Data:
     def reading(self) -> dict[str, Any]:
         """Arguments of ``open_dataset`` beside path and name."""
         names = "format columns subset split answer_is allow_outside allow_urls limit"
-        return {**{name: getattr(self, name) for name in names.split()}, "image_root": list(self.image_root) or None}
+        given = {name: getattr(self, name) for name in names.split()} | {"image_root": list(self.image_root) or None}
+        return given if self.max_pixels is None else {**given, "max_pixels": self.max_pixels}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Recipe:
     out: str = _key("folder of the results", ..., path=True)
     model: str | None = _key("name, local folder or demo; of features, a label")
     budget: int | None = _key("rows of each mixture (default: no mixtures)", least=1)
-    format: Literal["llava", "llamafactory", "swift", "webdataset", "huggingface", "ids"] = _key(
+    format: Literal["llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids"] = _key(
         "format of the mixtures, by trainer", "llava"
     )
     temperature: float = _key("weights are M^(1/temperature): above 1 more even, below 1 sharper", 1.0, above=0)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dataprophet.errors import BudgetError
 from dataprophet.metric.factors import factors_named, places_within
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.folder.rows import SIMILARITIES
@@ -91,6 +92,9 @@ class Limits:
         Args:
             settings: what is asked.
             units: gives the numbers of the units that have a score, part by part; called several times.
+
+        Raises:
+            BudgetError: a limit of answer tokens where a unit's are not known.
         """
         least, most = -np.inf, np.inf
         if settings.nll_quantiles is not None:
@@ -98,6 +102,9 @@ class Limits:
         made = cls(least, most, settings.max_nll, settings.min_answer_tokens)
         if made != cls():
             for numbers in units():
+                if made.tokens and not numbers[1].all():
+                    what, fix = "a pool does not know the answer tokens of each sample", "score features with n_tokens"
+                    raise BudgetError(what, where=MIN_TOKENS, fix=fix)
                 made.left_out.update({rule: int(beyond.sum()) for rule, beyond in made._beyond(numbers).items()})
         return made
 

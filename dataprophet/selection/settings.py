@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import BudgetError, MetricError
-from dataprophet.metric.factors import FACTORS, factors_named, places_within
+from dataprophet.metric.factors import FACTORS, factors_named, places_within, require_varied
 
 UNITS = ("row", "sample")
 """What may be chosen: conversations with all their turns, or single turns with those before them."""
@@ -102,6 +102,7 @@ class Settings:
         if unknown := sorted(factors_named(self.without) - SAMPLE_FACTORS.keys()):
             fix = f"use {', '.join(SAMPLE_FACTORS.values())} or perplexity"
             raise MetricError(f"{unknown[0]!r} is no factor of a sample's score", where="without", fix=fix)
+        require_varied(SAMPLE_FACTORS.keys() - factors_named(self.without))
         places_within(self.nll_quantiles, 1)
         total, of_targets = sum(self.quotas.values()), sum(self.target_quotas.values())
         if total > self.budget:

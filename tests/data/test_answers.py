@@ -22,6 +22,8 @@ AS_WRITTEN = {  # kind -> the answer as a file has it, for the option of this nu
     "text": lambda place, choices: f" {choices[place]}",
 }
 
+ELEVEN = "Q" + "".join(f"\n{letter}. n{number}" for number, letter in enumerate("ABCDEFGHIJK", 1))
+
 
 def answers(path: Path, **options: object) -> list[str]:
     rows = list(open_dataset(path, **options).rows())  # type: ignore[arg-type]
@@ -75,7 +77,7 @@ def test_what_is_open_is_refused_and_can_be_said(case: str, tmp_path: Path) -> N
         rows[1]["answer"] = "2"
     path = files.dump(tmp_path / "a.jsonl", rows)
     with pytest.raises(
-        DataError, match=r"which are different answers.*--answer-is text\|letter\|index0\|index1"
+        DataError, match=r"which are different answers.*answer_is=text\|letter\|index0\|index1"
     ) as error:
         open_dataset(path)
     assert "\n" not in str(error.value)
@@ -106,6 +108,10 @@ def test_rows_without_options_say_nothing_and_later_ones_are_not_guessed(tmp_pat
         ({"options": "['red' 'dark blue'\n 'grey']", "answer": "B"}, "dark blue", "Q\nA. red\nB. dark blue\nC. grey"),
         ({"options": {"A": "red", "B": "blue", "C": None}, "answer": "A"}, "red", "Q\nA. red\nB. blue"),
         ({"options": ["red", "blue", None, None], "answer": "A"}, "red", "Q\nA. red\nB. blue"),
+        ({"options": {"B": "blue", "A": "red"}, "answer": "B"}, "blue", "Q\nA. red\nB. blue"),
+        ({"options": {"A": "red", "C": "blue"}, "answer": "A"}, "bad_row", ""),
+        ({"options": {"first": "red", "second": "blue"}, "answer": "A"}, "bad_row", ""),
+        ({"options": {str(n): f"n{n}" for n in range(11, 0, -1)}, "answer": "J. n10"}, "n10", ELEVEN),
         ({"options": ["red", "blue"], "answer": ["B"]}, "blue", "Q\nA. red\nB. blue"),
         ({"options": "[]", "answer": "['0.5 in', '1/2 in']"}, "0.5 in", "Q"),
         ({"answers": "['red' 'red' 'dark red']"}, "red", "Q"),
@@ -115,6 +121,16 @@ def test_rows_without_options_say_nothing_and_later_ones_are_not_guessed(tmp_pat
         ({"options": ["red", "blue", "grey"], "answer": ["A", "C"]}, "bad_answer", ""),
         ({"options": ["red", "blue", "grey"], "answer": "['A' 'C']"}, "bad_answer", ""),
         ({"options": ["red", None, "grey"], "answer": "A"}, "bad_row", ""),
+        ({"A": "red", "B": "blue", "C": None, "answer": "B"}, "blue", "Q\nA. red\nB. blue"),
+        ({"choice_b": "blue", "choice_a": "red", "answer": "B"}, "blue", "Q\nA. red\nB. blue"),
+        ({"opa": "red", "opb": "blue", "answer": "B"}, "blue", "Q\nA. red\nB. blue"),
+        ({"option1": "red", "option2": "blue", "answer": "blue"}, "blue", "Q\nA. red\nB. blue"),
+        ({"A": "red", "B": "blue", "options": ["x", "y"], "answer": "B"}, "y", "Q\nA. x\nB. y"),
+        ({"B": "red", "C": "blue", "answer": "B"}, "bad_row", ""),
+        ({"A": "red", "answer": "B"}, "B", "Q"),
+        ({"answer": [0.1, 0.2, 0.3, 0.4]}, "bad_answer", ""),
+        ({"answer": [3]}, "3", "Q"),
+        ({"answers": [3, 4, 4]}, "4", "Q"),
     ],
 )
 def test_shapes_of_options_and_answers(row: dict[str, object], answer: str, question: str, tmp_path: Path) -> None:
@@ -123,6 +139,22 @@ def test_shapes_of_options_and_answers(row: dict[str, object], answer: str, ques
     assert answers(path) == [answer]
     if isinstance(read, Conversation):
         assert read.turns[0].question == question
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_options_in_columns_of_their_own(suffix: str, tmp_path: Path) -> None:
+    names, path = ("index", "question", "choice_a", "choice_b", "choice_c", "answer"), tmp_path / f"a{suffix}"
+    rows = [dict(zip(names, (n, "Q", "cat", "dog", "cow" if n else None, "AB"[n % 2]), strict=True)) for n in range(4)]
+    if suffix == ".csv":
+        with open(path, "w", newline="") as file:
+            csv.writer(file).writerows([names, *(row.values() for row in rows)])
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    dataset = open_dataset(path)
+    assert answers(path) == ["cat", "dog"] * 2
+    assert [row.turns[0].question.count("\n") for row in dataset.rows()] == [2, 3, 3, 3]  # type: ignore[union-attr]
+    assert any("choice_b" in line and "not read" not in line for line in dataset.told().guesses)
+    assert answers(path, columns={"options": "="}) == ["A", "B"] * 2
 
 
 def test_literals() -> None:

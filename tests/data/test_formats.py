@@ -209,6 +209,9 @@ def test_history_system_and_inline_images(tmp_path: Path) -> None:
     assert first.turns[0].image_offsets == (11,)
     assert (second.turns[0].question, second.turns[0].image_offsets) == ("S\n\nQ", (3,))
     assert second.sources[0].read_bytes() == files.RED
+    llava = {"system": "S", "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}
+    (row,) = good(open_dataset(files.dump(tmp_path / "b.jsonl", [llava])))
+    assert row.turns[0].question == "S\n\nQ"
 
 
 def test_llamafactory_by_name(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def seen(row: Conversation | Problem) -> tuple[str, list[str]]:
         (chat(f"Picture 1: <img>{RED}</img>\nQ"), "Picture 1: []Q", "red"),
         (chat(f"<img>{RED}</img>Q", images=[RED]), "[]Q", "red"),
         (chat(f"<img>{RED}</img> <image>Q", images=[BLUE]), "[][]Q", "red blue"),
+        (chat(f"See <image>{RED}</image>.", images=[RED]), "See [].", "red"),
+        (chat("<image>x.y</image>", images=[RED]), "[]x.y</image>", "red"),
+        (chat("<Img><ImageHere></Img>a<image></image>b", images=[RED, BLUE]), "[]a[]b", "red blue"),
+        (chat("<IMG_CONTEXT>a<image_soft_token>b", images=[RED, BLUE]), "[]a[]b", "red blue"),
+        (chat("<image:2> or <image #1>", images=[RED, BLUE]), "[]or[]", "blue red"),
         (chat("Use <Image> and <IMAGE>", images=[RED, BLUE]), "Use []and[]", "red blue"),
         (chat("Use <Image> of React"), "Use <Image> of React", ""),
         (chat("<image>Use <Image>", images=[RED]), "[]Use <Image>", "red"),
@@ -89,6 +94,11 @@ def seen(row: Conversation | Problem) -> tuple[str, list[str]]:
         (chat("Q", videos=["a.mp4"]), "unsupported_media", ""),
         (chat("<image>Q", images=[RED], audio="a.wav"), "unsupported_media", ""),
         (chat("Q", tools='[{"name": "look"}]'), "tool_turn", ""),
+        (chat("Q", image="", images=[RED]), "[]Q", "red"),
+        (chat("Q", image=RED, images=[]), "[]Q", "red"),
+        (chat("Q", image=RED, images=[RED]), "[]Q", "red"),
+        (chat("Q", image=RED, images=[RED, BLUE]), "image_count", ""),
+        ({**QA, "image": 0}, "bad_row", ""),
     ],
 )
 def test_placeholders_and_companions(row: dict[str, Any], question: str, images: str, tmp_path: Path) -> None:
@@ -123,6 +133,33 @@ PART = {"type": "text", "text": "Q"}
 def test_parts_of_messages(parts: list[Any], images: Any, question: str, expected: str, tmp_path: Path) -> None:
     (found,) = read(tmp_path, chat(parts, [{"type": "output_text", "text": "A"}], images=images))
     assert seen(found) == (question, expected.split())
+
+
+@pytest.mark.parametrize(
+    ("asked", "beside", "question", "images"),
+    [
+        ({"content": "Q", "images": [RED, BLUE]}, {}, "[][]Q", "red blue"),
+        ({"content": "a <image>, b <image_placeholder>", "image": [BLUE, RED]}, {}, "a [], b[]", "blue red"),
+        ({"content": "Q", "images": [RED]}, {"images": [RED]}, "[]Q", "red"),
+        ({"content": "<image>Q", "images": None}, {"images": [RED]}, "[]Q", "red"),
+        ({"content": "<image>Q", "images": [RED, BLUE]}, {}, "image_count", ""),
+        ({"content": "<image 2><image 1>Q", "images": [RED, BLUE]}, {}, "image_count", ""),
+        ({"content": "Q", "videos": ["a.mp4"]}, {}, "unsupported_media", ""),
+    ],
+)
+def test_messages_with_images_of_their_own(
+    asked: dict[str, Any], beside: dict[str, Any], question: str, images: str, tmp_path: Path
+) -> None:
+    row = {"messages": [{"role": "user", **asked}, {"role": "assistant", "content": "A"}], **beside}
+    (found,) = read(tmp_path, row)
+    assert seen(found) == (question, images.split())
+
+
+def test_reasoning_beside_the_answer_is_not_dropped(tmp_path: Path) -> None:
+    for text, wanted in (("since", "bad_row"), (None, "Q")):
+        row = chat("Q")
+        row["messages"][1]["reasoning_content"] = text
+        assert [seen(found) for found in read(tmp_path, row)] == [(wanted, [])]
 
 
 def test_a_file_address_is_a_path_and_stays_inside(tmp_path: Path) -> None:
@@ -253,15 +290,15 @@ def test_images_in_other_columns(tmp_path: Path) -> None:
 
 
 def test_names_of_images(tmp_path: Path) -> None:
-    names = {
-        "img": True,
-        "Left_Image": True,
-        "picture.url": True,
-        "photos": True,
-        "image_data": True,
+    names = {"img": True, "Left_Image": True, "picture.url": True, "photos": True, "image_data": True}
+    names |= {
         "images/0": False,
+        "image_id": False,
+        "has_image": False,
+        "num_images": False,
+        "caption": False,
+        "image_size": False,
     }
-    names |= {"image_id": False, "has_image": False, "num_images": False, "caption": False, "image_size": False}
     assert {name: named_like_image(name) for name in names} == names
 
 
@@ -276,6 +313,23 @@ def test_a_row_that_would_lose_its_only_image_is_refused(value: Any, tmp_path: P
     (found,) = read(tmp_path, row, columns={"image": "="})
     assert seen(found) == ("Q", [])
     assert image_like(row, "a.jsonl") == ["shot"]
+
+
+@pytest.mark.parametrize("name", ["image_id", "imageId", "img_ids", "coco_image_id", "image_index"])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_row_whose_image_is_elsewhere_is_refused(name: str, suffix: str, tmp_path: Path) -> None:
+    def found(row: dict[str, Any], **options: Any) -> list[tuple[str, list[str]]]:
+        path = files.dump(tmp_path / "a.jsonl", [row])
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist([row]), path := tmp_path / "a.parquet")
+        return [seen(each) for each in open_dataset(path, **options).rows()]
+
+    files.write_images(tmp_path)
+    row = {**QA, name: 9}
+    assert found(row) == [("unread_image", [])]
+    assert found(row, columns={"image": "="}) == found({**row, "image": None}) == [("Q", [])]
+    assert found({**row, "image": RED}) == [("[]Q", ["red"])]
+    assert found({**QA, "image_width": 9, "num_images": 0}) == [("Q", [])]
 
 
 def test_what_looks_like_an_image_is_named(tmp_path: Path) -> None:

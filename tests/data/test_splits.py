@@ -28,13 +28,21 @@ def questions(path: Path, **options: object) -> list[str]:
 def test_splits_are_asked_for(below: str, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         table(tmp_path / below.format(split), split)
-    with pytest.raises(DataError, match=r"splits .*; choose one \(--split\)") as error:
+    with pytest.raises(DataError, match=r"splits .*; choose one \(split=\)") as error:
         open_dataset(tmp_path)
     assert all(split in str(error.value) for split in ("train", "validation", "test"))
     assert questions(tmp_path, split="train") == ["train"] * 2
     assert questions(tmp_path, split="val") == questions(tmp_path, split="validation") == ["val"] * 2
     with pytest.raises(DataError, match="no split 'extra'"):
         open_dataset(tmp_path, split="extra")
+
+
+def test_a_split_beside_files_that_tell_none(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet", "train")
+    table(tmp_path / "testdev.parquet", "testdev")
+    with pytest.raises(DataError, match=r"the split train and files that tell none, such as testdev\.parquet"):
+        open_dataset(tmp_path)
+    assert questions(tmp_path, split="train") == ["train"] * 2
 
 
 def test_one_split_and_files_without_one(tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_the_card_of_a_repository_says_what_its_files_are(tmp_path: Path) -> Non
     assert questions(tmp_path, split="test") == ["held", "held"]
     small = open_dataset(tmp_path, subset="small", columns={"answer": "label"})
     assert [sample.answer for sample in small] == ["dog", "cat"]
-    with pytest.raises(DataError, match=r"no configuration 'big'.*--subset"):
+    with pytest.raises(DataError, match=r"no configuration 'big'.*subset="):
         open_dataset(tmp_path, subset="big")
 
 

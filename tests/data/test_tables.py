@@ -68,3 +68,20 @@ def test_an_open_quote_that_ends_the_file_is_refused(tmp_path: Path) -> None:
     path.write_text('id,question,answer\n1,Q,A\n2,"Q,A\n')
     with pytest.raises(DataError, match="row 2: bad quoting"):
         read(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_missing_values_of_pandas_are_no_text(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    lines = [
+        ["id", "hint", "answer", "C"],
+        ["1", "nan", "NaN", "<NA>"],
+        ["2", "None", "n/a", "nano"],
+        ["", "", "", "0"],
+    ]
+    path.write_text("".join(",\t"[suffix == ".tsv"].join(line) + "\n" for line in lines))
+    assert [list(row.values()) for row in read(path)] == [  # type: ignore[attr-defined]
+        ["1", None, None, None],
+        ["2", "None", "n/a", "nano"],
+        [None, None, None, "0"],
+    ]

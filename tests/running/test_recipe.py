@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import yaml
 
 from dataprophet.cli import main
+from dataprophet.data import EXPORT_FORMATS
 from dataprophet.errors import RecipeError
 from dataprophet.running.check import names_of, split_name
 from dataprophet.running.reading import read_recipe
@@ -148,7 +149,7 @@ def test_wrong_recipes_name_line_key_and_fix(tmp_path: Path, run: Run, old: str,
         ({"out": "a.jsonl"}, "recipe key 'out': a.jsonl is a file; choose another folder"),
         ({"out": "full"}, "recipe key 'out': full holds 'x', which no run wrote; choose another folder"),
         ({"targets": ["bad.jsonl"]}, "recipe key 'targets.0': bad: 2 of 20 rows cannot be used, more than 5%"),
-        ({"model": None}, "recipe: 'model' is missing; add model"),
+        ({"model": None}, "recipe: 'model' is missing; add it"),
         ({"sources": ["x/s.jsonl", "x-s=b.jsonl", "y/s.jsonl"]}, "the name 'x-s' is that of x/s.jsonl, too"),
     ],
 )
@@ -190,6 +191,10 @@ def test_options_are_named_as_they_are_typed(data: Path, run: Run, words: list[s
     assert (status, out) == (1, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_every_format_that_is_written_may_be_asked_for() -> None:
+    assert set(get_args(get_type_hints(Recipe)["format"])) == set(EXPORT_FORMATS)
 
 
 def test_the_documented_keys_are_those_of_the_recipe() -> None:

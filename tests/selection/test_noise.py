@@ -122,6 +122,15 @@ def test_too_few_within_the_limits_says_so(folders, tmp_path):
         select_pool(folders[0] / "scores", Settings(["t"], 300, max_nll=0.8), tmp_path / "out", format="ids")
 
 
+def test_answer_tokens_that_nobody_knows_are_no_limit(tmp_path):
+    pool = write_pool(tmp_path / "pool", {"a.jsonl": [row("a"), row("b"), row("c")]})
+    places = [("a.jsonl", place, 1) for place in range(3)]
+    numbers = {place: (tokens, 1.5) for place, tokens in zip(places, (9, 0, 9), strict=True)}
+    scores = write_scores(tmp_path / "s", pool, dict.fromkeys(places, (1.0,)), numbers=numbers)
+    with pytest.raises(BudgetError, match="does not know the answer tokens of each sample"):
+        select_pool(scores, Settings(["t"], 1, min_answer_tokens=4), tmp_path / "out", format="ids")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -131,6 +140,8 @@ def test_too_few_within_the_limits_says_so(folders, tmp_path):
         ({"nll_quantiles": (0.1,)}, "nll_quantiles"),
         ({"max_nll": math.nan}, "max_nll: it is nan"),
         ({"min_answer_tokens": -1}, "min_answer_tokens"),
+        ({"without": ["QSim", "ASim", "ISim", "perplexity"]}, "no factor is left in which .* samples differ"),
+        ({"without": ["QSim", "ASim", "ISim", "PPL(s)"]}, "no factor is left"),
     ],
 )
 def test_bad_settings(options, message):

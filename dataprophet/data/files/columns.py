@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from string import ascii_uppercase
 from typing import Any
 
 COLUMNS = (
@@ -22,7 +23,9 @@ FILE_NAMES = ("image_path", "file_name", "file_names", "image_file_name", "image
 FLAT = ("image.bytes", "image.path")
 """The columns of an image struct that was flattened."""
 
-READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"})
+READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"}).union(
+    {"prompt", "reward_model"}  # of verl
+)
 """Columns that some format reads, beside those with the number of an image."""
 
 _NUMBERED = re.compile(r"(?:image|img|picture|photo)s?[ _-]?([0-9]{1,2})", re.IGNORECASE)
@@ -33,17 +36,46 @@ _NOUN = re.compile(
 )
 
 
+_IMAGE_ID = re.compile(r"(?:.*[_ .-])?(?:image|img|picture|photo)[_ .-]?(?:ids?|idx|index|key|hash)", re.IGNORECASE)
+_OPTION = re.compile(r"([A-J])|(?i:op(?:t|tion)?|choice)s?[ _-]?(?:([A-Ja-j])|([0-9]{1,2}))")
+
+
 class Wanted(frozenset[str]):
-    """Names of columns worth reading, and all names that are those of images."""
+    """Names of columns worth reading, and all names that are those of images, of their ids or of one option."""
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or named_like_image(str(name))
+        return super().__contains__(name) or _worth_reading(str(name))
+
+
+@lru_cache(4096)
+def _worth_reading(name: str) -> bool:
+    return named_like_image(name) or any(pattern.fullmatch(name) for pattern in (_IMAGE_ID, _OPTION))
 
 
 @lru_cache(4096)
 def named_like_image(name: str) -> bool:
     """Whether a column has the name of images: ``img``, ``left_image``, ``picture_url``; not ``image_id``."""
     return _NOUN.fullmatch(name) is not None
+
+
+@lru_cache(1024)
+def image_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of columns that tell which image of elsewhere is meant, such as VQAv2's ``image_id``."""
+    return tuple(name for name in names if _IMAGE_ID.fullmatch(name))
+
+
+@lru_cache(1024)
+def option_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns of one option each, ``A`` to ``J``, ``choice_a``, ``option1``, in order, with "" where one is missing."""
+    found = [(match, name) for name in names if (match := _OPTION.fullmatch(name))]
+    first = min((int(match[3]) for match, _ in found if match[3]), default=0) > 0
+    places = {_place(match) - (first if match[3] else 0): name for match, name in reversed(found)}
+    return tuple(places.get(place, "") for place in range(max(places) + 1)) if len(places) > 1 else ()
+
+
+def _place(match: re.Match[str]) -> int:
+    letter = match[1] or match[2]
+    return ascii_uppercase.index(letter.upper()) if letter else int(match[3])
 
 
 @lru_cache(1024)

@@ -70,10 +70,12 @@ def find_files(path: str, subset: str | None, split: str | None) -> Found:
     splits = listed or _named(_data_names(path))
     labels = _labels(card, subset)
     known = [name for name in splits if name]
-    choose = f"choose one (--split): {', '.join(known)}"
+    choose = f"choose one (split=): {', '.join(known)}"
     if split is None:
-        one = len(known) < 2
-        require(one, f"the folder holds the splits {' and '.join(known)}", path, choose)
+        require(len(known) < 2, f"the folder holds the splits {' and '.join(known)}", path, choose)
+        rest = splits.get("") if known else None
+        what = f"the folder holds the split {' '.join(known)} and files that tell none"
+        require(not rest, f"{what}, such as {rest and rest[0]}", path, f"{choose}, or name a file")
         names = [name for part in splits.values() for name in part]
     else:
         name = split if split in splits else _WORDS.get(split, split)
@@ -147,7 +149,7 @@ def _configured(folder: str, card: Mapping[str, Any], subset: str | None) -> dic
     configs = {name: entry for name, entry in configs.items() if entry.get("data_files")}
     if not configs:
         return {}
-    fix = f"choose one (--subset): {', '.join(configs)}"
+    fix = f"choose one (subset=): {', '.join(configs)}"
     usual = next((name for name, entry in configs.items() if name == "default" or entry.get("default") is True), None)
     name = subset or (next(iter(configs)) if len(configs) == 1 else usual)
     require(name is not None, f"the card names {len(configs)} configurations", folder, fix)

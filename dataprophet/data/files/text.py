@@ -17,7 +17,10 @@ from dataprophet.errors import DataError, first_line, require
 # Base64 images are long fields. The limit is one for the process, so it is raised once and never lowered.
 csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
 
+_decode = json.JSONDecoder().decode
 _OPEN = "unexpected end of data"  # the csv module's words for a quote without an end
+_MISSING = {"", "nan", "NaN", "<NA>"}  # pandas' missing values, which str() writes out
+_LONGEST_MISSING = 5
 _TELLING = 64  # lines that are whole records, one after the other, are records
 
 
@@ -30,7 +33,7 @@ def read_jsonl(path: str, mark: Mark = START) -> Rows:
     """Rows of a JSON-lines file from ``mark`` on; the row number is the line number. Blank lines are skipped."""
     for (_, before), line in _lines(path, mark):
         try:
-            yield before + 1, as_row(json.loads(line.decode("utf-8")))
+            yield before + 1, as_row(_decode(line.decode("utf-8")))
         except UnicodeDecodeError:
             yield before + 1, BadRow("bad_encoding", "the line is not UTF-8", ENCODING_FIX)
         except (ValueError, RecursionError) as error:
@@ -44,7 +47,7 @@ def _lines(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tupl
             file.seek(offset)
         for number, line in enumerate(file, first):
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-            if text.strip():
+            if text and not text.isspace():
                 yield (offset, number), text
             offset += len(line)
 
@@ -55,7 +58,7 @@ def mark_delimited(path: str, digest: Digest | None = None) -> Iterator[Mark]:
 
 
 def read_delimited(path: str, mark: Mark = START) -> Rows:
-    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it. Empty cells are None.
+    """Rows of a CSV or TSV file with a header from ``mark`` on, counted from 1 behind it; missing cells are None.
 
     Raises:
         DataError: no header, or text that is not UTF-8.
@@ -64,10 +67,14 @@ def read_delimited(path: str, mark: Mark = START) -> Rows:
         if isinstance(cells, BadRow):
             yield before + 1, cells
         elif len(cells) == len(names):
-            yield before + 1, {name: cell or None for name, cell in zip(names, cells, strict=True)}
+            yield before + 1, {name: _value(cell) for name, cell in zip(names, cells, strict=True)}
         else:
             what = f"{len(cells)} cells under {len(names)} columns"
             yield before + 1, BadRow("bad_row", what, "quote cells that hold the delimiter or a line break")
+
+
+def _value(cell: str) -> str | None:
+    return None if len(cell) < _LONGEST_MISSING and cell in _MISSING else cell
 
 
 def delimited_columns(path: str) -> list[str]:

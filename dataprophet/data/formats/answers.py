@@ -10,7 +10,7 @@ import ast
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from string import ascii_uppercase
@@ -31,7 +31,8 @@ ANSWER_KINDS = {
 ANSWER_IS = " answer_is"
 """Key under which a row carries the kind of its answer; no column of a file is called so."""
 
-_SETTLE = f"say what it is: --answer-is {'|'.join(ANSWER_KINDS)} (answer_is=)"
+_SETTLE = f"say what it is: answer_is={'|'.join(ANSWER_KINDS)}"
+_NAMED = 8  # keys in a message
 _CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
@@ -183,6 +184,9 @@ def answer_text(row: Any, choices: Sequence[str]) -> str:
     """
     value = string_list(row.get("answer"))
     several = isinstance(value, list | tuple) and len(value) > 1
+    if several and not choices and all(isinstance(item, int | float) for item in value):
+        what = f"the answer is a list of {len(value)} numbers, which may be a box or several answers"
+        raise BadRow("bad_answer", what, "write it as the text that the model is trained on")
     if choices and several:
         what = f"{len(value)} right options, where one is expected"
         raise BadRow("bad_answer", what, "split the row, or leave it out")
@@ -217,10 +221,21 @@ def as_list(value: Any, what: str) -> list[Any]:
         lines = value.strip().splitlines()
         value = literal(value.strip()) if _plain(lines) == lines else lines
     if isinstance(value, dict):  # {"A": ..., "B": ...}
-        return [value[key] for key in sorted(value)]
+        return [value[key] for key in _in_order(value)]
     if not isinstance(value, list | tuple | None) and value != "":
         raise BadRow("bad_row", f"{what} is {kind_of(value)}, not a list", f"write {what} as a list")
     return list(value or ())
+
+
+def _in_order(keys: Collection[Any]) -> list[Any]:
+    """Keys of options by their letters or numbers. Raises BadRow where they are none, or one is missing."""
+    texts = {str(key).strip("(). ").upper(): key for key in keys}
+    wanted = [str(number) for number in range("0" not in texts, len(texts) + ("0" not in texts))]
+    order = next((names for names in (ascii_uppercase[: len(keys)], wanted) if set(names) == texts.keys()), None)
+    if order is None:
+        what = f"the options are called {', '.join(map(str, list(keys)[:_NAMED]))}"
+        raise BadRow("bad_row", what, "call them A, B, C, ... or write them as a list")
+    return [texts[name] for name in order]
 
 
 def literal(text: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.files.arrow import arrow_columns, arrow_labels
-from dataprophet.data.files.columns import READ, Wanted, by_number, other_images
+from dataprophet.data.files.columns import READ, Wanted, by_number, image_ids, other_images
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
@@ -172,11 +172,17 @@ def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str])
         if format.columns is not None:
             fix = f'add "images": "{name}" to columns of the dataset'
         raise BadRow("unread_image", f"column {name!r} looks like an image and is not read", fix)
+    if not ("image" in row or "images" in row) and (ids := image_ids(tuple(row))):
+        fix = "add a column of images, or pass --columns image== where the text alone is wanted"
+        raise BadRow("unread_image", f"column {ids[0]!r} names an image, and the row has none", fix)
 
 
 def first_of(row: Row, *names: str) -> Any:
     """The first of the named values that is there and not null."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    for name in names:  # for every row: a generator takes twice as long
+        if (value := row.get(name)) is not None:
+            return value
+    return None
 
 
 def label_name(value: Any, names: Sequence[str]) -> Any:

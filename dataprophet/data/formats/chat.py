@@ -9,8 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
-from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained
-from dataprophet.data.formats.placeholders import UNTRAINED, inline_mark
+from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained, placed
+from dataprophet.data.formats.placeholders import (
+    REASONING,
+    UNTRAINED,
+    inline_mark,
+    listed,
+    mark_images,
+    refuse_companions,
+    row_images,
+)
 
 _SPELLINGS = (("role", "content"), ("from", "value"))
 _IMAGE_KEYS = ("image", "image_url", "path", "url", "base64", "data", "bytes", "source")
@@ -49,7 +57,16 @@ def read_messages(
             what, fix = f"message {number} calls a tool, or is of one", "remove the row; such turns are not scored"
             raise BadRow("tool_turn", what, fix)
         if isinstance(content, list | tuple):
-            content = "".join(_part(part, number, inline) for part in content)
+            parts, content = content, ""
+            for part in parts:
+                content += _part(part, number, inline, content)
+        if len(message) > 2:
+            refuse_companions(message)
+            if key := next((key for key in REASONING if message.get(key)), ""):
+                what = f"message {number} has {key!r}, which each model writes in a way of its own"
+                raise BadRow("bad_row", what, "write it into the content as the model is trained on it")
+            if isinstance(content, str) and (own := listed(row_images(message))):
+                content = mark_images(content, own, inline)
         if not isinstance(content, str):
             raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
         if len(message) > 2 and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
@@ -68,8 +85,8 @@ def as_objects(value: Any) -> Any:
     return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
 
 
-def _part(part: Any, number: int, inline: list[Any]) -> str:
-    """Text of a part of a message: its own, or a mark for its image, which ``inline`` takes."""
+def _part(part: Any, number: int, inline: list[Any], before: str) -> str:
+    """Text of a part behind the text of others: its own, or a mark for its image, which ``inline`` takes."""
     if isinstance(part, str):
         return part
     part = part if isinstance(part, dict) else {"type": part}
@@ -85,10 +102,10 @@ def _part(part: Any, number: int, inline: list[Any]) -> str:
         raise BadRow("missing_image", what, "give its path, address or base64")
     if not key:  # the image stands among the row's: the one of this index, or the next
         index = part.get("index")
-        return f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER
+        return placed(f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER, before)
     value = part[key]
     inline.append({"base64": value} if key in {"base64", "data"} else value)
-    return inline_mark(len(inline) - 1)
+    return placed(inline_mark(len(inline) - 1), before)
 
 
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:
@@ -100,6 +117,11 @@ def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, s
     for question, answer in pairs:
         out += [("user", text_cell(question, "history")), ("assistant", text_cell(answer, "history"))]
     return [*out, ("user", text_cell(query, "query")), ("assistant", text_cell(response, "response"))]
+
+
+def with_system(system: Any, messages: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Messages behind the system text that stands beside them in the row, if there is one."""
+    return [("system", text_cell(system, "system")), *messages] if system else messages
 
 
 def text_cell(value: Any, what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dataprophet.data.files.rows import BadRow, Row, read_object
 from dataprophet.data.formats.base import Format, Parsed
-from dataprophet.data.formats.chat import query_messages, read_messages, text_cell
+from dataprophet.data.formats.chat import query_messages, read_messages, text_cell, with_system
 from dataprophet.errors import require
 
 INFO = "dataset_info.json"
@@ -89,8 +89,7 @@ def _alpaca(columns: Mapping[str, str]) -> Callable[[Row], Parsed]:
 
 
 def _with_system(row: Row, columns: Mapping[str, str], messages: list[tuple[str, str]], inline: list[Any]) -> Parsed:
-    if "system" in columns and row.get(columns["system"]):
-        messages.insert(0, ("system", text_cell(row[columns["system"]], "system")))
+    messages = with_system(row.get(columns.get("system", "")), messages)
     return Parsed(messages, row.get(columns["images"]) if "images" in columns else None, inline)
 
 

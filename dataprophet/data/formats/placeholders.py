@@ -14,9 +14,10 @@ from dataprophet.data.files.rows import BadRow, Row, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER
 
 _PLACEHOLDERS = {  # behind their <
-    "path": r"img>(?P<name>[^<>\n]+)</img>",  # Qwen-VL, XComposer: the image is named in the text
-    "number": r"\|?(?:image|img)[ _-]?(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>, MiniCPM <image_00>
-    "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>"
+    "path": r"(?:img|image(?=>[^<>\n]+\.[a-z0-9]{3,4}<))>(?P<name>[^<>\n]+)</(?:img|image)>",  # Qwen-VL: in the text
+    "number": r"\|?(?:image|img)[ _:#-]{0,2}(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>
+    "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>|image_soft_token>"
+    r"|img>(?:<imagehere>)?</img>|image></image>|img_context>|im_patch>|\|media_pad\|>"
     r"|\|?image(?:[ _-]?(?:placeholder|here|pad|token))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
     "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
     "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
@@ -45,6 +46,9 @@ CARRIED = frozenset({"objects", "channel", "rejected_response", "solution"})
 UNTRAINED = ("loss", "weight", "train")
 """Keys of an answer's message: where one is false or 0, the answer is not trained on, and stays as context only."""
 
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Keys of a message whose text chat templates write before its content: one that has a value refuses the row."""
+
 
 def refuse_companions(row: Row, columns: Mapping[str, str] | None = None) -> None:
     """Raise BadRow for a row with clips or tools. ``columns``: key -> the column that holds it, else its own name."""
@@ -70,6 +74,24 @@ def inline_mark(number: int) -> str:
     return f"<img>\0{number}</img>"
 
 
+def mark_images(text: str, images: Sequence[Any], inline: list[Any]) -> str:
+    """The text of a message with a mark for each of its own images, which ``inline`` takes: at its marks, or before it.
+
+    Raises:
+        BadRow: marks with numbers, or another number of marks than images.
+    """
+    marks = [inline_mark(number) for number in range(len(inline), len(inline) + len(images))]
+    inline.extend(images)
+    if not placeholder_in(text):
+        return "".join([*marks, text])
+    found = [match.lastgroup for match in _TOKEN.finditer(text) if not _is_word(match)]
+    if found != ["next"] * len(marks):
+        what = f"a message with {len(marks)} images of its own, and {len(found)} marks"
+        raise BadRow("image_count", what, "make the numbers equal, and the marks <image>")
+    rest = iter(marks)
+    return _TOKEN.sub(lambda match: match[0] if _is_word(match) else next(rest), text)
+
+
 def place_images(
     messages: list[tuple[str, str]], images: Any, inline: Sequence[Any]
 ) -> tuple[list[tuple[str, str]], list[Any]]:
@@ -84,9 +106,9 @@ def place_images(
         BadRow: a placeholder that is not honoured, or that has no image.
     """
     numbered = _by_number(images) if isinstance(images, dict) else None
-    values = _listed(images) if numbered is None else list(numbered.values())
-    texts = "\n".join([text for _, text in messages])
-    if texts.count("<") == texts.count(IMAGE_MARKER):  # nearly every row
+    values = listed(images) if numbered is None else list(numbered.values())
+    marked = [text for _, text in messages if "<" in text]
+    if all(text.count("<") == text.count(IMAGE_MARKER) for text in marked):  # nearly every row
         return messages, values
     found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
     if all(match[0] == IMAGE_MARKER for _, match in found):
@@ -116,9 +138,25 @@ def place_images(
     return messages, [*order, *rest]  # as many as marks, or the row is refused for it
 
 
-def _listed(value: Any) -> list[Any]:
+def row_images(row: Row) -> Any:
+    """Images of a row under their usual names. Raises BadRow where ``image`` and ``images`` hold different ones."""
+    image, images = row.get("image"), row.get("images")
+    if _is_nothing(image) or _is_nothing(images):
+        return images if _is_nothing(image) else image
+    if listed(image) != listed(images):
+        what, fix = "'image' and 'images' hold different images", "pass --columns image=image, or image=images"
+        raise BadRow("image_count", what, fix)
+    return image
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a value of an image column stands for no image."""
+    return value is None or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def listed(value: Any) -> list[Any]:
     """A value of an image column as a list: of one, of its own, or of nothing."""
-    if not value:
+    if _is_nothing(value):
         return []
     return value if isinstance(value, list) else list(value) if isinstance(value, tuple) else [value]
 

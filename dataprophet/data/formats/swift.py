@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dataprophet.data.files.rows import Row
-from dataprophet.data.formats.base import Format, Parsed, first_of, lacks_list
-from dataprophet.data.formats.chat import query_messages, read_messages, text_cell
+from dataprophet.data.formats.base import Format, Parsed, lacks_list
+from dataprophet.data.formats.chat import query_messages, read_messages, with_system
+from dataprophet.data.formats.placeholders import row_images
 
 
 def _parse(row: Row) -> Parsed:
@@ -16,9 +17,7 @@ def _parse(row: Row) -> Parsed:
         messages, inline = read_messages(row["messages"], "role", "content")
     else:
         messages = query_messages(row.get("history"), row.get("query"), row.get("response"))
-    if row.get("system"):
-        messages.insert(0, ("system", text_cell(row["system"], "system")))
-    return Parsed(messages, first_of(row, "images", "image"), inline)
+    return Parsed(with_system(row.get("system"), messages), row_images(row), inline)
 
 
 _MESSAGES = lacks_list("messages")

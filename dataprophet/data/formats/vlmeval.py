@@ -9,9 +9,10 @@ from typing import Any
 from dataprophet.data.files.containers import read_rows
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS, answer_text, chosen, option_texts, with_options
-from dataprophet.data.formats.base import KNOWN, Format, Parsed, first_of, lacks
+from dataprophet.data.formats.base import KNOWN, Format, Parsed, lacks
 from dataprophet.data.formats.conversation import clean_text
-from dataprophet.data.formats.vqa import listed
+from dataprophet.data.formats.placeholders import row_images
+from dataprophet.data.formats.vqa import cell_images
 from dataprophet.data.remote import local
 
 _LETTERS = "ABCDEFGHIJ"
@@ -26,10 +27,10 @@ def _parse(row: Row) -> Parsed:
     choices, answer = options_of(row)
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices, row.get(ANSWER_IS, "letter"))
-    image = first_of(row, "image", "images")
+    image = row_images(row)
     if isinstance(image, str) and len(image) <= _LONGEST_REFERENCE and image.isdigit():
         raise BadRow("missing_image", f"image refers to row {image!r}, which has none", "give the image as base64")
-    return Parsed([("user", question), ("assistant", answer)], listed(first_of(row, "image", "images", "image_path")))
+    return Parsed([("user", question), ("assistant", answer)], cell_images(image or row.get("image_path")))
 
 
 def options_of(row: Row) -> tuple[list[str], str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from dataprophet.data.files.columns import option_columns
 from dataprophet.data.files.rows import Row
 from dataprophet.data.formats.answers import ANSWER_IS, answer_text, as_list, chosen, option_texts, with_options
 from dataprophet.data.formats.base import Format, Parsed, first_of, lacks
 from dataprophet.data.formats.conversation import clean_text
+from dataprophet.data.formats.placeholders import row_images
 
 
 def _parse(row: Row) -> Parsed:
@@ -18,12 +20,15 @@ def _parse(row: Row) -> Parsed:
         question = f"{clean_text(row['hint'], 'the hint')}\n{question}"
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices, row.get(ANSWER_IS))
-    return Parsed([("user", question), ("assistant", answer)], listed(first_of(row, "image", "images")))
+    return Parsed([("user", question), ("assistant", answer)], cell_images(row_images(row)))
 
 
 def options_of(row: Row) -> tuple[list[str], str]:
     """Options and answer of a row. Raises BadRow."""
-    choices = option_texts(first_of(row, "options", "choices"))
+    value = first_of(row, "options", "choices")
+    if value is None:
+        value = [row.get(name) for name in option_columns(tuple(row))]
+    choices = option_texts(value)
     return choices, answer_text(row, choices)
 
 
@@ -33,7 +38,7 @@ def _mismatch(row: Row, suffix: str) -> str:
     return "" if "answer" in row or "answers" in row else "no column 'answer' or 'answers'"
 
 
-def listed(value: Any) -> Any:
+def cell_images(value: Any) -> Any:
     """An image cell; a text cell that holds a list literal becomes the list."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         return as_list(value, "images")

@@ -22,8 +22,9 @@ from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.factors import remarks_on_perplexity
 from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.cache import CACHE
 from dataprophet.scoring.folder.config import Work
-from dataprophet.scoring.profile_pass import CACHE, ProfilePass, has_files
+from dataprophet.scoring.profile import ProfilePass, has_files
 from dataprophet.scoring.sources.feature_pool import FeaturePool
 
 _NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"

@@ -19,7 +19,7 @@ from dataprophet.metric.factors import FACTORS, factors_named, places_within
 from dataprophet.running.recipe import Data, Recipe
 from dataprophet.scoring.folder.config import Work
 from dataprophet.scoring.model_origin import NamedModel
-from dataprophet.scoring.profile_pass import ProfilePass
+from dataprophet.scoring.profile import ProfilePass
 from dataprophet.scoring.sources.feature_pool import FeaturePool
 from dataprophet.selection.allocation import allocate
 

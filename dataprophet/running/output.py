@@ -22,7 +22,7 @@ from dataprophet.files import MANIFEST, check_file, sha256, write_text
 from dataprophet.running.check import changed
 from dataprophet.running.reading import read_recipe
 from dataprophet.running.recipe import Recipe, relative
-from dataprophet.scoring.profile_pass import CACHE
+from dataprophet.scoring.cache import CACHE
 
 RECIPE, RUN, REPORT = "recipe.yaml", "run.json", "report.html"
 PROFILES, SCORES, RANKINGS, MIXTURES = "profiles", "scores.csv", "rankings.csv", "mixtures"

@@ -21,7 +21,7 @@ import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.errors import BudgetError, RecipeError
 from dataprophet.running.output import SCORES
-from dataprophet.scoring.profile_pass import CACHE
+from dataprophet.scoring.cache import CACHE
 
 fcntl = pytest.importorskip("fcntl")
 

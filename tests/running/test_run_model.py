@@ -11,7 +11,7 @@ import pytest
 import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.running.output import SCORES
-from dataprophet.scoring.profile_pass import CACHE
+from dataprophet.scoring.cache import CACHE
 
 pytest.importorskip("torch")
 

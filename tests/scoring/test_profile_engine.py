@@ -22,7 +22,7 @@ import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.errors import DataProphetError
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.profile_pass import CACHE
+from dataprophet.scoring.cache import CACHE
 
 pytest.importorskip("transformers")
 
@@ -212,7 +212,7 @@ def test_what_has_changed_is_computed_again(small: Path, model: Any, tmp_path: P
 
 
 def test_a_changed_model_is_noticed(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dataprophet.scoring.profile_pass import DEMO_FOLDER
+    from dataprophet.scoring.cache import DEMO_FOLDER
 
     folder = tmp_path / "model"
     shutil.copytree(DEMO_FOLDER, folder)

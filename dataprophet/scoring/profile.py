@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.data.sample import MAX_BAD, ProblemLog, Tally, check_bad
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Tally, check_bad
 from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling import build
@@ -24,6 +28,7 @@ from dataprophet.scoring.driver import Progress, index_files, list_files, remark
 from dataprophet.scoring.folder.config import SHARD_CELLS, RunConfig, Work
 from dataprophet.scoring.folder.files import POOL_PROFILE
 from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.rows import BAD_FEATURES, OK, code_of
 from dataprophet.scoring.model_origin import NamedModel, label_origin, origin_of
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import pool_arguments

@@ -13,7 +13,7 @@ from typing import Any
 
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.sample import check_bad
-from dataprophet.errors import BudgetError, DataProphetError, RecipeError
+from dataprophet.errors import DataProphetError, RecipeError
 from dataprophet.files import absolute
 from dataprophet.metric.factors import FACTORS, factors_named, places_within
 from dataprophet.running.recipe import Data, Recipe
@@ -94,13 +94,13 @@ def open_inputs(
 
 
 @contextmanager
-def placed(recipe: Recipe, key: str) -> Iterator[None]:
-    """Errors of what a key asks for, with the place where it was said."""
+def placed(recipe: Recipe, key: str, kind: type[DataProphetError] = DataProphetError) -> Iterator[None]:
+    """Errors of that kind of what a key asks for, with the place where it was said."""
     try:
         yield
     except RecipeError:
         raise
-    except DataProphetError as error:
+    except kind as error:
         what = f"{error.where}: {error.what}" if error.where else error.what
         raise RecipeError(what, where=recipe.place(key), fix=error.fix) from error
 
@@ -143,11 +143,9 @@ def _check_budget(recipe: Recipe, sources: list[Input]) -> None:
         held = ", ".join(f"{each.data.name} {rows:,}" for each, rows in zip(sources, most, strict=True))
         what = f"budget is {budget:,}, and the sources hold {sum(most):,} usable rows ({held})"
         raise recipe.error(what, "budget", "lower it, or add data")
-    try:
+    with placed(recipe, "minimum"):
         names = [each.data.name for each in sources]
         allocate([1] * len(sources), budget, capacity=most, minimum=recipe.minimum, names=names)
-    except BudgetError as error:
-        raise recipe.error(f"{error.where}: {error.what}", "minimum", error.fix) from error
 
 
 def _least(rows: int, capacity: int | None) -> int:

@@ -72,11 +72,15 @@ class Output:
         elif others := [name for name in found if name != CACHE and not _LEFT.fullmatch(name)]:
             require(False, f"{self.folder} holds {others[0]!r}, which no run wrote", where, fix, RecipeError)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _held(self.folder, where):
-            self._tidy()
-            with suppress(OSError, ValueError, KeyError, TypeError):  # else every mixture is made anew
-                self.mixtures = dict(json.loads(self.path(RUN).read_text(encoding="utf-8"))["mixtures"])
-            yield
+        try:
+            with _held(self.folder, where):
+                self._tidy()
+                with suppress(OSError, ValueError, KeyError, TypeError):  # else every mixture is made anew
+                    self.mixtures = dict(json.loads(self.path(RUN).read_text(encoding="utf-8"))["mixtures"])
+                yield
+        finally:
+            with suppress(OSError):  # it holds something
+                self.folder.rmdir()
 
     def _require_same(self, overwrite: bool) -> None:
         if overwrite:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import BudgetError, MissingDependencyError
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import Ranked, TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
@@ -173,7 +173,7 @@ class _Job:
             self.tell(f"mixture for {target}: unchanged, {budget:,} rows in {folder}")
             return Mixture.load(folder)
         datasets = {each.data.name: each.rows for each in sources if each.rows is not None}
-        with placed(self.recipe, "budget"), self.watch(f"mixture for {target}: rows") as progress:
+        with placed(self.recipe, "budget", BudgetError), self.watch(f"mixture for {target}: rows") as progress:
             mixture = mix(scores, target, budget, datasets, folder, overwrite=True, progress=progress, **options)
         self.output.made(target, key)
         for remark in mixture.remarks():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,21 @@ import pyarrow.compute as pc
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Tally, check_bad
-from dataprophet.errors import DataError, DataProphetError, ProfileError
-from dataprophet.features.features import FIELDS
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally, check_bad
+from dataprophet.errors import DataError, DataProphetError, ProfileError, require
+from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling import build
-from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
+from dataprophet.scoring.cache import (
+    MODEL,
+    configure,
+    known_model,
+    machine,
+    model_state,
+    nothing_left,
+    open_cache,
+    prune,
+)
 from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
 from dataprophet.scoring.folder.config import SHARD_CELLS, RunConfig, Work
 from dataprophet.scoring.folder.files import POOL_PROFILE
@@ -37,23 +47,6 @@ from dataprophet.store import Store
 if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.scoring.sources.feature_pool import FeaturePool
-
-from collections.abc import Iterable
-
-from dataprophet.data.sample import Sample
-from dataprophet.errors import require
-from dataprophet.features.features import Features
-from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE
-from dataprophet.scoring.cache import (
-    MODEL,
-    configure,
-    known_model,
-    machine,
-    model_state,
-    nothing_left,
-    open_cache,
-    prune,
-)
 
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 

@@ -77,7 +77,7 @@ class Recipe:
     model: str | None = _key("name, local folder or demo; of features, a label")
     budget: int | None = _key("rows of each mixture (default: no mixtures)", least=1)
     format: Literal["llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids"] = _key(
-        "format of the mixtures, by trainer", "llava"
+        "of the mixtures: llava, llamafactory, swift, webdataset, huggingface, trl, verl or ids", "llava"
     )
     temperature: float = _key("weights are M^(1/temperature): above 1 more even, below 1 sharper", 1.0, above=0)
     minimum: int = _key("least rows of every source in a mixture", 0, least=0)
@@ -104,7 +104,7 @@ class Recipe:
     processor: dict[str, Any] = _key("arguments of the processor, such as max_pixels: 200704", {})  # noqa: RUF009
     score_terminator: bool = _key("count the end-of-turn token as part of each answer", False)
     plain_head: bool = _key("score by the model's own logits, rounded to its dtype", False)
-    engine: Literal["local", "ray"] = _key("what runs the shards", "local", free=True)
+    engine: Literal["local", "ray"] = _key("what runs the shards: local or ray", "local", free=True)
     processes: int | None = _key("worker processes; 0 works in this one (default: by device)", least=0, free=True)
     threads: int | None = _key("CPU threads of each worker (default: of all cores)", least=1)
     ray_address: str | None = _key("of a running Ray cluster (default: start one here)", free=True)

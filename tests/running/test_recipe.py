@@ -213,7 +213,7 @@ def rows_of(kind: Any) -> list[str]:
         if each.name == "places":
             continue
         hint = re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", str(each.type).replace(" | None", ""))
-        hint = re.sub(r"Literal\[(.*)\]", lambda found: re.sub("[\"']", "", found[1]).replace(", ", " or "), hint)
+        hint = re.sub(r"Literal\[.*,.*\]", "name", hint).replace('Literal["all"]', "all")
         words = {**plain, "Data": "datasets", "Field": "fields", "dict[str, str]": "keys", "dict[str, Any]": "keys"}
         for word, name in words.items():
             hint = re.sub(rf"(?<![\w\[]){re.escape(word)}(?![\w\]])", name, hint)

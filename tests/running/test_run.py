@@ -19,7 +19,7 @@ import pytest
 
 import dataprophet as dp
 from dataprophet.cli import main
-from dataprophet.errors import BudgetError, RecipeError
+from dataprophet.errors import RecipeError
 from dataprophet.running.output import SCORES
 from dataprophet.scoring.cache import CACHE
 
@@ -157,8 +157,6 @@ def test_a_source_that_runs_out_is_told_and_temperature_evens_shares(data: Path)
         wanted.append([share.taken for share in made.mixtures["t"].shares])
     assert wanted[2] == [25, 25]
     assert wanted[0][0] > wanted[1][0] > wanted[2][0]
-    with pytest.raises(BudgetError, match="temperature: it is 0"):
-        dp.allocate([1, 2], 3, temperature=0)
 
 
 def test_kills_change_no_byte(data: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
-BENCH_OUT ?= benchmarks/results
+BENCH_OUT ?=
 BENCH_FLAGS ?=
 CUDA ?= ON
 GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
@@ -122,7 +122,7 @@ families:
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --out $(BENCH_OUT) $(BENCH_FLAGS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

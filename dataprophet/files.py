@@ -81,7 +81,7 @@ def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
     here = final.exists() and final.samefile(os.curdir)
     _require(not here, "is the folder you are in", final, "name a folder in it")
     if final.exists() and any(final.iterdir()):
-        _require(overwrite, "already exists", final, f"{other}, or allow overwriting (--overwrite)")
+        _require(overwrite, "already exists", final, f"{other}, or allow overwriting (overwrite=True)")
         _require((final / MANIFEST).is_file(), f"holds no {MANIFEST}, so it is not overwritten", final, other)
     _check_place(final)
 

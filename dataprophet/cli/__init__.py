@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from dataprophet.cli.parser import build_parser
+from dataprophet.cli.typed import as_typed, error_as_typed
 from dataprophet.errors import DataProphetError, ModelWarning
 
 __all__ = ["build_parser", "main"]
-
-_RANGES = "max_share near_duplicates leakage diverse candidates max_nll nll_quantiles min_answer_tokens"
-# parameters of functions that errors name -> the options that say them
-_OPTIONS = {
-    **{name: f"--{name.replace('_', '-')}" for name in f"{_RANGES} budget unit combine without fields engine".split()},
-    **{"minimum": "--min-score", "quotas": "--quota", "target_quotas": "--target-quota", "targets": "--target"},
-    **{"pools": "--pool", "processes": "--processes", "max_nll and nll_quantiles": "--max-nll and --nll-quantiles"},
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
         return 1
     except DataProphetError as error:
-        print(f"dataprophet: error: {_as_typed(error, vars(args))}", file=sys.stderr)
+        print(f"dataprophet: error: {error_as_typed(error, vars(args))}", file=sys.stderr)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"dataprophet: error: {place}{error.strerror or error}; check the path and its rights", file=sys.stderr)
@@ -47,19 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _as_typed(error: DataProphetError, args: Mapping[str, object]) -> DataProphetError:
-    """The error with an option in the place of a parameter that the user has not typed."""
-    where = _OPTIONS.get(error.where, error.where)
-    if error.where in _OPTIONS and error.where in args:  # what has another name in other commands
-        where = f"--{error.where.replace('_', '-')}"
-    return DataProphetError(error.what, where=where, fix=error.fix)
-
-
 def _show(
     other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **named: Any
 ) -> None:
     """A warning about a model on one line; ``other`` shows all others."""
     if issubclass(category, ModelWarning):
-        print(f"dataprophet: {message}", file=sys.stderr)
+        print(f"dataprophet: {as_typed(str(message))}", file=sys.stderr)
     else:
         other(message, category, *rest, **named)

@@ -19,8 +19,8 @@ from dataprophet.features.features import FIELDS
 # name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
 
-FORMATS = "llava, llamafactory, swift, finevision, vqa, webdataset, vlmeval or huggingface"
-EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "ids")
+FORMATS = "llava, llamafactory, swift, finevision, verl, vqa, webdataset, vlmeval or huggingface"
+EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids")
 
 
 def argument(name: str, help: str, type: Callable[[str], Any] | None = None, **settings: Any) -> Argument:
@@ -122,6 +122,7 @@ LOADING = (
 _ALLOWANCES = (
     flag("--allow-outside", "allow image paths outside that folder"),
     flag("--allow-urls", "fetch images from http(s) addresses"),
+    argument("--max-pixels N", "pixels of the largest image that is read (default: 89478485)", positive),
 )
 _SUBSET = "dataset of a dataset_info.json, or configuration of a hub dataset"
 _ANSWER_IS = "what answers beside options are: text, letter, index0 or index1 (default: what explains them)"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dataprophet.cli.progress import Progress
+from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.scoring.engines.signals import TERMINATED
 
@@ -26,7 +27,7 @@ def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> D
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``open_dataset`` other than path, name and limit, as far as they were given."""
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
-    options = values(args, "subset split answer_is image_root allow_outside allow_urls")
+    options = values(args, "subset split answer_is image_root max_pixels allow_outside allow_urls")
     return _chosen({"format": args.input_format, "columns": columns or None, **options})
 
 
@@ -67,12 +68,12 @@ NOISE = "max_nll nll_quantiles min_answer_tokens"
 
 def output(args: argparse.Namespace, value: Any, text: str) -> None:
     """Print a command's result: with --json the value, numbers that are not finite as null; else the text."""
-    print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) if args.json else text)
+    print(json.dumps(_printed(value), indent=1, ensure_ascii=False, allow_nan=False) if args.json else as_typed(text))
 
 
 def tell(line: str) -> None:
     """Say something beside the result."""
-    print(f"dataprophet: {line}", file=sys.stderr)
+    print(f"dataprophet: {as_typed(line)}", file=sys.stderr)
 
 
 def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -96,11 +97,11 @@ def pass_over_rows() -> Iterator[Progress]:
         yield progress
 
 
-def _finite(value: Any) -> Any:
+def _printed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): as_typed(item) if key == "fix" else _printed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_printed(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 
 from dataprophet.cli.common import output, table
 from dataprophet.errors import MetricError
 from dataprophet.metric.agreement import RankAgreement, kendall_tau
+from dataprophet.metric.gains import read_gains
 from dataprophet.metric.matrix import TransferMatrix
 
 
@@ -17,9 +19,20 @@ def run(args: argparse.Namespace) -> int:
         return _published(args)
     if not (args.predicted and args.observed):
         raise MetricError("needs two matrices", fix="give PREDICTED and OBSERVED, or --published")
-    predicted, observed = TransferMatrix.from_csv(args.predicted), TransferMatrix.from_csv(args.observed)
-    result = kendall_tau(predicted, observed, args.variant, diagonal=not args.off_diagonal)
-    output(args, asdict(result), describe(result))
+    predicted, gains = TransferMatrix.from_csv(args.predicted), read_gains(args.observed)
+    options = {"diagonal": not args.off_diagonal, "blanks": True}
+    result = kendall_tau(predicted, gains.matrix, args.variant, **options)
+    told = [f"{args.observed}: {gains.read_as}"]
+    for kind, names, taus in (
+        ("target", predicted.targets, result.per_target),
+        ("source", predicted.sources, result.per_source),
+    ):
+        if without := [name for name in names if name not in taus]:
+            listed = ", ".join(without) if taus else "all"
+            told.append(f"no tau, with fewer than 2 cells that differ: {kind}s {listed}")
+    numbers = asdict(result)
+    numbers.update({name: None for name in ("tau_target", "tau_source") if math.isnan(numbers[name])})
+    output(args, numbers, "\n".join([*told, "", describe(result)]))
     return 0
 
 
@@ -28,12 +41,14 @@ def describe(result: RankAgreement) -> str:
     tables = (
         table([kind, "tau"], [[name, f"{tau:.4f}"] for name, tau in taus.items()])
         for kind, taus in (("target", result.per_target), ("source", result.per_source))
+        if taus
     )
-    means = (
-        f"Kendall tau-{result.variant}: {result.tau_target:.4f} over targets (ranking sources), "
-        f"{result.tau_source:.4f} over sources (ranking targets), {result.tau:.4f} mean"
-    )
-    return "\n\n".join([*tables, means])
+    means = [
+        f"{result.tau_target:.4f} over targets (ranking sources)" if result.per_target else "",
+        f"{result.tau_source:.4f} over sources (ranking targets)" if result.per_source else "",
+        f"{result.tau:.4f} mean" if result.per_target and result.per_source else "",
+    ]
+    return "\n\n".join([*tables, f"Kendall tau-{result.variant}: {', '.join(filter(None, means))}"])
 
 
 def _published(args: argparse.Namespace) -> int:

@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
     for share in mixture.shares:
-        tell(f"read {share.name}: {share.tally}")
+        for line in (str(share.tally), *share.tally.guesses(datasets[share.name].format)):
+            tell(f"read {share.name}: {line}")
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}
     output(args, {**values(mixture, "target budget left_out"), **shares}, mixture_table(mixture))
     return 0

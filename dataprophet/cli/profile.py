@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values, warn_of
-from dataprophet.data.sample import check_bad
+from dataprophet.data.sample import Tally, check_bad
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
+from dataprophet.metric.factors import remarks_on_perplexity
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import Work
@@ -36,8 +37,10 @@ def run(args: argparse.Namespace) -> int:
     tokens = f", {result.n_tokens:,} answer tokens" if result.n_tokens else ""
     parts = f"Sil {result.silhouette:.4f} + H {result.entropy:.4f} = {diversity:.4f}"
     text = f"{result.name}: {result.n_samples:,} samples{tokens}, PPL {result.perplexity:.4f}, {parts} -> {args.out}"
-    text = "\n".join([text, *(f"read {each}" for each in result.identity)])
-    output(args, {**describe(result), "left_out": dict(left_out), "out": args.out}, text)
+    remarks = remarks_on_perplexity(result.name, result.perplexity)
+    remarks += [line for each in result.identity for line in Tally(**each.counts).guesses(each.format)]
+    text = "\n".join([text, *(f"read {each}" for each in result.identity), *(f"! {line}" for line in remarks)])
+    output(args, {**describe(result), "left_out": dict(left_out), "remarks": remarks, "out": args.out}, text)
     return 0
 
 

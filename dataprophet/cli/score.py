@@ -13,7 +13,9 @@ from dataprophet.scoring.score import score
 
 _SHOWN = 5
 # parameters whose options have the same name
-_OF_ONE_NAME = "out name features fields embeddings nearest shard_rows engine processes threads ray_address max_bad"
+_OF_ONE_NAME = (
+    "out name features fields embeddings nearest details shard_rows engine processes threads ray_address max_bad"
+)
 
 
 @resumable
@@ -46,7 +48,8 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
     bad = {name: count for name, count in summary["statuses"].items() if name != "ok"}
     lines = [f"{scored.name}: {summary['rows']:,} rows, {summary['samples']:,} samples scored -> {scored.folder}"]
     if summary.get("read"):
-        lines.append(f"read: {Tally(**summary['read'])}")
+        tally = Tally(**summary["read"])
+        lines += [f"read: {tally}", *tally.guesses(scored.identity.format)]
     if bad:
         lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in bad.items()))
     for target, count in summary["unscored"].items():

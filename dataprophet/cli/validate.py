@@ -16,12 +16,13 @@ def run(args: argparse.Namespace) -> int:
     told = dataset.told()
     with Progress("rows") as progress:
         report = validate(dataset, decode=not args.no_decode, progress=progress)
-    lines = [*told.guesses, *(f"warning: {warning}" for warning in told.warnings), *_problems(report, args.show)]
+    guesses = [*told.guesses, *report.held.guesses(dataset.format)]
+    lines = [*guesses, *(f"warning: {warning}" for warning in told.warnings), *_problems(report, args.show)]
     lines += [f"hint: {hint}" for hint in report.hints]
     counts = ", ".join(f"{count:,} {code}" for code, count in sorted(report.counts.items()))
     verdict = f"{len(report.problems):,} problems: {counts}" if report.problems else "no problems"
     lines += [f"{dataset.name}: {report.held}", f"{report.good:,} of {report.rows:,} rows good, {verdict}"]
-    output(args, {**report.to_json(), "read_as": told.guesses, "warnings": told.warnings}, "\n".join(lines))
+    output(args, {**report.to_json(), "read_as": guesses, "warnings": told.warnings}, "\n".join(lines))
     return 1 if report.problems else 0
 
 

@@ -338,7 +338,7 @@ def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple
     files = list_files(path)
     inside = tuple(os.path.join(real_path(root), "") for root in (folder, *blobs_of(folder)))
     allowed = allow_outside or all(real_path(file).startswith(inside) for file in files)
-    require(allowed, "the data file lies outside the folder", path, "move it, or pass allow_outside (--allow-outside)")
+    require(allowed, "the data file lies outside the folder", path, "move it, or pass allow_outside=True")
     return name, Found(files), format
 
 

@@ -22,6 +22,7 @@ from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.swift import SWIFT
+from dataprophet.data.formats.verl import VERL
 from dataprophet.data.formats.vlmeval import VLMEVAL
 from dataprophet.data.formats.vqa import VQA
 from dataprophet.data.formats.webdataset import WEBDATASET
@@ -30,7 +31,7 @@ from dataprophet.data.remote import is_dir, is_file, is_url
 from dataprophet.errors import DataError
 
 ROW_FORMATS: dict[str, Format] = {
-    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION},
+    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
     **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
 }
 """Formats that a row shows, in the order in which they are tried."""

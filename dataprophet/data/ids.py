@@ -59,11 +59,12 @@ class KnownIds:
 
     def _take(self, keys: Collection[int]) -> bool:
         """Note these ids, unless one of them is known."""
+        find, add = self._ids.find, self._ids.add
         for key in keys:
-            if self._ids.find(key) is not None:
+            if find(key) is not None:
                 return False
         for key in keys:
-            self._ids.add(key)
+            add(key)
         return True
 
     def _place(self, row: Conversation) -> int:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.errors import require
@@ -15,7 +16,7 @@ from dataprophet.errors import require
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dataprophet.data.images.sources import ImageSource
+    from dataprophet.data.images.sources import ImageSource, LazyImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,22 @@ class Conversation:
 
     def samples(self) -> Iterator[Sample]:
         """One sample for each turn that is scored, the turns before it as its context."""
-        from dataprophet.data.images.sources import LazyImages  # here, so that a sample is had without Arrow
-
         used = 0
         for index, turn in enumerate(self.turns):
             used += len(turn.image_offsets)
             if not turn.scored:
                 continue
             name = self.id if len(self.turns) == 1 else f"{self.id}#{index + 1}"
-            images, context = LazyImages(self.sources[:used]), self.turns[:index]
+            images, context = _lazy_images()(self.sources[:used]) if used else (), self.turns[:index]
             yield Sample(name, images, turn.question, turn.answer, context, turn.image_offsets, self.place)
+
+
+@cache
+def _lazy_images() -> type[LazyImages]:
+    """The class, which needs Arrow: a sample is had without it."""
+    from dataprophet.data.images.sources import LazyImages
+
+    return LazyImages
 
 
 DUPLICATE = "duplicate_row"
@@ -157,12 +164,14 @@ class Tally:
 
     Attributes:
         rows: rows read, good and bad.
+        good: those of them that can be used; images are not decoded.
         with_images: good rows with an image or more.
         images: images of good rows.
         turns: answered turns of good rows, which are its samples.
     """
 
     rows: int = 0
+    good: int = 0
     with_images: int = 0
     images: int = 0
     turns: int = 0
@@ -171,13 +180,23 @@ class Tally:
         """Count a row."""
         self.rows += 1
         if isinstance(row, Conversation):
+            self.good += 1
             self.with_images += bool(row.sources)
             self.images += len(row.sources)
             self.turns += len(row.turns)
 
+    def guesses(self, format: str) -> list[str]:
+        """How rows of a dataset of that format are read that may be meant otherwise, a line for each kind."""
+        if format != "webdataset" or not 0 < self.with_images < self.good:
+            return []
+        return [f"{self.good - self.with_images:,} of {self.good:,} keys have no image: read as text rows"]
+
     def __str__(self) -> str:
         return f"{self.rows:,} rows, {self.with_images:,} with images, {self.images:,} images, {self.turns:,} turns"
 
+
+COUNTS = tuple(asdict(Tally()))
+"""Names of what a ``Tally`` counts."""
 
 MAX_BAD = 0.05
 """Share of bad rows from which on a dataset is refused unless more are allowed."""
@@ -196,9 +215,9 @@ def check_bad(counts: Mapping[str, int], rows: int, max_bad: float, where: str, 
     Raises:
         DataError: there are more, or ``max_bad`` is no share.
     """
-    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1 (--max-bad 0.2 or 20%)")
+    require(0 <= max_bad <= 1, f"max_bad is {max_bad}", where, "use a share of 0 to 1")
     counted = {code: count for code, count in sorted(counts.items()) if code != DUPLICATE}
     bad, why = sum(counted.values()), ", ".join(f"{count:,} {code}" for code, count in counted.items())
     what = f"{bad:,} of {rows:,} rows cannot be used, more than {100 * max_bad:.3g}% ({why})"
-    fix = "see `dataprophet validate`, or allow a larger share (--max-bad 0.2, max_bad=0.2)"
+    fix = "see `dataprophet validate`, or allow a larger share (max_bad=0.2)"
     require(bad <= max_bad * rows, what, where, f"{fix}; {kept}" if kept else fix)

@@ -53,7 +53,7 @@ class ValidationReport:
     @property
     def held(self) -> Tally:
         """What the rows hold, counted as every command counts it."""
-        return Tally(self.rows, self.with_images, self.images, self.samples)
+        return Tally(self.rows, self.good, self.with_images, self.images, self.samples)
 
     @property
     def ok(self) -> bool:

@@ -32,6 +32,9 @@ class Features:
             nothing.
         present: field name -> (n,) bool, False where the sample lacks the field (a text-only row has no image).
         n_tokens: (n,) int64 answer tokens, 0 where unknown.
+        mean_rank: (n,) float64 mean over answer tokens of the tokens that the model thinks more probable; None where
+            it was not asked for.
+        mean_entropy: (n,) float64 mean over answer tokens of the entropy of the model's prediction, in nats; likewise.
     """
 
     ids: list[str]
@@ -39,6 +42,8 @@ class Features:
     embeddings: Mapping[str, NDArray[np.float32]]
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     n_tokens: NDArray[np.int64] | None = None
+    mean_rank: NDArray[np.float64] | None = None
+    mean_entropy: NDArray[np.float64] | None = None
 
 
 class FieldRows(NamedTuple):
@@ -183,11 +188,11 @@ def sketch_vectors(
     """
     wanted = [fields[name] for name in names.split(",") if name in fields]
     if not wanted:
-        raise ProfileError("no sample has a diversity field", where=where, fix="choose other diversity_fields")
+        raise ProfileError("no sample has a diversity field", where=where, fix="choose others with diversity_fields=")
     widths = {given.rows.shape[1] for given in wanted}
     if len(widths) > 1:
         what = f"the diversity averages fields of one width, and they are {sorted(widths)} wide"
-        raise ProfileError(what, where=where, fix="choose diversity_fields of one width")
+        raise ProfileError(what, where=where, fix="choose some of one width with diversity_fields=")
     z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
     return z, norms > 1e-6  # less is rounding
 

@@ -74,6 +74,11 @@ def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, i
     return min(first, count - 1), max(first, count - 1 - behind)
 
 
+def remarks_on_perplexity(name: str, value: float) -> list[str]:
+    """A line that says what a dataset's perplexity may mean, where it is above 1,000."""
+    return [f"PPL of {name!r} is {value:,.0f}: {_WHY_HIGH}"] if value > _HIGH_PERPLEXITY else []
+
+
 def remarks_of(
     factors: Mapping[str, Floats], sources: Sequence[str], targets: Sequence[str], columns: Iterable[int]
 ) -> list[str]:
@@ -89,14 +94,12 @@ def remarks_of(
         columns: which targets matter.
     """
     wanted, told = list(columns), list[str]()
-    high: list[tuple[str, float]] = []
+    known: list[tuple[str, float]] = []
     if "source_perplexity" in factors:
-        high += zip(sources, factors["source_perplexity"][:, 0].tolist(), strict=True)
+        known += zip(sources, factors["source_perplexity"][:, 0].tolist(), strict=True)
     if "inverse_target_perplexity" in factors:
-        high += ((targets[j], 1 / float(factors["inverse_target_perplexity"][0, j])) for j in wanted)
-    for name, value in dict(high).items():
-        if value > _HIGH_PERPLEXITY:
-            told.append(f"PPL of {name!r} is {value:,.0f}: {_WHY_HIGH}")
+        known += ((targets[j], 1 / float(factors["inverse_target_perplexity"][0, j])) for j in wanted)
+    told += [line for pair in dict(known).items() for line in remarks_on_perplexity(*pair)]
     decided: dict[str, list[str]] = {}
     for j in wanted:
         if (one := _decisive({name: part[:, j] for name, part in factors.items()})) is not None:

@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, An
     Returns:
         The arguments of a `TransferMatrix`.
     """
-    head, rows = _rows(path)
+    head, rows = read_cells(path)
     if head[0].strip().lower() != CORNER:
         raise MetricError(f"the corner is {head[0]!r}", where=f"{path} row 1", fix=f"write {CORNER} there")
     if len(head) < 2 or not rows:
@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, An
 def _factors(
     path: Path, sources: list[str], targets: list[str], values: NDArray[np.float64], factors: Collection[str]
 ) -> dict[str, Any]:
-    head, rows = _rows(path)
+    head, rows = read_cells(path)
     names = [name for name in head if name in factors]
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
     columns += [TOKENS] * (TOKENS in head)
@@ -95,8 +95,8 @@ def _factors(
     return {"factors": {name: parts[name] for name in names}, "errors": errors, **of_scores}
 
 
-def _rows(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The first row, and the others, as long as it, each with its place; blank ones are passed over."""
+def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The first row of a CSV file, and the others, as long as it, each with its place; blank ones are passed over."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -94,7 +94,7 @@ def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]]
         if direction is None:
             others = ",".join(field for field in FIELDS if field != name)
             what = f"no sample has the field {name!r}, so its similarity is undefined"
-            fix = f"leave the dataset out, or compare without it (--fields {others})"
+            fix = f"leave the dataset out, or compare without it (fields={others})"
             raise MetricError(what, where=f"profile {profile.name!r}", fix=fix)
     widths = {len(direction) for direction in found if direction is not None}
     if len(widths) > 1:

@@ -128,6 +128,13 @@ class Adapter:
         """(n,) float32 natural-log probabilities of ``targets``, from `states` (fused) or `logits`."""
         return ops.token_logprobs(states, targets) if self.head is None else self.head.logprobs(states, targets)
 
+    def details(self, states: Any, targets: Any) -> Any:
+        """TokenDetails of ``targets``, from what `logprobs` takes."""
+        head = self.head
+        return (
+            ops.token_details(states, targets) if head is None else head.logprobs(states, targets, ops.linear_details)
+        )
+
     def logits(self, batch: Batch, vision: Vision | None) -> Any:
         """(n, V): the model's own logits at the batch's spots, the output layer given those states alone."""
 

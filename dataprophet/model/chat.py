@@ -91,7 +91,7 @@ class Chat:
         self.template: str = "" if self.uses_suffix else _with_fixed_clock(template or own or "")
         self.clock = str(_CLOCK) if "strftime_now" in self.template else ""
         if not self.template and not self.uses_suffix:
-            fix = "pass template= (--template FILE.jinja), or add chat_template.jinja to the model's folder"
+            fix = "pass template=FILE.jinja, or add chat_template.jinja to the model's folder"
             raise ModelError("it has no chat template", where=where, fix=fix)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= {*tokenizer.all_special_tokens, *processor.all_special_multimodal_tokens, self.image_token}
@@ -134,12 +134,12 @@ class Chat:
         full = self._apply(self._messages(turns, answer))
         if not (full.startswith(prefix) and full.endswith(suffix) and len(full) >= len(prefix) + len(suffix)):
             what = "its chat template changes the text around the answer with the answer"
-            fix = "pass a plain template= (--template) that renders each message in one piece"
+            fix = "pass a plain template= that renders each message in one piece"
             raise ModelError(what, where=place, fix=fix)
         scored = full[len(prefix) : len(full) - len(suffix)]
         if scored and scored.strip() != answer.strip():
             what = f"the chat template makes {scored[:40]!r} of the answer {answer[:40]!r}"
-            raise TextMismatch(what, where=place, fix="change the row, or pass another template= (--template)")
+            raise TextMismatch(what, where=place, fix="change the row, or pass another template=")
         return Rendered(full[: len(prefix)], scored, self._terminator(suffix))
 
     def _probe(self, turns: tuple[Turn, ...]) -> str:
@@ -183,8 +183,8 @@ class Chat:
         text, again = (self._apply(self._messages((Turn(_ASKED, "", (0,)),), _ANSWERED)) for _ in range(2))
         if text != again:
             what = "it renders the same chat differently each time"
-            raise ModelError(what, where=self._where, fix="pass a template= (--template) that does not")
-        fix = "pass a template= (--template) that renders each message and image once"
+            raise ModelError(what, where=self._where, fix="pass a template= that does not")
+        fix = "pass a template= that renders each message and image once"
         bare = _bare(text)
         counts = [("a message", bare.count(_bare(part))) for part in (_ASKED, _ANSWERED)]
         for name, count in [*counts, ("an image", text.count(self.image_token))]:
@@ -196,14 +196,14 @@ class Chat:
         text = self._apply(messages)
         if text.count(_SENTINEL) != 1:
             what = f"its chat template renders a message {text.count(_SENTINEL)} times instead of once"
-            fix = "pass a template= (--template) that renders each message once"
+            fix = "pass a template= that renders each message once"
             raise ModelError(what, where=self._where, fix=fix)
         prefix, suffix = text.split(_SENTINEL)
         return prefix, suffix
 
     def _apply(self, messages: list[dict[str, Any]]) -> str:
         what = f"it does not render {len(messages)} messages"
-        fix = "pass a template= (--template) that takes content as a list of text and image parts"
+        fix = "pass a template= that takes content as a list of text and image parts"
         with explained(Exception, ModelError, what, self._where, fix):  # a template is a program
             text: str = self.processor.apply_chat_template(messages, chat_template=self.template, tokenize=False)
         return text

@@ -13,8 +13,14 @@ from typing import Any
 _SUFFIXES = {".json", ".jinja", ".model", ".py", ".safetensors", ".txt"}
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Hex SHA-256 over names and contents of the files of a model's folder: all weights, to the last byte."""
+def folder_fingerprint(folder: Path, base: Path | None = None) -> str:
+    """Hex SHA-256 over names and contents of the files of a model's folder: all weights, to the last byte.
+
+    Of an adapter's folder and of its base model's, where that is another.
+    """
+    if base is not None:
+        parts = [folder_fingerprint(each) for each in (folder, base)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
     with ThreadPoolExecutor(4) as pool:  # hashlib releases the interpreter lock
         lines = [f"{path.name}\0{digest}\n" for path, digest in zip(files, pool.map(_digest, files), strict=True)]

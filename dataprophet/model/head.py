@@ -32,7 +32,7 @@ class Head:
         layer = model.get_output_embeddings()
         if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
             what = f"its output layer is a {type(layer).__name__}, not a plain linear layer"
-            fix = "load it with fused=False (--plain-head), which uses the model's own logits"
+            fix = "load it with fused=False, which uses the model's own logits"
             raise ModelError(what, where=where, fix=fix)
         config = model.config.get_text_config()
         self._layer = layer
@@ -42,5 +42,8 @@ class Head:
         self.softcap = None if softcap is None else float(softcap)
 
     def logprobs(self, states: Any, targets: Any, run: Callable[..., Any] = ops.linear_logprobs) -> Any:
-        """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32."""
+        """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32.
+
+        Or what another operation ``run`` on a linear head gives of the same.
+        """
         return run(states, self._layer.weight, targets, bias=self._layer.bias, softcap=self.softcap, scale=self.scale)

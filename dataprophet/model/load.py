@@ -29,7 +29,17 @@ from dataprophet.model.processor import (
     load_processor,
     with_exact_offsets,
 )
-from dataprophet.model.reasons import ADAPTER, check_folder, load_error, unset_argument, unsupported, weights_error
+from dataprophet.model.reasons import (
+    ADAPTER,
+    PROCESSORS,
+    base_of,
+    check_folder,
+    holds_any,
+    load_error,
+    unset_argument,
+    unsupported,
+    weights_error,
+)
 from dataprophet.model.self_check import self_check
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
@@ -92,9 +102,10 @@ def load_model(
     if dtype == "auto":
         dtype = "bfloat16" if target.startswith("cuda") else "float32"
     if dtype not in _DTYPES:
-        raise ModelError(f"unknown dtype {dtype!r}", where="load_model", fix=f"use auto, {', '.join(_DTYPES)}")
+        raise ModelError(f"unknown dtype {dtype!r}", where="dtype", fix=f"use auto, {', '.join(_DTYPES)}")
     has_torchvision()
     path, folder = _locate(name)
+    base = folder and base_of(folder, name)
     hub: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
     with contextlib.ExitStack() as quiet:  # without transformers' progress bars, and reports of what is refused here
         if logging.get_verbosity() == logging.WARNING:  # the usual one
@@ -103,11 +114,12 @@ def load_model(
         if logging.is_progress_bar_enabled():
             logging.disable_progress_bar()
             quiet.callback(logging.enable_progress_bar)
-        config = _config(path, where, hub)
-        loaded = load_processor(path, config, **hub)
+        weights = str(base) if base else path
+        config = _config(weights, where, hub)
+        loaded = load_processor(path if folder and holds_any(folder, PROCESSORS) else weights, config, **hub)
         if processor:
             configure(loaded, processor, where)
-        network = _network(path, config, where, dtype, hub)
+        network = _network(weights, config, where, dtype, hub, adapter=path)
     fix = "use a smaller dtype, a smaller model or another device"
     with explained((RuntimeError, AssertionError), ModelError, f"it cannot be put on {target}", where, fix):
         network = network.eval().to(target)
@@ -115,7 +127,7 @@ def load_model(
         network,
         loaded,
         name=folder.name if folder and name != "demo" else name,
-        fingerprint=folder_fingerprint(folder) if folder else hub_fingerprint(name, config),
+        fingerprint=folder_fingerprint(folder, base) if folder else hub_fingerprint(name, config),
         batch_tokens=batch_tokens,
         check=check,
         template=template,
@@ -241,11 +253,11 @@ def _device(device: str) -> str:
     with contextlib.suppress(RuntimeError, TypeError):
         kind = torch.device(device)
     if kind is None or kind.type not in ("cpu", "cuda"):
-        raise ModelError(f"unknown device {device!r}", where="load_model", fix="use auto, cpu, cuda or cuda:N")
+        raise ModelError(f"unknown device {device!r}", where="device", fix="use auto, cpu, cuda or cuda:N")
     if kind.type == "cuda" and (kind.index or 0) >= found:
         what = f"device {device!r} was asked for and torch {torch.__version__} sees {found} CUDA devices"
-        fix = "use device auto or cpu, or install a torch built for this machine's CUDA"
-        raise ModelError(what, where="load_model", fix=fix)
+        fix = "use auto or cpu, or install a torch built for this machine's CUDA"
+        raise ModelError(what, where="device", fix=fix)
     return device
 
 
@@ -256,7 +268,8 @@ def _locate(name: str) -> tuple[str, Path | None]:
         if name.count("/") > 1 or name.startswith((".", "/", "~")):
             raise ModelError("there is no such folder", where=name, fix="give a model's folder or its name on the hub")
         return name, None
-    check_folder(folder, name)
+    if base_of(folder, name) is None:
+        check_folder(folder, name)
     return str(folder.resolve()), folder.resolve()
 
 
@@ -270,7 +283,7 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
         fix = "check the name, the network and, for a gated model, `hf auth login`; or give a local folder"
         if "trust_remote_code" in str(error):
             what = "it comes with its own Python code, which is not run unless asked"
-            fix = "read that code, then pass trust_remote_code=True (--trust-remote-code); or take its -hf version"
+            fix = "read that code, then pass trust_remote_code=True; or take its -hf version"
             raise ModelError(what, where=where, fix=fix) from error
         if Path(path).is_dir():
             fix = "its config.json is damaged, or of a family that the installed transformers does not know"
@@ -284,15 +297,19 @@ def _config(path: str, where: str, hub: dict[str, Any]) -> Any:
     return config
 
 
-def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]) -> Any:
-    """The transformers model on the CPU, with every weight found in the files."""
+def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any], *, adapter: str) -> Any:
+    """The transformers model on the CPU, with every weight found in the files, and with the adapter that is there.
+
+    ``adapter`` is the folder or hub name that may hold one; mostly it is ``path`` itself.
+    """
     from transformers import AutoModelForImageTextToText
     from transformers.utils import find_adapter_config_file
 
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **hub}
     options["ignore_mismatched_sizes"] = True  # to name the weight
-    adapter = find_adapter_config_file(path, revision=hub["revision"])
-    if adapter:  # without peft, transformers would leave it out without a word
+    options["adapter_kwargs"] = {"subfolder": "none"}  # alone at first: with an adapter, it would tell of that one only
+    adapted = find_adapter_config_file(adapter, revision=hub["revision"]) is not None
+    if adapted:  # without peft, transformers would leave it out without a word
         what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", "pip install 'dataprophet[peft]'"
         fix += f"; or merge the adapter; or delete {ADAPTER} to score the base model alone"
         with explained(ImportError, MissingDependencyError, what, where, fix):
@@ -306,16 +323,23 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
         what = f"its weights have other shapes than its config.json says: {name!r} has {tuple(found)}, not "
         fix = "use the config.json that belongs to these weights"
         raise ModelError(f"{what}{tuple(expected)}", where=where, fix=fix)
-    missing = sorted(info["missing_keys"])
-    if missing:
+    if missing := sorted(info["missing_keys"]):
         what = f"its files lack {len(missing)} weights, the first {missing[0]!r}, which would be random"
-        again = "download the model again, all of its safetensors"
-        raise ModelError(what, where=where, fix="check that the adapter is of this model" if adapter else again)
-    unused = sorted(info["unexpected_keys"])
-    if adapter and (unused or not network._hf_peft_config_loaded):
-        what = f"its adapter was not applied{f', as no layer takes {unused[0]!r}' if unused else ''}"
-        raise ModelError(what, where=where, fix="check that the adapter is of this model")
+        raise ModelError(what, where=where, fix="download the model again, all of its safetensors")
+    if adapted:
+        _adapt(network, adapter, where, hub["revision"])
     return network
+
+
+def _adapt(network: Any, adapter: str, where: str, revision: str | None) -> None:
+    """Puts an adapter into the layers of a transformers model; every weight of it must find its place."""
+    what, fix = "its adapter cannot be applied", "check that the adapter is of this model"
+    with explained(Exception, ModelError, what, where, fix):  # peft and torch each raise their own
+        info = network.load_adapter(adapter, adapter_kwargs={"revision": revision}).to_dict()
+    kinds = {"no layer takes": "unexpected_keys", "it lacks": "missing_keys", "of another shape is": "mismatched_keys"}
+    for why, kind in kinds.items():
+        for key in sorted(info[kind]):
+            raise ModelError(f"its adapter was not applied: {why} {key!r}", where=where, fix=fix)
 
 
 def _check_tokens(network: Any, processor: Any, where: str) -> None:

@@ -119,7 +119,11 @@ class Model:
                 progress(done)
 
     def cells(
-        self, cells: Iterable[Iterable[Sample]], *, gate: AbstractContextManager[Any] | None = None
+        self,
+        cells: Iterable[Iterable[Sample]],
+        *,
+        gate: AbstractContextManager[Any] | None = None,
+        details: bool = False,
     ) -> Iterator[CellFeatures]:
         """Features of cells of samples, such as the rows of a part of a file.
 
@@ -129,17 +133,20 @@ class Model:
         Args:
             cells: read once, in a thread of their own with ``workers``.
             gate: entered before the first batch goes to the device, when reading ahead has begun, and left at the end.
+            details: fill ``mean_rank`` and ``mean_entropy`` of the features, which costs a second product with the
+                output layer.
 
         Raises:
             ModelError: as ``features``.
         """
         rows: list[Scored] = []
         refused: list[Refused] = []
-        for window, scored in self._windows(with_cell_ends(cells), refused.append, gate=gate):
+        for window, scored in self._windows(with_cell_ends(cells), refused.append, gate=gate, details=details):
             rows += scored
             if window.ends_cell:
                 places = np.array([row.place for row in rows], np.int64)
-                yield CellFeatures(self._features(rows), places, sorted(refused, key=lambda pair: pair[0]))
+                features = self._features(rows, details=details)
+                yield CellFeatures(features, places, sorted(refused, key=lambda pair: pair[0]))
                 rows.clear()
                 refused.clear()
 
@@ -158,10 +165,11 @@ class Model:
         report: Callable[[Refused], None],
         *,
         texts: bool = True,
+        details: bool = False,
         gate: AbstractContextManager[Any] | None = None,
     ) -> Iterator[tuple[Window, list[Scored]]]:
         """Runs the batches of each window, and gives what they give."""
-        results = Results(self._adapter, self.dtype)
+        results = Results(self._adapter, self.dtype, details=details)
         with Workers(self.workers) as workers:
             work = self._batcher.work(samples, lambda: self.batch_tokens, workers, texts=texts)
             with ahead(work, _AHEAD if self.workers else 0) as units, gate or nullcontext():
@@ -172,11 +180,11 @@ class Model:
                         self._run(unit, results)
                         results.score_states()
                     else:
-                        yield unit, self._closed(unit, results, report, texts=texts)
-                        results = Results(self._adapter, self.dtype)
+                        yield unit, self._closed(unit, results, report, texts=texts, details=details)
+                        results = Results(self._adapter, self.dtype, details=details)
 
     def _closed(
-        self, window: Window, results: Results, report: Callable[[Refused], None], *, texts: bool
+        self, window: Window, results: Results, report: Callable[[Refused], None], *, texts: bool, details: bool
     ) -> list[Scored]:
         """The usable samples of a window, and a report of the others."""
         scored, failed = results.close(window)
@@ -184,7 +192,8 @@ class Model:
             assert item.problem is not None  # it failed
             # One that is not finite spoils all that stand in its row: each is tried alone.
             if len(window.items) > 1 and item.problem.code == "not_finite":
-                alone = [row for _, rows in self._windows([item.sample], lambda _: None, texts=texts) for row in rows]
+                tried = self._windows([item.sample], lambda _: None, texts=texts, details=details)
+                alone = [row for _, rows in tried for row in rows]
                 scored += [row._replace(place=item.place) for row in alone]
                 if alone:
                     continue
@@ -233,19 +242,22 @@ class Model:
             return Failure("unprocessable", f"the model fails on it ({reason})", "remove the row")
         return None
 
-    def _features(self, rows: Sequence[Scored]) -> Features:
+    def _features(self, rows: Sequence[Scored], *, details: bool = False) -> Features:
         embeddings = {field: np.zeros((len(rows), self._width), np.float32) for field in FIELDS}
         present = {field: np.zeros(len(rows), np.bool_) for field in FIELDS}
         for index, row in enumerate(rows):
             for field, vector in row.vectors.items():
                 if vector is not None:
                     embeddings[field][index], present[field][index] = vector, True
+        means = np.array([row.details.mean(0, dtype=np.float64) for row in rows if details]).reshape(-1, 2)
         return Features(
             ids=[row.sample.id for row in rows],
             nll=np.array([-row.logprobs.mean(dtype=np.float64) for row in rows]),
             embeddings=embeddings,
             present=present,
             n_tokens=np.array([len(row.logprobs) for row in rows], np.int64),
+            mean_rank=means[:, 0] if details else None,
+            mean_entropy=means[:, 1] if details else None,
         )
 
 

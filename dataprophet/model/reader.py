@@ -209,7 +209,7 @@ def _prepare(sample: Sample, place: int, pictures: Pictures, encoder: Encoder, *
     except TextMismatch as error:
         return refused("text_mismatch", error.what, error.fix)
     except ModelError as error:  # the template takes other samples: those of the start-up checks
-        return refused("unprocessable", error.what, "change or remove the row, or pass another template= (--template)")
+        return refused("unprocessable", error.what, "change or remove the row, or pass another template=")
     places = rendered.prompt.count(chat.image_token)
     if places != len(images):
         what = f"the chat template renders {places} of {len(images)} images"

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import DataProphetError, MissingDependencyError, ModelError, first_line
+from dataprophet.errors import DataProphetError, MissingDependencyError, ModelError, explained, first_line
 
 ADAPTER = "adapter_config.json"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 _TOKENIZERS = ("tokenizer.json", "tekken.json", "vocab.json", "vocab.txt", "*.model", "*.model.v*", "*.tiktoken")
+PROCESSORS = (*_TOKENIZERS, "processor_config.json", "preprocessor_config.json", "chat_template.*")
+"""Patterns of the files that a processor is read from."""
+
 _UNAVAILABLE = re.compile(r"(torchvision)|need to have (sentencepiece)", re.IGNORECASE)
 _PACKAGE = re.compile(r"pip install ['\"`]?(\w[\w.-]*)|requires the (\w+) library|No module named '(\w+)")
 _MERGE = (
@@ -33,9 +37,6 @@ def check_folder(folder: Path, where: str) -> None:
     if not folder.is_dir():
         raise ModelError("it is not a folder with a model", where=where, fix="give the folder, not a file in it")
     if not (folder / "config.json").is_file():
-        if (folder / ADAPTER).is_file():
-            fix = f"{_MERGE}; or copy the base model's files into this folder"
-            raise ModelError(f"it is an adapter {_base(folder)}, not a whole model", where=where, fix=fix)
         raise ModelError("the folder has no config.json", where=where, fix="give a folder that save_pretrained wrote")
     if not any(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_")):
         others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
@@ -44,12 +45,55 @@ def check_folder(folder: Path, where: str) -> None:
             fix = "convert them with save_pretrained(..., safe_serialization=True) where you trust their source"
             raise ModelError(what, where=where, fix=fix)
         raise ModelError("the folder has no *.safetensors", where=where, fix="download the weights into the folder")
-    if (folder / ADAPTER).is_file() and not (folder / "adapter_model.safetensors").is_file():
-        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", _MERGE
-        raise ModelError(what, where=where, fix=fix)
-    if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS):
+    if (folder / ADAPTER).is_file():
+        _check_adapter(folder, where)
+    if not holds_any(folder, _TOKENIZERS):
         fix = "put the tokenizer's files there, such as tokenizer.json: its processor's save_pretrained writes them"
         raise ModelError("the folder has no tokenizer", where=where, fix=fix)
+
+
+def _check_adapter(folder: Path, where: str) -> None:
+    if not (folder / "adapter_model.safetensors").is_file():
+        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", _MERGE
+        raise ModelError(what, where=where, fix=fix)
+
+
+def base_of(folder: Path, where: str) -> Path | None:
+    """The folder of the base model of a folder that holds an adapter and no whole model; None for other folders.
+
+    ``base_model_name_or_path`` is looked for as a path, from the folder and from where the process runs, and then, with
+    the ``revision`` that stands beside it, in the cache of the hub. Nothing is downloaded.
+
+    Raises:
+        ModelError: the adapter is damaged or names no base model, or that is not there.
+    """
+    if (folder / "config.json").is_file() or not (folder / ADAPTER).is_file():
+        return None
+    _check_adapter(folder, where)
+    with explained((OSError, ValueError), ModelError, f"its {ADAPTER} cannot be read", where, _MERGE):
+        settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    name = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    if not isinstance(name, str) or not name:
+        what, fix = f"it is an adapter, and its {ADAPTER} names no base model", "add base_model_name_or_path to it"
+        raise ModelError(what, where=where, fix=fix)
+    for path in (folder / Path(name).expanduser(), Path(name).expanduser()):
+        if path.is_dir():
+            check_folder(path, f"{where}, its base model {path}")
+            return path.resolve()
+    from huggingface_hub import snapshot_download
+
+    with suppress(OSError, ValueError):  # no name of the hub, or nothing of that name in the cache
+        path = Path(snapshot_download(name, revision=settings.get("revision"), local_files_only=True))
+        check_folder(path, f"{where}, its base model {name}")
+        return path
+    what = f"it is an adapter for the base model {name!r}, which is neither a folder nor in the cache"
+    fix = f"`hf download {name}`, or write the base model's folder into {ADAPTER}; or {_MERGE}"
+    raise ModelError(what, where=where, fix=fix)
+
+
+def holds_any(folder: Path, patterns: Iterable[str]) -> bool:
+    """Whether a folder holds a file of one of these patterns."""
+    return any(next(folder.glob(pattern), None) for pattern in patterns)
 
 
 def unsupported(config: Any) -> tuple[str, str] | None:
@@ -113,11 +157,3 @@ def _missing_package(error: BaseException | None) -> str:
             return str(next(filter(None, match.groups()))).lower()
         error = error.__cause__
     return ""
-
-
-def _base(folder: Path) -> str:
-    """The base model that an adapter's folder names."""
-    with suppress(OSError, ValueError):
-        if base := json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path"):
-            return f"(LoRA or alike) for the base model {base!r}"
-    return "(LoRA or alike) for a base model that it does not name"

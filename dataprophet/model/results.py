@@ -37,12 +37,14 @@ class Scored(NamedTuple):
         sample: the sample.
         place: its place in the cell.
         logprobs: (n,) float32 log-probabilities of the answer's tokens.
+        details: (n, 2) float32 rank and entropy of each, as ``ops.TokenDetails``; (n, 0) where not asked for.
         vectors: field -> (D,) float32 embedding, None where the sample lacks the field.
     """
 
     sample: Sample
     place: int
     logprobs: Vector
+    details: Vector
     vectors: dict[str, Vector | None]
 
 
@@ -52,13 +54,14 @@ class Results:
     Args:
         adapter: runs them.
         dtype: the model's, for messages.
+        details: whether rank and entropy of the answers' tokens are wanted, too.
     """
 
-    def __init__(self, adapter: Adapter, dtype: str) -> None:
-        self._adapter, self._dtype = adapter, dtype
+    def __init__(self, adapter: Adapter, dtype: str, *, details: bool = False) -> None:
+        self._adapter, self._dtype, self._details = adapter, dtype, details
         self._lost: dict[tuple[bool, int], Failure] = {}  # (of a text, member)
         self._states: list[tuple[Any, Any]] = []  # of the answer tokens still to be scored, and the tokens
-        self._logprobs: list[Any] = []
+        self._tokens: list[Any] = []  # of each answer token its log-probability and its details: (n, 1) or (n, 3)
         self._counts: dict[int, int] = {}  # member -> number of answer tokens, in the order of the states
         # Not the batches themselves: each would hold on to its pixels until the window ends.
         self._images: list[_Means] = []
@@ -73,7 +76,7 @@ class Results:
         vision = adapter.vision(batch)
         means = None if vision is None else adapter.image_means(batch, vision)
         if adapter.head is None:
-            self._logprobs.append(adapter.logprobs(adapter.logits(batch, vision), batch.targets))
+            self._tokens.append(self._told(adapter.logits(batch, vision), batch.targets))
         else:
             self._states.append((adapter.states(batch, vision), batch.targets))
         self._counts.update(zip(batch.members, batch.counts, strict=True))
@@ -91,13 +94,21 @@ class Results:
         if sum(len(targets) for _, targets in self._states) >= least:
             with torch.inference_mode():
                 states, targets = (torch.cat(parts) for parts in zip(*self._states, strict=True))
-                self._logprobs += self._scored(states, targets)
+                self._tokens += self._scored(states, targets)
             self._states = []
 
+    def _told(self, states: Any, targets: Any) -> Any:
+        import torch
+
+        told = [self._adapter.logprobs(states, targets)]
+        if self._details:
+            told += self._adapter.details(states, targets)
+        return torch.stack([each.float() for each in told], 1)
+
     def _scored(self, states: Any, targets: Any) -> list[Any]:
-        """Log-probabilities, in as many parts as memory asks for."""
+        """What is told of tokens, in as many parts as memory asks for."""
         try:
-            return [self._adapter.logprobs(states, targets)]
+            return [self._told(states, targets)]
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or len(targets) < 2:
                 raise
@@ -115,15 +126,15 @@ class Results:
 
         self.score_states(least=1)
         with torch.inference_mode():
-            values = torch.cat(self._logprobs).cpu().numpy() if self._logprobs else np.empty(0, np.float32)
+            values = torch.cat(self._tokens).cpu().numpy() if self._tokens else np.empty((0, 1), np.float32)
         parts = np.split(values, np.cumsum(list(self._counts.values()), dtype=np.int64))
-        logprobs = dict(zip(self._counts, parts, strict=False))  # behind the last one stands nothing
+        tokens = dict(zip(self._counts, parts, strict=False))  # behind the last one stands nothing
         images = _by_member(self._images)
         texts = {window.texts[index]: vector for index, vector in _by_member(self._texts).items()}
         lost_texts = {window.texts[index]: failure for (text, index), failure in self._lost.items() if text}
         lost = {index: failure for (text, index), failure in self._lost.items() if not text}
         scored, failed = [], []
-        for index in sorted({*logprobs, *lost}):
+        for index in sorted({*tokens, *lost}):
             item = window.items[index]
             sample = item.sample
             failure = lost.get(index) or lost_texts.get(sample.question) or lost_texts.get(sample.answer)
@@ -131,9 +142,10 @@ class Results:
                 question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
                 vectors = {"question": question, "answer": answer, "image": image}
                 named = {f"{field} embedding": vector for field, vector in vectors.items()}
-                failure = self._not_finite({"log-probability": logprobs[index], **named})
+                failure = self._not_finite({"log-probability": tokens[index], **named})
             if failure is None:
-                scored.append(Scored(sample, item.place, logprobs[index], vectors))
+                own = tokens[index]
+                scored.append(Scored(sample, item.place, own[:, 0], own[:, 1:], vectors))
             else:
                 item.refuse(*failure)
                 failed.append(index)

@@ -34,7 +34,7 @@ _ASKED = {"What is shown?": "A grey circle, 3 steps wide", "What is it like? Say
 _LATER = ("And what is shown there, in these?", "Another one, wide")
 _SIZES = ((200, 50), (50, 200), (400, 120), (700, 700), (1300, 500))  # tried until one fills other tokens
 _FIX = "this model cannot be scored as it is; use one of the families the manual names, or float32"
-_FUSED_FIX = "load it with fused=False (--plain-head), which uses the model's own logits"
+_FUSED_FIX = "load it with fused=False, which uses the model's own logits"
 
 
 class _Group(NamedTuple):

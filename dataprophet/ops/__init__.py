@@ -9,8 +9,16 @@ from dataprophet.ops.backend import core_info, cuda_info, triton_available
 from dataprophet.ops.clusters import cluster_entropy, kmeans, silhouette_samples, silhouette_score
 from dataprophet.ops.directions import cosine_to, expected_cosine, mean_direction, measure_rows, nearest
 from dataprophet.ops.diversity import diversity
-from dataprophet.ops.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette
-from dataprophet.ops.tokens import linear_logprobs, logprob_parts, merge_logprobs, segment_means, token_logprobs
+from dataprophet.ops.reference import Diversity, KMeans, LogprobParts, RowMeasures, Silhouette, TokenDetails
+from dataprophet.ops.tokens import (
+    linear_details,
+    linear_logprobs,
+    logprob_parts,
+    merge_logprobs,
+    segment_means,
+    token_details,
+    token_logprobs,
+)
 
 __all__ = [
     "Diversity",
@@ -18,6 +26,7 @@ __all__ = [
     "LogprobParts",
     "RowMeasures",
     "Silhouette",
+    "TokenDetails",
     "cluster_entropy",
     "core_info",
     "cosine_to",
@@ -25,6 +34,7 @@ __all__ = [
     "diversity",
     "expected_cosine",
     "kmeans",
+    "linear_details",
     "linear_logprobs",
     "logprob_parts",
     "mean_direction",
@@ -34,6 +44,7 @@ __all__ = [
     "segment_means",
     "silhouette_samples",
     "silhouette_score",
+    "token_details",
     "token_logprobs",
     "triton_available",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataprophet.ops import backend, checks, reference
 from dataprophet.ops.arrays import Operand, like, operand
-from dataprophet.ops.reference import LogprobParts
+from dataprophet.ops.reference import LogprobParts, TokenDetails
 from dataprophet.ops.threads import thread_count
 
 
@@ -63,6 +63,54 @@ def linear_logprobs(
     """
     given = _linear(hidden, weight)
     return _computed("linear_logprobs", given, targets, given[1].shape[0], (bias, softcap, scale))[0]
+
+
+def token_details(
+    logits: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
+) -> TokenDetails:
+    """Rank of each row's target, and the entropy of the softmax that it is drawn from.
+
+    Tensors are computed where they are, in fp32, arrays in NumPy; float64 in float64. No kernel is compiled for it.
+
+    Args:
+        logits: (n, V) array; the other arguments are those of ``token_logprobs``.
+        targets: (n,) integers in [0, V).
+        bias: (V,) array, or None.
+        softcap: positive bound of the logits, or None.
+        scale: factor of the logits.
+
+    Returns:
+        TokenDetails(rank (n,) int64, the number of logits strictly greater than the target's; entropy (n,) float32, in
+        nats). A row without a softmax, and on CUDA a target out of range, gives -1 and NaN.
+
+    Raises:
+        DataProphetError: as ``token_logprobs``.
+    """
+    rows = operand(logits, "logits", 2)
+    return _detailed("token_details", (rows,), targets, rows.shape[1], (bias, softcap, scale))
+
+
+def linear_details(
+    hidden: Any, weight: Any, targets: Any, *, bias: Any = None, softcap: float | None = None, scale: float = 1.0
+) -> TokenDetails:
+    """``token_details`` under a linear head, of which the logits of a few rows are stored at a time.
+
+    Args:
+        hidden: (n, D) array; the other arguments are those of ``linear_logprobs``.
+        weight: (V, D) array, of the same dtype or another.
+        targets: (n,) integers in [0, V).
+        bias: (V,) array, or None.
+        softcap: positive bound of the logits, or None.
+        scale: factor of the logits.
+
+    Returns:
+        As ``token_details``.
+
+    Raises:
+        DataProphetError: as ``linear_logprobs``.
+    """
+    given = _linear(hidden, weight)
+    return _detailed("linear_details", given, targets, given[1].shape[0], (bias, softcap, scale))
 
 
 def logprob_parts(
@@ -167,11 +215,9 @@ def _computed(
     ``head`` is the bias (of ``size`` tokens), the softcap and the scale of logits.
     ``first`` is given for parts of a vocabulary alone, whose targets may lie in another.
     """
-    rows, (bias, softcap, scale) = given[0], head
+    rows, (_, softcap, scale) = given[0], head
     at = checks.targets_of(targets, rows, size if first is None else None)
-    offset = None if bias is None else checks.bias_of(bias, size, rows)
-    bounded = softcap is None or softcap > 0.0
-    checks.require(bounded, f"expected a positive number, got {softcap}", "softcap", "use None for no cap")
+    offset = _offset(rows, size, head)
     wide = any(each.dtype == "float64" for each in given)
     options = {"softcap": softcap, "scale": scale} | ({} if first is None else {"first": first})
     if rows.on_cuda:
@@ -188,3 +234,28 @@ def _computed(
         core = getattr(backend.core, name)
         core(*(each.rows() for each in given), places, shifts, cap, scale, *found, thread_count())
     return tuple(rows.give_back(each) for each in (found if isinstance(found, tuple) else (found,)))
+
+
+def _detailed(
+    name: str, given: tuple[Operand, ...], targets: Any, size: int, head: tuple[Any, float | None, float]
+) -> TokenDetails:
+    """As ``_computed``, for what torch and the reference alone compute."""
+    rows, (_, softcap, scale) = given[0], head
+    at = checks.targets_of(targets, rows, size)
+    offset = _offset(rows, size, head)
+    if rows.is_torch:
+        way, values = backend.on_tokens(name, wide=True), [each.values for each in (*given, at)]
+        found = way(*values, bias=offset and offset.values, softcap=softcap, scale=scale)
+    else:
+        way, values = getattr(reference, name), [each.numpy() for each in (*given, at)]
+        found = way(*values, bias=offset and offset.numpy(), softcap=softcap, scale=scale)
+    return TokenDetails(*(rows.give_back(each) for each in found))
+
+
+def _offset(rows: Operand, size: int, head: tuple[Any, float | None, float]) -> Operand | None:
+    """The bias of a head, whose options are checked."""
+    bias, softcap, _ = head
+    offset = None if bias is None else checks.bias_of(bias, size, rows)
+    bounded = softcap is None or softcap > 0.0
+    checks.require(bounded, f"expected a positive number, got {softcap}", "softcap", "use None for no cap")
+    return offset

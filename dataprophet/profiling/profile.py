@@ -89,7 +89,7 @@ class Profile:
             what = f"unknown diversity fields {sorted(set(diversity_fields))}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
-            what = f"clusters={clusters} and sketch_size={sketch_size} do not fit"
+            what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
         own = {
             "clusters": str(clusters),

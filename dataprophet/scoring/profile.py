@@ -210,7 +210,7 @@ def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None]
     """The folder for what is asked, in the cache."""
     root = os.fspath(cache)
     if "://" in root:
-        raise DataProphetError("is no local folder", where=root, fix="choose a folder with --cache")
+        raise DataProphetError("is no local folder", where=root, fix="choose a folder with cache=")
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     store = open_store(os.path.join(root, key))
     if fresh or not _sound(store):
@@ -290,7 +290,11 @@ def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
     name, revision = str(given["name"]), given.get("revision") or "main"
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     if folder.is_dir():
-        return [[path, state_of(path)] for path in sorted(str(path) for path in folder.rglob("*") if path.is_file())]
+        from dataprophet.model.reasons import base_of
+
+        folders = [folder, *filter(None, [base_of(folder, name)])]
+        files = [str(path) for each in folders for path in each.rglob("*") if path.is_file()]
+        return [[path, state_of(path)] for path in sorted(files)]
     with suppress(ImportError, OSError):
         from huggingface_hub.constants import HF_HUB_CACHE
 

@@ -40,6 +40,7 @@ def score(
     fields: Sequence[str] = FIELDS,
     embeddings: bool = False,
     nearest: bool | None = None,
+    details: bool = False,
     shard_rows: int | None = None,
     engine: str = "local",
     processes: int | None = None,
@@ -72,6 +73,8 @@ def score(
         nearest: also tell each sample's largest cosine to a sample of each target, which ``select`` uses against
             leakage. By default yes with a model and targets that are not sealed, and no with features, where it would
             cost more than all the rest.
+        details: also tell each sample's ``mean_rank`` and ``mean_entropy``: the means over its answer's tokens of how
+            many tokens the model thinks more probable, and of the entropy of its prediction in nats. Only with a model.
         shard_rows: input rows of a shard, the unit that is committed; rounded up to a multiple of 1,024. By default
             8,192, and 32,768 for features.
         engine: ``local`` or ``ray``.
@@ -93,6 +96,8 @@ def score(
             ``max_bad`` cannot be used.
     """
     _check_fields(fields)
+    fix = "leave it out, or score the samples themselves"
+    require(not (details and features), "needs a model, and features are given", "details", fix, ProfileError)
     work = Work(engine, processes, threads, ray_address)
     where = os.fspath(out)
     store = open_store(where)
@@ -116,7 +121,8 @@ def score(
         "sketch": {key: usual[key] for key in _OWN_SETTINGS},
         "nearest": _tells_nearest(nearest, profiles, features=features),
     }
-    asked |= {"name": name or opened.name, "embeddings": embeddings, "shard_cells": cells_of(kind, shard_rows)}
+    asked |= {"name": name or opened.name, "embeddings": embeddings, "details": details}
+    asked |= {"shard_cells": cells_of(kind, shard_rows)}
     named = opened.model_name if features else str(model) if loaded is None else loaded.name
     shown = {"path": os.fspath(pool), "format": getattr(opened, "format", ""), "model": named}
     config = RunConfig(kind=kind, reading=opened.settings, shown=shown, **origin, **asked)

@@ -30,7 +30,7 @@ from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
-from dataprophet.scoring.folder.rows import CRASHED, Columns, Lines, schema, status_of, table_of, write_rows
+from dataprophet.scoring.folder.rows import CRASHED, DETAILS, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.scoring.folder.shards import Shard, ShardResult
 from dataprophet.scoring.model_origin import open_model, require_origin
 from dataprophet.scoring.sources.opener import open_pool
@@ -202,7 +202,7 @@ class _Parts:
 
     def read(self) -> dict[str, Any]:
         """What the rows hold, for ``ScoredPool.identity``."""
-        return {"counts": self.census.counts, "texts": as_text(self.census.texts), "images": self.images}
+        return {"counts": asdict(self.census.tally), "texts": as_text(self.census.texts), "images": self.images}
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
@@ -212,7 +212,9 @@ class _Parts:
         places, scores = places[found.usable], targets.scores_of(found)
         nearest = targets.nearest_of(found) if config.nearest else None
         names, nll, tokens = targets.names, found.nll, found.tokens
-        table = table_of(columns, places, nll, tokens, scores=scores, nearest=nearest, targets=names)
+        details = [getattr(features, name)[found.usable] for name in DETAILS if config.details]
+        options: dict[str, Any] = {"scores": scores, "nearest": nearest, "targets": names, "details": details}
+        table = table_of(columns, places, nll, tokens, **options)
         if config.embeddings:
             self.kept.append(unit_embeddings(found, columns.place[places] + self.lines))
         for name, missing in zip(names, np.isnan(scores.values).sum(0), strict=True):
@@ -228,7 +230,8 @@ class _Parts:
         """Suffix -> what writes that file."""
 
         def rows(path: str) -> None:
-            nothing = schema(self.worker.targets.names, nearest=self.worker.config.nearest).empty_table()
+            config = self.worker.config
+            nothing = schema(self.worker.targets.names, nearest=config.nearest, details=config.details).empty_table()
             write_rows(pa.concat_tables([nothing, *self.tables]).unify_dictionaries().combine_chunks(), path)
 
         def profile(path: str) -> None:
@@ -281,7 +284,7 @@ def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, L
     for number, cell in enumerate(cells, shard.first):
         start = number * worker.config.cell_rows
         entries = cell[: behind - start]
-        parts.images.append(as_text(sum(map(parts.census.add, entries))))
+        parts.images.append(as_text(sum(map(parts.census.add, entries)), parts.census.rule))
         shard.settle(number, entries)
         yield number, Lines.of(entries, start)
 
@@ -299,7 +302,7 @@ def _stream(
             yield lines.samples
         parts.reading.end()
 
-    for result in worker.model.cells(feed(), gate=parts.device):
+    for result in worker.model.cells(feed(), gate=parts.device, details=worker.config.details):
         yield *waiting.popleft(), result
 
 
@@ -324,7 +327,7 @@ def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journ
     """A cell without its poisoned samples, in the batches that it would have had without them."""
     left = np.delete(np.arange(len(lines.samples)), poisoned)
     journal.begin(f"cell {number}")
-    (result,) = worker.model.cells([[lines.samples[place] for place in left]])
+    (result,) = worker.model.cells([[lines.samples[place] for place in left]], details=worker.config.details)
     journal.end(f"cell {number}")
     result.places = left[result.places]
     result.problems = [(int(left[place]), problem) for place, problem in result.problems]

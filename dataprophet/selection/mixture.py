@@ -21,7 +21,7 @@ import numpy as np
 
 from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
-from dataprophet.data.identity.census import Census
+from dataprophet.data.identity.census import Census, rule_of
 from dataprophet.data.identity.compare import joined
 from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, MetricError
@@ -97,7 +97,7 @@ def mix(
         budget: rows in all; a row is a conversation, with all its turns.
         datasets: source name -> dataset, one for every source of the matrix.
         out: folder to write; it appears whole or not at all.
-        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
+        format: one of ``dataprophet.data.EXPORT_FORMATS``.
         seed: of the sampling.
         capacity: most rows of each source, in the order of the matrix; never more than it has.
         minimum: least rows of every source.
@@ -177,7 +177,8 @@ def _pools(
         if name not in known:
             yield _Pool(name, datasets[name], seed, tick)
             continue
-        census = Census(known[name].counts.get("rows") if "limit" in known[name].reading else None)
+        its = known[name]
+        census = Census(its.counts.get("rows") if "limit" in its.reading else None, rule_of(its.images))
         pool = _Pool(name, census.watching(datasets[name]), seed, tick)
         known[name].require_rows(census, datasets[name], name)
         pool.dataset = datasets[name]

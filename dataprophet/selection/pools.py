@@ -90,7 +90,7 @@ def select_pool(
         scores: a folder written by ``score``, or several; their pools have names of their own.
         settings: what to choose.
         out: folder to write; it appears whole or not at all.
-        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
+        format: one of ``dataprophet.data.EXPORT_FORMATS``.
         pools: name of a pool -> where it lies, if not where it was scored.
         image_roots: name of a pool -> where its images lie, likewise; those beside a pool need no word.
         decode: decode the images of chosen rows before they are written. Without it they are copied unseen.
@@ -162,7 +162,7 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
         if not pool.complete and not partial:
             unread = sum("error" in file for file in pool.files)
             what = f"{len(pool.missing)} shards and {unread} files are not scored"
-            fix = "score it to the end, or accept what there is (--partial)"
+            fix = "score it to the end, or accept what there is (partial=True)"
             raise DataProphetError(what, where=pool.folder, fix=fix)
     for pool, other in pairwise(opened):
         if pool.name == other.name:

@@ -96,7 +96,7 @@ def features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[Score
         pool, path = candidates.pools[part.pool], part.scored.embeddings
         if path is None:
             what = "no embeddings were kept, and they are needed here"
-            fix = "score with --embeddings, or leave out near-duplicates, diversity and leakage"
+            fix = "score with embeddings=True, or leave out near-duplicates, diversity and leakage"
             raise DataProphetError(what, where=pool.folder, fix=fix)
         here = np.flatnonzero(part_of == number)
         owner, wanted = lines_of(line[here], lines[here])

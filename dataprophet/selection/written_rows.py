@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
-from dataprophet.data.identity.census import Census, as_text
+from dataprophet.data.identity.census import Census, as_text, rule_of
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
@@ -118,7 +118,11 @@ class RowSource:
             DataError: naming the rows and the folders.
         """
         marks, start = scored.marker.get("images"), cell * self.pool.config.cell_rows
-        if marks is None or as_text(sum(map(Census().add, rows))) == marks[cell - scored.shard.first]:
+        if marks is None:
+            return
+        mark = marks[cell - scored.shard.first]
+        census = Census(rule=rule_of(mark))
+        if as_text(sum(map(census.add, rows)), census.rule) == mark:
             return
         where, root = str(self.dataset.path), self.dataset.arguments.get("image_root") or self.dataset.folder
         of = f" {self._of}" if self._of else ""

@@ -77,7 +77,7 @@ def test_what_is_open_is_refused_and_can_be_said(case: str, tmp_path: Path) -> N
         rows[1]["answer"] = "2"
     path = files.dump(tmp_path / "a.jsonl", rows)
     with pytest.raises(
-        DataError, match=r"which are different answers.*--answer-is text\|letter\|index0\|index1"
+        DataError, match=r"which are different answers.*answer_is=text\|letter\|index0\|index1"
     ) as error:
         open_dataset(path)
     assert "\n" not in str(error.value)

@@ -25,7 +25,7 @@ from dataprophet.data.images.sources import BytesImage
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError, DataProphetError
 
-READABLE = {name: {"huggingface": "swift"}.get(name, name) for name in EXPORT_FORMATS if name != "ids"}
+READABLE = {name: {"huggingface": "swift", "trl": "swift"}.get(name, name) for name in EXPORT_FORMATS if name != "ids"}
 """Export -> the format that it is read as: Parquet of messages and images is what ms-swift reads."""
 IMAGES = (files.RED, files.GREEN, files.BLUE)
 
@@ -58,6 +58,14 @@ def seen(row: Conversation) -> list[tuple[object, ...]]:
 
 def content(row: Conversation) -> tuple[object, ...]:
     return row.id, row.turns, [source.digest() for source in row.sources]
+
+
+def as_written(row: Conversation, format: str) -> Conversation:
+    """What a format keeps of a row: verl has one ground truth, and the answers before it are context."""
+    if format != "verl":
+        return row
+    *context, last = row.turns
+    return replace(row, turns=(*(replace(turn, scored=False) for turn in context), last))
 
 
 def sample_rows() -> list[Conversation]:
@@ -101,6 +109,7 @@ def test_an_export_reads_back_as_the_same_rows(format: str, rows: list[Conversat
         done = write_rows(rows, out, format, name="mix")
         assert done.rows == len(rows)
         back = list(open_dataset(out, format=READABLE[format]).rows())
+        rows = [as_written(row, format) for row in rows]
         assert [content(row) for row in back if isinstance(row, Conversation)] == [content(row) for row in rows]
         assert [seen(row) for row in back if isinstance(row, Conversation)] == [seen(row) for row in rows]
         assert len(back) == len(rows)
@@ -128,7 +137,8 @@ def test_every_format_exports_to_every_format(case: str, format: str, tmp_path: 
     write_rows(rows, tmp_path / "out", format, name="mix")
     back = open_dataset(tmp_path / "out")
     assert back.format == READABLE[format]
-    assert [content(row) for row in back.rows() if isinstance(row, Conversation)] == [content(row) for row in rows]
+    written = [content(as_written(row, format)) for row in rows]
+    assert [content(row) for row in back.rows() if isinstance(row, Conversation)] == written
 
 
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
@@ -233,6 +243,7 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(format: str, tmp_path
         ([Conversation("a", (), (Turn("\ud800", "A"),))], "swift", "mix", "text that is not Unicode"),
         ([Conversation("a", (), (Turn("see <image>", "A"),))], "swift", "mix", "holds '<image>'"),
         ([Conversation("a", (), (Turn("Q", "A", (0,)),))], "swift", "mix", "has 0 images and 1 places"),
+        ([Conversation("a", (), (Turn("Q", "A"), Turn("Q", "A", (), False)))], "verl", "mix", "it is no ground truth"),
     ],
 )
 def test_bad_exports(rows: list[Conversation], format: str, name: str, says: str, tmp_path: Path) -> None:

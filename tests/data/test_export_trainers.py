@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import sample_files as files
 from PIL import Image
 
 from dataprophet.data import write_rows
-from dataprophet.data.export import huggingface
+from dataprophet.data.export import parquet
 from dataprophet.data.formats.conversation import put_markers
 
 ROWS = files.EXPORTED
@@ -117,8 +118,8 @@ def test_llava(tmp_path):
 
 def test_hugging_face(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
-    monkeypatch.setattr(huggingface, "SHARD_BYTES", 1)  # a file for each group
-    monkeypatch.setattr(huggingface, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet, "SHARD_BYTES", 1)  # a file for each group
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
     beside = {"_selected.parquet": lambda file: pq.write_table(pa.table({"other": [1]}), file)}
     out = tmp_path / "out"
     write_rows(ROWS, out, "huggingface", name="test", beside=beside)
@@ -136,3 +137,53 @@ def test_hugging_face(tmp_path, monkeypatch):
     plain = found["train"].cast_column("images", [datasets.Image(decode=False)])
     first = next(iter(plain))["images"][0]
     assert Image.open(io.BytesIO(first["bytes"])).size == Image.open(io.BytesIO(files.RED)).size
+
+
+@their_warnings
+def test_trl(tmp_path):
+    """The messages become TRL's, by its own function where it is installed, and by its rule elsewhere."""
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    write_rows(ROWS, tmp_path / "out", "trl", name="mix")
+    found = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    for sample, row in zip(found, ROWS, strict=True):
+        talk = prepared_by_trl(sample["messages"], sample["images"])
+        assert [message["role"] for message in talk] == ["user", "assistant"] * len(row.turns)
+        said = [[(part["type"], part["text"]) for part in message["content"]] for message in talk]
+        expected = {
+            "a": [[("image", None), ("text", "What?")]],
+            "b": [[("text", "x "), ("image", None), ("text", "y"), ("image", None)], [("text", "é")]],
+            "c": [[("text", "No image")]],
+        }
+        assert said[::2] == expected[row.id]
+        assert said[1::2] == [[("text", answer)] for answer in answers(row)]
+        images = [part["image"] for message in talk for part in message["content"] if part["type"] == "image"]
+        assert pixels(images) == expected_pixels(row)
+
+
+def prepared_by_trl(messages, images):
+    try:
+        from trl.data_utils import prepare_multimodal_messages
+    except ImportError:
+        filled = iter(images)
+        for part in (part for message in messages for part in message["content"] if part["type"] == "image"):
+            part["image"] = next(filled)
+        return messages
+    return prepare_multimodal_messages(messages, images)
+
+
+@their_warnings
+def test_verl(tmp_path):
+    """The columns that verl's RLHFDataset and its reward managers read; it replaces each <image> by the next image."""
+    datasets = pytest.importorskip("datasets", reason="the datasets package is not installed")
+    rows = [replace(row, id=f"source/{row.id}") for row in ROWS]
+    write_rows(rows, tmp_path / "out", "verl", name="mix")
+    (file,) = (tmp_path / "out").glob("*.parquet")
+    found = datasets.load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+    for number, (sample, row) in enumerate(zip(found, rows, strict=True)):
+        talk = [message["content"] for message in sample["prompt"]]
+        assert (talk[::2], talk[1::2]) == (questions(row), answers(row)[:-1])
+        assert sample["prompt"][-1]["role"] == "user"
+        assert "".join(talk).count("<image>") == len(sample["images"])
+        assert pixels(sample["images"]) == expected_pixels(row)
+        assert sample["reward_model"] == {"style": "rule", "ground_truth": row.turns[-1].answer}
+        assert (sample["data_source"], sample["extra_info"]["index"]) == ("source", number)

@@ -28,7 +28,7 @@ def questions(path: Path, **options: object) -> list[str]:
 def test_splits_are_asked_for(below: str, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         table(tmp_path / below.format(split), split)
-    with pytest.raises(DataError, match=r"splits .*; choose one \(--split\)") as error:
+    with pytest.raises(DataError, match=r"splits .*; choose one \(split=\)") as error:
         open_dataset(tmp_path)
     assert all(split in str(error.value) for split in ("train", "validation", "test"))
     assert questions(tmp_path, split="train") == ["train"] * 2
@@ -95,7 +95,7 @@ def test_the_card_of_a_repository_says_what_its_files_are(tmp_path: Path) -> Non
     assert questions(tmp_path, split="test") == ["held", "held"]
     small = open_dataset(tmp_path, subset="small", columns={"answer": "label"})
     assert [sample.answer for sample in small] == ["dog", "cat"]
-    with pytest.raises(DataError, match=r"no configuration 'big'.*--subset"):
+    with pytest.raises(DataError, match=r"no configuration 'big'.*subset="):
         open_dataset(tmp_path, subset="big")
 
 

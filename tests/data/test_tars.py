@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sample_files as files
 
+from dataprophet.cli import main
 from dataprophet.data import Conversation, Problem, open_dataset
 from dataprophet.data.images.unused import image_like
 from dataprophet.errors import DataError
@@ -103,3 +104,32 @@ def test_members_that_are_not_read_are_named_and_can_be_mapped(tmp_path: Path) -
     )
     assert isinstance(row, dict)
     assert image_like(row, "b.tar") == ["mask.png"]
+
+
+@pytest.mark.parametrize("bare", [0, 2, 5])
+def test_keys_without_an_image_among_others_are_told(bare: int, tmp_path: Path, capsys: Any) -> None:
+    keys = {f"{i}.json": {"question": f"Q{i}", "answer": "A"} for i in range(5)}
+    images = {f"{i}.png": R for i in range(bare, 5)}
+    path = write_tar(tmp_path / "x.tar", dict(sorted({**keys, **images}.items())))
+    expected = ["2 of 5 keys have no image: read as text rows"] if bare == 2 else []
+    assert main(["validate", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["read_as"]
+    assert [line for line in told if "no image" in line] == expected
+
+
+def test_every_command_tells_keys_without_an_image(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("torch")
+    members: dict[str, Any] = {}
+    for i in range(24):
+        members |= {f"{i:02}.json": {"question": f"Q{i}", "answer": f"{i}"}}
+        members |= {f"{i:02}.png": files.png((9 * i, 1, 1), (8, 8))} if i else {}
+    path, out = str(write_tar(tmp_path / "x.tar", members)), str(tmp_path / "x.profile")
+    told = "1 of 24 keys have no image: read as text rows"
+    assert main(["profile", path, "--model", "demo", "--clusters", "2", "--out", out]) == 0
+    assert f"! {told}" in capsys.readouterr().out.splitlines()
+    assert main(["score", path, "--model", "demo", "--processes", "0", "--out", str(tmp_path / "scores")]) == 0
+    assert told in capsys.readouterr().out.splitlines()
+    matrix = str(tmp_path / "m.csv")
+    assert main(["matrix", "--source", out, "--target", out, "--out", matrix]) == 0
+    assert main(["mix", matrix, "--target", "x", "--budget", "3", "--out", str(tmp_path / "mixture")]) == 0
+    assert f"dataprophet: read x: {told}" in capsys.readouterr().err.splitlines()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from dataprophet.cli import main
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
-from dataprophet.metric.factors import FACTORS, product
+from dataprophet.metric.factors import FACTORS, product, remarks_on_perplexity
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.build import profile
@@ -77,6 +78,17 @@ def test_high_perplexities_are_told(tmp_path):
     assert TransferMatrix.from_csv(tmp_path / "m.csv").remarks() == matrix.remarks()
     assert transfer_matrix(profiles[:2], profiles[:2]).remarks() == []
     assert high in transfer_matrix(profiles[:2], profiles[2:]).remarks()[0]  # of a target, too
+
+
+@pytest.mark.parametrize("nll", [6.8, 7.0])
+def test_profile_tells_a_high_perplexity(nll, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "s.npz", nll=np.full(40, nll), question=rng.standard_normal((40, 5)) + 2)
+    words = ["profile", str(tmp_path / "s.npz"), "--features", "--model", "m", "--out", str(tmp_path / "s.profile")]
+    assert main([*words, "--diversity-fields", "question"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("! ")]
+    assert told == [f"! {line}" for line in remarks_on_perplexity("s", np.exp(nll))]
+    assert len(told) == (nll == 7.0)
 
 
 def test_sources_beyond_limits_are_left_out(tmp_path):

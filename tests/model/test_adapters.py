@@ -21,6 +21,7 @@ from dataprophet import load_model
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError
 from dataprophet.model.load import DEMO_FOLDER
+from dataprophet.scoring.profile import _model_state
 
 SAMPLE = Sample("1", [Image.new("RGB", (32, 32), (200, 30, 30))], "How many red squares?", "There are three.")
 RANK, ALPHA = 4, 8
@@ -89,9 +90,68 @@ def test_pickled_adapters_are_refused(folder):
     assert "adapter_model.safetensors" in refusal(folder)
 
 
-def test_an_adapter_alone_is_told_its_base_model(folder):
-    for name in ("config.json", "model.safetensors"):
-        (folder / name).unlink()
-    line = refusal(folder)
-    assert "'org/base'" in line
-    assert "merge_and_unload" in line
+def alone(folder: Path, base: str, **settings: str) -> Path:
+    """The folder with nothing but the adapter, which names this base model."""
+    for path in folder.iterdir():
+        if not path.name.startswith("adapter_"):
+            path.unlink()
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": base, **settings}))
+    return folder
+
+
+@pytest.mark.parametrize("place", ["whole path", "beside", "cache"])
+def test_an_adapter_alone_is_scored_with_its_base_model(place, folder, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    import huggingface_hub.constants as hub
+
+    both = load_model(str(folder), device="cpu")
+    base, given = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "base")), {}
+    name = {"whole path": str(base), "beside": "../base", "cache": "org/base"}[place]
+    if place == "cache":
+        monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        root = tmp_path / "hub" / "models--org--base"
+        shutil.copytree(base, root / "snapshots" / ("0" * 40))
+        (root / "refs").mkdir()
+        (root / "refs" / "v2").write_text("0" * 40)
+        given = {"revision": "v2"}
+    model = load_model(str(alone(folder, name, **given)), device="cpu")
+    np.testing.assert_array_equal(model.logprobs([SAMPLE])[0], both.logprobs([SAMPLE])[0])
+    assert model.name == "model"
+    assert model.fingerprint not in (both.fingerprint, load_model("demo", device="cpu").fingerprint)
+    if place == "beside":  # what changes in the base model counts, for the fingerprint and for caches of it
+        state = _model_state({"name": str(folder)})
+        (base / "generation_config.json").unlink()
+        assert _model_state({"name": str(folder)}) != state
+        assert load_model(str(folder), device="cpu").fingerprint != model.fingerprint
+
+
+def test_the_processor_of_an_adapters_folder_counts(folder, tmp_path):
+    pytest.importorskip("peft")
+    base = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "base"))
+    before = load_model(str(alone(folder, str(base))), device="cpu").settings["template"]
+    for path in base.iterdir():
+        if path.suffix in (".json", ".jinja") and path.name not in ("config.json", "generation_config.json"):
+            shutil.copy(path, folder)
+    text = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(f"Begin. {text}")
+    assert load_model(str(folder), device="cpu").settings["template"] != before
+
+
+def test_an_adapter_alone_whose_base_model_is_not_there_is_told_it(folder, tmp_path):
+    line = refusal(alone(folder, "org/base-of-nowhere"))
+    for part in ("'org/base-of-nowhere'", "neither a folder nor in the cache", "hf download", "merge_and_unload"):
+        assert part in line
+    assert "names no base model" in refusal(alone(folder, ""))
+    (tmp_path / "base").mkdir()
+    assert "its base model" in refusal(alone(folder, str(tmp_path / "base")))
+    (folder / "adapter_config.json").write_text("{")
+    assert "adapter_config.json cannot be read" in refusal(folder)
+
+
+def test_a_base_model_that_lacks_weights_is_refused_with_an_adapter_too(folder):
+    pytest.importorskip("peft")
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if "down_proj" in name)]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "its files lack 1 weights" in refusal(folder)

@@ -10,7 +10,10 @@ from dataprophet.ops import backend, cuda, reference
 from dataprophet.ops.arrays import Operand
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
+]
 
 DTYPES = ["float32", "float16", "bfloat16"]
 

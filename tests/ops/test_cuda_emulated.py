@@ -6,7 +6,10 @@ import pytest
 
 from dataprophet.ops import reference
 
-pytestmark = pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
+]
 
 DTYPES = ["float32", "float16", "bfloat16"]
 # Relative error of a mean, and absolute one of a cosine: fp32 sums.

@@ -9,7 +9,10 @@ import cuda_emulated
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
+]
 
 
 def test_emulated_tensor_core(emulated):

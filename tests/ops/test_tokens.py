@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax, logsumexp
+from scipy.special import entr, log_softmax, logsumexp
 
 from dataprophet import ops
 from dataprophet.errors import DataProphetError
@@ -120,6 +120,58 @@ def test_plain_torch(dtype):
         torch_ops.token_logprobs(logits, targets),
     ):
         assert found[:2].isnan().all()
+
+
+def details_of(logits, targets):
+    """Rank and entropy from full logits in float64; a probability of 0 adds nothing to the entropy."""
+    found = log_softmax(logits, axis=1)
+    own = logits[np.arange(len(targets)), targets][:, None]
+    return (logits > own).sum(1), entr(np.exp(found)).sum(1)
+
+
+@pytest.mark.parametrize("dtype", ["numpy", "float64", "float32", "bfloat16"])
+@pytest.mark.parametrize(("bias", "softcap", "scale"), [(False, None, 1.0), (True, None, 0.5), (True, 9.0, 2.0)])
+def test_details(dtype, bias, softcap, scale, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from dataprophet.ops import torch_ops
+
+    monkeypatch.setattr(torch_ops, "_ROWS", 64)  # 29 rows at a time
+    hidden, weight, targets = problem(70, 9001)
+    hidden, weight = (np.round(each * 8) / 8 for each in (hidden, weight))  # products are exact, and ranks with them
+    shift = np.round(np.linspace(-2, 2, 9001) * 8) / 8
+    logits = scale * (hidden.astype(float) @ weight.astype(float).T + (shift if bias else 0.0))
+    targets[:9] = logits[:9].argmax(1)
+    expected = details_of(logits if softcap is None else softcap * np.tanh(logits / softcap), targets)
+    given = [hidden, weight, targets, shift]
+    if dtype != "numpy":
+        *floats, places, shift = (torch.as_tensor(each) for each in given)
+        given = [*(each.to(getattr(torch, dtype)) for each in floats), places, shift.float()]
+    options = {"bias": given[3] if bias else None, "softcap": softcap, "scale": scale}
+    product = given[0] @ given[1].T if dtype in ("numpy", "float64") else given[0].float() @ given[1].float().T
+    for found in (
+        ops.linear_details(*given[:3], **options),
+        ops.token_details(product, given[2], **options),
+    ):
+        assert type(found.rank) is type(found.entropy) is type(given[0])
+        rank, entropy = (np.asarray(each) for each in found)
+        assert (rank.dtype, entropy.dtype) == (np.int64, np.float32)
+        np.testing.assert_allclose(entropy, expected[1], atol=2e-5, rtol=1e-5)
+        assert (np.abs(rank - expected[0]) <= (0 if softcap is None else 2)).all()  # a cap makes equals of neighbours
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_details_of_equals_and_of_what_has_no_softmax(library):
+    as_array = np.asarray if library == "numpy" else pytest.importorskip("torch").as_tensor
+    inf = np.inf
+    rows = [[1, 1, 0], [0, 1, 1], [0, -inf, -inf], [0, -inf, 1], [-inf] * 3, [0, inf, 1], [0, np.nan, 1], [900, 0, 0]]
+    logits, targets = np.array(rows, np.float32), np.array([1, 0, 0, 1, 0, 0, 0, 0])
+    rank, entropy = (np.asarray(each) for each in ops.token_details(as_array(logits), as_array(targets)))
+    assert rank.tolist() == [0, 2, 0, 2, -1, -1, -1, 0]
+    two, three = entr([1 / (1 + np.e), np.e / (1 + np.e)]).sum(), entr(np.exp(log_softmax([1, 1, 0]))).sum()
+    np.testing.assert_allclose(entropy, [three, three, 0, two, *[np.nan] * 3, 0], rtol=1e-6)
+    for bad, message in (([3] * 8, "targets"), ([0] * 7, "targets")):
+        with pytest.raises(DataProphetError, match=message):
+            ops.token_details(as_array(logits), as_array(np.array(bad)))
 
 
 def test_no_rows():

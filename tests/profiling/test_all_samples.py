@@ -59,9 +59,9 @@ def test_a_profile_of_all_samples_does_not_mix_with_one_of_a_sketch() -> None:
     features = make_features(60)
     with pytest.raises(ProfileError, match=r"sketch_size differs from profile 'dataset' \(20000 against all\)"):
         _ = profile(features, sketch_size=None) + profile(features)
-    with pytest.raises(ProfileError, match="clusters=60 and sketch_size=60 do not fit"):
+    with pytest.raises(ProfileError, match="60 clusters do not fit a sketch of 60 samples"):
         profile(features, clusters=60, sketch_size=60)
-    with pytest.raises(ProfileError, match="clusters=1 and sketch_size=None do not fit"):
+    with pytest.raises(ProfileError, match="1 clusters do not fit a sketch of all samples"):
         profile(features, clusters=1, sketch_size=None)
 
 

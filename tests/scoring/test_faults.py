@@ -44,6 +44,7 @@ def whole(pool: Path, target: Path, model: Any, tmp_path_factory: pytest.TempPat
     return out
 
 
+@pytest.mark.once
 def test_kills_of_workers_and_drivers(pool: Path, target: Path, whole: Path, tmp_path: Path) -> None:
     out, log, chosen = tmp_path / "out", tmp_path / "forward", random.Random(1)
     statuses = []

@@ -226,7 +226,7 @@ def test_kept_embeddings_know_their_model(tmp_path, kept, targets):
 def test_a_run_without_embeddings_is_no_pool(tmp_path, targets):
     path = write(features_of(30), tmp_path / "pool", "npy")
     dp.score(path, targets, "m", features=True, out=tmp_path / "out")
-    with pytest.raises(DataProphetError, match="without --embeddings"):
+    with pytest.raises(DataProphetError, match="without embeddings=True"):
         open_feature_pool(tmp_path / "out")
 
 

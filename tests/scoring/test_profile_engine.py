@@ -82,6 +82,7 @@ def same(mine: Profile, other: Profile) -> bool:
     return mine == other and (log.counts, log.first) == (its.counts, its.first)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("processes", [1, 2])
 def test_kills_change_no_bit(processes: int, pool: Path, whole: bytes, tmp_path: Path) -> None:
     out, chosen = tmp_path / "x.profile", random.Random(processes)
@@ -96,7 +97,10 @@ def test_kills_change_no_bit(processes: int, pool: Path, whole: bytes, tmp_path:
                 time.sleep(chosen.random() * 2)
                 process.send_signal(number)
             _, said = process.communicate(timeout=300)
-            assert process.returncode in ((0,) if number is None else (0, 130, -signal.SIGKILL)), said
+            # Ctrl-C on the way out, when Python has given its handlers back, ends a process whose work is done
+            ended = (0,) if number is None else (0, 130, -signal.SIGKILL, -signal.SIGINT)
+            assert process.returncode in ended, said
+            assert "Traceback" not in said
     assert out.read_bytes() == whole
 
 

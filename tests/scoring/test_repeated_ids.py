@@ -50,7 +50,7 @@ def test_every_command_has_the_same_rows(pool: Path, model: Any, tmp_path: Path,
     scored = dp.score(pool, [profile], model, out=tmp_path / "scores", embeddings=True, **options)
     parts = dp.score(pool, [profile], model, out=tmp_path / "parts", shard_rows=1024, **options)
     assert parts.summary["digest"] == scored.summary["digest"]
-    assert scored.summary["read"] == {"rows": ROWS, "with_images": 6, "images": 6, "turns": ROWS - 2}
+    assert scored.summary["read"] == {"rows": ROWS, "good": ROWS - 2, "with_images": 6, "images": 6, "turns": ROWS - 2}
     table = scored.read(["id", "status"]).to_pylist()
     assert [row["id"] for row in table if row["status"] == "ok"] == ids
     assert sum(row["status"] == "duplicate_row" for row in table) == 2
@@ -69,7 +69,7 @@ def test_too_many_bad_rows_stop_before_the_model_and_after_it(pool: Path, model:
     (tmp_path / "images" / "cut.png").write_bytes(files.RED[:20])
     rows = [{"id": i, "question": "q", "answer": "" if i < 4 else "a"} for i in range(40)]
     bad = files.dump(tmp_path / "bad.jsonl", rows)
-    says = r"4 of 40 rows cannot be used, more than 5% \(4 empty_answer\).*--max-bad"
+    says = r"4 of 40 rows cannot be used, more than 5% \(4 empty_answer\).*max_bad="
     for call in (
         lambda: dp.score(bad, [], model, out=tmp_path / "bad"),
         lambda: dp.profile(dp.open_dataset(bad), model),

@@ -172,6 +172,19 @@ def test_another_configuration_is_refused(scored, folder, model, targets):
         dp.score(folder, targets[:1], model, out=scored.folder, embeddings=True)
 
 
+def test_details_are_columns_where_they_are_asked_for(folder, model, targets, tmp_path):
+    plain = dp.score(folder / "b.jsonl", targets, model, out=tmp_path / "plain").read()
+    told = dp.score(folder / "b.jsonl", targets, model, out=tmp_path / "told", details=True).read()
+    assert told.drop_columns(["mean_rank", "mean_entropy"]).equals(plain)
+    for row in told.to_pylist():
+        assert (row["status"] == "ok") == (row["mean_rank"] is not None) == (row["mean_entropy"] is not None)
+    assert 0 < max(row["mean_entropy"] or 0 for row in told.to_pylist()) < np.log(5000)
+    with pytest.raises(DataProphetError, match=r"scored with another details \(true, now unset\)"):
+        dp.score(folder / "b.jsonl", targets, model, out=tmp_path / "told")
+    with pytest.raises(ProfileError, match="details: needs a model"):
+        dp.score(tmp_path / "told", targets, out=tmp_path / "features", features=True, details=True)
+
+
 def test_targets_must_be_comparable_and_have_names_of_their_own(folder, model, targets, tmp_path):
     with pytest.raises(ProfileError, match="two targets are named 'a'"):
         dp.score(folder, [targets[0], targets[0]], model, out=tmp_path / "out")

@@ -210,7 +210,8 @@ def test_rows_are_written_as_they_are_in_the_pool(tmp_path, format):
     back = list(open_dataset(tmp_path / "out").rows())
     given = list(open_dataset(tmp_path / "pool").rows())[:3]
     assert [entry.id for entry in back] == [f"pool/{entry.id}" for entry in given]
-    assert [entry.turns for entry in back] == [entry.turns for entry in given]
+    if format != "verl":  # of which the answers before the last are context
+        assert [entry.turns for entry in back] == [entry.turns for entry in given]
     for entry, before in zip(back, given, strict=True):
         assert [source.digest() for source in entry.sources] == [source.digest() for source in before.sources]
 

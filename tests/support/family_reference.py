@@ -38,6 +38,12 @@ def make_samples(family: str) -> list[Sample]:
 
 def reference(model, sample: Sample) -> tuple[np.ndarray, float]:
     """Log-probabilities of the answer from full logits, in float64, and transformers' own loss, of one sample alone."""
+    logprobs, targets, loss = predictions(model, sample)
+    return logprobs[np.arange(len(targets)), targets], loss
+
+
+def predictions(model, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
+    """Log-probabilities (n, V) of every token at each of the answer's in float64, those tokens (n,), and the loss."""
     processor, network = model._encoder.processor, model._adapter.model
     turns = sample.turns()
     if model._encoder.chat.uses_suffix:
@@ -69,8 +75,8 @@ def reference(model, sample: Sample) -> tuple[np.ndarray, float]:
     with torch.inference_mode():
         output = network(**inputs, labels=labels, use_cache=False)
     logprobs = output.logits[0].double().log_softmax(-1)
-    values = [float(logprobs[position - 1, inputs["input_ids"][0, position]]) for position in scored]
-    return np.array(values), float(output.loss)
+    before = [position - 1 for position in scored]
+    return logprobs[before].numpy(), inputs["input_ids"][0, scored].numpy(), float(output.loss)
 
 
 def spelled(tokenizer, ids: list[int], answer: str, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset, Hugging Face Parquet or a list of ids.
+"""Rows to LLaVA, LLaMA-Factory, ms-swift, WebDataset, Parquet (Hugging Face, TRL, verl) or a list of ids.
 
 For mixtures and selections. It knows nothing of how the rows were chosen.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
-from dataprophet.data.export.huggingface import write_parquet
+from dataprophet.data.export.parquet import write_huggingface, write_trl, write_verl
 from dataprophet.data.export.text import messages_of, to_json
 from dataprophet.data.ids import KnownIds
 from dataprophet.data.sample import Conversation
@@ -43,7 +43,7 @@ def write_rows(
     Args:
         conversations: the rows; ids must differ.
         out_dir: folder to create. Image paths inside its files are relative to it.
-        format: ``llava``, ``llamafactory``, ``swift``, ``webdataset``, ``huggingface`` or ``ids``.
+        format: one of ``EXPORT_FORMATS``.
         name: stem of the data file, and the dataset's name.
         overwrite: replace a folder that holds a manifest.
         manifest: more entries for ``manifest.json``, beside format, row count and file hashes.
@@ -163,7 +163,7 @@ def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
 
 _WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
     **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift},
-    **{"webdataset": _webdataset, "huggingface": write_parquet, "ids": _ids},
+    **{"webdataset": _webdataset, "huggingface": write_huggingface, "trl": write_trl, "verl": write_verl, "ids": _ids},
 }
 EXPORT_FORMATS = tuple(_WRITERS)
 """Formats that ``write_rows`` writes."""

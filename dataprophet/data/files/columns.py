@@ -23,7 +23,9 @@ FILE_NAMES = ("image_path", "file_name", "file_names", "image_file_name", "image
 FLAT = ("image.bytes", "image.path")
 """The columns of an image struct that was flattened."""
 
-READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"})
+READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"}).union(
+    {"prompt", "reward_model"}  # of verl
+)
 """Columns that some format reads, beside those with the number of an image."""
 
 _NUMBERED = re.compile(r"(?:image|img|picture|photo)s?[ _-]?([0-9]{1,2})", re.IGNORECASE)

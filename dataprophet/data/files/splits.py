@@ -70,7 +70,7 @@ def find_files(path: str, subset: str | None, split: str | None) -> Found:
     splits = listed or _named(_data_names(path))
     labels = _labels(card, subset)
     known = [name for name in splits if name]
-    choose = f"choose one (--split): {', '.join(known)}"
+    choose = f"choose one (split=): {', '.join(known)}"
     if split is None:
         require(len(known) < 2, f"the folder holds the splits {' and '.join(known)}", path, choose)
         rest = splits.get("") if known else None
@@ -149,7 +149,7 @@ def _configured(folder: str, card: Mapping[str, Any], subset: str | None) -> dic
     configs = {name: entry for name, entry in configs.items() if entry.get("data_files")}
     if not configs:
         return {}
-    fix = f"choose one (--subset): {', '.join(configs)}"
+    fix = f"choose one (subset=): {', '.join(configs)}"
     usual = next((name for name, entry in configs.items() if name == "default" or entry.get("default") is True), None)
     name = subset or (next(iter(configs)) if len(configs) == 1 else usual)
     require(name is not None, f"the card names {len(configs)} configurations", folder, fix)

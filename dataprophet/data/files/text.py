@@ -17,6 +17,7 @@ from dataprophet.errors import DataError, first_line, require
 # Base64 images are long fields. The limit is one for the process, so it is raised once and never lowered.
 csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
 
+_decode = json.JSONDecoder().decode
 _OPEN = "unexpected end of data"  # the csv module's words for a quote without an end
 _MISSING = {"", "nan", "NaN", "<NA>"}  # pandas' missing values, which str() writes out
 _LONGEST_MISSING = 5
@@ -32,7 +33,7 @@ def read_jsonl(path: str, mark: Mark = START) -> Rows:
     """Rows of a JSON-lines file from ``mark`` on; the row number is the line number. Blank lines are skipped."""
     for (_, before), line in _lines(path, mark):
         try:
-            yield before + 1, as_row(json.loads(line.decode("utf-8")))
+            yield before + 1, as_row(_decode(line.decode("utf-8")))
         except UnicodeDecodeError:
             yield before + 1, BadRow("bad_encoding", "the line is not UTF-8", ENCODING_FIX)
         except (ValueError, RecursionError) as error:
@@ -46,7 +47,7 @@ def _lines(path: str, mark: Mark, digest: Digest | None = None) -> Iterator[tupl
             file.seek(offset)
         for number, line in enumerate(file, first):
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-            if text.strip():
+            if text and not text.isspace():
                 yield (offset, number), text
             offset += len(line)
 

@@ -31,7 +31,7 @@ ANSWER_KINDS = {
 ANSWER_IS = " answer_is"
 """Key under which a row carries the kind of its answer; no column of a file is called so."""
 
-_SETTLE = f"say what it is: --answer-is {'|'.join(ANSWER_KINDS)} (answer_is=)"
+_SETTLE = f"say what it is: answer_is={'|'.join(ANSWER_KINDS)}"
 _NAMED = 8  # keys in a message
 _CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")

@@ -168,7 +168,10 @@ def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str])
 
 def first_of(row: Row, *names: str) -> Any:
     """The first of the named values that is there and not null."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    for name in names:  # for every row: a generator takes twice as long
+        if (value := row.get(name)) is not None:
+            return value
+    return None
 
 
 def label_name(value: Any, names: Sequence[str]) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
-from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained
+from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained, placed
 from dataprophet.data.formats.placeholders import (
     REASONING,
     UNTRAINED,
@@ -57,7 +57,9 @@ def read_messages(
             what, fix = f"message {number} calls a tool, or is of one", "remove the row; such turns are not scored"
             raise BadRow("tool_turn", what, fix)
         if isinstance(content, list | tuple):
-            content = "".join(_part(part, number, inline) for part in content)
+            parts, content = content, ""
+            for part in parts:
+                content += _part(part, number, inline, content)
         if len(message) > 2:
             refuse_companions(message)
             if key := next((key for key in REASONING if message.get(key)), ""):
@@ -83,8 +85,8 @@ def as_objects(value: Any) -> Any:
     return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
 
 
-def _part(part: Any, number: int, inline: list[Any]) -> str:
-    """Text of a part of a message: its own, or a mark for its image, which ``inline`` takes."""
+def _part(part: Any, number: int, inline: list[Any], before: str) -> str:
+    """Text of a part behind the text of others: its own, or a mark for its image, which ``inline`` takes."""
     if isinstance(part, str):
         return part
     part = part if isinstance(part, dict) else {"type": part}
@@ -100,10 +102,10 @@ def _part(part: Any, number: int, inline: list[Any]) -> str:
         raise BadRow("missing_image", what, "give its path, address or base64")
     if not key:  # the image stands among the row's: the one of this index, or the next
         index = part.get("index")
-        return f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER
+        return placed(f"<image {index + 1}>" if isinstance(index, int) and index >= 0 else IMAGE_MARKER, before)
     value = part[key]
     inline.append({"base64": value} if key in {"base64", "data"} else value)
-    return inline_mark(len(inline) - 1)
+    return placed(inline_mark(len(inline) - 1), before)
 
 
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
@@ -51,7 +52,12 @@ def row_id(value: Any, file: str, row: int) -> str:
     text = clean_text(value, "the id")
     if not text.isprintable():
         raise BadRow("bad_id", f"the id {short(text)} holds a control character", "use printable ids")
-    return text or f"{os.path.splitext(os.path.basename(file))[0]}:{row}"
+    return text or f"{_stem(file)}:{row}"
+
+
+@lru_cache(64)
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]
 
 
 def take_markers(text: str) -> tuple[str, tuple[int, ...]]:
@@ -78,15 +84,18 @@ def take_markers(text: str) -> tuple[str, tuple[int, ...]]:
     return stripped, tuple(min(max(offset - lead, 0), len(stripped)) for offset in offsets)
 
 
+def placed(marker: str, before: str) -> str:
+    """A marker behind this text, with the white space that ``take_markers`` takes away with it."""
+    last = before[-1:] or "\n"
+    return marker + (("\n" if last in "\r\n" else " ") if last.isspace() else "")
+
+
 def put_markers(question: str, offsets: Iterable[int]) -> str:
     """The question with a marker at each offset; ``take_markers`` gives both back."""
     out: list[str] = []
     done = 0
     for offset in offsets:
-        out.append(question[done:offset] + IMAGE_MARKER)
-        before = question[offset - 1 : offset] if offset else "\n"
-        if before.isspace():
-            out.append("\n" if before in "\r\n" else " ")
+        out.append(question[done:offset] + placed(IMAGE_MARKER, question[:offset]))
         done = offset
     return "".join([*out, question[done:]])
 

@@ -70,7 +70,7 @@ def _split_folder(folder: str, split: str | None) -> str:
     require(names, "'splits' is not a list of names", path, _AGAIN)
     listed = ", ".join(splits)
     one = split is not None or len(splits) == 1
-    require(one, "the folder holds several splits", folder, f"pass split (--split), one of {listed}")
+    require(one, "the folder holds several splits", folder, f"pass split=, one of {listed}")
     name = str(splits[0] if split is None else split)
     require(name in splits, f"no split {name!r}", folder, f"choose from {listed}")
     return os.path.join(folder, name)
@@ -91,7 +91,7 @@ def named_rows(name: str, subset: str | None, split: str | None, limit: int | No
     what, fix = "the datasets package is needed to load by name", "pip install 'dataprophet[data]'"
     with explained(ImportError, MissingDependencyError, what, where, fix):
         import datasets
-    require(split is not None, "no split chosen", where, "pass split (--split), such as train")
+    require(split is not None, "no split chosen", where, "pass split=, such as train")
     fix = "check name, subset and split, or save it to disk and pass the folder"
     with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):
         data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)

@@ -108,8 +108,8 @@ def place_images(
     """
     numbered = _by_number(images) if isinstance(images, dict) else None
     values = listed(images) if numbered is None else list(numbered.values())
-    texts = "\n".join([text for _, text in messages])
-    if texts.count("<") == texts.count(IMAGE_MARKER):  # nearly every row
+    marked = [text for _, text in messages if "<" in text]
+    if all(text.count("<") == text.count(IMAGE_MARKER) for text in marked):  # nearly every row
         return messages, values
     found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
     if all(match[0] == IMAGE_MARKER for _, match in found):

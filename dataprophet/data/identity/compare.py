@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,9 +20,10 @@ import xxhash
 from dataprophet.data.dataset import Dataset, open_dataset
 from dataprophet.data.files.rows import opened
 from dataprophet.data.formats.huggingface import PREFIX
-from dataprophet.data.identity.census import COUNTS, Census, as_text
+from dataprophet.data.identity.census import Census, added, as_text
 from dataprophet.data.index import relative_name
 from dataprophet.data.remote import exists, is_url
+from dataprophet.data.sample import COUNTS
 from dataprophet.errors import DataError, explained, require
 from dataprophet.files import absolute, write_text
 
@@ -50,7 +51,7 @@ class Identity:
         format: as it was found.
         reading: the other arguments of ``open_dataset``, as far as they differ from its defaults.
         files: name of each data file that was read -> XXH3 of its bytes, in order.
-        counts: as of a ``Census``; empty where they are not known.
+        counts: as of a ``Tally``; empty where they are not known.
         texts: mark of the questions and answers, in hexadecimal; empty where it is not known.
         images: mark of the image files, likewise.
     """
@@ -142,20 +143,21 @@ class Identity:
         reading = reading_of(dataset.arguments)
         roots = [_root(self.reading, self.lies), _root(reading, absolute(dataset.path))]
         places = f"{roots[0]} then, {roots[1]} now" if roots[0] != roots[1] else roots[0]
-        if self.counts and self.counts != census.counts:
+        if self.counts and self.counts != asdict(census.tally):
             then, now = (
-                "{good} of {rows} rows with {images} images".format(**each) for each in (self.counts, census.counts)
+                "{good} of {rows} rows with {images} images".format(**each)
+                for each in (self.counts, asdict(census.tally))
             )
             lifted = " ".join(option(key, True) for key in sorted(PERMISSIONS & self.reading.keys() - reading.keys()))
             what = f"was profiled on {then}, and {now} can be read (images in {places})"
-            fix = f"add {lifted}" if lifted else "restore the images, or give their --image-root"
+            fix = f"add {lifted}" if lifted else "restore the images, or give their image_root="
             raise DataError(what, where=_where(name), fix=fix)
         if self.texts and self.texts != as_text(census.texts):
             what = f"questions and answers of {dataset.path} are read as others than those that were profiled"
             raise DataError(what, where=_where(name), fix="restore what says how to read them, or profile it anew")
-        if self.images and self.images != as_text(census.images):
+        if self.images and self.images != as_text(census.images, census.rule):
             what = f"its images are not those that it was profiled with (in {places})"
-            fix = "restore them, give the --image-root of then, or profile it anew"
+            fix = "restore them, give the image_root= of then, or profile it anew"
             raise DataError(what, where=_where(name), fix=fix)
 
     @property
@@ -178,12 +180,13 @@ def identity_of(dataset: Dataset, census: Census) -> tuple[Identity, ...]:
     """The identity of a dataset that was read to its end, or to its limit; none of one in memory."""
     if not dataset.arguments:
         return ()
-    full = dataset.limit is not None and census.good >= dataset.limit and census.file in dataset.files
+    full = dataset.limit is not None and census.tally.good >= dataset.limit and census.file in dataset.files
     files = file_digests(dataset, dataset.files.index(census.file) + 1 if full else None)
     made = Identity(
         dataset.path, absolute(dataset.path), "samples", dataset.format, reading_of(dataset.arguments), files
     )
-    return (replace(made, counts=census.counts, texts=as_text(census.texts), images=as_text(census.images)),)
+    images = as_text(census.images, census.rule)
+    return (replace(made, counts=asdict(census.tally), texts=as_text(census.texts), images=images),)
 
 
 def file_digests(dataset: Dataset, first: int | None = None) -> dict[str, str]:
@@ -203,10 +206,6 @@ def joined(identities: Sequence[Identity]) -> Identity | None:
     first = identities[0]
     files = {f"{number}:{name}": text for number, each in enumerate(identities) for name, text in each.files.items()}
     counts = {name: sum(each.counts[name] for each in identities) for name in COUNTS if name in first.counts}
-
-    def added(marks: Iterable[str]) -> str:
-        known = list(marks)
-        return as_text(sum(int(mark, 16) for mark in known)) if all(known) else ""
 
     marks = [added(each.texts for each in identities), added(each.images for each in identities)]
     path = " + ".join(each.path for each in identities)

@@ -73,7 +73,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
     if plugin == "Jpeg":  # it looks for the resolution in EXIF, which is not needed here and may be damaged
         reader = type("Jpeg", (reader,), {"_read_dpi_from_exif": lambda self: None})
     bombs = (module.DecompressionBombError, module.DecompressionBombWarning)  # a GIF's frame beyond its screen
-    fix = "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS if the image is genuine"
+    fix = "convert the image if it is genuine"
     with (  # plugins raise SyntaxError, struct.error, KeyError and more on damaged headers
         explained(Exception, DataError, "damaged image header", where, _REPLACE),
         explained(bombs, DataError, "a frame is too large", where, fix),
@@ -90,7 +90,7 @@ def check_pixels(size: tuple[int, int], max_pixels: int, where: str) -> None:
     """Refuse an image of more than ``max_pixels`` pixels."""
     if size[0] * size[1] > max_pixels:
         what = f"the image has {size[0]} x {size[1]} pixels, more than the limit of {max_pixels}"
-        raise DataError(what, where=where, fix="raise max_pixels if the image is genuine")
+        raise DataError(what, where=where, fix="raise max_pixels= if the image is genuine")
 
 
 def to_rgb(image: Image, *, copy: bool = True) -> Image:

@@ -103,7 +103,7 @@ class ImagePolicy:
         if scheme not in {"http://", "https://"}:
             what, fix = "is not http(s)", "name a file in the dataset's folder"
         elif not self.allow_urls:
-            what, fix = "is not fetched", "pass allow_urls (--allow-urls) to fetch it"
+            what, fix = "is not fetched", "pass allow_urls=True to fetch it"
         else:
             return images.UrlImage(text, max_pixels=self.max_pixels)
         raise BadRow("url_refused", f"image address {short(text)} {what}", fix)
@@ -123,9 +123,9 @@ class ImagePolicy:
                 return path
             outside = outside or not inside
         if outside:
-            fix = "pass image_root (--image-root), or allow_outside (--allow-outside) if you trust the file"
+            fix = "pass image_root=, or allow_outside=True if you trust the file"
             raise BadRow("outside_root", f"image {short(text)} lies outside the dataset's folder", fix)
-        raise BadRow("missing_image", f"image {short(text)} not found", "restore it, or pass image_root (--image-root)")
+        raise BadRow("missing_image", f"image {short(text)} not found", "restore it, or pass image_root=")
 
     def _resolve(self, path: str) -> tuple[str, bool]:
         """The path without links and ``..``, and whether a regular file is there. Folders are resolved once."""

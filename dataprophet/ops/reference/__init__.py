@@ -25,8 +25,11 @@ from dataprophet.ops.reference.silhouette import silhouette_samples as silhouett
 from dataprophet.ops.reference.silhouette import silhouette_score as silhouette_score
 from dataprophet.ops.reference.silhouette import silhouettes as silhouettes
 from dataprophet.ops.reference.tokens import LogprobParts as LogprobParts
+from dataprophet.ops.reference.tokens import TokenDetails as TokenDetails
+from dataprophet.ops.reference.tokens import linear_details as linear_details
 from dataprophet.ops.reference.tokens import linear_logprobs as linear_logprobs
 from dataprophet.ops.reference.tokens import logprob_parts as logprob_parts
 from dataprophet.ops.reference.tokens import merge_logprobs as merge_logprobs
 from dataprophet.ops.reference.tokens import segment_means as segment_means
+from dataprophet.ops.reference.tokens import token_details as token_details
 from dataprophet.ops.reference.tokens import token_logprobs as token_logprobs

@@ -1,11 +1,12 @@
 """Log-probabilities of tokens, and means over the tokens of each answer.
 
-``summed`` and ``merged`` serve ``torch_ops`` too: what they do is the same in NumPy and in torch, by the same names.
+``summed``, ``merged`` and ``detailed`` serve ``torch_ops`` too: what they do is the same in NumPy and in torch, by the
+same names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -36,6 +37,19 @@ class LogprobParts(NamedTuple):
     target: Any
 
 
+class TokenDetails(NamedTuple):
+    """Where the target stands among the tokens that a model predicts.
+
+    Attributes:
+        rank: (n,) int64, how many tokens have a larger logit than the target: 0 for the model's first choice, or an
+            equal of it. -1 where the entropy is NaN.
+        entropy: (n,) float32, of the softmax, in nats.
+    """
+
+    rank: Any
+    entropy: Any
+
+
 def token_logprobs(logits: npt.NDArray[Any], targets: npt.NDArray[Any], **head: Any) -> npt.NDArray[np.float32]:
     """Natural log of the softmax of each row of logits (n, V) at targets (n,), as (n,) float32.
 
@@ -54,6 +68,18 @@ def linear_logprobs(
     z = scale * (hidden @ weight.T + bias), then softcap * tanh(z / softcap), in transformers' order.
     """
     return merge_logprobs([_sums(_products(hidden, weight), targets, len(weight), **head)])
+
+
+def token_details(logits: npt.NDArray[Any], targets: npt.NDArray[Any], **head: Any) -> TokenDetails:
+    """TokenDetails of targets (n,) among logits (n, V), with the options and rules of ``token_logprobs``."""
+    return _details(lambda rows, tokens: logits[rows, tokens], targets, logits.shape[1], **head)
+
+
+def linear_details(
+    hidden: npt.NDArray[Any], weight: npt.NDArray[Any], targets: npt.NDArray[Any], **head: Any
+) -> TokenDetails:
+    """``token_details`` of the logits of hidden (n, D) and weight (V, D), which are never stored for all rows."""
+    return _details(_products(hidden, weight), targets, len(weight), **head)
 
 
 def logprob_parts(
@@ -91,6 +117,11 @@ def _sums(block: Blocks, targets: npt.NDArray[Any], size: int, **head: Any) -> L
         return summed(block, targets.astype(np.int64), size, xp=np, wide=np.float64, rows_at_once=_ROWS, **head)
 
 
+def _details(block: Blocks, targets: npt.NDArray[Any], size: int, **head: Any) -> TokenDetails:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return detailed(block, targets.astype(np.int64), size, xp=np, wide=np.float64, rows_at_once=_ROWS, **head)
+
+
 def summed(
     block: Blocks,
     targets: Any,
@@ -99,23 +130,69 @@ def summed(
     xp: Any,
     wide: Any,
     rows_at_once: int,
-    bias: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
+    **head: Any,
 ) -> LogprobParts:
     """LogprobParts of each row over tokens [0, size), in the dtype ``wide`` of ``xp``, which is NumPy or torch."""
     found = LogprobParts(*(xp.full_like(targets, fill, dtype=wide) for fill in (-np.inf, 0.0, -np.inf)))
     for begin in range(0, len(targets), rows_at_once):
         rows = slice(begin, begin + rows_at_once)
         part = LogprobParts(*(each[rows] for each in found))  # views, which _add fills
-        for start in range(0, size, _COLUMNS):
-            tokens = slice(start, min(start + _COLUMNS, size))
-            z = xp.asarray(block(rows, tokens), dtype=wide)
-            if bias is not None:
-                z = z + xp.asarray(bias[tokens], dtype=wide)
-            z = z * scale
-            _add(xp, part, z if softcap is None else softcap * xp.tanh(z / softcap), targets[rows] - start)
+        for start, z in _logits(block, rows, size, xp, wide, **head):
+            _add(xp, part, z, targets[rows] - start)
     return found
+
+
+def detailed(
+    block: Blocks, targets: Any, size: int, *, xp: Any, wide: Any, rows_at_once: int, **head: Any
+) -> TokenDetails:
+    """TokenDetails of each row over tokens [0, size), of which as many rows are held whole as ``summed`` holds.
+
+    A rank compares the target's own logit with the others of one product: computed twice, it may round differently.
+    """
+    found = TokenDetails(xp.full_like(targets, -1), xp.full_like(targets, np.nan, dtype=wide))
+    height = max(1, rows_at_once * _COLUMNS // max(size, 1))
+    for begin in range(0, len(targets), height):
+        rows = slice(begin, begin + height)
+        z = xp.concatenate([part for _, part in _logits(block, rows, size, xp, wide, **head)], 1)
+        chosen = targets[rows]
+        own = _taken(xp, z, chosen)
+        rank = (z > own[:, None]).sum(1)
+        z -= xp.amax(z, 1)[:, None]
+        share = xp.exp(z)
+        total = share.sum(1)
+        z[share == 0] = 0.0  # what has no share adds nothing, minus infinity included
+        entropy = xp.log(total) - (share * z).sum(1) / total
+        known = (chosen >= 0) & (chosen < size)
+        found.entropy[rows] = xp.where(known, entropy.clip(0.0), np.nan)  # below 0 by rounding alone
+        found.rank[rows] = xp.where(xp.isnan(found.entropy[rows]), -1, rank)
+    return TokenDetails(found.rank, xp.asarray(found.entropy, dtype=xp.float32))
+
+
+def _logits(
+    block: Blocks,
+    rows: slice,
+    size: int,
+    xp: Any,
+    wide: Any,
+    *,
+    bias: Any = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> Iterator[tuple[int, Any]]:
+    """Logits of some rows, a piece of the vocabulary at a time, each with its first token."""
+    for start in range(0, size, _COLUMNS):
+        tokens = slice(start, min(start + _COLUMNS, size))
+        z = xp.asarray(block(rows, tokens), dtype=wide)
+        if bias is not None:
+            z = z + xp.asarray(bias[tokens], dtype=wide)
+        z = z * scale
+        yield start, z if softcap is None else softcap * xp.tanh(z / softcap)
+
+
+def _taken(xp: Any, z: Any, targets: Any) -> Any:
+    """The logit of each row at its target, or at the nearest token that there is."""
+    take = np.take_along_axis if xp is np else xp.take_along_dim
+    return take(z, targets.clip(0, z.shape[1] - 1)[:, None], 1)[:, 0]
 
 
 def _add(xp: Any, part: LogprobParts, z: Any, targets: Any) -> None:
@@ -124,9 +201,7 @@ def _add(xp: Any, part: LogprobParts, z: Any, targets: Any) -> None:
     part.total[:] = part.total * xp.exp(part.maximum - shift) + xp.exp(z - shift[:, None]).sum(1)
     part.maximum[:] = maximum
     here = (targets >= 0) & (targets < z.shape[1])
-    take = np.take_along_axis if xp is np else xp.take_along_dim
-    value = take(z, targets.clip(0, z.shape[1] - 1)[:, None], 1)[:, 0]
-    part.target[:] = xp.where(here, value, part.target)
+    part.target[:] = xp.where(here, _taken(xp, z, targets), part.target)
 
 
 def merged(xp: Any, parts: Sequence[LogprobParts]) -> Any:

@@ -75,7 +75,7 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
     # sources of this package, without the compiled core, so actors work in an empty one.
     with tempfile.TemporaryDirectory() as empty:
         what, kinds = "Ray cannot be started or reached", (ConnectionError, RuntimeError, ValueError)
-        refused = explained(kinds, DataProphetError, what, where or "engine ray", "check --ray-address")
+        refused = explained(kinds, DataProphetError, what, where or "engine ray", "check ray_address=")
         with refused, chdir(empty), _own_sigterm():
             dashboard = None if where else False
             ray.init(where or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=dashboard)

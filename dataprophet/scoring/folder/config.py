@@ -70,6 +70,7 @@ class RunConfig:
         sketch: settings of the profile's diversity, those of the targets.
         embeddings: whether embeddings are kept.
         nearest: whether the largest cosine to a sample of each target is computed.
+        details: whether rank and entropy of the answers' tokens are told.
         shard_cells: cells of a shard.
         cell_rows: rows of a cell.
         shown: for messages: ``path`` of the pool and name of the ``model`` as typed, and ``format`` as found.
@@ -88,6 +89,7 @@ class RunConfig:
     sketch: dict[str, str]
     embeddings: bool = False
     nearest: bool = False
+    details: bool = False
     shard_cells: int = SHARD_CELLS["samples"]
     cell_rows: int = CELL_ROWS
     format: str = FORMAT
@@ -104,10 +106,11 @@ class RunConfig:
         return Profile.blank(self.name, self.fingerprint, {**self.settings, **self.sketch})
 
     def _content(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key not in PLACES}
+        return {key: value for key, value in self.to_json().items() if key not in PLACES}
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As plain values. Without details it is what it was before there were any, and hashes as such."""
+        return {key: value for key, value in asdict(self).items() if key != "details" or value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: str) -> RunConfig:

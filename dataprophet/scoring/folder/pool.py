@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataprophet.data.identity.census import COUNTS, as_text
+from dataprophet.data.identity.census import added
 from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
-from dataprophet.data.sample import check_bad
+from dataprophet.data.sample import COUNTS, check_bad
 from dataprophet.errors import DataProphetError, explained
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
@@ -158,7 +158,8 @@ class ScoredPool:
         batches = list(self.batches(columns))
         if batches:
             return pa.Table.from_batches(batches).unify_dictionaries()
-        nothing = schema(self.targets, nearest=self.config.nearest).empty_table()  # no shard is committed yet
+        config = self.config
+        nothing = schema(self.targets, nearest=config.nearest, details=config.details).empty_table()  # no shard yet
         return nothing if columns is None else nothing.select(list(columns))
 
     def merged_profile(self) -> Profile:
@@ -184,9 +185,8 @@ class ScoredPool:
         if not markers or not all("counts" in marker for marker in markers):
             return made
         counts = {name: sum(marker["counts"][name] for marker in markers) for name in COUNTS}
-        texts = sum(int(marker["texts"], 16) for marker in markers)
-        images = sum(int(text, 16) for marker in markers for text in marker["images"])
-        return replace(made, counts=counts, texts=as_text(texts), images=as_text(images))
+        images = added(text for marker in markers for text in marker["images"])
+        return replace(made, counts=counts, texts=added(marker["texts"] for marker in markers), images=images)
 
     @property
     def profile(self) -> Profile:

@@ -23,12 +23,16 @@ SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
 _STATUS = {"undecodable_image": "decode_error"}  # the other statuses are the codes of problems
 
 
-def schema(targets: Sequence[str], *, nearest: bool) -> pa.Schema:
+DETAILS = ("mean_rank", "mean_entropy")
+"""Columns with ``--details``, by the names that features have."""
+
+
+def schema(targets: Sequence[str], *, nearest: bool, details: bool = False) -> pa.Schema:
     """Columns of a rows file."""
     words = pa.dictionary(pa.int32(), pa.string())
     names = ("id", "file", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll")
     kinds = (pa.string(), words, pa.int64(), pa.int64(), pa.int32(), words, pa.string(), pa.int32(), pa.float32())
-    columns = list(zip(names, kinds, strict=True))
+    columns = [*zip(names, kinds, strict=True), *((name, pa.float32()) for name in DETAILS if details)]
     for target in targets:
         columns += [(f"{name}:{target}", pa.float32()) for name in (*SIMILARITIES.values(), "M")]
         if nearest:
@@ -154,6 +158,7 @@ def table_of(
     scores: SampleScores,
     nearest: NDArray[np.float32] | None,
     targets: Sequence[str],
+    details: Sequence[NDArray[np.floating]] = (),
 ) -> pa.Table:
     """Output rows.
 
@@ -165,6 +170,7 @@ def table_of(
         scores: their scores.
         nearest: (n, T) largest cosine to a sample of each target, or None.
         targets: names of the T targets.
+        details: (n,) for each of ``DETAILS``, or nothing.
     """
     count = len(columns.id)
     where = columns.place[places]
@@ -179,6 +185,7 @@ def table_of(
     file = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file]))
     made: list[Any] = [columns.id, file, *map(pa.array, (columns.position, columns.row, columns.turn))]
     made += [columns.status.dictionary_encode(), columns.detail, spread(tokens, np.int32), spread(nll, np.float32)]
+    made += [spread(values, np.float32) for values in details]
     for number in range(len(targets)):
         for name in FIELDS:
             given = scores.similarities.get(name)
@@ -186,7 +193,7 @@ def table_of(
         made.append(spread(scores.values[:, number], np.float32))
         if nearest is not None:
             made.append(spread(nearest[:, number], np.float32))
-    return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None))
+    return pa.Table.from_arrays(made, schema=schema(targets, nearest=nearest is not None, details=bool(details)))
 
 
 def write_rows(table: pa.Table, path: str) -> None:

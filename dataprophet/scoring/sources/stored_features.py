@@ -49,7 +49,7 @@ class StoredFeatures:
         config = self._scored.config
         where = self._scored.folder
         if not config.embeddings:
-            raise DataProphetError("was scored without --embeddings", where=where, fix="score the pool with them")
+            raise DataProphetError("was scored without embeddings=True", where=where, fix="score the pool with them")
         if self._scored.missing:
             what = f"{len(self._scored.missing)} shards are not scored"
             raise DataProphetError(what, where=where, fix="finish that run: repeat its command")

@@ -195,7 +195,7 @@ def test_images_of_several_parts_are_looked_up_beside_their_own_file(tmp_path: P
     for part, data in (("one", files.RED), ("two", files.GREEN)):
         (tmp_path / part / "images").mkdir(parents=True)
         (tmp_path / part / "images" / "0.png").write_bytes(data)
-        files.dump(tmp_path / part / "data.jsonl", [{"question": "Q", "answer": "A", "image": "images/0.png"}])
+        files.dump(tmp_path / part / "data.jsonl", [{"question": part, "answer": "A", "image": "images/0.png"}])
 
     def found(**options: object) -> list[bytes]:
         rows = open_dataset(tmp_path, **options).rows()  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 from dataprophet.cli import main
 from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.profile import CACHE
+from dataprophet.scoring.cache import CACHE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("altair")

@@ -122,14 +122,17 @@ def _add_provenance(page: Page, profiles: list[Profile]) -> None:
         known = {"pool": config.shown.get("path", config.name), "model": config.model_name, "version": config.version}
         known |= {"configuration": config.hash, "complete": "yes" if inputs.pool.complete else "no"}
     told = {**inputs.run, **known}
-    digests = told.pop("files", {})
+    digests: dict[str, str] = {}
+    for kind, before in (("files", ""), ("mixtures", "mixtures/")):
+        digests |= {f"{before}{name}": _words(value) for name, value in dict(told.pop(kind, {})).items()}
     if not (lines or told or settings):
         return
     values = {
         "lines": lines,
         "told": [[key, _words(value)] for key, value in told.items()],
         "settings": sorted(settings.items()),
-        "digests": sorted(digests.items()) if isinstance(digests, dict) else [],
+        "digests": list(digests.items()),
+        "recipe": inputs.recipe,
     }
     page.section("provenance", "Provenance", values)
 

@@ -25,6 +25,7 @@ from dataprophet.selection.pools import FORMAT as SELECTION
 from dataprophet.store import open_store
 
 SCORES, PROFILES, MIXTURES, MIXTURE, SUFFIX = "scores.csv", "profiles", "mixtures", "mixture", ".profile"
+RECIPE = "recipe.yaml"
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Inputs:
         selection: manifest and folder of what was selected of the pool, or None.
         gains: gains that were measured, or None.
         run: what ``dataprophet run`` wrote of itself; empty without.
+        recipe: its recipe, as text; empty without.
         missing: what is not there, and what would add it.
     """
 
@@ -53,6 +55,7 @@ class Inputs:
     selection: tuple[dict[str, Any], Path] | None = None
     gains: Gains | None = None
     run: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
     missing: list[str] = field(default_factory=list)
 
     def profiles(self) -> Iterator[Profile]:
@@ -119,6 +122,8 @@ def _read_folder(place: Path, found: Inputs) -> None:
         found.missing.append(f"Mixtures: {MIXTURES}/TARGET/, which `dataprophet mix` writes.")
     if (place / RUN).is_file():
         found.run = _json(place / RUN)
+    if (place / RECIPE).is_file():
+        found.recipe = (place / RECIPE).read_text(encoding="utf-8", errors="replace")
     if found.matrix is None and not found.files and not found.mixtures:
         what = f"holds no {SCORES}, {PROFILES} or {MIXTURES}, and is no scored pool"
         raise DataProphetError(what, where=str(place), fix="give the folder of a run, of `score`, or a matrix file")

@@ -48,6 +48,7 @@ def test_a_run_has_every_section_and_stays_small(page, folder):
     assert "dataprophet run recipe.yaml" in page.text
     assert "python 3.11, numpy 2.3.5" in page.text
     assert sha256(folder / "scores.csv") in page.text
+    assert "budget: 20\nnote: <b>all</b>" in page.text
 
 
 def test_texts_and_names_are_never_markup(page):
@@ -206,6 +207,17 @@ def test_nothing_to_report_is_one_line(tmp_path, make, capsys):
     assert error.startswith("dataprophet: error: ")
     assert error.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"none"}
+
+
+def test_a_mixture_without_a_factor_is_told(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    manifest = tmp_path / "run" / "mixtures" / "bench" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"without": ["perplexity"]}))
+    made = build(read_inputs(tmp_path / "run"))
+    assert (
+        made.warnings[-1]
+        == f"the mixture for {TARGET!r} was made without perplexity; scores and rankings here are with"
+    )
 
 
 def test_a_damaged_mixture_is_refused(folder, tmp_path):

@@ -104,4 +104,5 @@ def write_run(folder: Path) -> Path:
     run = {"command": "dataprophet run recipe.yaml", "versions": {"python": "3.11", "numpy": "2.3.5"}, "note": SCRIPT}
     run["files"] = {"scores.csv": sha256(folder / "scores.csv")}
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    (folder / "recipe.yaml").write_text("budget: 20\nnote: <b>all</b>\n", encoding="utf-8")
     return folder

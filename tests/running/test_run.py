@@ -90,6 +90,9 @@ def test_features_need_no_model_and_folders_move_together(data: Path, tmp_path: 
     again = dp.run("elsewhere/out/recipe.yaml")
     assert again.scores == done.scores
     assert contents(tmp_path / "elsewhere" / "out") == first
+    shutil.rmtree("elsewhere/out")
+    dp.run(recipe(tmp_path / "elsewhere", out=tmp_path / "elsewhere" / "out"))  # the same place as a whole path
+    assert contents(tmp_path / "elsewhere" / "out") == first
     without = dp.run(recipe(tmp_path / "elsewhere", budget=None, out="plain", model="label"))
     assert not without.mixtures
     assert not Path("plain", "mixtures").exists()

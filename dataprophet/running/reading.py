@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -44,22 +45,14 @@ def read_recipe(
     """
     reader = _Reader(os.fspath(given) if isinstance(given, str | os.PathLike) else "", place)
     node = reader.load() if reader.file else _node(given or {})
-    if more:
-        own = {key.value for key, _ in node.value} & more.keys() if isinstance(node, yaml.MappingNode) else set()
-        kept = [pair for pair in node.value if pair[0].value not in own]
+    if more and isinstance(node, yaml.MappingNode):
+        kept = [pair for pair in node.value if pair[0].value not in more]
         node = yaml.MappingNode(node.tag, [*kept, *_node(more).value], node.start_mark, node.end_mark)
     recipe = reader.recipe(node)
-    folder = os.path.dirname(reader.file)
-    said = {*(more or {})}
-
-    def there(path: str) -> str:
-        return joined(folder, path)
-
-    if folder:  # options are relative to where the command runs, and the file's paths to the file
-        moved = recipe.moved(there)
-        if recipe.model and os.path.isdir(local := there(recipe.model)):
-            moved = replace(moved, model=local)
-        recipe = replace(moved, **{key: getattr(recipe, key) for key in said})
+    if folder := os.path.dirname(reader.file):  # what the file says is relative to it, what options say is not
+        there = partial(joined, folder)
+        moved = recipe.moved(there, lambda model: os.path.isdir(there(model)))
+        recipe = replace(moved, **{key: getattr(recipe, key) for key in more or ()})
     recipe = named(replace(recipe, places=reader.places))
     check(recipe)
     return recipe

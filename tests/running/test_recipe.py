@@ -72,6 +72,8 @@ def test_a_recipe_is_read_as_its_fields_say(tmp_path: Path) -> None:
     assert made.out == str(tmp_path / "out")
     assert (made.max_bad, made.budget, made.model) == (0.1, None, "clip")
     assert made.place("sources.1.name") == f"{path} line 5, key 'sources.1.name'"
+    (tmp_path / "clip").mkdir()  # a folder now
+    assert read_recipe(path).model == str(tmp_path / "clip")
     more = read_recipe(path, {"out": "elsewhere", "level": "0.9"}, place=lambda key: f"--{key}")
     assert (more.out, more.level, more.place("level")) == ("elsewhere", 0.9, "--level")
 
@@ -182,12 +184,15 @@ def test_what_cannot_be_done_is_told_before_the_model_loads(
         (["--source", "a.jsonl", "--target", "t.jsonl", "--budget", "x"], "--budget: is 'x', not a whole number"),
         (["--source", "s=a.jsonl", "s=b.jsonl"], "--target: 'targets' is missing"),
         (["none.yaml"], "none.yaml: cannot be read"),
+        (["a.jsonl", "--out", "o"], "a.jsonl line 2: is no YAML (expected"),
+        (["notes.txt", "--out", "o"], "notes.txt line 1: is 'my notes', not keys with values; write KEY: VALUE"),
         (["none.yaml", "--limit", "3"], "--limit: is for --source and --target"),
         (["--source", "a.jsonl", "--target", "t.jsonl", "--capacity", "t=3"], "--capacity: 't' is not a source"),
         (["--source", "a.jsonl", "--target", "t.jsonl", "--rows", "q=x"], "--rows: 'q' is not a source"),
     ],
 )
 def test_options_are_named_as_they_are_typed(data: Path, run: Run, words: list[str], message: str) -> None:
+    Path("notes.txt").write_text("my notes")
     status, out, err = run("run", *words)
     assert (status, out) == (1, "")
     assert message in err

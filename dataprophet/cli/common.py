@@ -18,6 +18,7 @@ from dataprophet.cli.progress import Progress
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.errors import require
+from dataprophet.report.values import number as number  # noqa: PLC0414 (commands take it from here)
 from dataprophet.running.check import split_name
 from dataprophet.scoring.engines.signals import TERMINATED
 
@@ -147,8 +148,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
     return "\n".join(form.format(*line).rstrip() for line in lines)
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits; a dash where it is not defined."""
-    return "-" if math.isnan(value) else f"{value:#.{digits}g}".rstrip(".")

@@ -93,7 +93,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         several("--source P", "profiles of the sources", required=True),
         several("--target P", "profiles of the targets", required=True),
         argument("--out CSV", "matrix to write, its factors file beside it", required=True),
-        argument("--heatmap FILE.png", "picture of the matrix to write"),
+        argument("--heatmap FILE", "picture of the matrix to write, .png or .svg"),
         shared.PRODUCT_FIELDS,
         flag("--allow-nonpositive", "leave a score empty instead of stopping"),
     ),
@@ -113,6 +113,18 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         flag("--published", "recompute the figures of the paper instead"),
         argument("--variant", "tau-a or tau-b", choices=("a", "b"), default="b"),
         flag("--off-diagonal", "leave out cells of a dataset with itself"),
+    ),
+    "report": (
+        "write one page, which opens without a network, of scores, rankings, data and what they rest on",
+        "dataprophet report demo-output -o report.html",
+        argument("path DIR", "folder of a run or of the demo, scored pool, or matrix file"),
+        argument("--out FILE", "page to write", required=True),
+        argument("--gains CSV", "matrix of measured gains, to compare the scores with"),
+        argument("--selection DIR", "of a scored pool: a selection, whose cut is shown"),
+        argument("--png DIR", "folder for a picture of each chart"),
+        argument("--svg DIR", "likewise, as SVG"),
+        argument("--model", "colour the answers that are shown by the probability of each token under this model"),
+        *shared.LOADING,
     ),
     "mix": (
         "write a mixture of the sources for a target, in proportion to their scores and exactly of the budget",
@@ -249,7 +261,7 @@ def build_parser() -> argparse.ArgumentParser:
         made.description = f"{help[0].upper()}{help[1:]}."
         made.set_defaults(run=lambda args, name=name: int(import_module(f"dataprophet.cli.{name}").run(args)))
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):
-            made.add_argument(option, **settings)
+            made.add_argument(*["-o"] * (name == "report" and option == "--out"), option, **settings)
         for head, how, options in _GROUPS.get(name, ()):
             group = made.add_argument_group(head, how)
             for option, settings in options:

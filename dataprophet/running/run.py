@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import Ranked, TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
+from dataprophet.report.build import write_report
 from dataprophet.running.inputs import Input, open_inputs, placed
 from dataprophet.running.output import MIXTURES, PROFILES, RANKINGS, REPORT, SCORES, Output
 from dataprophet.running.reading import read_recipe
@@ -185,15 +186,11 @@ class _Job:
         """The report of the folder, where its packages are installed."""
         place = self.output.path(REPORT)
         try:
-            write = import_module("dataprophet.report.build").write_report
-            write(self.output.folder, place)
-            self.tell(f"report -> {place}")
+            write_report(self.output.folder, place)
         except MissingDependencyError as error:
             self.tell(f"no {REPORT}: {error}")
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("dataprophet.report"):
-                raise
-            self.tell(f"no {REPORT}: this version writes none")
+            return
+        self.tell(f"report -> {place}")
 
 
 def _lying(identities: Sequence[Identity], path: str, folder: Path) -> tuple[Identity, ...]:

@@ -172,12 +172,12 @@ def conversations(
     done, unusable = 0, dict[int, str]()
     for part, rows in _by_part(candidates, table):
         columns = (rows.column(name).to_pylist() for name in ("code", "id", "turn"))
-        entries = _entries(part, rows.column("position").to_numpy(), source(part.pool))
+        entries = entries_at(part.scored, rows.column("position").to_numpy(), source(part.pool))
         for code, name, turn, entry in zip(*columns, entries, strict=True):
             done += 1
             if progress is not None:
                 progress(done)
-            row = _up_to(entry, turn)
+            row = up_to(entry, turn)
             if row is None or row.id != name:
                 unusable[code] = CHANGED
             elif decode and not decodes(row):
@@ -211,20 +211,22 @@ def _ids(part: Part, rows: pa.Table) -> list[str]:
     return [part.prefix + name for name in rows.column("id").to_pylist()]
 
 
-def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Iterator[Conversation | Problem]:
-    """The row at each position of a part; cells without one are not read."""
-    index, size = source.index(part.scored.shard), source.pool.config.cell_rows
+def entries_at(
+    scored: ScoredShard, positions: NDArray[np.int64], source: RowSource
+) -> Iterator[Conversation | Problem]:
+    """The row at each position, in ascending order, of a shard; cells without one are not read."""
+    index, size = source.index(scored.shard), source.pool.config.cell_rows
     cells = np.unique(positions // size)
     for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
-            source.require_images(part.scored, cell, entries)
+            source.require_images(scored, cell, entries)
             source.settle(index.name, cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 
 
-def _up_to(entry: Conversation | Problem, turn: int) -> Conversation | None:
+def up_to(entry: Conversation | Problem, turn: int) -> Conversation | None:
     """The row itself, or its turns up to the one that was chosen; None where it has no such turn."""
     if isinstance(entry, Problem) or turn > len(entry.turns):
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dataprophet.data.identity.census import COUNTS
 from dataprophet.data.identity.compare import same_data
+from dataprophet.data.sample import COUNTS
 from dataprophet.errors import DataProphetError
 from dataprophet.profiling.profile import Profile
 from dataprophet.report.diversity import Clusters

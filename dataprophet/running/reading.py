@@ -145,27 +145,19 @@ class _Reader:
         if is_dataclass(hint):
             bare = isinstance(node, yaml.ScalarNode) and node.tag != _NULL
             return self._made(hint, _entry(node, self.file) if bare else node, key)
-        return (
-            yaml.constructor.SafeConstructor().construct_document(node)
-            if hint is Any
-            else self._scalar(hint, node, key)
-        )
+        if hint is Any:
+            return yaml.constructor.SafeConstructor().construct_document(node)
+        return self._scalar(hint, node, key)
 
     def _either(self, hints: list[Any], node: Any, key: str) -> Any:
-        for hint in hints[:-1]:
+        for hint in hints:
             try:
                 return self.value(hint, node, key)
             except RecipeError:
-                continue
-        try:
-            return self.value(hints[-1], node, key)
-        except RecipeError as error:
-            if len(hints) == 1:
-                raise
-            words = " or ".join(_words(hint) for hint in hints)
-            raise self._fail(
-                error.what.partition(", not")[0] + f", not {words}", node, key, f"write {words}"
-            ) from error
+                if len(hints) == 1:
+                    raise
+        words = " or ".join(map(_words, hints))
+        raise self._fail(f"is {_kind(node)}, not {words}", node, key, f"write {words}")
 
     def _choice(self, choices: tuple[Any, ...], node: Any, key: str) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.value in choices:
@@ -202,9 +194,8 @@ class _Reader:
         for name, holds in bounds.items():
             if (bound := facts.get(name)) is not None and holds(bound) is not True:
                 more = f"{name if not words[name] else ''} {bound:g} {words[name]}".strip()
-                raise self._fail(
-                    f"is {value:{',' if isinstance(value, int) else 'g'}}", node, key, f"use a number {more}"
-                )
+                shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+                raise self._fail(f"is {shown}", node, key, f"use a number {more}")
 
 
 def _entry(node: Any, file: str) -> Any:

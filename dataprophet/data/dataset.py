@@ -66,8 +66,11 @@ class _Reading:
 
     def rows(self, path: str, rows: Rows) -> Iterator[Conversation | Problem]:
         """These raw rows of a file."""
+        options = self.options
+        if self.format.columns is None:  # LLaMA-Factory's images count from its own folder
+            options = replace(options, policy=options.policy.beside(os.path.dirname(path) or "."))
         for number, row in self.format.prepare(rows, path):
-            yield parse_row(row, path, number, self.format, self.options)
+            yield parse_row(row, path, number, self.format, options)
 
 
 @dataclass
@@ -141,18 +144,13 @@ class Dataset:
         found = describe(self.files, self.format, self._reading.options)
         return Told([*found.guesses, *self._guessed], found.warnings)
 
-    def check_bad(self, max_bad: float) -> None:
-        """Read all rows, and raise DataError where more than this share of them cannot be used."""
-        tally, codes = self.counted()
-        check_bad(codes, tally.rows, max_bad, self.name)
-
-    def counted(self) -> tuple[Tally, Counter[str]]:
-        """Read all rows: what they hold, and problems by code."""
+    def check_bad(self, max_bad: float) -> tuple[Tally, Counter[str]]:
+        """Read all rows: what they hold, and problems by code. Raises DataError where too large a share is bad."""
         tally, codes = Tally(), Counter[str]()
         for row in self.rows():
             tally.add(row)
-            if isinstance(row, Problem):
-                codes[row.code] += 1
+            codes.update([row.code] if isinstance(row, Problem) else [])
+        check_bad(codes, tally.rows, max_bad, self.name)
         return tally, codes
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:
@@ -288,14 +286,14 @@ def open_dataset(
     else:
         found = find_files(base, subset, split)
     files = found.files
-    inside = dict.fromkeys(os.path.dirname(file) for file in files)
-    roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
     labels = dict(found.labels)
     for file in files if files and suffix_of(files[0]) in ARROW else ():
         with suppress(DataError):  # a damaged file is told when it is read
             labels |= arrow_labels(file)
             break
-    options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
+    folders = [folder] if kind != "llamafactory" or is_url(folder) else [folder, os.path.dirname(files[0])]
+    policy = ImagePolicy(allow_outside=allow_outside, allow_urls=allow_urls, max_pixels=max_pixels)
+    options = Options(_with_roots(policy, roots, folders), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
     elif kind != "llamafactory":
@@ -372,12 +370,14 @@ def _named(path: str, options: Options, subset: str | None, split: str | None, l
     return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
 
 
-def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:
-    for root in roots:
+def _with_roots(policy: ImagePolicy, given: Sequence[str], own: Sequence[str]) -> ImagePolicy:
+    """The policy with folders that the user named, and those of the dataset, the first of which is its root."""
+    for root in given:
         found = is_url(root) or os.path.isdir(root)
         require(found, "--image-root is not a folder", root, "name the folder that holds the images")
-    resolved = dict.fromkeys(real_path(root) for root in (*roots, *blobs_of(folder)))
-    return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
+    named = dict.fromkeys(map(real_path, given))
+    roots = named | dict.fromkeys(map(real_path, (*own, *blobs_of(own[0]))))
+    return replace(policy, roots=tuple(roots), given=len(named))
 
 
 def _check_arguments(

@@ -60,7 +60,11 @@ class RowSource:
 
     def __init__(self, pool: ScoredPool, path: str | None = None, image_root: str | None = None) -> None:
         self.pool = _pool_of_rows(pool)
-        self.dataset: Dataset = reopen(self.pool, path, image_root)
+        try:
+            self.dataset: Dataset = reopen(self.pool, path, image_root)
+        except DataError as error:
+            fix = error.fix if path else f"{error.fix}; or say where the pool lies now (--pool {self.pool.name}=PATH)"
+            raise DataError(error.what, where=error.where, fix=fix) from error
         self._of = f"that pool {self.pool.name!r} was scored from ({self.pool.identity.lies})" if path else ""
         self._index: FileIndex | None = None
 

@@ -5,6 +5,7 @@ Values are read as the fields of ``Recipe`` say, so that ``name: 2024`` is a tex
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +47,7 @@ def read_recipe(
     reader = _Reader(os.fspath(given) if isinstance(given, str | os.PathLike) else "", place)
     node = reader.load() if reader.file else _node(given or {})
     if more and isinstance(node, yaml.MappingNode):
-        kept = [pair for pair in node.value if pair[0].value not in more]
+        kept = [pair for pair in node.value if str(pair[0].value) not in more]
         node = yaml.MappingNode(node.tag, [*kept, *_node(more).value], node.start_mark, node.end_mark)
     recipe = reader.recipe(node)
     if folder := os.path.dirname(reader.file):  # what the file says is relative to it, what options say is not
@@ -146,7 +147,13 @@ class _Reader:
             bare = isinstance(node, yaml.ScalarNode) and node.tag != _NULL
             return self._made(hint, _entry(node, self.file) if bare else node, key)
         if hint is Any:
-            return yaml.constructor.SafeConstructor().construct_document(node)
+            try:
+                found = yaml.constructor.SafeConstructor().construct_document(node)
+                json.dumps(found)
+            except (yaml.YAMLError, TypeError, ValueError) as error:  # a tag, a date, what holds itself
+                fix = "write a text, a number, true or false, or lists or keys of those"
+                raise self._fail("is no plain value", node, key, fix) from error
+            return found
         return self._scalar(hint, node, key)
 
     def _either(self, hints: list[Any], node: Any, key: str) -> Any:

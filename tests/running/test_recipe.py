@@ -12,6 +12,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dataprophet.cli import main
 from dataprophet.data import EXPORT_FORMATS
@@ -114,6 +116,8 @@ def test_names_come_from_paths_and_from_folders_where_those_are_alike() -> None:
         ("model: clip", "sketch_size: most", "key 'sketch_size': is 'most', not a whole number or all"),
         ("model: clip", "compile: perhaps", "key 'compile': is 'perhaps', not true or false"),
         ("model: clip", "nll_quantiles: [0.1]", "key 'nll_quantiles': has 1 numbers; give two"),
+        ("model: clip", "processor: &a {b: *a}", "line 8, key 'processor.b': is no plain value; write a text"),
+        ("model: clip", "processor: {b: 2026-01-01}", "line 8, key 'processor.b': is no plain value; write a text"),
         ("model: clip", "out: again", "line 8: key 'out' is given twice; give it once"),
         ("model: clip", "model: 'clip", "r.yaml line 9: is no YAML ("),
         ("more/b.npz\n    features: true", "more/b", "features do not compare with datasets"),
@@ -231,3 +235,22 @@ def rows_of(kind: Any) -> list[str]:
             f"| `{each.name}` | {hint.replace(' | ', ' or ')} | {'**needed**' if needed else default} | {help} |"
         )
     return made
+
+
+PIECES = ["", ":", "- ", "\n", "{", "]", "&a ", "*a", "!!int ", "\t", "\x00", "? ", "~", "[]", "<<: *a"]
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_text_is_a_recipe_or_an_error_on_one_line(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    text = GOOD
+    for _ in range(data.draw(st.integers(1, 4))):
+        start, cut = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 12))
+        text = text[:start] + data.draw(st.sampled_from(PIECES)) + text[start + cut :]
+    path, refused = tmp_path_factory.getbasetemp() / "fuzzed.yaml", None
+    path.write_text(text)
+    try:
+        read_recipe(path, {"level": 0.9})
+    except RecipeError as error:
+        refused = error
+    assert refused is None or ("\n" not in str(refused) and refused.fix and str(path) in refused.where)

@@ -144,18 +144,13 @@ class Dataset:
         found = describe(self.files, self.format, self._reading.options)
         return Told([*found.guesses, *self._guessed], found.warnings)
 
-    def check_bad(self, max_bad: float) -> None:
-        """Read all rows, and raise DataError where more than this share of them cannot be used."""
-        tally, codes = self.counted()
-        check_bad(codes, tally.rows, max_bad, self.name)
-
-    def counted(self) -> tuple[Tally, Counter[str]]:
-        """Read all rows: what they hold, and problems by code."""
+    def check_bad(self, max_bad: float) -> tuple[Tally, Counter[str]]:
+        """Read all rows: what they hold, and problems by code. Raises DataError where too large a share is bad."""
         tally, codes = Tally(), Counter[str]()
         for row in self.rows():
             tally.add(row)
-            if isinstance(row, Problem):
-                codes[row.code] += 1
+            codes.update([row.code] if isinstance(row, Problem) else [])
+        check_bad(codes, tally.rows, max_bad, self.name)
         return tally, codes
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:

@@ -187,9 +187,10 @@ class _Job:
         place = self.output.path(REPORT)
         try:
             write_report(self.output.folder, place)
-            self.tell(f"report -> {place}")
         except MissingDependencyError as error:
             self.tell(f"no {REPORT}: {error}")
+            return
+        self.tell(f"report -> {place}")
 
 
 def _lying(identities: Sequence[Identity], path: str, folder: Path) -> tuple[Identity, ...]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError
@@ -30,7 +32,7 @@ ALL = "all"  # the sketch size, among the settings, of a sketch without a limit
 _LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
 
@@ -70,6 +72,23 @@ class Profile:
     _diversity: DiversitySums | None = field(default=None, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Profile {self.name!r}: {', '.join(f'{name} {text}' for name, text in self._facts().items())}>"
+
+    def _repr_html_(self) -> str:
+        facts = {**self._facts(), "left out": self.problems.summary(), "made of": "; ".join(map(str, self.identity))}
+        return html_table([], [pair for pair in facts.items() if pair[1]], f"Profile {self.name}")
+
+    def _facts(self) -> dict[str, str]:
+        """What it tells of itself in short. What is costly, or cannot be computed, is not there."""
+        facts = {"samples": f"{self.n_samples:,}", "answer tokens": f"{self.n_tokens:,}" if self.n_tokens else ""}
+        with suppress(ProfileError):
+            facts["PPL"] = f"{self.perplexity:.4g}"
+        if (known := self._diversity) is not None:
+            facts["Sil + H"] = f"{known.silhouette:.3f} + {known.entropy:.3f}"
+        facts["model"] = self.model_name or self.model[:16]
+        return {name: text for name, text in facts.items() if text}
 
     @classmethod
     def empty(

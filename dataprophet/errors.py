@@ -36,6 +36,10 @@ class DataError(DataProphetError):
     """A dataset, one of its rows or one of its images cannot be used."""
 
 
+class NotCountedError(DataError, TypeError):
+    """Rows of a dataset come one after another, so that it has no length. A TypeError, so that ``list`` takes it."""
+
+
 class ModelError(DataProphetError):
     """A model cannot be loaded, or fails one of its start-up checks."""
 

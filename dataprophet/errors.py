@@ -88,6 +88,18 @@ def require(holds: object, what: str, where: str, fix: str, kind: type[DataProph
         raise kind(what, where=where, fix=fix)
 
 
+def require_type(
+    value: object,
+    kinds: type | tuple[type, ...],
+    where: str,
+    fix: str,
+    error: type[DataProphetError] = DataProphetError,
+) -> None:
+    """Raise an error of this kind unless a value is of these types; a truth value is no number."""
+    holds = isinstance(value, kinds) and not isinstance(value, bool)
+    require(holds, f"it is of type {type(value).__name__}", where, fix, error)
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -24,7 +24,7 @@ from dataprophet.data.ids import KnownIds
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, relative_name, state_of
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
-from dataprophet.errors import DataError, MissingDependencyError, NotCountedError, explained, require
+from dataprophet.errors import DataError, MissingDependencyError, NotCountedError, explained, require, require_type
 
 if TYPE_CHECKING:
     from dataprophet.data.export.torch_samples import TorchSamples
@@ -67,7 +67,10 @@ class Dataset:
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
+        require_type(samples, Iterable, "from_samples", "give samples", DataError)
         kept = tuple(samples)
+        for sample in kept:
+            require_type(sample, Sample, name, "give samples; open_dataset takes rows", DataError)
         return cls(name, "", "memory", (), lambda: map(_as_conversation, kept, itertools.count(1)), _samples=kept)
 
     def rows(self) -> Iterator[Conversation | Problem]:

@@ -58,14 +58,14 @@ class FileIndex:
         return cls(**{**document, "marks": marks})
 
 
-def index_file(path: str, name: str, *, hashed: bool = True, cell_rows: int = CELL_ROWS) -> FileIndex:
+def index_file(path: str, name: str, *, hashed: bool = True, cell_rows: int | None = None) -> FileIndex:
     """Read a file once, for its digest and its marks (a tar twice: its headers, which are few, are read first).
 
     Args:
         path: the file.
         name: its name within the dataset.
         hashed: whether to take the digest, too, for which every byte is read; else it is empty.
-        cell_rows: rows of a cell; whoever reads cells gives the same.
+        cell_rows: rows of a cell, if others than ``CELL_ROWS``; whoever reads the cells gives the same.
 
     Raises:
         DataError: it cannot be read, or is damaged in a way that hides where its rows are.
@@ -79,7 +79,7 @@ def index_file(path: str, name: str, *, hashed: bool = True, cell_rows: int = CE
         rows = arrow_rows(path)
     else:
         for mark in MARKS[suffix](path, digest if hashed else None):
-            if rows % cell_rows == 0:
+            if rows % (cell_rows or CELL_ROWS) == 0:
                 marks.append(mark)
             rows += 1
     if hashed and suffix not in HASHED:
@@ -89,7 +89,7 @@ def index_file(path: str, name: str, *, hashed: bool = True, cell_rows: int = CE
 
 
 def read_range(
-    index: FileIndex, first: int, last: int, wanted: Collection[str], cell_rows: int = CELL_ROWS
+    index: FileIndex, first: int, last: int, wanted: Collection[str], cell_rows: int | None = None
 ) -> Iterator[tuple[int, Row | BadRow]]:
     """Raw rows of the cells [first, last), with their numbers.
 
@@ -98,7 +98,8 @@ def read_range(
     """
     path, marks = index.path, index.marks
     require(size_of(local(path)) == index.size, "the file has changed since it was indexed", path, _CHANGED)
-    start, stop = first * cell_rows, min(last * cell_rows, index.rows)
+    each = cell_rows or CELL_ROWS
+    start, stop = first * each, min(last * each, index.rows)
     if stop <= start:
         return
     end = marks[last][0] if last < len(marks) else index.size
@@ -112,10 +113,10 @@ def read_range(
     require(count == stop - start, what, path, _CHANGED)
 
 
-def in_cells(entries: Iterable[T], cell_rows: int = CELL_ROWS) -> Iterator[list[T]]:
+def in_cells(entries: Iterable[T], cell_rows: int | None = None) -> Iterator[list[T]]:
     """Entries, one for each row from the start of a cell, as lists of a cell each."""
     rest = iter(entries)
-    while cell := list(itertools.islice(rest, cell_rows)):
+    while cell := list(itertools.islice(rest, cell_rows or CELL_ROWS)):
         yield cell
 
 

@@ -37,7 +37,7 @@ from dataprophet.data.formats.reading import FileReading, HeldReading
 from dataprophet.data.images.decode import MAX_PIXELS
 from dataprophet.data.remote import is_dir, is_url, plain_path
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError, require
+from dataprophet.errors import DataError, require, require_type
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are
 
@@ -85,7 +85,11 @@ def open_dataset(
     arguments = dict(locals())
     by_path = isinstance(path, str | os.PathLike)
     given = arguments["path"] = plain_path(os.fspath(path)) if by_path else name or "the dataset"
+    _check_types(columns or {}, limit, max_pixels, name)
     columns = arguments["columns"] = dict(columns or {})
+    require_type(
+        image_root or "", (str, os.PathLike, list, tuple), "image_root", "give a folder, or several", DataError
+    )
     many = [image_root] if isinstance(image_root, str | os.PathLike) else image_root or []
     roots = [os.fspath(root) for root in many]
     arguments["image_root"] = roots[0] if isinstance(image_root, str | os.PathLike) else roots or None
@@ -180,6 +184,16 @@ def _in_memory(data: Any, format: str, options: Options, limit: int | None, name
     made = Dataset(name or held.kind, "", kind, (), reading.all, limit, settings=settings)
     made._reading, made._told = reading, told
     return made
+
+
+def _check_types(columns: Any, limit: Any, max_pixels: Any, name: Any) -> None:
+    """Raise DataError for arguments that are of another type than they should be."""
+    require_type(columns, Mapping, "columns", 'give {"our name": "column of the file"}', DataError)
+    for ours, column in columns.items():
+        require_type(column, str, f"columns {ours!r}", "give the name of a column", DataError)
+    for value, where in ((limit, "limit"), (max_pixels, "max_pixels")):
+        require_type(0 if value is None else value, int, where, "give a whole number", DataError)
+    require_type(name or "", str, "name", "give a text", DataError)
 
 
 def _check_arguments(

@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.data.identity import compare as identity
-from dataprophet.errors import MetricError, MissingDependencyError, explained
+from dataprophet.errors import MetricError, MissingDependencyError, explained, require_type
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import (
     FACTORS,
@@ -140,6 +140,7 @@ class TransferMatrix:
 
     def _ranking(self, j: int, level: float) -> Ranking:
         """Sources for the target of a column."""
+        require_type(level, (int, float), "level", "use a number between 0 and 1, such as 0.95", MetricError)
         if not 0 < level < 1:
             raise MetricError(f"level is {level}", fix="use a number between 0 and 1, such as 0.95")
         z, order, entries = NormalDist().inv_cdf((1 + level) / 2), self.order(self.targets[j]), list[Ranked]()
@@ -340,6 +341,7 @@ class TransferMatrix:
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
+        require_type(path, (str, os.PathLike), "from_csv", "give the path of a CSV file of scores", MetricError)
         given = matrix_csv.read(path, FACTORS)
         try:
             return cls(**given, identities=identity.load(path))

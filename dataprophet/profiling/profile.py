@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
-from dataprophet.errors import ProfileError
+from dataprophet.errors import ProfileError, require_type
 from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
@@ -107,6 +107,9 @@ class Profile:
         if not fields or set(diversity_fields) - set(FIELDS):
             what = f"unknown diversity fields {sorted(set(diversity_fields))}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
+        for number, where in ((clusters, "clusters"), (sketch_size, "sketch_size")):
+            if number is not None or where == "clusters":
+                require_type(number, (int, np.integer), where, "give a whole number", ProfileError)
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
@@ -335,7 +338,16 @@ class Profile:
         Raises:
             ProfileError: when the file is missing, is not a profile, or is damaged.
         """
+        fix = "give the path of a saved profile, or profile the dataset first"
+        require_type(path, (str, os.PathLike), "Profile.load", fix, ProfileError)
         return profile_file.read(path, partial(cls._of_parts, folder=os.path.dirname(os.path.abspath(path))))
+
+    @classmethod
+    def load_all(cls, items: Iterable[Any] | Any, where: str) -> list[Profile]:
+        """Profiles, or those at paths, or a single one of these. Raises ProfileError for anything else."""
+        items = [items] if isinstance(items, Profile | str | os.PathLike) else items
+        require_type(items, Iterable, where, "give profiles, or their paths", ProfileError)
+        return [item if isinstance(item, Profile) else cls.load(item) for item in items]
 
     def _sums(self) -> dict[str, NDArray[Any]]:
         sums: dict[str, NDArray[Any]] = {"count": self.count, "nll_sum": self.nll_sum, "tokens": self.tokens}

@@ -93,7 +93,7 @@ class Selector:
 
     def __init__(
         self,
-        targets: Iterable[Profile | str | os.PathLike[str]],
+        targets: Iterable[Profile | str | os.PathLike[str]] | Profile | str | os.PathLike[str],
         model: Model | None = None,
         *,
         combine: str = "mean",
@@ -117,7 +117,7 @@ class Selector:
         Raises:
             DataProphetError: targets that do not go together or with the model, or arguments that do not fit.
         """
-        profiles = [item if isinstance(item, Profile) else Profile.load(item) for item in targets]
+        profiles = Profile.load_all(targets, "targets")
         self._targets = Targets.of(profiles, fields)
         self.names = list(self._targets.names)
         self.capacity, self.combine = capacity, combine

@@ -162,11 +162,11 @@ def refused(data: Any, **options: Any) -> str:
 
 def test_what_is_no_dataset_is_refused_in_a_line() -> None:
     assert refused(3) == (
-        "the dataset: a int is no dataset; give a path, a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
+        "the dataset: what is given is of type int; give a path, a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
     )
-    assert "a generator is no dataset" in refused(row for row in ROWS)
-    assert "a dict is no dataset" in refused({"question": ["Q"], "answer": ["A"]})
-    assert "a NoneType is no dataset" in refused(None)
+    assert "of type generator; give a path" in refused(row for row in ROWS)
+    assert "of type dict; give a path" in refused({"question": ["Q"], "answer": ["A"]})
+    assert "of type NoneType; give a path" in refused(None)
     assert "it holds no rows" in refused([])
     assert "row 1: the row is a str" in refused(["text"])
     assert "subset and split are of files" in refused(ROWS, split="train")

@@ -64,7 +64,7 @@ def hold(data: Any, where: str) -> Held:
     if isinstance(data, list | tuple):
         names = dict.fromkeys(str(name) for row in data[:_HEAD] if isinstance(row, Mapping) for name in row)
         return Held("list", list(names), lambda start: _of_list(data, start), len(data))
-    raise DataError(f"a {type(data).__name__} is no dataset", where=where, fix=f"give a path, {KINDS}")
+    raise DataError(f"what is given is of type {type(data).__name__}", where=where, fix=f"give a path, {KINDS}")
 
 
 def _of_table(data: Any, where: str) -> Held:

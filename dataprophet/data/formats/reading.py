@@ -17,7 +17,7 @@ from dataprophet.data.files.containers import read_rows
 from dataprophet.data.files.rows import Rows
 from dataprophet.data.formats.base import Format, Options, parse_row
 from dataprophet.data.formats.memory import Held
-from dataprophet.data.index import CELL_ROWS, FileIndex, in_cells, index_file, read_range, relative_name, state_of
+from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.errors import NotCountedError, require
 
@@ -62,7 +62,7 @@ class FileReading(_Reading):
             for number, cell in enumerate(in_cells(rows, _CELL_ROWS)):
                 yield partial(self._cell, index, state, number), cell
 
-    def part(self, index: FileIndex, first: int, last: int, cell_rows: int = CELL_ROWS) -> Iterator[Entry]:
+    def part(self, index: FileIndex, first: int, last: int, cell_rows: int | None = None) -> Iterator[Entry]:
         """Rows of the cells [first, last) of a file."""
         return self.rows(index.path, read_range(index, first, last, self.wanted(), cell_rows))
 

@@ -16,7 +16,7 @@ from dataprophet.data.identity.census import added
 from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import COUNTS, check_bad
-from dataprophet.errors import DataProphetError, explained
+from dataprophet.errors import DataProphetError, explained, require_type
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import (
@@ -75,6 +75,7 @@ class ScoredPool:
         Raises:
             DataProphetError: it is no scored folder, or is damaged.
         """
+        require_type(folder, (str, os.PathLike), "open_scores", "give the folder that `dataprophet score` wrote")
         self.folder = os.fspath(folder)
         self.store = open_store(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)

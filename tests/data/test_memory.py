@@ -161,9 +161,8 @@ def refused(data: Any, **options: Any) -> str:
 
 
 def test_what_is_no_dataset_is_refused_in_a_line() -> None:
-    assert refused(3) == (
-        "the dataset: what is given is of type int; give a path, a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
-    )
+    kinds = "a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
+    assert refused(3) == f"the dataset: what is given is of type int; give a path, {kinds}"
     assert "of type generator; give a path" in refused(row for row in ROWS)
     assert "of type dict; give a path" in refused({"question": ["Q"], "answer": ["A"]})
     assert "of type NoneType; give a path" in refused(None)

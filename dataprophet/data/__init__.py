@@ -3,7 +3,7 @@
 from dataprophet.data.dataset import Dataset as Dataset
 from dataprophet.data.export import EXPORT_FORMATS as EXPORT_FORMATS
 from dataprophet.data.export import write_rows as write_rows
-from dataprophet.data.formats.detect import FORMATS as FORMATS
+from dataprophet.data.formats.detect import formats as formats
 from dataprophet.data.opening import open_dataset as open_dataset
 from dataprophet.data.sample import Conversation as Conversation
 from dataprophet.data.sample import Problem as Problem

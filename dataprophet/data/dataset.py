@@ -40,7 +40,7 @@ class Dataset:
     Attributes:
         name: the stem of the path, or the name given.
         path: as given by the user; empty for a dataset in memory.
-        format: one of ``FORMATS``; ``memory`` for samples in memory.
+        format: one of ``dataprophet.data.formats()``; ``memory`` for samples in memory.
         files: the data files, in order.
         limit: stop after this many good rows.
         strict: raise DataError at the first bad row.

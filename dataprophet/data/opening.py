@@ -21,11 +21,11 @@ from dataprophet.data.files.splits import Found, find_files, snapshot_of
 from dataprophet.data.formats.answers import ANSWER_KINDS
 from dataprophet.data.formats.base import Options
 from dataprophet.data.formats.detect import (
-    FORMATS,
     ROW_FORMATS,
     Told,
     detect_folder,
     detect_rows,
+    formats,
     kind_of_answers,
     settle,
 )
@@ -65,7 +65,7 @@ def open_dataset(
             a URL of these that fsspec knows, or ``hf:NAME``; or rows in memory: a list of dicts, a pandas or Arrow
             table (or anything with ``__arrow_c_stream__``), a ``datasets.Dataset``. Images of such rows are paths below
             ``image_root``, bytes, structs of these, or PIL images.
-        format: one of ``FORMATS``, or ``auto`` to find out.
+        format: one of ``dataprophet.data.formats()``, or ``auto`` to find out.
         columns: our column name -> the file's, such as ``{"question": "q"}``; ``"=text"`` gives every row that text.
         limit: stop after this many good rows.
         name: name of the dataset; by default the stem of the path.
@@ -175,9 +175,8 @@ def _in_memory(data: Any, format: str, options: Options, limit: int | None, name
     """A dataset of the rows of an object."""
     held = hold(data, name or "the dataset")
     stem = os.path.splitext(os.path.basename(name or held.kind))[0]  # the rows' file, for messages and ids
-    known = ROW_FORMATS.keys() - {"webdataset", "vlmeval"}  # which are formats of files
-    fix = f"use auto or one of {', '.join(sorted(known))}"
-    require(format in known | {"auto"}, f"format {format!r} is none of rows in memory", stem, fix)
+    of_files = format in {"webdataset", "vlmeval", "llamafactory", "huggingface"}
+    require(not of_files, f"format {format!r} is one of files", stem, "leave it out, or give the path")
     kind, options, told = settle(held, stem, format, options)
     reading = HeldReading(ROW_FORMATS[kind], options, held, stem)
     settings = json.dumps([kind, options.columns, limit, options.policy.max_pixels, options.answer_is])
@@ -199,8 +198,9 @@ def _check_types(columns: Any, limit: Any, max_pixels: Any, name: Any) -> None:
 def _check_arguments(
     path: str, format: str, columns: Mapping[str, str], answer_is: str | None, *, limit: int | None, max_pixels: int
 ) -> None:
-    known = format in {"auto", *FORMATS}
-    require(known, f"unknown format {format!r}", path, f"use auto or one of {', '.join(FORMATS)}")
+    known = format in {"auto", "llamafactory", "huggingface"} or format in ROW_FORMATS
+    if not known:  # the list costs the loading of what packages add
+        raise DataError(f"unknown format {format!r}", where=path, fix=f"use auto or one of {', '.join(formats())}")
     for ours in columns:
         require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
     require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")

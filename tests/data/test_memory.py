@@ -169,7 +169,7 @@ def test_what_is_no_dataset_is_refused_in_a_line() -> None:
     assert "it holds no rows" in refused([])
     assert "row 1: the row is a str" in refused(["text"])
     assert "subset and split are of files" in refused(ROWS, split="train")
-    assert "format 'webdataset' is none of rows in memory" in refused(ROWS, format="webdataset")
+    assert "format 'webdataset' is one of files" in refused(ROWS, format="webdataset")
     assert "unknown format 'x'" in refused(ROWS, format="x")
     assert "format not recognised" in refused([{"prompt": "Q", "reply": "A"}])
     assert "no column 'q'" in refused(ROWS, columns={"question": "q"})

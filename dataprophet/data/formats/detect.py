@@ -23,6 +23,7 @@ from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
 from dataprophet.data.formats.memory import Held
+from dataprophet.data.formats.plugins import Extensible
 from dataprophet.data.formats.swift import SWIFT
 from dataprophet.data.formats.verl import VERL
 from dataprophet.data.formats.vlmeval import VLMEVAL
@@ -32,18 +33,20 @@ from dataprophet.data.images.unused import image_like
 from dataprophet.data.remote import is_dir, is_file, is_url
 from dataprophet.errors import DataError
 
-ROW_FORMATS: dict[str, Format] = {
+_OWN: dict[str, Format] = {
     **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
     **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
 }
-"""Formats that a row shows, in the order in which they are tried."""
+ROW_FORMATS = Extensible(_OWN, "dataprophet.formats", lambda value: isinstance(value, Format), "Format")
+"""Formats that a row shows, in the order in which they are tried: ours, then those of installed packages."""
 
-FORMATS: dict[str, str] = {
-    **{name: format.description for name, format in ROW_FORMATS.items()},
-    "llamafactory": llamafactory.DESCRIPTION,
-    "huggingface": huggingface.DESCRIPTION,
-}
-"""The formats that are read, each with what it looks like."""
+_OF_FOLDERS = {"llamafactory": llamafactory.DESCRIPTION, "huggingface": huggingface.DESCRIPTION}
+
+
+def formats() -> dict[str, str]:
+    """The formats that are read, each with what it looks like."""
+    return {**{name: format.description for name, format in ROW_FORMATS.items()}, **_OF_FOLDERS}
+
 
 _PEEKED_ROWS, _SHOWN = 20, 12
 _SURVEYED_ROWS, _LEAST_ROWS = 20_000, 1_000  # that say what answers beside options are; of a file without options

@@ -10,11 +10,13 @@ import argparse
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import MISSING
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
+from dataprophet.running.recipe import Recipe
 
 # name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
@@ -142,7 +144,7 @@ READING = (
 )
 
 _LIMIT = argument("--limit N", "rows to read", count)
-DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
+DATASET = (argument("dataset DATASET", "file, folder or hf:NAME, or NAME=PATH"), _LIMIT, *READING)
 
 # how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
 # NAME:VALUE
@@ -156,6 +158,29 @@ READING_SOURCES = (
     several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
+
+
+def of_recipe() -> tuple[Argument, ...]:
+    """An option for each key of a recipe but its datasets; the recipe's reader checks their values."""
+    shown = {
+        key: each for key, each in Recipe.__dataclass_fields__.items() if key not in ("sources", "targets", "places")
+    }
+    return tuple(_of_key(name, str(each.type), each) for name, each in shown.items())
+
+
+def _of_key(name: str, kind: str, key: Any) -> Argument:
+    usual = " ".join(key.default) if isinstance(key.default, tuple) else key.default
+    default = "" if usual in (MISSING, None, False, "") else f" (default: {usual})"
+    option, help = f"--{name.replace('_', '-')}", f"{key.metadata['help']}{default}"
+    settings: dict[str, Any] = {"help": help, "default": argparse.SUPPRESS}
+    if kind == "bool":
+        return option, {**settings, "action": "store_true"}
+    if kind.startswith("dict"):
+        return option, {**settings, "nargs": "+", "metavar": "KEY=VALUE", "type": assignment}
+    if kind.startswith("tuple"):
+        return option, {**settings, "nargs": "+", "metavar": "VALUE"}
+    return option, {**settings, "metavar": "N" if kind.startswith(("int", "float")) else "VALUE"}
+
 
 MAX_BAD = argument("--max-bad SHARE", "largest share of rows that cannot be used, 1 for all", share, default=0.05)
 

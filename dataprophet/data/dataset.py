@@ -23,7 +23,7 @@ from dataprophet.data.formats.reading import FileReading, HeldReading, SampleInd
 from dataprophet.data.ids import KnownIds
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, relative_name, state_of
-from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, Tally, check_bad
 from dataprophet.errors import DataError, MissingDependencyError, NotCountedError, explained, require, require_type
 
 if TYPE_CHECKING:
@@ -195,8 +195,17 @@ class Dataset:
 
     def check_bad(self, max_bad: float) -> None:
         """Read all rows, and raise DataError where more than this share of them cannot be used."""
-        codes = Counter(row.code if isinstance(row, Problem) else "" for row in self.rows())
-        check_bad({code: count for code, count in codes.items() if code}, codes.total(), max_bad, self.name)
+        tally, codes = self.counted()
+        check_bad(codes, tally.rows, max_bad, self.name)
+
+    def counted(self) -> tuple[Tally, Counter[str]]:
+        """Read all rows: what they hold, and problems by code."""
+        tally, codes = Tally(), Counter[str]()
+        for row in self.rows():
+            tally.add(row)
+            if isinstance(row, Problem):
+                codes[row.code] += 1
+        return tally, codes
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:
         """Note a row that cannot be used. Raises DataError where the dataset is strict."""

@@ -32,9 +32,10 @@ from dataprophet.data.formats.detect import (
 from dataprophet.data.formats.huggingface import PREFIX, load_named, saved_files, saved_labels
 from dataprophet.data.formats.llamafactory import INFO, num_samples
 from dataprophet.data.formats.memory import hold
-from dataprophet.data.formats.places import image_policy, llamafactory_set, split_path
+from dataprophet.data.formats.places import llamafactory_set, split_path, with_roots
 from dataprophet.data.formats.reading import FileReading, HeldReading
 from dataprophet.data.images.decode import MAX_PIXELS
+from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.remote import is_dir, is_url, plain_path
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import DataError, require, require_type
@@ -94,15 +95,16 @@ def open_dataset(
     roots = [os.fspath(root) for root in many]
     arguments["image_root"] = roots[0] if isinstance(image_root, str | os.PathLike) else roots or None
     _check_arguments(given, format, columns, answer_is, limit=limit, max_pixels=max_pixels)
+    policy = ImagePolicy(allow_outside=allow_outside, allow_urls=allow_urls, max_pixels=max_pixels)
     if not by_path:
         require(subset is None and split is None, "subset and split are of files", given, "choose the rows yourself")
-        policy = image_policy(roots or ["."] * allow_outside, "", allow_outside, allow_urls, max_pixels)
+        policy = with_roots(policy, roots or ["."] * allow_outside, ())
         dataset = _in_memory(path, format, Options(policy, columns, answer_is=answer_is), limit, name)
         dataset.strict, dataset._again = strict, partial(open_dataset, **{**arguments, "path": path})
         return dataset
     by_name = given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))
     if by_name and not is_url(given):
-        options = Options(image_policy((), "", False, allow_urls, max_pixels), columns, answer_is=answer_is)
+        options = Options(replace(policy, allow_outside=False), columns, answer_is=answer_is)
         dataset = _named(given, options, subset, split, limit)
         dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
         dataset._again = partial(open_dataset, **arguments)
@@ -125,14 +127,13 @@ def open_dataset(
     else:
         found = find_files(base, subset, split)
     files = found.files
-    inside = dict.fromkeys(os.path.dirname(file) for file in files)
-    roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
+    folders = [folder] if kind != "llamafactory" or is_url(folder) else [folder, os.path.dirname(files[0])]
     labels = dict(found.labels)
     for file in files if files and suffix_of(files[0]) in ARROW else ():
         with suppress(DataError):  # a damaged file is told when it is read
             labels |= arrow_labels(file)
             break
-    options = Options(image_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
+    options = Options(with_roots(policy, roots, folders), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
     elif kind != "llamafactory":

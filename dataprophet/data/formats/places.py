@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dataprophet.data.files.splits import Found, blobs_of, list_files
 from dataprophet.data.formats.base import Format
@@ -46,12 +47,12 @@ def llamafactory_set(folder: str, subset: str | None, allow_outside: bool) -> tu
     return name, Found(files), format
 
 
-def image_policy(
-    roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int
-) -> ImagePolicy:
-    """The policy of a dataset in a folder, whose images lie below these roots."""
-    for root in roots:
+def with_roots(policy: ImagePolicy, given: Sequence[str], own: Sequence[str]) -> ImagePolicy:
+    """The policy with folders that the user named, and those of the dataset, the first of which is its root."""
+    for root in given:
         found = is_url(root) or os.path.isdir(root)
         require(found, "--image-root is not a folder", root, "name the folder that holds the images")
-    resolved = dict.fromkeys(real_path(root) for root in (*roots, *blobs_of(folder)))
-    return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
+    named = dict.fromkeys(map(real_path, given))
+    links = [blob for folder in own[:1] for blob in blobs_of(folder)]
+    roots = named | dict.fromkeys(map(real_path, (*own, *links)))
+    return replace(policy, roots=tuple(roots), given=len(named))

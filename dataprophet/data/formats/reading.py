@@ -5,6 +5,7 @@ For ``opening``, which gives a dataset one of the two readings. Which format the
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,10 +34,10 @@ class _Reading:
     format: Format
     options: Options
 
-    def rows(self, path: str, rows: Rows) -> Iterator[Entry]:
+    def _parsed(self, path: str, rows: Rows, options: Options) -> Iterator[Entry]:
         """These raw rows of a file, or of an object of this name."""
         for number, row in self.format.prepare(rows, path):
-            yield parse_row(row, path, number, self.format, self.options)
+            yield parse_row(row, path, number, self.format, options)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class FileReading(_Reading):
 
     folder: str
     files: tuple[str, ...]
+
+    def rows(self, path: str, rows: Rows) -> Iterator[Entry]:
+        """These raw rows of a file, whose folder is the first in which their images are looked for."""
+        options = self.options
+        if self.format.columns is None:  # LLaMA-Factory's images count from its own folder
+            options = replace(options, policy=options.policy.beside(os.path.dirname(path) or "."))
+        return self._parsed(path, rows, options)
 
     def all(self) -> Iterator[Entry]:
         """Every row of all files."""
@@ -85,7 +93,7 @@ class HeldReading(_Reading):
 
     def all(self, start: int = 0) -> Iterator[Entry]:
         """Every row behind the first so many."""
-        return self.rows(self.name, self.held.rows(start))
+        return self._parsed(self.name, self.held.rows(start), self.options)
 
     def cells(self) -> Iterator[Cell]:
         """All rows, a cell after another."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.metric.factors import FACTORS, Floats
-from dataprophet.metric.matrix import Ranked, TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.ranking import Ranked
 from dataprophet.report import charts
 from dataprophet.report.page import Columns, Page
 from dataprophet.report.palette import STEPS

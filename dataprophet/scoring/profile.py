@@ -100,7 +100,7 @@ def profile(
     if cache is None:
         plain, where = processes is None and not fresh, "processes and fresh"
         require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
-        if isinstance(dataset, Dataset) and dataset.files:
+        if isinstance(dataset, Dataset) and (dataset.files or not dataset.path):
             dataset.check_bad(max_bad)
         return build.profile(dataset, model, name=name, progress=progress, **settings)
     if not isinstance(dataset, Dataset) or not has_files(dataset):

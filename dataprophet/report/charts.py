@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import MissingDependencyError, install
 from dataprophet.report.palette import CLUSTERS
 
 ROWS = "rows"
@@ -29,7 +29,7 @@ def altair() -> Any:
         import altair
         import vl_convert  # noqa: F401
     except ImportError as error:
-        what, fix = "charts need Altair and vl-convert-python", "pip install 'dataprophet[report]'"
+        what, fix = "charts need Altair and vl-convert-python", install("report")
         raise MissingDependencyError(what, where="report", fix=fix) from error
     return altair
 

@@ -50,13 +50,17 @@ def test_a_tagged_checkout_is_told_of_and_as_committed(tmp_path, git):
         checked_version(tmp_path)
 
 
-def test_a_python_that_does_not_run_is_passed_over(tmp_path, monkeypatch):
-    for name, text in {"bin": "exit 127", "versions/3.13.0/bin": "echo /opt/python; echo 3.13"}.items():
-        python = tmp_path / name / ("python3.13" if name == "bin" else "python")
+def test_a_python_that_does_not_run_or_has_no_headers_is_passed_over(tmp_path, monkeypatch):
+    for name, text in {
+        "bin/python3.13": "exit 127",
+        "versions/3.13.0/bin/python": "echo /opt/python; echo 3.13; echo True",
+        "versions/3.12.0/bin/python": "echo /opt/python; echo 3.12; echo False",
+    }.items():
+        python = tmp_path / name
         python.parent.mkdir(parents=True)
         python.write_text(f"#!/bin/sh\n{text}\n")
         python.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     assert str(find_python("3.13")) == "/opt/python"
-    assert find_python("3.14") is None
+    assert find_python("3.12") is None

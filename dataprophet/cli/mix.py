@@ -11,7 +11,7 @@ from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.identity.compare import joined
-from dataprophet.errors import DataError, MetricError, require
+from dataprophet.errors import DataError, MetricError, choose, require
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     most = numbers(args.capacity, "--capacity", scores.sources)
     for name in [*paths, *most]:
         if name not in scores.sources:
-            fix = f"the sources are {', '.join(scores.sources)}"
+            fix = choose(name, scores.sources)
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
     mixed = scores.within(**values(args, NOISE)).sources
     datasets = {name: _open(args, scores, name, paths.get(name)) for name in mixed}

@@ -41,7 +41,7 @@ from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
-from dataprophet.errors import DataError, require
+from dataprophet.errors import DataError, choose, require
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are
 
@@ -375,12 +375,12 @@ def _check_arguments(
     path: str, format: str, columns: Mapping[str, str], answer_is: str | None, *, limit: int | None, max_pixels: int
 ) -> None:
     known = format in {"auto", *FORMATS}
-    require(known, f"unknown format {format!r}", path, f"use auto or one of {', '.join(FORMATS)}")
+    require(known, f"unknown format {format!r}", path, choose(format, ["auto", *FORMATS]))
     for ours in columns:
-        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
+        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, choose(ours, COLUMNS))
     require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")
     known = answer_is is None or answer_is in ANSWER_KINDS
-    require(known, f"unknown kind of answers {answer_is!r}", path, f"use {', '.join(ANSWER_KINDS)}")
+    require(known, f"unknown kind of answers {answer_is!r}", path, choose(answer_is or "", ANSWER_KINDS))
     require(max_pixels >= 1, f"max_pixels is {max_pixels}", path, "use a positive number")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dataprophet.cli.progress import Progress
+from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.scoring.engines.signals import TERMINATED
@@ -107,9 +108,11 @@ def _printed(value: Any) -> Any:
     return value
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text columns: the first to the left, the others to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], shades: Shades = ()) -> str:
+    """Text columns: the first to the left, the others to the right; on a terminal as ``terminal.py`` has them."""
     lines = [list(head), *map(list, rows)]
+    if is_terminal():
+        return terminal_table(lines[0], lines[1:], shades)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
     return "\n".join(form.format(*line).rstrip() for line in lines)

@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, example: str, **settings: Any) -> None:
         super().__init__(**settings)
-        self.example, self._commands = example, None
+        self.example = example
+        self._commands: Any = None
 
     def add_subparsers(self, **settings: Any) -> Any:
         self._commands = super().add_subparsers(**settings)

@@ -13,10 +13,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dataprophet.cli.progress import Progress
+import numpy as np
+
+from dataprophet.cli.progress import Progress, say
 from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
+from dataprophet.errors import DataProphetError
+from dataprophet.planning.sample import count_rows
 from dataprophet.scoring.engines.signals import TERMINATED
 
 
@@ -53,6 +57,21 @@ def warn_of(dataset: Dataset) -> None:
         tell(f"warning: {dataset.name}: {warning}")
 
 
+def about_rows(datasets: Iterable[Dataset]) -> Callable[[], int]:
+    """What estimates the rows of datasets, in half a second each, for progress; 0 where that cannot be told."""
+
+    def estimate() -> int:
+        rng, rows = np.random.default_rng(0), 0.0
+        for dataset in datasets:
+            with contextlib.suppress(DataProphetError, OSError):  # whoever reads the rows tells it
+                count = count_rows(dataset, seconds=0.5, rng=rng)
+                found = count.rows * count.total_bytes / max(1, count.counted_bytes)
+                rows += found if dataset.limit is None else min(found, dataset.limit)
+        return round(rows)
+
+    return estimate
+
+
 def values(of: Any, names: str) -> dict[str, Any]:
     """Attributes by name: arguments for a function whose parameters have these names, or results for ``--json``."""
     return {name: getattr(of, name) for name in names.split()}
@@ -74,7 +93,7 @@ def output(args: argparse.Namespace, value: Any, text: str) -> None:
 
 def tell(line: str) -> None:
     """Say something beside the result."""
-    print(f"dataprophet: {as_typed(line)}", file=sys.stderr)
+    say(f"dataprophet: {as_typed(line)}")
 
 
 def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from dataprophet.cli.common import NOISE, number, output, reading, table, tell, values, warn_of
+from dataprophet.cli.common import NOISE, about_rows, number, output, reading, table, tell, values, warn_of
 from dataprophet.cli.pairs import numbers, owner, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         warn_of(dataset)
     options = values(args, f"format seed minimum overwrite without max_bad {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
-    with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
+    rows = about_rows([each for each in datasets.values() for _ in ("counted", "chosen")])  # read twice
+    with terminable(), Progress("rows", rows) as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
     for share in mixture.shares:
         for line in (str(share.tally), *share.tally.guesses(datasets[share.name].format)):

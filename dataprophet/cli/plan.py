@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dataprophet.cli.common import loading, open_from, output, table, tell, values, warn_of
+from dataprophet.cli.progress import Progress
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    made = plan(pools, model, **values(args, "rows seed seconds targets embeddings shard_rows"))
+    with Progress("pools", len(pools)) as progress:
+        made = plan(pools, model, progress=progress, **values(args, "rows seed seconds targets embeddings shard_rows"))
     for pool in made.pools:
         for error in pool.unreadable:
             tell(f"not read: {error}")

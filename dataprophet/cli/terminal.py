@@ -1,4 +1,4 @@
-"""Tables on a terminal, within its width and in colour. Elsewhere a table is plain text: see ``table`` in ``common.py``.
+"""Tables on a terminal, within its width and in colour. Elsewhere they are plain: see ``table`` in ``common.py``.
 
 A table that is too wide has its names and heads shortened, and then goes on below with the columns that are left.
 """
@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from io import StringIO
+from typing import Literal
 
 Shades = Sequence[Sequence[float]]
 """For each row of a table the numbers that colour its cells, from the second on, each within its column."""
@@ -38,8 +39,8 @@ def terminal_table(head: Sequence[str], rows: Sequence[Sequence[str]], shades: S
     for columns, widths in _blocks(lengths, width):
         made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold" if coloured else "")
         for column, size in zip(columns, widths, strict=True):
-            side = "right" if column else "left"
-            made.add_column(Text(head[column]), justify=side, width=size, no_wrap=True, overflow="ellipsis")
+            justify: Literal["right", "left"] = "right" if column else "left"
+            made.add_column(Text(head[column]), justify=justify, width=size, no_wrap=True, overflow="ellipsis")
         for place, cells in enumerate(rows):
             own = ["", *styles[place]] if styles else []
             made.add_row(*(Text(cells[column], own[column] if column < len(own) else "") for column in columns))

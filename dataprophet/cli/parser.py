@@ -26,6 +26,11 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "tell what is installed (core, CUDA, Triton, torch, transformers, images) and how to get what is not",
         "dataprophet doctor",
     ),
+    "completion": (
+        "print a script that completes commands, options and paths in your shell",
+        "dataprophet completion bash",
+        argument("shell SHELL", "the shell that reads the script", choices=("bash", "zsh", "fish")),
+    ),
     "bench": (
         "time the operations on arrays on this machine, beside NumPy, and torch and scikit-learn where installed",
         "dataprophet bench --rows 50000 --columns 1536",

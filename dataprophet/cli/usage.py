@@ -64,9 +64,11 @@ class Parser(argparse.ArgumentParser):
             return
         if meant:
             self.error(f"{name} may be {' or '.join(meant)}; write one of them")
+        commands = {} if self._commands is None else self._commands.choices
+        if any(name in command._option_string_actions for command in commands.values()):
+            self.error(f"{name} stands before the command; write it behind")
         typed = f"--{name.lstrip('-').replace('_', '-')}"  # -target and --max_bad are typed, too
-        otherwise = f"see {self.prog} --help" if self._commands is None else "options stand behind the command"
-        self.error(f"no option {name}; {choose(typed, known, otherwise)}")
+        self.error(f"no option {name}; {choose(typed, known, f'see {self.prog} --help')}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

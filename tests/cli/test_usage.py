@@ -24,28 +24,6 @@ pytest.importorskip("matplotlib")
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["mix", "s.csv", "--target", "t", "--budget", "-3", "--dataset", "a=b", "--out", "o"],
-        ["mix", "s.csv", "--target", "t", "--budget", "many", "--dataset", "a=b", "--out", "o"],
-        ["mix", "s.csv", "--target", "t", "--budget", "3", "--dataset", "a", "--out", "o"],
-        ["evaluate", "a", "b", "--variant", "c"],
-        ["profile", "x"],
-        ["profile", "x", "--model", "demo", "--out", "o", "--seed", "-1"],
-        ["plan", "x", "--model", "demo", "--threads", "0"],
-        ["plan", "x", "--model", "demo", "--seconds", "nan"],
-        ["bench", "--rounds", "0"],
-        [],
-    ],
-)
-def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
-
-
 def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
     for command in parser._COMMANDS:
         with pytest.raises(SystemExit) as caught:

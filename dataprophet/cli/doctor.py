@@ -22,7 +22,7 @@ from dataprophet.ops.backend import COMPILE
 
 _BASE = "pip install --upgrade dataprophet"
 _MODEL = "pip install 'dataprophet[model]'"
-_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors")
+_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors", "xxhash", "rich", "shtab")
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 

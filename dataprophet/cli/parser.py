@@ -29,7 +29,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
     "completion": (
         "print a script that completes commands, options and paths in your shell",
         "dataprophet completion bash",
-        argument("shell SHELL", "the shell that reads the script", choices=("bash", "zsh", "fish")),
+        argument("shell SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
     ),
     "bench": (
         "time the operations on arrays on this machine, beside NumPy, and torch and scikit-learn where installed",

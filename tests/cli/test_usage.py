@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -122,3 +123,10 @@ def test_a_refusal_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "allow a larger share (--max-bad 0.2)" in capsys.readouterr().err
     assert main([*words, "--max-bad", "1", "--device", "abacus"]) == 1
     assert "error: --device: unknown device 'abacus'" in capsys.readouterr().err
+
+
+def test_the_page_of_commands_is_what_the_parser_says() -> None:
+    """Else run ``make commands``."""
+    commands = importlib.import_module("commands")  # of tools/
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page()
+    assert max(map(len, commands.page().splitlines())) <= 120

@@ -62,6 +62,7 @@ WRONG = {
     f"{SELECT} --near-duplicates 95": "--near-duplicates: cannot be '95'; give a cosine from -1 to 1, such as 0.95",
     f"{SELECT} --diverse 2": "--diverse: cannot be '2'; give a number from 0 to 1",
     f"{SELECT} --max-share 120%": f"--max-share: cannot be '120%'; give {SHARE}",
+    f"{SELECT} --min-score nan": "--min-score: cannot be 'nan'; give a number",
     f"{SELECT} --candidates 0": "--candidates: cannot be '0'; give an integer of 1 or more",
     "completion tcsh": "SHELL: cannot be 'tcsh'; choose among bash, zsh, fish",
 }

@@ -19,7 +19,7 @@ from dataprophet.cli.progress import Progress, say
 from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
-from dataprophet.errors import DataProphetError
+from dataprophet.data.remote import is_url
 from dataprophet.planning.sample import count_rows
 from dataprophet.scoring.engines.signals import TERMINATED
 
@@ -63,7 +63,9 @@ def about_rows(datasets: Iterable[Dataset]) -> Callable[[], int]:
     def estimate() -> int:
         rng, rows = np.random.default_rng(0), 0.0
         for dataset in datasets:
-            with contextlib.suppress(DataProphetError, OSError):  # whoever reads the rows tells it
+            if any(map(is_url, dataset.files)):  # each would be fetched
+                return 0
+            with contextlib.suppress(Exception):  # whoever reads the rows tells what is wrong with them
                 count = count_rows(dataset, seconds=0.5, rng=rng)
                 found = count.rows * count.total_bytes / max(1, count.counted_bytes)
                 rows += found if dataset.limit is None else min(found, dataset.limit)

@@ -28,7 +28,7 @@ class Progress:
     def __init__(self, label: str, total: int | Callable[[], int] | None = None) -> None:
         self.label, self.total = label, total
         self._done = self._earlier = 0  # done before, which says nothing about the time left
-        self._start = time.monotonic()
+        self._start = self._at = time.monotonic()  # of all, and of the last item done
         self._about = callable(total)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="dataprophet-progress", daemon=True)
@@ -47,26 +47,27 @@ class Progress:
                 sys.stderr.flush()
 
     def __call__(self, done: int) -> None:
-        self._done = done
+        self._done, self._at = done, time.monotonic()
 
     def of(self, done: int, total: int) -> None:
         """The same for a task whose size is known once it begins, and of which some may be done before."""
         if self.total is None:
             self.total, self._earlier, self._start = total, done, time.monotonic()
-        self._done = done
+        if done != self._done:
+            self(done)
 
     def line(self) -> str:
         """Items done and in all, items a second, and the time left; or the time gone, while nothing is done."""
         if callable(self.total):
             self.total = self.total()
-        done, gone = self._done, time.monotonic() - self._start
-        text, rate = f"{self.label}: {done:,}", max(0, done - self._earlier) / gone if gone else 0.0
+        now, done = time.monotonic(), self._done
+        text, rate = f"{self.label}: {done:,}", max(0, done - self._earlier) / max(1e-3, self._at - self._start)
         if total := self.total if self.total and done <= self.total else 0:  # an estimate may be too low
             text += f" of {'about ' if self._about else ''}{total:,}"
         if not rate:
-            return f"{text}, {_time(gone)} so far"
+            return f"{text}, {_time(now - self._start)} so far"
         text += f", {rate:,.0f}/s" if rate >= 10 else f", {rate:.2g}/s"
-        return f"{text}, {_time((total - done) / rate)} left" if total else text
+        return f"{text}, {_time(max(0.0, (total - done) / rate - now + self._at))} left" if total else text
 
     def _show(self) -> None:
         live = is_live()

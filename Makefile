@@ -11,13 +11,14 @@
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
 #   make soak    faults at random times while a pool is scored, for about ten minutes
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
+#   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make clean   remove what the targets above made
 
 PYTHON ?= python3
 VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
-BENCH_OUT ?= benchmarks/results
+BENCH_OUT ?=
 BENCH_FLAGS ?=
 CUDA ?= ON
 GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
@@ -29,7 +30,7 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families gpu clean
+.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -121,12 +122,17 @@ families:
 	.venv-families/bin/python -P tools/families.py --write
 	.venv-families/bin/python -P -m pytest tests/model/test_families.py -k further
 
+# Playwright downloads no browser here: `apt-get install chromium`, or CHROMIUM=/path/to/chromium. axe-core lies in the package.
+browser: $(VENV)/.installed $(VENV)/.tools
+	$(PIP) playwright axe-playwright-python
+	$(VENV)/bin/pytest tests/report/test_browser.py
+
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --out $(BENCH_OUT) $(BENCH_FLAGS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 BIT_THREADS = (1, 2, 3, 8, 64)
 SPIN_ROUNDS = {"float32": 200_000, "bfloat16": 50_000}
 
@@ -179,12 +181,21 @@ def at_most(text: str, bound: float, value: Callable[[dict[str, dict[str, Any]]]
 def options(description: str | None) -> argparse.Namespace:
     """Options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for <name>.json (default: benchmarks/results)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for <name>.json (default: benchmarks/results/<processor>)"
+    )
     parser.add_argument("--quick", action="store_true", help="small data and two rounds: shows that it runs, no more")
     args = parser.parse_args()
     if args.out is None:  # a quick run never replaces measurements
-        args.out = ROOT / "build" / "bench-quick" if args.quick else ROOT / "benchmarks" / "results"
+        args.out = ROOT / "build" / "bench-quick" if args.quick else RESULTS / folder_of(machine())
     return args
+
+
+def folder_of(machine: dict[str, Any]) -> str:
+    """Name of the folder for what a machine measured: its processor, instruction set and GPU."""
+    words = re.sub(r" ?\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*", " ", machine["cpu"])
+    parts = [words, machine["isa"], machine["gpu"] or ""]
+    return "-".join(re.findall(r"[a-z0-9.]+", " ".join(parts).lower()))
 
 
 def exact(value: Any) -> Any:

@@ -4,23 +4,22 @@ python benchmarks/render.py            rewrites what stands between the marks in
 python benchmarks/render.py --print    prints it
 """
 
+import itertools
 import json
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from harness import number, table, verdict
+from harness import RESULTS, folder_of, number, table, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 
 
 def main() -> None:
-    found = [
-        json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    ]
+    files = sorted(RESULTS.glob("*/*.json"), key=lambda file: (file.stem, file.parent.name))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.parent.name != "runs"]
     parts = {"targets": targets(found), "benchmarks": benchmarks(found)}
     if "--print" in sys.argv[1:]:
         print("\n".join(parts.values()))
@@ -41,18 +40,32 @@ def replaced(page: str, name: str, text: str) -> str:
 
 
 def targets(found: list[dict[str, Any]]) -> str:
-    """A list for each benchmark: its tasks, and below each its targets with what was measured."""
+    """A list for each benchmark: its tasks, and below each its targets with what each machine measured."""
     lines = []
-    for bench in found:
-        lines += ["", f"**{bench['name']}**", ""]
+    for name, runs in by_name(found):
+        lines += ["", f"**{name}**", ""]
+        measured: dict[tuple[str, str], list[str]] = {}
+        for run in runs:
+            for target in run.get("targets", ()):
+                value = "" if target["value"] is None else f"{number(target['value'])}, "
+                told = measured.setdefault((target["task"], target["text"]), [])
+                told.append(f"{short_name(run)} {value}{verdict(target)}")
         task = None
-        for target in bench.get("targets", ()):
-            if target["task"] != task:
-                task = target["task"]
+        for (of, text), told in measured.items():
+            if of != task:
+                task = of
                 lines += wrapped(f"- {task}")
-            measured = "" if target["value"] is None else f"{number(target['value'])}, "
-            lines += wrapped(f"  - {target['text']}: {measured}{verdict(target)}")
+            lines += wrapped(f"  - {text}: {'; '.join(told)}")
     return "\n".join(lines) + "\n"
+
+
+def by_name(found: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The benchmarks, each with its runs on the machines that there were."""
+    return [(name, list(runs)) for name, runs in itertools.groupby(found, key=lambda run: run["name"])]
+
+
+def short_name(run: dict[str, Any]) -> str:
+    return " ".join(folder_of(run["machine"]).split("-")[:2]).title().replace("Amd", "AMD").replace("Epyc", "EPYC")
 
 
 def wrapped(text: str) -> list[str]:
@@ -63,10 +76,11 @@ def wrapped(text: str) -> list[str]:
 
 def benchmarks(found: list[dict[str, Any]]) -> str:
     parts = []
-    for bench in found:
-        parts += ["", f"### {bench['name']}", "", *wrapped(facts(bench)), ""]
-        parts += [table(task) for task in bench["tasks"]]
-        if not any(task["device"] == "cuda" for task in bench["tasks"]):
+    for name, runs in by_name(found):
+        parts += ["", f"### {name}"]
+        for run in runs:
+            parts += ["", *wrapped(facts(run)), "", *(table(task) for task in run["tasks"])]
+        if not any(task["device"] == "cuda" for run in runs for task in run["tasks"]):
             parts.append("CUDA: not measured.")
     return "\n".join(parts).rstrip() + "\n"
 

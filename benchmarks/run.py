@@ -1,6 +1,6 @@
 """Runs benchmarks by name, each in a process of its own, and finds harness.py for them.
 
-python benchmarks/run.py                      every bench_*.py, into benchmarks/results
+python benchmarks/run.py                      every bench_*.py, into benchmarks/results/<processor>
 python benchmarks/run.py kmeans nearest       some of them
 python benchmarks/run.py kmeans --quick       tries one out; what starts with - goes to the benchmarks
 python benchmarks/run.py soak                 any other script of the folders, by the name of its file

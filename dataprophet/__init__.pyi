@@ -18,6 +18,7 @@ from dataprophet.metric.transfer import transfer_matrix as transfer_matrix
 from dataprophet.model import Model as Model
 from dataprophet.model import load_model as load_model
 from dataprophet.planning.plan import plan as plan
+from dataprophet.running.run import run as run
 from dataprophet.profiling.profile import Profile as Profile
 from dataprophet.scoring.profile import profile as profile
 from dataprophet.scoring.folder.pool import ScoredPool as ScoredPool

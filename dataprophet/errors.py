@@ -55,6 +55,10 @@ class BudgetError(DataProphetError):
     """A budget, capacity or minimum that no allocation can meet."""
 
 
+class RecipeError(DataProphetError):
+    """A recipe cannot be read, or asks for what cannot be done."""
+
+
 class StoreError(DataProphetError):
     """The output folder of a run cannot be read or written, or holds something else."""
 

@@ -4,7 +4,7 @@
 
 Draws the pool, profiles two benchmarks with the demo model, and runs `dataprophet score` again and again until it
 ends by itself. Meanwhile processes are ended with SIGKILL at times that a seed chooses. Then every row is checked, and
-time, memory, kills and digests go to results/runs/score_million.json.
+time, memory, kills and digests go to results/<processor>/runs/score_million.json.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import RESULTS, folder_of
 
 import dataprophet as dp
 from dataprophet.demo.datasets import write_datasets
 from dataprophet.demo.pool import write_pool
 from dataprophet.ops.timing import machine
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "runs"
 TARGETS = {"count-bench": "count-bench/count-bench.parquet", "scene-bench": "scene-bench/scene-bench.tsv"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -53,7 +53,7 @@ class Watch:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes()
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 status = Path(f"/proc/{pid}/status").read_text()
-                kind = "driver" if pid == driver else "worker" if b"local_worker" in words else "probe"
+                kind = "driver" if pid == driver else "worker" if b"worker_process" in words else "probe"
                 self.memory[pid] = int(status.split("VmHWM:")[1].split()[0]) / 1e6  # raises for one that has ended
                 self.kinds[pid] = kind
                 self.cpu[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--span", type=float, default=600, metavar="S", help="seconds over which the kills are spread")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawings and the kills")
     parser.add_argument("--work", metavar="DIR", help="folder for pool and scores (default: a temporary one)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--out", type=Path, default=RESULTS / folder_of(machine()) / "runs", metavar="DIR")
     args = parser.parse_args()
     work = Path(args.work or tempfile.mkdtemp(prefix="score-million-"))
     os.environ["PYTHONSAFEPATH"] = "1"

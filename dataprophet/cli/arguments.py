@@ -10,11 +10,13 @@ import argparse
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import MISSING
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
+from dataprophet.running.recipe import Recipe
 
 # name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
@@ -50,6 +52,7 @@ positive = _number("an integer of 1 or more", int, lambda value: value > 0)
 integer = _number("an integer", int, lambda _: True)
 real = _number("a number", float, lambda value: not math.isnan(value))
 seconds = _number("a number of seconds, 0 or more", float, lambda value: 0 <= value < math.inf)
+above_zero = _number("a number above 0", float, lambda value: 0 < value < math.inf)
 level = _number("a number between 0 and 1, such as 0.95", float, lambda value: 0 < value < 1)
 quantile = _number("two numbers from 0 to 1, such as 0.05 0.9", float, lambda value: 0 <= value <= 1)
 weight = _number("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
@@ -152,7 +155,7 @@ READING = (
 )
 
 _LIMIT = argument("--limit N", "rows to read", count)
-DATASET = (argument("dataset DATASET", "file, folder or hf:NAME"), _LIMIT, *READING)
+DATASET = (argument("dataset DATASET", "file, folder or hf:NAME, or NAME=PATH"), _LIMIT, *READING)
 
 # how several datasets are read, if not as they were profiled: each value counts for all of them, or for one as
 # NAME:VALUE
@@ -166,6 +169,29 @@ READING_SOURCES = (
     several("--limit [NAME:]N", "rows to read, or 'all'"),
     *_ALLOWANCES,
 )
+
+
+def of_recipe() -> tuple[Argument, ...]:
+    """An option for each key of a recipe but its datasets; the recipe's reader checks their values."""
+    shown = {
+        key: each for key, each in Recipe.__dataclass_fields__.items() if key not in ("sources", "targets", "places")
+    }
+    return tuple(_of_key(name, str(each.type), each) for name, each in shown.items())
+
+
+def _of_key(name: str, kind: str, key: Any) -> Argument:
+    usual = " ".join(key.default) if isinstance(key.default, tuple) else key.default
+    default = "" if usual in (MISSING, None, False, "") else f" (default: {usual})"
+    option, help = f"--{name.replace('_', '-')}", f"{key.metadata['help']}{default}"
+    settings: dict[str, Any] = {"help": help, "default": argparse.SUPPRESS}
+    if kind == "bool":
+        return option, {**settings, "action": "store_true"}
+    if kind.startswith("dict"):
+        return option, {**settings, "nargs": "+", "metavar": "KEY=VALUE", "type": assignment}
+    if kind.startswith("tuple"):
+        return option, {**settings, "nargs": "+", "metavar": "VALUE"}
+    return option, {**settings, "metavar": "N" if kind.startswith(("int", "float")) else "VALUE"}
+
 
 MAX_BAD = argument("--max-bad SHARE", "largest share of rows that cannot be used, 1 for all", share, default=0.05)
 

@@ -15,18 +15,30 @@ from typing import Any
 
 import numpy as np
 
+from dataprophet.cli.pairs import owner
 from dataprophet.cli.progress import Progress, say
 from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.remote import is_url
+from dataprophet.errors import require
 from dataprophet.planning.sample import count_rows
+from dataprophet.report.values import number as number  # noqa: PLC0414 (commands take it from here)
+from dataprophet.running.check import split_name
 from dataprophet.scoring.engines.signals import TERMINATED
 
 
 def open_from(args: argparse.Namespace, path: str, name: str | None = None) -> Dataset:
-    """Open a dataset as the command's reading arguments say."""
-    return open_dataset(path, name=name, limit=getattr(args, "limit", None), **reading(args))
+    """Open a dataset, a path or NAME=PATH, as the command's reading arguments say."""
+    typed, path = split_name(path)
+    return open_dataset(path, name=name or typed or None, limit=getattr(args, "limit", None), **reading(args))
+
+
+def take_name(args: argparse.Namespace, argument: str) -> None:
+    """Let NAME=PATH as the argument that names the data say ``--name``, too."""
+    typed, path = split_name(getattr(args, argument))
+    setattr(args, argument, path)
+    args.name = args.name or typed or None
 
 
 def reading(args: argparse.Namespace) -> dict[str, Any]:
@@ -36,11 +48,34 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
     return _chosen({"format": args.input_format, "columns": columns or None, **options})
 
 
+def own_reading(args: argparse.Namespace, name: str, names: Sequence[str]) -> dict[str, Any]:
+    """The same, and the limit, for one of several sources: values marked with its name, or else those for all."""
+
+    def own(texts: Sequence[str]) -> list[str]:
+        marked = [text[len(name) + 1 :] for text in texts if owner(text, names, ":") == name]
+        return marked or [text for text in texts if owner(text, names, ":") is None]
+
+    options = ("input_format", "image_root", "subset", "split", "limit", "answer_is")
+    last = {option: next(reversed(own(getattr(args, option))), None) for option in options}
+    given = reading(argparse.Namespace(**{**vars(args), **last, "columns": own(args.columns)}))
+    if (limit := last["limit"]) is not None:
+        known = limit == "all" or limit.isdecimal()
+        require(known, f"{limit!r} is not a number of rows", "--limit", "give an integer, or all")
+        given["limit"] = None if limit == "all" else int(limit)
+    return given
+
+
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
     names = "device dtype revision trust_remote_code batch_tokens workers compile score_terminator template"
-    given = {key: _value(text) for key, _, text in (item.partition("=") for item in args.processor)}
-    return _chosen({**values(args, names), "processor": given or None}) | ({"fused": False} if args.plain_head else {})
+    return _chosen({**values(args, names), "processor": assigned(args.processor) or None}) | (
+        {"fused": False} if args.plain_head else {}
+    )
+
+
+def assigned(texts: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE texts by key."""
+    return {key: _value(text) for key, _, text in (item.partition("=") for item in texts)}
 
 
 def _value(text: str) -> Any:
@@ -137,8 +172,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], shades: Shades = (
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
     return "\n".join(form.format(*line).rstrip() for line in lines)
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits; a dash where it is not defined."""
-    return "-" if math.isnan(value) else f"{value:#.{digits}g}".rstrip(".")

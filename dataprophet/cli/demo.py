@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     parts.append(
         "The model is tiny and drawn pictures are its whole world: this shows the work, not a finding."
         f"\nwrote {demo.folder}: datasets, profiles, scores.csv, scores.factors.csv, heatmap.png, mixture"
-        f" ({time.monotonic() - start:.0f} s)"
+        f" ({time.monotonic() - start:.0f} s)\ndataprophet report {demo.folder} -o report.html puts it all on one page"
     )
     output(args, value, "\n" + "\n\n".join(parts))
     return 0

@@ -73,7 +73,8 @@ def report() -> list[Check]:
         "peft": partial(_package, "peft", "for models that hold an adapter: pip install 'dataprophet[peft]'"),
         "pillow": partial(_package, "pillow", _MODEL, module="PIL"),
         "datasets": partial(_package, "datasets", "pip install 'dataprophet[data]'"),
-        "matplotlib": partial(_package, "matplotlib", "pip install 'dataprophet[report]'"),
+        "altair": partial(_package, "altair", "pip install 'dataprophet[report]'"),
+        "vl-convert": partial(_package, "vl-convert-python", "pip install 'dataprophet[report]'", module="vl_convert"),
     }
     return [_checked(name, probe) for name, probe in probes.items()]
 

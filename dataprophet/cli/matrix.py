@@ -9,15 +9,16 @@ from dataprophet.cli.common import number, output, table, tell, values
 from dataprophet.data.identity.compare import same_data, to_json
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
-from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
+from dataprophet.report.pictures import check_suffix, save_heatmap
 
 
 def run(args: argparse.Namespace) -> int:
     """Score, write and print the matrix."""
     if args.heatmap:
         check_file(args.heatmap)  # now, not after the matrix was made
+        check_suffix(args.heatmap)
         if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
             raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
     matrix = transfer_matrix(args.source, args.target, fields=args.fields, allow_nonpositive=args.allow_nonpositive)

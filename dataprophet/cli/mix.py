@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from dataprophet.cli.common import NOISE, about_rows, number, output, reading, table, tell, values, warn_of
-from dataprophet.cli.pairs import numbers, owner, pairs
+from dataprophet.cli.common import NOISE, about_rows, number, output, own_reading, table, tell, values, warn_of
+from dataprophet.cli.pairs import numbers, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.identity.compare import joined
-from dataprophet.errors import DataError, MetricError, choose, require
+from dataprophet.errors import DataError, MetricError, choose
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     datasets = {name: _open(args, scores, name, paths.get(name)) for name in mixed}
     for dataset in datasets.values():
         warn_of(dataset)
-    options = values(args, f"format seed minimum overwrite without max_bad {NOISE}")
+    options = values(args, f"format seed minimum temperature overwrite without max_bad {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
     rows = about_rows([each for each in datasets.values() for _ in ("counted", "chosen")])  # read twice
     with terminable(), Progress("rows", rows) as progress:  # so that a half-written folder is removed
@@ -38,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     for share in mixture.shares:
         for line in (str(share.tally), *share.tally.guesses(datasets[share.name].format)):
             tell(f"read {share.name}: {line}")
+    for remark in mixture.remarks():
+        tell(remark)
     shares = {"sources": [asdict(share) for share in mixture.shares], "out": str(mixture.folder)}
     output(args, {**values(mixture, "target budget left_out"), **shares}, mixture_table(mixture))
     return 0
@@ -45,12 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace, scores: TransferMatrix, name: str, path: str | None) -> Dataset:
     """The dataset of a source, read as its profile was, where that is known, or else as the options say."""
-    own = _reading(args, name, scores.sources)
-    given = reading(own)
-    if own.limit is not None:
-        known = own.limit == "all" or own.limit.isdecimal()
-        require(known, f"{own.limit!r} is not a number of rows", "--limit", "give an integer, or all")
-        given["limit"] = None if own.limit == "all" else int(own.limit)
+    given = own_reading(args, name, scores.sources)
     made_of = joined(scores.identities.get("sources", {}).get(name, ()))
     if made_of is None or made_of.kind == "features":
         if path is None:
@@ -81,15 +77,3 @@ def mixture_table(mixture: Mixture) -> str:
     head = [f"mixture for {mixture.target}", "M", "rows", "bad", "taken"]
     left_out = [f"left out as noise: {', '.join(mixture.left_out)}"] if mixture.left_out else []
     return "\n".join([table(head, rows), *left_out, f"{mixture.budget:,} rows -> {mixture.folder}"])
-
-
-def _reading(args: argparse.Namespace, name: str, sources: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one source: values marked with its name, or else those for all."""
-
-    def own(texts: Sequence[str]) -> list[str]:
-        marked = [text[len(name) + 1 :] for text in texts if owner(text, sources, ":") == name]
-        return marked or [text for text in texts if owner(text, sources, ":") is None]
-
-    options = ("input_format", "image_root", "subset", "split", "limit", "answer_is")
-    last = {option: next(reversed(own(getattr(args, option))), None) for option in options}
-    return argparse.Namespace(**{**vars(args), **last, "columns": own(args.columns)})

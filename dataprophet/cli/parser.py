@@ -39,6 +39,28 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--rounds R", "how often each is timed", positive, default=3),
         shared.seed("seed of the array"),
     ),
+    "run": (
+        "from datasets to profiles, scores, rankings and mixtures, by a recipe or by options; run it again to go on",
+        "dataprophet run --source A.json B.parquet --target bench.tsv --model demo --budget 20000 --out results",
+        argument("recipe RECIPE", "YAML file; options count in the place of its keys", nargs="?"),
+        several("--source [NAME=]PATH", "datasets to choose among"),
+        several("--target [NAME=]PATH", "benchmarks to choose for"),
+        several("--capacity NAME=N", "most rows of a source in a mixture", assignment),
+        flag("--features", "sources and targets are precomputed features, and --model is their label"),
+        several("--rows NAME=PATH", "with --features: the dataset that a source's rows come from", assignment),
+        flag("--fresh", "compute everything anew"),
+        flag("--overwrite", "replace the results of another recipe in that folder"),
+    ),
+    "init": (
+        "write a first recipe for `dataprophet run`, with what is found out about the data and what is still open",
+        "dataprophet init chartqa.json tallyqa/ --target my-benchmark.tsv",
+        argument("dataset [NAME=]PATH", "datasets to choose among", nargs="+"),
+        several("--target [NAME=]PATH", "benchmarks to choose for", required=True),
+        argument("--out FILE", "recipe to write", default="recipe.yaml"),
+        argument("--model", "name, local folder or 'demo'"),
+        argument("--budget N", "rows of each mixture", positive),
+        flag("--overwrite", "replace an earlier recipe"),
+    ),
     "validate": (
         "tell how a dataset is read, what it holds and which rows cannot be used, before any model runs",
         "dataprophet validate chartqa.json",
@@ -77,7 +99,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         several("--source P", "profiles of the sources", required=True),
         several("--target P", "profiles of the targets", required=True),
         argument("--out CSV", "matrix to write, its factors file beside it", required=True),
-        argument("--heatmap FILE.png", "picture of the matrix to write"),
+        argument("--heatmap FILE", "picture of the matrix to write, .png or .svg"),
         shared.PRODUCT_FIELDS,
         flag("--allow-nonpositive", "leave a score empty instead of stopping"),
     ),
@@ -98,6 +120,18 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--variant", "tau-a or tau-b", choices=("a", "b"), default="b"),
         flag("--off-diagonal", "leave out cells of a dataset with itself"),
     ),
+    "report": (
+        "write one page, which opens without a network, of scores, rankings, data and what they rest on",
+        "dataprophet report demo-output -o report.html",
+        argument("path DIR", "folder of a run or of the demo, scored pool, or matrix file"),
+        argument("--out FILE", "page to write", required=True),
+        argument("--gains CSV", "matrix of measured gains, to compare the scores with"),
+        argument("--selection DIR", "of a scored pool: a selection, whose cut is shown"),
+        argument("--png DIR", "folder for a picture of each chart"),
+        argument("--svg DIR", "likewise, as SVG"),
+        argument("--model", "colour the answers that are shown by the probability of each token under this model"),
+        *shared.LOADING,
+    ),
     "mix": (
         "write a mixture of the sources for a target, in proportion to their scores and exactly of the budget",
         "dataprophet mix scores.csv --target ChartQA --budget 20000 --dataset A=a.json B=b.parquet --out mixture",
@@ -109,6 +143,9 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.EXPORT,
         shared.seed("seed of the sampling", integer),
         argument("--minimum N", "least rows of every source", count, default=0),
+        argument(
+            "--temperature T", "weights are M^(1/T): above 1 more even, below 1 sharper", shared.above_zero, default=1.0
+        ),
         shared.MAX_BAD,
         *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
@@ -199,6 +236,17 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
 }
 
 
+_EACH = "for all of them, or for one as NAME:VALUE"
+_GROUPS: dict[str, list[tuple[str, str, tuple[Argument, ...]]]] = {
+    "mix": [("reading the sources", f"where the matrix does not know it: {_EACH}", shared.READING_SOURCES)],
+    "run": [
+        ("keys of a recipe", "each option is a key of that name", shared.of_recipe()),
+        ("reading the datasets", f"{_EACH}; in a recipe it stands beside the path", shared.READING_SOURCES),
+    ],
+}
+"""Further arguments of commands: head, explanation, arguments."""
+
+
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows the defaults that say something."""
 
@@ -224,10 +272,9 @@ def build_parser() -> argparse.ArgumentParser:
         made.description = f"{help[0].upper()}{help[1:]}."
         made.set_defaults(run=lambda args, name=name: int(import_module(f"dataprophet.cli.{name}").run(args)))
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):
-            made.add_argument(option, **settings)
-        if name == "mix":  # the only command that opens several datasets
-            how = "where the matrix does not know it: for all sources, or for one of them as NAME:VALUE"
-            group = made.add_argument_group("reading the sources", how)
-            for option, settings in shared.READING_SOURCES:
+            made.add_argument(*["-o"] * (name == "report" and option == "--out"), option, **settings)
+        for head, how, options in _GROUPS.get(name, ()):
+            group = made.add_argument_group(head, how)
+            for option, settings in options:
                 group.add_argument(option, **settings)
     return parser

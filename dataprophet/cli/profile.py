@@ -6,15 +6,25 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, pass_over_rows, resumable, tell, values, warn_of
+from dataprophet.cli.common import (
+    loading,
+    open_from,
+    output,
+    pass_over_rows,
+    resumable,
+    take_name,
+    tell,
+    values,
+    warn_of,
+)
 from dataprophet.data.sample import Tally, check_bad
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.factors import remarks_on_perplexity
-from dataprophet.profiling import build
 from dataprophet.profiling.profile import Profile
+from dataprophet.scoring.cache import CACHE
 from dataprophet.scoring.folder.config import Work
-from dataprophet.scoring.profile import CACHE, has_files, profile_pool
+from dataprophet.scoring.profile import ProfilePass, has_files
 from dataprophet.scoring.sources.feature_pool import FeaturePool
 
 _NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perplexity silhouette entropy diversity"
@@ -23,6 +33,7 @@ _NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perple
 @resumable
 def run(args: argparse.Namespace) -> int:
     """Make a profile, write it, and say what it holds; 130 and 143 when it was stopped."""
+    take_name(args, "dataset")
     check_file(args.out)  # now, not after the model has run
     result = _profile(args)
     diversity = result.diversity  # computed before saving, so that no later command has to
@@ -50,19 +61,14 @@ def _profile(args: argparse.Namespace) -> Profile:
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     if not args.features:
         warn_of(pool)
+        given = [args.engine != "local", args.processes, args.threads, args.fresh, args.cache, args.ray_address]
+        if any(given) and not has_files(pool):
+            what = "--engine, --processes, --threads, --cache and --fresh are for datasets of files"
+            raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
+    options = values(args, "name fresh max_bad") | {"settings": settings, "loading": loading(args), "work": work}
+    cache = args.cache or Path(args.out).parent / CACHE
     with pass_over_rows() as progress:
-        if not args.features and not has_files(pool):
-            from dataprophet.model import load_model
-
-            given = [args.engine != "local", args.processes, args.threads, args.fresh, args.cache, args.ray_address]
-            if any(given):
-                what = "--engine, --processes, --threads, --cache and --fresh are for datasets of files"
-                raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
-            tell(f"{pool.name}: it has no files of its own, so this pass cannot be resumed")
-            return build.profile(pool, load_model(args.model, **loading(args)), progress=progress, **settings)
-        options = values(args, "name fresh max_bad") | {"settings": settings, "loading": loading(args), "work": work}
-        cache = args.cache or Path(args.out).parent / CACHE
-        return profile_pool(pool, args.model, cache=cache, progress=progress.of, tell=tell, **options)
+        return ProfilePass(pool, args.model, cache=cache, tell=tell, **options).profile(progress.of)
 
 
 def describe(result: Profile) -> dict[str, object]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, pass_over_rows, reading, resumable, tell, values, warn_of
+from dataprophet.cli.common import (
+    loading,
+    open_from,
+    output,
+    pass_over_rows,
+    reading,
+    resumable,
+    take_name,
+    tell,
+    values,
+    warn_of,
+)
 from dataprophet.data.sample import Tally
 from dataprophet.scoring.driver import remarks
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -21,6 +32,7 @@ _OF_ONE_NAME = (
 @resumable
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
+    take_name(args, "pool")
     if not args.target:
         tell("no --target: rows get no scores, and the pool its profile; another --out is needed to add targets")
     reads = {} if args.features else reading(args)

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from dataprophet.errors import choose
 
 _MISSING = re.compile(r"the following arguments are required: (.*)")
-_NO_VALUE = re.compile(r"argument ([^:]*): expected (?:one|at least one|\d+) arguments?")
-_NO_FLAG = re.compile(r"argument ([^:]*): ignored explicit argument .*")
+_NO_VALUE = re.compile(r"argument (?:[^:]*/)?([^:/]*): expected (?:one|at least one|\d+) arguments?")
+_NO_FLAG = re.compile(r"argument (?:[^:]*/)?([^:/]*): ignored explicit argument .*")
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +60,8 @@ class Parser(argparse.ArgumentParser):
     def _check_option(self, name: str) -> None:
         known = [option for option in self._option_string_actions if option.startswith("--")]
         meant = [option for option in known if name.startswith("--") and option.startswith(name)]
-        if name in self._option_string_actions or len(meant) == 1:
+        short = name if name.startswith("--") else name[:2]  # -oFILE
+        if {name, short} & self._option_string_actions.keys() or len(meant) == 1:
             return
         if meant:
             self.error(f"{name} may be {' or '.join(meant)}; write one of them")

@@ -40,7 +40,7 @@ from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
 from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
-from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, check_bad
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, Tally, check_bad
 from dataprophet.errors import DataError, choose, require
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are
@@ -66,8 +66,11 @@ class _Reading:
 
     def rows(self, path: str, rows: Rows) -> Iterator[Conversation | Problem]:
         """These raw rows of a file."""
+        options = self.options
+        if self.format.columns is None:  # LLaMA-Factory's images count from its own folder
+            options = replace(options, policy=options.policy.beside(os.path.dirname(path) or "."))
         for number, row in self.format.prepare(rows, path):
-            yield parse_row(row, path, number, self.format, self.options)
+            yield parse_row(row, path, number, self.format, options)
 
 
 @dataclass
@@ -143,8 +146,17 @@ class Dataset:
 
     def check_bad(self, max_bad: float) -> None:
         """Read all rows, and raise DataError where more than this share of them cannot be used."""
-        codes = Counter(row.code if isinstance(row, Problem) else "" for row in self.rows())
-        check_bad({code: count for code, count in codes.items() if code}, codes.total(), max_bad, self.name)
+        tally, codes = self.counted()
+        check_bad(codes, tally.rows, max_bad, self.name)
+
+    def counted(self) -> tuple[Tally, Counter[str]]:
+        """Read all rows: what they hold, and problems by code."""
+        tally, codes = Tally(), Counter[str]()
+        for row in self.rows():
+            tally.add(row)
+            if isinstance(row, Problem):
+                codes[row.code] += 1
+        return tally, codes
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:
         """Note a row that cannot be used. Raises DataError where the dataset is strict."""
@@ -279,14 +291,14 @@ def open_dataset(
     else:
         found = find_files(base, subset, split)
     files = found.files
-    inside = dict.fromkeys(os.path.dirname(file) for file in files)
-    roots = [*roots, folder, *(part for part in inside if part and part != folder and not is_url(part))]
     labels = dict(found.labels)
     for file in files if files and suffix_of(files[0]) in ARROW else ():
         with suppress(DataError):  # a damaged file is told when it is read
             labels |= arrow_labels(file)
             break
-    options = Options(_policy(roots, folder, allow_outside, allow_urls, max_pixels), columns, labels)
+    folders = [folder] if kind != "llamafactory" or is_url(folder) else [folder, os.path.dirname(files[0])]
+    policy = ImagePolicy(allow_outside=allow_outside, allow_urls=allow_urls, max_pixels=max_pixels)
+    options = Options(_with_roots(policy, roots, folders), columns, labels)
     if kind == "huggingface":
         rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
     elif kind != "llamafactory":
@@ -363,12 +375,14 @@ def _named(path: str, options: Options, subset: str | None, split: str | None, l
     return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
 
 
-def _policy(roots: Sequence[str], folder: str, allow_outside: bool, allow_urls: bool, max_pixels: int) -> ImagePolicy:
-    for root in roots:
+def _with_roots(policy: ImagePolicy, given: Sequence[str], own: Sequence[str]) -> ImagePolicy:
+    """The policy with folders that the user named, and those of the dataset, the first of which is its root."""
+    for root in given:
         found = is_url(root) or os.path.isdir(root)
         require(found, "--image-root is not a folder", root, "name the folder that holds the images")
-    resolved = dict.fromkeys(real_path(root) for root in (*roots, *blobs_of(folder)))
-    return ImagePolicy(tuple(resolved), allow_outside, allow_urls, max_pixels)
+    named = dict.fromkeys(map(real_path, given))
+    roots = named | dict.fromkeys(map(real_path, (*own, *blobs_of(own[0]))))
+    return replace(policy, roots=tuple(roots), given=len(named))
 
 
 def _check_arguments(

@@ -17,12 +17,12 @@ from dataprophet.data import Dataset, open_dataset
 from dataprophet.demo.datasets import write_datasets
 from dataprophet.errors import MissingDependencyError
 from dataprophet.files import MANIFEST, atomic_folder, sha256
-from dataprophet.metric.heatmap import save_heatmap
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.model import load_model
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
+from dataprophet.report.pictures import save_heatmap
 from dataprophet.selection.mixture import Mixture, mix
 
 SOURCE_SAMPLES = 300
@@ -114,7 +114,7 @@ def run_demo(
 
 def _require_packages() -> None:
     """Miss what is missing now, rather than at the step that needs it."""
-    for package in ("PIL", "torch", "transformers", "matplotlib"):
+    for package in ("PIL", "torch", "transformers", "altair", "vl_convert"):
         if importlib.util.find_spec(package) is None:
             fix = "pip install 'dataprophet[all]'"
             raise MissingDependencyError(f"{package} is not installed", where="the demo", fix=fix)

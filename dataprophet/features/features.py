@@ -131,7 +131,11 @@ def measure(
             what = f"{name} has shape {rows.shape}, expected ({n}, d)"
             raise ProfileError(what, where=where, fix="give a row per id")
         if name in features.present:
-            here = _per_sample(features.present[name], f"present[{name!r}]", features, where).astype(np.bool_)
+            flags = _per_sample(features.present[name], f"present[{name!r}]", features, where)
+            if not np.isin(flags, (0, 1)).all():
+                what, fix = f"{name}_present is not true or false for each sample", "give true or false"
+                raise ProfileError(what, where=where, fix=fix)
+            here = flags == 1
         widths[name] = rows.shape[1]
         if not here.any():
             continue

@@ -86,8 +86,9 @@ def _ids(given: Any, where: str) -> list[str]:
 
 def _flags(columns: Mapping[str, Any], name: str, where: str) -> NDArray[np.bool_]:
     array = np.asarray(columns[name])
-    if array.dtype.kind not in "biu":  # text such as "False" and nulls would count as true and false
-        raise ProfileError(f"column {name!r} is {array.dtype}", where=where, fix="store true or false in every row")
+    if array.dtype.kind not in "biu" or array.max(initial=0) > 1 or array.min(initial=0) < 0:  # "False" would be true
+        what = f"column {name!r} is {array.dtype}" + (", and not 0 or 1" if array.dtype.kind in "iu" else "")
+        raise ProfileError(what, where=where, fix="store true or false in every row")
     return array.astype(np.bool_)
 
 

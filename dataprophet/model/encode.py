@@ -99,6 +99,10 @@ class Encoder:
             ids = ids[:-1]
         return self._spelling.holds(ids, text, item.prompt)
 
+    def words(self, encoded: Encoded) -> list[str]:
+        """The text of each token that is scored; characters of several tokens are the last one's."""
+        return self._spelling.words(encoded.ids[encoded.mask].tolist())
+
     def _reused(self, prefix: EncodedPrefix, rendered: dict[int, Rendered]) -> dict[int, Encoded]:
         """Those samples that repeat the prefix, only the rest of each tokenised."""
         cuts = {index: cut for index, item in rendered.items() if (cut := prefix.cut(item.text, item.tail)) is not None}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.data.images.decode import to_rgb
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataError, DataProphetError, ModelError, first_line
 from dataprophet.features.features import FIELDS, Features
@@ -158,6 +159,18 @@ class Model:
         """
         windows = self._windows(samples, lambda refused: _raise(refused.problem), texts=False)
         return [row.logprobs for _, scored in windows for row in scored]
+
+    def token_logprobs(self, sample: Sample) -> list[tuple[str, float]]:
+        """Text and natural-log probability of each token of a sample's answer.
+
+        Raises:
+            DataError: the sample cannot be used.
+        """
+        (logprobs,) = self.logprobs([sample])
+        rendered = self._encoder.chat.render(sample)
+        (encoded,), _ = self._encoder.group([rendered], [to_rgb(image) for image in sample.images])
+        assert not isinstance(encoded, Exception)  # it was scored
+        return list(zip(self._encoder.words(encoded), logprobs.tolist(), strict=True))
 
     def _windows(
         self,

@@ -92,6 +92,16 @@ class Spelling:
         wanted = {text, self._space + text, before[-1:] + text} if self._normalizer else ()
         return any(self._normal(found) == self._normal(one) for one in wanted)
 
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text of those before it; half a character adds nothing yet."""
+        words, done = list[str](), ""
+        for count in range(1, len(ids) + 1):
+            text = self._text(ids[:count])
+            whole = not text.endswith("\ufffd") or count == len(ids)
+            words.append(text[len(done) :] if whole else "")
+            done = text if whole else done
+        return words
+
     def _normal(self, text: str) -> list[str]:
         """The words of a text as the tokenizer normalises them, and the white space between them as it is."""
         parts = re.split(r"(\s+)", text)

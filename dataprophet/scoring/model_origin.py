@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -79,6 +80,45 @@ def probe(arguments: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
     if "what" in answer:
         raise ModelError(answer["what"], where=answer["where"], fix=answer["fix"])
     return answer
+
+
+class NamedModel:
+    """A model by its name, for one pass or several: loaded in this process once, and only if one of them computes.
+
+    Attributes:
+        name: as it was typed.
+        arguments: of ``load_model``, for any process.
+
+    Args:
+        name: what ``load_model`` takes.
+        loading: further arguments of it.
+    """
+
+    def __init__(self, name: str, loading: Mapping[str, Any]) -> None:
+        self.name, self.arguments = name, model_arguments(name, loading)
+        self._loaded: Model | None = None
+        self._origin: dict[str, Any] | None = None
+
+    def load(self, threads: int | None) -> Model:
+        """The model, in this process."""
+        if self._loaded is None:
+            self._loaded = open_model(self.arguments, threads)
+        return self._loaded
+
+    def unload(self) -> None:
+        """Give its memory back."""
+        if self._loaded is not None:
+            import torch
+
+            self._loaded = None
+            gc.collect()
+            torch.cuda.empty_cache()  # does nothing where there is no device
+
+    def origin(self, threads: int | None, *, here: bool) -> dict[str, Any]:
+        """What ``origin_of`` gives, by loading it here, or else in a child process."""
+        if self._origin is None:
+            self._origin = origin_of(self.load(threads)) if here else probe(self.arguments, threads)
+        return self._origin
 
 
 def require_origin(config: RunConfig, model: Model) -> None:

@@ -1,56 +1,53 @@
-"""``profile``: a pass over a dataset for its profile alone, in this process, or as a pass without targets.
+"""``profile``: a pass over a dataset for its profile alone, in memory, or in a cache by ``ProfilePass``.
 
-The latter works in a folder of a cache, as ``score`` does in its output: it goes on where it was stopped, spreads over
-processes, and what an unchanged file, model and settings have given before is not computed again.
+The latter works in a folder of the cache, as ``score`` does in its output: it goes on where it was stopped, spreads
+over processes, and what an unchanged file, model and settings have given before is not computed again.
 """
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dataprophet.data import Dataset
-from dataprophet.data.index import CELL_ROWS, state_of
-from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample
+from dataprophet.data.index import CELL_ROWS
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally, check_bad
 from dataprophet.errors import DataError, DataProphetError, ProfileError, require
 from dataprophet.features.features import FIELDS, Features
-from dataprophet.ops.threads import thread_count
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
+from dataprophet.scoring.cache import (
+    MODEL,
+    configure,
+    known_model,
+    machine,
+    model_state,
+    nothing_left,
+    open_cache,
+    prune,
+)
 from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
 from dataprophet.scoring.folder.config import SHARD_CELLS, RunConfig, Work
-from dataprophet.scoring.folder.files import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
+from dataprophet.scoring.folder.files import POOL_PROFILE
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.folder.rows import BAD_FEATURES, OK, code_of
-from dataprophet.scoring.model_origin import label_origin, model_arguments, open_model, origin_of, probe
+from dataprophet.scoring.model_origin import NamedModel, label_origin, origin_of
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import pool_arguments
-from dataprophet.store import Store, open_store
-from dataprophet.store.base import COMMITS
+from dataprophet.store import Store
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.scoring.sources.feature_pool import FeaturePool
 
-CACHE = ".dataprophet-cache"
-"""Name of the cache's folder, beside the profile unless another is given."""
-
-DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "model"
-_MODEL = "model.json"
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 
 
@@ -111,8 +108,8 @@ def profile(
     if model is None:
         raise ProfileError("samples need a model", where=dataset.name, fix="pass model=dataprophet.load_model(...)")
     told, work = progress or (lambda _: None), Work(processes=processes)
-    options: dict[str, Any] = {"name": name, "fresh": fresh, "max_bad": max_bad, "progress": lambda done, _: told(done)}
-    return profile_pool(dataset, model, settings=settings, cache=cache, work=work, **options)
+    options: dict[str, Any] = {"name": name, "fresh": fresh, "max_bad": max_bad, "cache": cache, "work": work}
+    return ProfilePass(dataset, model, settings=settings, **options).profile(lambda done, _: told(done))
 
 
 def has_files(dataset: Dataset) -> bool:
@@ -122,184 +119,164 @@ def has_files(dataset: Dataset) -> bool:
     return False
 
 
-def profile_pool(
-    pool: Dataset | FeaturePool,
-    model: Model | str,
-    *,
-    settings: Mapping[str, Any],
-    cache: str | os.PathLike[str],
-    work: Work,
-    name: str | None = None,
-    loading: Mapping[str, Any] | None = None,
-    fresh: bool = False,
-    progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
-    max_bad: float = MAX_BAD,
-) -> Profile:
-    """Profile a pool in a cache, or take the profile from there.
+class ProfilePass:
+    """A pass over a pool for its profile, in a folder of a cache.
+
+    The rows are read when it is made, so that what is wrong with them is known before a model is loaded; the model runs
+    in ``profile``, unless the profile is there already.
+
+    Attributes:
+        pool: the pool.
+        name: its name.
+        tally: what its rows hold.
+        usable: rows that can be used.
+        digests: of its files; empty for a pool that has none.
 
     Args:
-        pool: the pool, opened: a dataset of files, or features.
-        model: a loaded model, or what ``load_model`` takes; for features, a label.
+        pool: the pool, opened: a dataset, or features. A dataset without files is read anew in each pass.
+        model: a loaded model, one that several passes share, or what ``load_model`` takes; for features, a label.
         settings: of the diversity, as ``Profile.empty`` takes them.
         cache: the cache's folder. Each pool, model and settings have a folder of their own in it.
         work: who computes. One process, and a pool of one shard, need no other process than this one.
         name: the pool's name; by default its own.
         loading: further arguments of ``load_model``.
         fresh: forget what the cache knows of this pool, model and settings.
-        progress: called with the input rows done and in all.
         tell: called with a line where something is taken from the cache.
         max_bad: share of rows that may be unusable.
 
     Raises:
-        ProfileError: no sample could be used, or features are not finite.
-        DataProphetError: pool, model or cache cannot be used, or a part could not be computed.
+        DataProphetError: pool or cache cannot be used.
     """
-    name, said = name or pool.name, tell or (lambda _: None)
-    loaded = None if isinstance(model, str) else model
-    samples, typed = isinstance(pool, Dataset), model if isinstance(model, str) else model.name
-    kind = "samples" if samples else "features"
-    arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
-    given = model_arguments(str(model), loading or {}) if samples and loaded is None else {}
-    known = origin_of(loaded) if loaded is not None else None if samples else label_origin(str(model))
-    sketch = Profile.empty(_NAME, "", **settings).settings
-    data = {key: value for key, value in arguments.items() if key != "name"}
-    store = _open(cache, [data, given or known, sketch, _machine(work)], said, fresh=fresh)
 
-    def result(scored: ScoredPool) -> Profile:
-        made = _result(scored, name, log, max_bad)
-        made.identity, made.model_name = (replace(scored.identity, path=pool.path),), typed if samples else ""
-        return made
+    def __init__(
+        self,
+        pool: Dataset | FeaturePool,
+        model: Model | NamedModel | str,
+        *,
+        settings: Mapping[str, Any],
+        cache: str | os.PathLike[str],
+        work: Work,
+        name: str | None = None,
+        loading: Mapping[str, Any] | None = None,
+        fresh: bool = False,
+        tell: Callable[[str], None] | None = None,
+        max_bad: float = MAX_BAD,
+    ) -> None:
+        self.pool, self.name, self._work, self._max_bad = pool, name or pool.name, work, max_bad
+        self._settings, self._tell = settings, tell or (lambda _: None)
+        self._samples = isinstance(pool, Dataset)
+        self._model = NamedModel(model, loading or {}) if self._samples and isinstance(model, str) else model
+        self.digests: tuple[str, ...] = ()
+        self._in_parts = not isinstance(pool, Dataset) or has_files(pool)
+        if isinstance(pool, Dataset) and not self._in_parts:
+            self._tell(f"{self.name}: it has no files of its own, so this pass cannot be resumed")
+            self.tally, counts = pool.counted()
+            check_bad(counts, self.tally.rows, max_bad, self.name)
+            self.usable = self.tally.rows - counts.total()
+            return
+        self._arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
+        self._sketch = Profile.empty(_NAME, "", **settings).settings
+        self._known = self._origin()
+        data = {key: value for key, value in self._arguments.items() if key != "name"}
+        asked = [data, self._given or self._known, self._sketch, machine(work)]
+        self._store = open_cache(cache, asked, self._tell, fresh=fresh)
+        with nothing_left(self._store):
+            self._files, self._log, self.tally = _files(self._store, pool, self.name, max_bad)
+            list_files(self._store, self._files)
+        self.usable = self.tally.rows - len(self._log)
+        self.digests = tuple(str(entry["digest"]) for entry in self._files)
 
-    with _nothing_left(store):
-        files, log = _files(store, pool, name, max_bad)
-        list_files(store, files)
-        cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in files)
-        known = known or _known_model(store, given)
+    @property
+    def _given(self) -> dict[str, Any]:
+        """Arguments of ``load_model``; empty where no model is named."""
+        return self._model.arguments if isinstance(self._model, NamedModel) else {}
+
+    def _origin(self) -> dict[str, Any] | None:
+        """What the model is, where that is known without loading it."""
+        if not self._samples:
+            return label_origin(str(self._model))
+        return None if isinstance(self._model, NamedModel) else origin_of(self._model)
+
+    def profile(self, progress: Progress | None = None) -> Profile:
+        """Make the profile, or take it from the cache; ``progress`` is called with the input rows done and in all.
+
+        Raises:
+            ProfileError: no sample could be used, or features are not finite.
+            DataProphetError: the model cannot be used, or a part could not be computed.
+        """
+        if not self._in_parts:
+            model, total = self._model, self.tally.rows
+            loaded: Any = model.load(self._work.threads) if isinstance(model, NamedModel) else model
+            told = None if progress is None else lambda done: progress(done, total)
+            assert isinstance(self.pool, Dataset)
+            return build.profile(self.pool, loaded, name=self.name, progress=told, **self._settings)
+        with nothing_left(self._store):
+            cells = sum(-(-int(entry["rows"]) // CELL_ROWS) for entry in self._files)
+            work = _settled(self._work, self._given, cells)
+            known = self._known or self._find_model(work)
+            config = self._config(known)
+            configure(self._store, config)
+            scored = ScoredPool(self._store.root)
+            if scored.complete and self._store.exists(POOL_PROFILE):
+                self._tell(f"{self.name}: unchanged, profile from {self._store.root} (--fresh computes it anew)")
+                return self._result(scored)
+            if scored.n_rows:
+                rows = f"{scored.n_rows:,} rows are done already"
+                self._tell(f"{self.name}: {rows}, from {self._store.root} (--fresh computes them anew)")
+            scored = self._run(config, work, progress)
+            prune(scored)
+            for remark in remarks(scored.summary):
+                self._tell(f"{self.name}: {remark}")
+            return self._result(scored)
+
+    def _find_model(self, work: Work) -> dict[str, Any]:
+        """What a model that is named is: as it was found before, or by loading it."""
+        known, model = known_model(self._store, self._given), self._model
+        assert isinstance(model, NamedModel)  # of all others it is known
         if known is None:
-            work, state = _settled(work, given, cells), _model_state(given)
-            if work.processes == 0:
-                loaded = open_model(given, work.threads)
-            known = origin_of(loaded) if loaded is not None else probe(given, work.threads)
-            store.write(_MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+            state, known = model_state(self._given), model.origin(work.threads, here=work.processes == 0)
+            self._store.write(MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+        return known
+
+    def _config(self, known: Mapping[str, Any]) -> RunConfig:
+        kind = "samples" if self._samples else "features"
         on_cpu = known["numbers"].get("device") == "cpu"  # where a cell takes long
-        asked: dict[str, Any] = {"pool": arguments, "model": given, "fields": list(FIELDS), "sketch": sketch}
-        asked["shard_cells"] = 1 if on_cpu else SHARD_CELLS[kind]
-        asked["shown"] = {"format": getattr(pool, "format", "")}
-        config = RunConfig(name=_NAME, kind=kind, reading=pool.settings, targets=[], **known, **asked)
-        _configure(store, config)
-        scored = ScoredPool(store.root)
-        if scored.complete and store.exists(POOL_PROFILE):
-            said(f"{name}: unchanged, profile from {store.root} (--fresh computes it anew)")
-            return result(scored)
-        if scored.n_rows:
-            said(f"{name}: {scored.n_rows:,} rows are done already, from {store.root} (--fresh computes them anew)")
-        work = _settled(work, given, cells)
-        scored = run_pass(config, store, work, pool=pool, model=loaded, progress=progress)
+        asked: dict[str, Any] = {"pool": self._arguments, "model": self._given, "fields": list(FIELDS)}
+        asked |= {"sketch": self._sketch, "shard_cells": 1 if on_cpu else SHARD_CELLS[kind]}
+        asked["shown"] = {"format": getattr(self.pool, "format", "")}
+        return RunConfig(name=_NAME, kind=kind, reading=self.pool.settings, targets=[], **known, **asked)
+
+    def _run(self, config: RunConfig, work: Work, progress: Progress | None) -> ScoredPool:
+        """Do the shards that are missing."""
+        model: Any = self._model if self._samples else None
+        if isinstance(self._model, NamedModel):
+            model = self._model.load(work.threads) if work.processes == 0 else None
+            if model is None:
+                self._model.unload()  # the device's memory is for the workers
+        scored = run_pass(config, self._store, work, pool=self.pool, model=model, progress=progress)
+        if isinstance(self._model, NamedModel) and model is not None and model.splits:
+            self._model.unload()  # with the batches that memory left it
         if scored.missing:
             part, fix = scored.summary["missing"][0], "run the same command again to go on"
             where = f"{part['file']} rows {part['rows'][0] + 1} to {part['rows'][1]}"
             raise DataProphetError(f"not computed: {part['why']}", where=where, fix=fix)
-        _prune(scored)
-        for remark in remarks(scored.summary):
-            said(f"{name}: {remark}")
-        return result(scored)
+        return scored
+
+    def _result(self, scored: ScoredPool) -> Profile:
+        made = _result(scored, self.name, self._log, self._max_bad)
+        made.identity = (replace(scored.identity, path=self.pool.path),)
+        made.model_name = self._model.name if self._samples and not isinstance(self._model, str) else ""
+        return made
 
 
-def _open(cache: str | os.PathLike[str], asked: Any, tell: Callable[[str], None], *, fresh: bool) -> Store:
-    """The folder for what is asked, in the cache."""
-    root = os.fspath(cache)
-    if "://" in root:
-        raise DataProphetError("is no local folder", where=root, fix="choose a folder with cache=")
-    key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-    store = open_store(os.path.join(root, key))
-    if fresh or not _sound(store):
-        if not fresh:
-            tell(f"{store.root} is damaged: what it held is computed anew")
-        with suppress(OSError):  # away at once: a run that works in it goes on in a new one
-            os.rename(store.root, aside := f"{store.root}.{os.getpid()}.old")
-            shutil.rmtree(aside, ignore_errors=True)
-    with store.explained():
-        os.makedirs(store.root, exist_ok=True)
-        Path(store.root, ".gitignore").write_text("*\n")  # nothing that a repository shall keep
-    return store
-
-
-def _sound(store: Store) -> bool:
-    """Whether what a folder of the cache says is there can be read."""
-    try:
-        done = store.exists(POOL_PROFILE)
-        if done:
-            Profile.load(store.local(POOL_PROFILE))
-        for marker in store.markers().values():
-            pq.read_metadata(store.local(marker["files"][ROWS]))
-            if not done:
-                Profile.load(store.local(marker["files"][PROFILE]))
-        if store.exists(RUN):
-            RunConfig.from_json(json.loads(store.read(RUN)), store.root)
-    except (DataProphetError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-    return True
-
-
-@contextmanager
-def _nothing_left(store: Store) -> Iterator[None]:
-    """Remove the folder after an error, unless shards are committed, which the next run need not compute."""
-    try:
-        yield
-    except DataProphetError:
-        if not store.markers():
-            shutil.rmtree(store.root, ignore_errors=True)
-            if (cache := Path(store.root).parent).name == CACHE:
-                with suppress(OSError):  # it holds more
-                    cache.rmdir()
-        raise
-
-
-def _machine(work: Work) -> list[Any]:
-    """What changes the rounding and is known before the model is loaded."""
-    versions = []
-    for package in ("dataprophet", "torch", "transformers"):
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(metadata.version(package))
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    device = bool(glob.glob("/dev/nvidia[0-9]*")) and not hidden
-    return [versions, device, work.threads or [thread_count(), os.environ.get("OMP_NUM_THREADS")]]
-
-
-def _files(store: Store, pool: Any, name: str, max_bad: float) -> tuple[list[dict[str, Any]], ProblemLog]:
-    """Entries for the list of files, and what is wrong with rows; a file that cannot be read is an error."""
+def _files(store: Store, pool: Any, name: str, max_bad: float) -> tuple[list[dict[str, Any]], ProblemLog, Tally]:
+    """Entries for the list of files, what is wrong with rows, and what they hold. Raises DataError for a bad file."""
     if isinstance(pool, Dataset):
         scanned = scan(store, pool)
         scanned.check(max_bad, name)
-        return scanned.files, scanned.problems()
-    return list(index_files(store, pool, strict=True)), ProblemLog()
-
-
-def _known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the model was found to be, if its files are what they were then."""
-    with suppress(ValueError, KeyError, TypeError):  # a damaged document is made anew
-        known: Any = json.loads(store.read(_MODEL)) if store.exists(_MODEL) else {"state": None}
-        if known["state"] is not None and known["state"] == _model_state(given):
-            return dict(known["origin"])
-    return None
-
-
-def _model_state(given: Mapping[str, Any]) -> list[Any] | None:
-    """Files of a model's folder with sizes and times, or the commit of one of the hub; None where it is not known."""
-    name, revision = str(given["name"]), given.get("revision") or "main"
-    folder = DEMO_FOLDER if name == "demo" else Path(name)
-    if folder.is_dir():
-        from dataprophet.model.reasons import base_of
-
-        folders = [folder, *filter(None, [base_of(folder, name)])]
-        files = [str(path) for each in folders for path in each.rglob("*") if path.is_file()]
-        return [[path, state_of(path)] for path in sorted(files)]
-    with suppress(ImportError, OSError):
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        return [(Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / revision).read_text()]
-    return None
+        return scanned.files, scanned.problems(), Tally(**scanned.tally)
+    files = list(index_files(store, pool, strict=True))
+    return files, ProblemLog(), Tally(sum(int(entry["rows"]) for entry in files))
 
 
 def _settled(work: Work, given: Mapping[str, Any], cells: int) -> Work:
@@ -319,22 +296,6 @@ def _devices(device: str) -> int:
     except ImportError:
         return 1  # loading the model will say so
     return int(torch.cuda.device_count())
-
-
-def _configure(store: Store, config: RunConfig) -> None:
-    """Have the folder be that of a configuration, whatever it was before: shards of another one do not count."""
-    with suppress(DataProphetError, ValueError):
-        if store.exists(RUN) and RunConfig.from_json(json.loads(store.read(RUN)), store.root) == config:
-            return
-    store.remove([POOL_PROFILE, SUMMARY])
-    store.write(RUN, json.dumps(config.to_json(), indent=1).encode() + b"\n", replace=True)
-
-
-def _prune(scored: ScoredPool) -> None:
-    """Remove shards of what the files, the model or the settings were before."""
-    markers = scored.store.markers()
-    for key in markers.keys() - {shard.shard.key for shard in scored.shards}:
-        scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
 
 
 def _result(scored: ScoredPool, name: str, log: ProblemLog, max_bad: float) -> Profile:

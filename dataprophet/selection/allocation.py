@@ -20,7 +20,13 @@ _LARGEST = 2**63 - 1
 
 
 def allocate(
-    weights: Any, budget: int, *, capacity: Any = None, minimum: Any = 0, names: Sequence[str] | None = None
+    weights: Any,
+    budget: int,
+    *,
+    capacity: Any = None,
+    minimum: Any = 0,
+    names: Sequence[str] | None = None,
+    temperature: float = 1.0,
 ) -> npt.NDArray[np.int64]:
     """Split a budget of samples over sources in proportion to their weights (arXiv 2603.19688, the mixture).
 
@@ -35,6 +41,7 @@ def allocate(
         minimum: how many samples a source gives at least: one number for all, or (S,). A source with weight 0 gets
             exactly its minimum.
         names: (S,) names for messages; by default "source 0", "source 1", ...
+        temperature: weights are raised to 1 / temperature: above 1 the shares are more even, below 1 sharper.
 
     Returns:
         (S,) int64 counts that sum to ``budget``.
@@ -54,6 +61,10 @@ def allocate(
     for label, value in zip(labels, w.tolist(), strict=True):
         if not math.isfinite(value) or value < 0:
             raise BudgetError(f"the weight is {value}", where=label, fix="give a finite weight that is not negative")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise BudgetError(f"it is {temperature}", where="temperature", fix="use a number above 0; 1 changes nothing")
+    if temperature != 1 and w.max() > 0:
+        w = (w.astype(np.float64) / float(w.max())) ** (1 / temperature)
     total = whole_number(budget, "budget")
     lower = _bounds(minimum, "minimum", labels)
     upper = _bounds(capacity, "capacity", labels, unlimited=total)

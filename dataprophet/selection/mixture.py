@@ -6,12 +6,13 @@ The commands ``mix`` and ``demo`` call ``mix``. Scores come as a matrix; how the
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path
@@ -24,8 +25,8 @@ from dataprophet.data.export import write_rows
 from dataprophet.data.identity.census import Census, rule_of
 from dataprophet.data.identity.compare import joined
 from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
-from dataprophet.errors import BudgetError, MetricError
-from dataprophet.files import check_folder
+from dataprophet.errors import BudgetError, DataError, MetricError, explained
+from dataprophet.files import MANIFEST, check_folder
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.allocation import allocate
 from dataprophet.selection.written_rows import decodes
@@ -41,6 +42,7 @@ class Share:
         factors: factor name -> value.
         available: rows that can be used.
         taken: rows in the mixture.
+        wanted: rows that it would give if every source had enough.
         left_out: problem code -> rows of the source that could not be used.
         tally: what the source's rows hold.
     """
@@ -50,6 +52,7 @@ class Share:
     factors: dict[str, float]
     available: int
     taken: int
+    wanted: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
 
@@ -65,6 +68,31 @@ class Mixture:
     files: Mapping[str, str]
     left_out: list[str] = field(default_factory=list)
 
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Mixture:
+        """What ``mix`` wrote to a folder, by its manifest.
+
+        Raises:
+            DataError: there is none, or it is damaged.
+        """
+        path, made = Path(folder) / MANIFEST, (OSError, ValueError, KeyError, TypeError)
+        with explained(made, DataError, "is no mixture's manifest", str(path), "make the mixture again"):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            names = [each.name for each in fields(Share)]
+            shares = [Share(**{name: each[name] for name in names}) for each in told["sources"]]
+            for share in shares:
+                share.tally = Tally(**vars(share)["tally"])
+            return cls(told["target"], told["budget"], shares, Path(folder), told["files"], told["left_out"])
+
+    def remarks(self) -> list[str]:
+        """Which sources gave all of their rows and would have given more, a line each."""
+        short = [share for share in self.shares if share.taken == share.available < share.wanted]
+        return [
+            f"source {share.name!r} runs out: all of its {share.taken:,} rows are taken, and the "
+            f"{share.wanted - share.taken:,} more of its share came from the others"
+            for share in short
+        ]
+
 
 def mix(
     scores: TransferMatrix,
@@ -77,6 +105,7 @@ def mix(
     seed: int = 0,
     capacity: Sequence[int] | None = None,
     minimum: int = 0,
+    temperature: float = 1.0,
     without: Sequence[str] = (),
     max_nll: float | None = None,
     nll_quantiles: Sequence[float] | None = None,
@@ -101,6 +130,7 @@ def mix(
         seed: of the sampling.
         capacity: most rows of each source, in the order of the matrix; never more than it has.
         minimum: least rows of every source.
+        temperature: scores count as their power 1 / temperature: above 1 the mixture is more even, below 1 sharper.
         without: factors to leave out of the scores, as of ``TransferMatrix.without``.
         max_nll: with the next two, limits beyond which a source gives no rows, as of ``TransferMatrix.within``.
         nll_quantiles: likewise.
@@ -136,20 +166,23 @@ def mix(
     pools = list(_pools(scores, datasets, seed, tick))
     for pool in pools:
         check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
+    shared: dict[str, Any] = {"minimum": minimum, "names": scores.sources, "temperature": temperature}
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
         capacities = [min(all_of[pool.name], len(pool)) for pool in pools]
-        counts = allocate(weights, budget, capacity=capacities, minimum=minimum, names=scores.sources)
+        counts = allocate(weights, budget, capacity=capacities, **shared)
         found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
         if [len(rows) for rows in found] == counts.tolist():
             break
     chosen = [row for _, row in sorted(chain.from_iterable(found), key=itemgetter(0))]
+    wanted = allocate(weights, budget, **shared).tolist()
     shares = []
     for i, (pool, taken) in enumerate(zip(pools, counts.tolist(), strict=True)):
         factors = {name: float(part[i, column]) for name, part in scores.factors.items()}
         left_out = dict(sorted(pool.left_out.items()))
-        shares.append(Share(pool.name, float(weights[i]), factors, len(pool), taken, left_out, pool.tally))
+        facts = (float(weights[i]), factors, len(pool), taken, wanted[i], left_out, pool.tally)
+        shares.append(Share(pool.name, *facts))
     shares.sort(key=lambda share: (-share.score, share.name))
-    asked = {"target": target, "budget": budget, "seed": seed, "minimum": minimum}
+    asked = {"target": target, "budget": budget, "seed": seed, "minimum": minimum, "temperature": temperature}
     asked |= {"without": list(without), **limits, "left_out": beyond}
     sources = [{**asdict(share), **_origin(datasets[share.name], out)} for share in shares]
     manifest = {**asked, "sources": sources, "ids": [row.id for row in chosen]}

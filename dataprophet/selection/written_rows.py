@@ -60,7 +60,11 @@ class RowSource:
 
     def __init__(self, pool: ScoredPool, path: str | None = None, image_root: str | None = None) -> None:
         self.pool = _pool_of_rows(pool)
-        self.dataset: Dataset = reopen(self.pool, path, image_root)
+        try:
+            self.dataset: Dataset = reopen(self.pool, path, image_root)
+        except DataError as error:
+            fix = error.fix if path else f"{error.fix}; or say where the pool lies now (--pool {self.pool.name}=PATH)"
+            raise DataError(error.what, where=error.where, fix=fix) from error
         self._of = f"that pool {self.pool.name!r} was scored from ({self.pool.identity.lies})" if path else ""
         self._index: FileIndex | None = None
 
@@ -172,12 +176,12 @@ def conversations(
     done, unusable = 0, dict[int, str]()
     for part, rows in _by_part(candidates, table):
         columns = (rows.column(name).to_pylist() for name in ("code", "id", "turn"))
-        entries = _entries(part, rows.column("position").to_numpy(), source(part.pool))
+        entries = entries_at(part.scored, rows.column("position").to_numpy(), source(part.pool))
         for code, name, turn, entry in zip(*columns, entries, strict=True):
             done += 1
             if progress is not None:
                 progress(done)
-            row = _up_to(entry, turn)
+            row = up_to(entry, turn)
             if row is None or row.id != name:
                 unusable[code] = CHANGED
             elif decode and not decodes(row):
@@ -211,20 +215,22 @@ def _ids(part: Part, rows: pa.Table) -> list[str]:
     return [part.prefix + name for name in rows.column("id").to_pylist()]
 
 
-def _entries(part: Part, positions: NDArray[np.int64], source: RowSource) -> Iterator[Conversation | Problem]:
-    """The row at each position of a part; cells without one are not read."""
-    index, size = source.index(part.scored.shard), source.pool.config.cell_rows
+def entries_at(
+    scored: ScoredShard, positions: NDArray[np.int64], source: RowSource
+) -> Iterator[Conversation | Problem]:
+    """The row at each position, in ascending order, of a shard; cells without one are not read."""
+    index, size = source.index(scored.shard), source.pool.config.cell_rows
     cells = np.unique(positions // size)
     for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
-            source.require_images(part.scored, cell, entries)
+            source.require_images(scored, cell, entries)
             source.settle(index.name, cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]
 
 
-def _up_to(entry: Conversation | Problem, turn: int) -> Conversation | None:
+def up_to(entry: Conversation | Problem, turn: int) -> Conversation | None:
     """The row itself, or its turns up to the one that was chosen; None where it has no such turn."""
     if isinstance(entry, Problem) or turn > len(entry.turns):
         return None

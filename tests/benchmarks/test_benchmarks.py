@@ -67,11 +67,17 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
     assert "not measured: on CUDA: -" in printed
 
     render = __import__("render")
-    text = render.targets([found])
+    here, other = ({**found, "machine": {**found["machine"], "cpu": f"{name} (R) CPU @ 2GHz"}} for name in ("A", "B"))
+    isa = found["machine"]["isa"]
+    assert [harness.folder_of(run["machine"]) for run in (here, other)] == [f"a-{isa}", f"b-{isa}"]
+    text = render.targets([here, other])
     assert "**sleep**\n\n- sleeping\n" in text
-    assert re.search(r"^  - at least 500x the best peer: [\d.]+, missed$", text, re.MULTILINE)
-    assert "  - on CUDA: not measured\n" in text
-    tables = render.benchmarks([found])
+    assert re.search(
+        r"^  - at least 500x the best peer: A \S+ [\d.]+, missed; B \S+ [\d.]+, missed$", text, re.MULTILINE
+    )
+    assert re.search(r"^  - on CUDA: A \S+ not measured; B \S+ not measured$", text, re.M)
+    tables = render.benchmarks([here, other])
+    assert tables.count("| peer, best | ") == 2
     assert "Quick run: small data, not a measurement." in " ".join(tables.split())
     assert "| peer, best | " in tables
     assert render.replaced("a<!-- x: begin -->old<!-- x: end -->b", "x", "new").split("\n")[1] == "new"

@@ -14,10 +14,10 @@ import pytest
 from dataprophet.cli import main
 from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.profile import CACHE
+from dataprophet.scoring.cache import CACHE
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
+pytest.importorskip("altair")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -350,8 +350,8 @@ def test_the_demo_misses_a_package_before_it_does_any_work(
     import importlib.util
 
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "altair" else find_spec(name))
     status, out, err = run("demo", "--out", tmp_path / "demo")
     assert (status, out) == (1, "")
-    assert err == "dataprophet: error: the demo: matplotlib is not installed; pip install 'dataprophet[all]'\n"
+    assert err == "dataprophet: error: the demo: altair is not installed; pip install 'dataprophet[all]'\n"
     assert list(tmp_path.iterdir()) == []

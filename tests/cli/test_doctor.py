@@ -83,7 +83,7 @@ def test_torchvision_that_breaks_on_import(versions, monkeypatch, tmp_path):
 
 
 def test_not_installed(versions):
-    versions(torch=None, transformers=None, datasets=None, matplotlib=None, pillow=None, triton=None, torchvision=None)
+    versions(torch=None, transformers=None, datasets=None, altair=None, pillow=None, triton=None, torchvision=None)
     checks = {check.name: check for check in doctor.report()}
     for name, extra in {"torch": "model", "transformers": "model", "pillow": "model", "datasets": "data"}.items():
         assert not checks[name].ok
@@ -98,7 +98,7 @@ def test_base_install_imports_no_optional_package():
 import json, sys
 class Hide:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "transformers", "PIL", "datasets", "matplotlib", "triton", "sklearn"}:
+        if name.partition(".")[0] in {"torch", "transformers", "PIL", "datasets", "altair", "triton", "sklearn"}:
             raise ImportError(name + " is hidden")
 sys.meta_path.insert(0, Hide())
 import numpy
@@ -112,7 +112,7 @@ print(json.dumps({check.name: check.ok for check in doctor.report()}))
     found = json.loads(done.stdout)
     assert found["core"]
     assert not found["torch"]
-    assert not found["matplotlib"]
+    assert not found["altair"]
 
 
 def test_a_wrong_setting_is_not_taken_for_a_missing_core(monkeypatch):

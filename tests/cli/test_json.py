@@ -25,6 +25,9 @@ CALLS = {
     "mix": "scores.csv --target t --budget 4 --dataset a=a.jsonl --out mixture",
     "plan": "a.npz --features --seconds 0.1",
     "score": "a.npz --features --model x --target a.profile --processes 0 --out scores",
+    "run": "--source a=a.npz --target t=b.npz --features --model x --clusters 2 --out results",
+    "init": "a.jsonl --target t=b.jsonl --out recipe.yaml",
+    "report": "one.csv --out report.html",
     "select": "scores --target a --budget 3 --format ids --out best",
 }
 LONG = {"demo"}  # 20 s; how it prints is looked at below, as of all
@@ -33,10 +36,12 @@ LONG = {"demo"}  # 20 s; how it prints is looked at below, as of all
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("json")
-    made = sample_features.make_features(80)
-    np.savez(path / "a.npz", id=made.ids, nll=made.nll, n_tokens=made.n_tokens, **made.embeddings)
+    for seed, name in enumerate("ab"):
+        made = sample_features.make_features(80, seed=seed)
+        np.savez(path / f"{name}.npz", id=made.ids, nll=made.nll, n_tokens=made.n_tokens, **made.embeddings)
     rows = [json.dumps({"id": f"s{i}", "question": f"q{i}", "answer": "a"}) for i in range(80)]
     (path / "a.jsonl").write_text("\n".join(rows))
+    (path / "b.jsonl").write_text("\n".join(rows[:40]))
     (path / "scores.csv").write_text("source\\target,t\na,1\n")
     return path
 

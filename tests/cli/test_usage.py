@@ -20,7 +20,7 @@ from dataprophet.errors import DataError
 from dataprophet.metric.published import path as published_path
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
+pytest.importorskip("altair")
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -64,6 +64,10 @@ WRONG = {
     f"{SELECT} --max-share 120%": f"--max-share: cannot be '120%'; give {SHARE}",
     f"{SELECT} --min-score nan": "--min-score: cannot be 'nan'; give a number",
     f"{SELECT} --candidates 0": "--candidates: cannot be '0'; give an integer of 1 or more",
+    "report x -o": "--out: its value is missing; write --out FILE",
+    "report x": "missing -o/--out; write it as in: dataprophet report demo-output -o report.html",
+    "report x -p y": "no option -p; did you mean --png?",
+    "rank --help=yes": "--help: takes no value; write --help alone",
     "completion tcsh": "SHELL: cannot be 'tcsh'; choose among bash, zsh, fish",
 }
 

@@ -108,6 +108,8 @@ def test_rows_without_options_say_nothing_and_later_ones_are_not_guessed(tmp_pat
         ({"options": "['red' 'dark blue'\n 'grey']", "answer": "B"}, "dark blue", "Q\nA. red\nB. dark blue\nC. grey"),
         ({"options": {"A": "red", "B": "blue", "C": None}, "answer": "A"}, "red", "Q\nA. red\nB. blue"),
         ({"options": ["red", "blue", None, None], "answer": "A"}, "red", "Q\nA. red\nB. blue"),
+        ({"options": ["B. blue", "A. red"], "answer": "B"}, "bad_row", ""),
+        ({"options": ["J. Doe", "A. Poe"], "answer": "B"}, "A. Poe", "Q\nA. J. Doe\nB. A. Poe"),
         ({"options": {"B": "blue", "A": "red"}, "answer": "B"}, "blue", "Q\nA. red\nB. blue"),
         ({"options": {"A": "red", "C": "blue"}, "answer": "A"}, "bad_row", ""),
         ({"options": {"first": "red", "second": "blue"}, "answer": "A"}, "bad_row", ""),

@@ -189,3 +189,22 @@ def test_fetching_is_bounded(server: str) -> None:
         fetch("file:///etc/passwd")
     with pytest.raises(DataError, match=r"http://127.0.0.1:1/a.*cannot be fetched"):
         UrlImage("http://127.0.0.1:1/a").load()
+
+
+def test_images_of_several_parts_are_looked_up_beside_their_own_file(tmp_path: Path) -> None:
+    for part, data in (("one", files.RED), ("two", files.GREEN)):
+        (tmp_path / part / "images").mkdir(parents=True)
+        (tmp_path / part / "images" / "0.png").write_bytes(data)
+        files.dump(tmp_path / part / "data.jsonl", [{"question": part, "answer": "A", "image": "images/0.png"}])
+
+    def found(**options: object) -> list[bytes]:
+        rows = open_dataset(tmp_path, **options).rows()  # type: ignore[arg-type]
+        return [row.sources[0].read_bytes() for row in rows]  # type: ignore[union-attr]
+
+    assert found() == [files.RED, files.GREEN]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").write_bytes(files.BLUE)
+    assert found() == [files.RED, files.GREEN]
+    assert found(image_root=tmp_path) == [files.BLUE] * 2
+    (tmp_path / "two" / "images" / "0.png").unlink()
+    assert found() == [files.RED, files.BLUE]

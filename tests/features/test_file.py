@@ -71,6 +71,7 @@ def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-unty
         ({"n_tokens": pa.array([1.5, 2.0])}, "n_tokens is not one count"),
         ({"question_present": pa.array(["False", "True"])}, "store true or false"),
         ({"question_present": pa.array([True, None])}, "store true or false"),
+        ({"question_present": pa.array([1, 2])}, "is int64, and not 0 or 1; store true or false"),
         ({"id": pa.array(["a", None])}, "none null"),
     ],
 )

@@ -36,6 +36,10 @@ def broken(name: str, row: int, value: float) -> Features:
         (broken("image", 29, 0.0), "sample 's29': image embedding is zero"),
         (Features(["a"], np.zeros(2), {"question": np.ones((1, 2), np.float32)}), r"nll has shape \(2,\)"),
         (Features(["a"], np.zeros(1), {"question": np.ones((2, 2), np.float32)}), "question has shape"),
+        (
+            Features(["a", "b"], np.zeros(2), {"image": np.ones((2, 2))}, {"image": np.array([1, math.nan])}),
+            "image_present is not true or false for each sample",
+        ),
         (Features(["a"], np.zeros(1), {"caption": np.ones((1, 2), np.float32)}), "unknown field 'caption'"),
         (Features(["a"], np.zeros(1), {}), "no embeddings"),
         (

@@ -22,7 +22,7 @@ import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.errors import DataProphetError
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.profile import CACHE
+from dataprophet.scoring.cache import CACHE
 
 pytest.importorskip("transformers")
 
@@ -159,7 +159,7 @@ def test_what_has_not_changed_is_not_computed_again(
     capsys.readouterr()
     with monkeypatch.context() as patch:  # neither the rows are read again, nor the model loaded
         patch.setattr("dataprophet.scoring.scan._scan", None)
-        patch.setattr("dataprophet.scoring.profile.open_model", None)
+        patch.setattr("dataprophet.scoring.model_origin.open_model", None)
         started = time.monotonic()
         assert main(command(small, out, "--json")) == 0
         assert time.monotonic() - started < 2
@@ -212,7 +212,7 @@ def test_what_has_changed_is_computed_again(small: Path, model: Any, tmp_path: P
 
 
 def test_a_changed_model_is_noticed(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dataprophet.scoring.profile import DEMO_FOLDER
+    from dataprophet.scoring.cache import DEMO_FOLDER
 
     folder = tmp_path / "model"
     shutil.copytree(DEMO_FOLDER, folder)

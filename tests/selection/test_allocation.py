@@ -188,3 +188,15 @@ def test_what_cannot_be_met_is_refused_on_one_line(weights, budget, options, par
     assert caught.value.where
     assert caught.value.fix
     assert all(part in message for part in parts), message
+
+
+def test_temperature_evens_or_sharpens_shares():
+    weights = [1.0, 4.0, 16.0]
+    assert allocate(weights, 700, temperature=2).tolist() == [100, 200, 400]  # square roots
+    assert allocate(weights, 273, temperature=0.5).tolist() == [1, 16, 256]
+    assert allocate(weights, 210, temperature=1).tolist() == allocate(weights, 210).tolist() == [10, 40, 160]
+    assert allocate([0.0, 4.0, 16.0], 10, temperature=1e9).tolist() == [0, 5, 5]
+    assert allocate([1e-300, 1e300], 10, temperature=0.1).tolist() == [0, 10]
+    for wrong in (0, -1, math.inf, math.nan):
+        with pytest.raises(BudgetError, match="temperature"):
+            allocate(weights, 10, temperature=wrong)

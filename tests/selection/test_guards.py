@@ -101,6 +101,9 @@ def test_data_that_changed_since_it_was_scored_is_refused(tmp_path):
     file.unlink()
     with pytest.raises(DataProphetError, match=r"the file 'b\.jsonl' is not there any more"):
         choose(scores, tmp_path / "more")
+    (tmp_path / "data-pool").rename(tmp_path / "moved")
+    with pytest.raises(DataProphetError, match=r"or say where the pool lies now \(--pool pool=PATH\)"):
+        choose(scores, tmp_path / "more")
 
 
 def test_many_targets_make_no_name_that_is_too_long(tmp_path):

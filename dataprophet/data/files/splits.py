@@ -15,7 +15,7 @@ from typing import Any
 from dataprophet.data.files.containers import SUFFIXES, suffix_of
 from dataprophet.data.files.rows import opened
 from dataprophet.data.remote import files_below, is_dir, is_file, is_url, names_in
-from dataprophet.errors import DataError, MissingDependencyError, explained, require
+from dataprophet.errors import DataError, explained, require
 
 _WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -205,9 +205,8 @@ def _card(folder: str) -> dict[str, Any]:
     head = re.match(r"\s*---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
     if head is None or not re.search("^(configs|dataset_info):", head[1], re.MULTILINE):
         return {}
-    fix = "pip install 'dataprophet[data]', or name a file"
-    with explained(ImportError, MissingDependencyError, "PyYAML is needed to read the card", path, fix):
-        import yaml
+    import yaml  # here: few folders have a card
+
     with explained((yaml.YAMLError, ValueError), DataError, "its head is no YAML", path, "repair it, or name a file"):
         read = yaml.safe_load(head[1])
     return read if isinstance(read, dict) else {}

@@ -153,7 +153,7 @@ def option_texts(value: Any) -> list[str]:
     """The options of a row, without letters of their own. A null ends them.
 
     Raises:
-        BadRow: no list, more than the alphabet, or one that is empty before another.
+        BadRow: no list, more than the alphabet, one that is empty before another, or letters in another order.
     """
     texts = [clean_text(choice, "an option") for choice in as_list(value, "options")]
     while texts and not texts[-1]:
@@ -168,11 +168,16 @@ def option_texts(value: Any) -> list[str]:
 
 
 def _plain(texts: list[str]) -> list[str]:
-    """Options as they are where not each has its letter before it."""
+    """Options without the letters before them; as they are where not each has one. Raises BadRow for another order."""
     marks = [_LETTERED.match(text) for text in texts]
     letters = [mark[1].upper() for mark in marks if mark]
-    if len(texts) < 2 or letters != list(ascii_uppercase[: len(texts)]):
+    wanted = list(ascii_uppercase[: len(texts)])
+    if len(texts) < 2 or sorted(letters) != wanted:
         return texts
+    if letters != wanted:
+        raise BadRow(
+            "bad_row", f"the options are lettered {', '.join(letters)}", "put them in order, or drop the letters"
+        )
     return [text[mark.end() :] for text, mark in zip(texts, marks, strict=True) if mark]
 
 

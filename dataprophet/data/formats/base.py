@@ -6,7 +6,6 @@ knows no format by name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -140,8 +139,8 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         row = options.renamed(row)
         refuse_companions(row, format.columns)
         messages, images, inline = format.parse(row)
-        if not images and format.columns is None and (others := other_images(row)):
-            images = _beside(others, path)
+        if not images and format.columns is None:
+            images = other_images(row) or images
         messages, images = place_images(messages, images, inline)
         sources = [options.policy.source(image, place) for image in images]
         if not (sources or "image" in options.columns or "images" in options.columns):
@@ -152,16 +151,6 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         return made
     except BadRow as error:
         return Problem(error.code, error.message, error.fix, path, number, name)
-
-
-def _beside(images: Any, path: str) -> Any:
-    """Names of image files as paths where they count from the folder of their data file, as ImageFolder's do."""
-    folder = os.path.dirname(path)
-    if isinstance(images, list):
-        return [_beside(image, path) for image in images]
-    if isinstance(images, str) and folder and os.path.isfile(os.path.join(folder, images)):
-        return os.path.join(os.path.abspath(folder), images)
-    return images
 
 
 def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:

@@ -36,7 +36,8 @@ _REFUSED = {
     ),
 }
 
-COMPANIONS = ("tools", *(f"{kind}{end}" for kind in ("video", "audio") for end in ("", "s", "_path", "_url")))
+_TOOLS = ("tools", "functions")
+COMPANIONS = (*_TOOLS, *(f"{kind}{end}" for kind in ("video", "audio") for end in ("", "s", "_path", "_url")))
 """Keys that change what a row's text means: one that has a value refuses the row."""
 _COMPANIONS = frozenset(COMPANIONS)
 
@@ -57,8 +58,8 @@ def refuse_companions(row: Row, columns: Mapping[str, str] | None = None) -> Non
     for key in COMPANIONS:
         value = row.get(key if columns is None else columns.get(key, ""))
         if value and value != "[]":
-            if key == "tools":
-                what, fix = "the row has 'tools', which each model reads in a way of its own", "remove the row"
+            if key in _TOOLS:
+                what, fix = f"the row has {key!r}, which each model reads in a way of its own", "remove the row"
                 raise BadRow("tool_turn", what, fix)
             raise BadRow("unsupported_media", f"the row has {key!r}; only text and images are scored", "remove the row")
 

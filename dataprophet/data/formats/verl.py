@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataprophet.data.files.rows import BadRow, Row
-from dataprophet.data.formats.base import Format, Parsed, first_of, lacks, lacks_list
+from dataprophet.data.formats.base import Format, Parsed, lacks, lacks_list
 from dataprophet.data.formats.chat import read_messages
 from dataprophet.data.formats.conversation import Untrained
+from dataprophet.data.formats.placeholders import row_images
 
 
 def _parse(row: Row) -> Parsed:
@@ -16,7 +17,7 @@ def _parse(row: Row) -> Parsed:
     if not isinstance(truth, str):
         raise BadRow("bad_answer", "reward_model has no ground_truth that is text", "write the answer as text")
     context = [(role, Untrained(text) if role == "assistant" else text) for role, text in messages]
-    return Parsed([*context, ("assistant", truth)], first_of(row, "images", "image"), inline)
+    return Parsed([*context, ("assistant", truth)], row_images(row), inline)
 
 
 def _mismatch(row: Row, suffix: str) -> str:

@@ -41,6 +41,7 @@ class ImagePolicy:
     Attributes:
         roots: folders, resolved, or URLs. Relative paths are looked up in them in order; files outside them are
             refused. What only the last one can hold, and is a URL, is looked for when the image is read.
+        given: how many of them, the first ones, the user named.
         allow_outside: read files outside the roots.
         allow_urls: accept http(s) addresses.
         max_pixels: limit given to every image.
@@ -50,9 +51,16 @@ class ImagePolicy:
     allow_outside: bool = False
     allow_urls: bool = False
     max_pixels: int = MAX_PIXELS
+    given: int = 0
     _real_folder: Callable[[str], str] = field(
         default_factory=lambda: lru_cache(_FOLDERS_KEPT)(os.path.realpath), repr=False, compare=False
     )
+
+    def beside(self, folder: str) -> ImagePolicy:
+        """The policy of rows whose data file lies in this folder: it comes before the dataset's other folders."""
+        if is_url(folder) or self.roots[self.given : self.given + 1] == (own := self._real_folder(folder),):
+            return self
+        return replace(self, roots=(*self.roots[: self.given], own, *self.roots[self.given :]))
 
     def source(self, value: Any, place: str) -> images.ImageSource:
         """The source of an image value: path, URL, data URI, base64, bytes, a struct of these, cell, member.

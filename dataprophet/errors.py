@@ -39,6 +39,10 @@ class DataError(DataProphetError):
     """A dataset, one of its rows or one of its images cannot be used."""
 
 
+class NotCountedError(DataError, TypeError):
+    """Rows of a dataset come one after another, so that it has no length. A TypeError, so that ``list`` takes it."""
+
+
 class ModelError(DataProphetError):
     """A model cannot be loaded, or fails one of its start-up checks."""
 
@@ -91,15 +95,27 @@ def require(holds: object, what: str, where: str, fix: str, kind: type[DataProph
         raise kind(what, where=where, fix=fix)
 
 
+def require_type(
+    value: object,
+    kinds: type | tuple[type, ...],
+    where: str,
+    fix: str,
+    error: type[DataProphetError] = DataProphetError,
+) -> None:
+    """Raise an error of this kind unless a value is of these types; a truth value is no number."""
+    holds = isinstance(value, kinds) and not isinstance(value, bool)
+    require(holds, f"it is of type {type(value).__name__}", where, fix, error)
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def choose(name: str, known: Iterable[str], otherwise: str = "") -> str:
+def choose(name: object, known: Iterable[str], otherwise: str = "") -> str:
     """A fix for a name that is not known: the nearest one; where none is near, ``otherwise`` or the names there are."""
     names = list(known)
-    near = get_close_matches(name, names, 1) or [each for each in names if each.lower() == name.lower()]
+    near = get_close_matches(str(name), names, 1) or [each for each in names if each.lower() == str(name).lower()]
     if near:
         return f"did you mean {near[0]}?"
     return otherwise or f"choose among {', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)}"

@@ -27,9 +27,10 @@ def altair() -> Any:
     """The package, or an error that says how to get it."""
     try:
         import altair
+        import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        what, fix = "charts need Altair and vl-convert-python", "pip install 'dataprophet[report]'"
+        what, fix = "charts need Altair, vl-convert-python and Jinja2", "pip install 'dataprophet[report]'"
         raise MissingDependencyError(what, where="report", fix=fix) from error
     return altair
 
@@ -54,7 +55,7 @@ def finished(chart: Any, width: int | str | None = None) -> dict[str, Any]:
     }
     made: dict[str, Any] = chart.to_dict()
     if width is not None:
-        made |= {"width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
+        made["width"] = width
     return {**made, "config": config}
 
 

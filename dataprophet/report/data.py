@@ -121,9 +121,24 @@ def _add_provenance(page: Page, profiles: list[Profile]) -> None:
         config = inputs.pool.config
         known = {"pool": config.shown.get("path", config.name), "model": config.model_name, "version": config.version}
         known |= {"configuration": config.hash, "complete": "yes" if inputs.pool.complete else "no"}
-    told = {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in {**inputs.run, **known}.items()
+    told = {**inputs.run, **known}
+    digests: dict[str, str] = {}
+    for kind, before in (("files", ""), ("mixtures", "mixtures/")):
+        digests |= {f"{before}{name}": _words(value) for name, value in dict(told.pop(kind, {})).items()}
+    if not (lines or told or settings):
+        return
+    values = {
+        "lines": lines,
+        "told": [[key, _words(value)] for key, value in told.items()],
+        "settings": sorted(settings.items()),
+        "digests": list(digests.items()),
+        "recipe": inputs.recipe,
     }
-    if lines or told or settings:
-        values = {"lines": lines, "told": list(told.items()), "settings": sorted(settings.items())}
-        page.section("provenance", "Provenance", values)
+    page.section("provenance", "Provenance", values)
+
+
+def _words(value: Any) -> str:
+    """What a run tells of itself, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

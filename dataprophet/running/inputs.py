@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data import Dataset, open_dataset
-from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, RecipeError
 from dataprophet.files import absolute
 from dataprophet.metric.factors import FACTORS, factors_named, places_within
@@ -83,8 +82,7 @@ def open_inputs(
             rows, usable = None if each.features else pools[key], made.usable
             if each.rows and recipe.budget is not None:
                 rows = _opened(each, absolute(each.rows), tell)
-                tally, counts = rows.counted()
-                check_bad(counts, tally.rows, recipe.max_bad, each.name)
+                tally, counts = rows.check_bad(recipe.max_bad)
                 usable = tally.rows - counts.total()
             found[each.name] = Input(key, each, made, rows, usable)
     _check_same(recipe, found, tell)

@@ -16,7 +16,8 @@ from typing import Any
 from dataprophet.data.identity.compare import Identity
 from dataprophet.errors import BudgetError, MissingDependencyError
 from dataprophet.metric import matrix_csv
-from dataprophet.metric.matrix import Ranked, TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.ranking import Ranked, Ranking
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
 from dataprophet.report.build import write_report
@@ -49,7 +50,7 @@ class Run:
     profiles: dict[str, Profile]
     scores: TransferMatrix
     ranked: TransferMatrix
-    rankings: dict[str, list[Ranked]]
+    rankings: dict[str, Ranking]
     mixtures: dict[str, Mixture] = field(default_factory=dict)
 
 
@@ -187,9 +188,10 @@ class _Job:
         place = self.output.path(REPORT)
         try:
             write_report(self.output.folder, place)
-            self.tell(f"report -> {place}")
         except MissingDependencyError as error:
             self.tell(f"no {REPORT}: {error}")
+            return
+        self.tell(f"report -> {place}")
 
 
 def _lying(identities: Sequence[Identity], path: str, folder: Path) -> tuple[Identity, ...]:

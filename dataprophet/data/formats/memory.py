@@ -21,7 +21,7 @@ from dataprophet.data.images.sources import FileImage, MemoryImage
 from dataprophet.errors import DataError, explained, require
 
 KINDS = "a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
-_BLOCK = 1024  # rows of a pandas table that become objects at once
+_BLOCK = 256  # rows of a pandas table that become objects at once
 _HEAD = 20  # rows of a list whose keys are taken for its columns
 _PLAIN = (str, int, bytes, type(None))
 _MISSING = ("NAType", "NaTType")  # of pandas

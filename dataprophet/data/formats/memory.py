@@ -113,7 +113,7 @@ def _of_hub(data: Any, where: str, hub: Any) -> Held:
             data = data.cast_column(column, plain)
             images.append(column)
     count = len(data) if isinstance(data, hub.Dataset) else None
-    fix = "check name, subset and split, or save it to disk and pass the folder"
+    fix = "check its name, subset and split, or save it to disk and give that folder"
 
     def rows(start: int) -> Rows:
         with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):

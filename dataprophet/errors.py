@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
+import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib import metadata
+from pathlib import Path
 
 _LISTED = 20  # names in a message
 
@@ -68,7 +74,7 @@ class StoreError(DataProphetError):
 
 
 class MissingDependencyError(DataProphetError, ImportError):
-    """An optional dependency is missing or broken; the message names the extra to install."""
+    """An optional dependency is missing or broken; the message names the packages to install."""
 
 
 class ModelWarning(UserWarning):
@@ -105,6 +111,34 @@ def require_type(
     """Raise an error of this kind unless a value is of these types; a truth value is no number."""
     holds = isinstance(value, kinds) and not isinstance(value, bool)
     require(holds, f"it is of type {type(value).__name__}", where, fix, error)
+
+
+@functools.cache
+def install(*extras: str) -> str:
+    """The command that brings the packages of these extras; without any, those of the base install.
+
+    It names packages, in the versions of pyproject.toml, and no extra: `dataprophet[ray]` is there for those alone who
+    got this package from an index, and not from a file or a checkout.
+    """
+    wanted: dict[str, None] = {}
+    for line in metadata.requires("dataprophet") or []:
+        package, _, marker = line.partition(";")
+        extra = re.search(r"""extra == ["'](.+?)["']""", marker)
+        if (extra[1] if extra else "") in (extras or ("",)):
+            wanted[package.strip()] = None
+    return pip_install(wanted)
+
+
+def pip_install(packages: Iterable[str]) -> str:
+    """The command that installs packages into this environment, which pipx or uv may have made without a pip."""
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").exists():
+        command = ["pipx", "runpip", prefix.name, "install"]
+    elif (prefix / "uv-receipt.toml").exists():
+        command = ["uv", "pip", "install", "--python", str(prefix)]
+    else:
+        command = ["pip", "install"]
+    return shlex.join([*command, *packages])
 
 
 def first_line(error: BaseException) -> str:

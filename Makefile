@@ -11,6 +11,7 @@
 #   make soak    faults at random times while a pool is scored, for about ten minutes
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
+#   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
 #   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
@@ -31,7 +32,7 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser gpu release clean
+.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -124,6 +125,15 @@ families:
 browser: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) playwright axe-playwright-python
 	$(VENV)/bin/pytest tests/report/test_browser.py
+
+$(VENV)/.docs-tools: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"]))' > $(VENV)/docs.txt
+	$(PIP) -r $(VENV)/docs.txt
+	touch $@
+
+# Sources are read and nothing is imported, so that the package need not be installed.
+docs: $(VENV)/.docs-tools
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.

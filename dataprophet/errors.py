@@ -42,6 +42,10 @@ class DataError(DataProphetError):
     """A dataset, one of its rows or one of its images cannot be used."""
 
 
+class NotCountedError(DataError, TypeError):
+    """Rows of a dataset come one after another, so that it has no length. A TypeError, so that ``list`` takes it."""
+
+
 class ModelError(DataProphetError):
     """A model cannot be loaded, or fails one of its start-up checks."""
 
@@ -92,6 +96,18 @@ def require(holds: object, what: str, where: str, fix: str, kind: type[DataProph
     """Raise an error of this kind unless something holds."""
     if not holds:
         raise kind(what, where=where, fix=fix)
+
+
+def require_type(
+    value: object,
+    kinds: type | tuple[type, ...],
+    where: str,
+    fix: str,
+    error: type[DataProphetError] = DataProphetError,
+) -> None:
+    """Raise an error of this kind unless a value is of these types; a truth value is no number."""
+    holds = isinstance(value, kinds) and not isinstance(value, bool)
+    require(holds, f"it is of type {type(value).__name__}", where, fix, error)
 
 
 @functools.cache

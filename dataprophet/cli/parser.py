@@ -119,7 +119,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "dataprophet report demo-output -o report.html",
         argument("path DIR", "folder of a run or of the demo, scored pool, or matrix file"),
         argument("--out FILE", "page to write", required=True),
-        argument("--gains CSV", "matrix of measured gains, to compare the scores with"),
+        argument("--gains CSV", "measured gains, as for evaluate, to compare the scores with"),
         argument("--selection DIR", "of a scored pool: a selection, whose cut is shown"),
         argument("--png DIR", "folder for a picture of each chart"),
         argument("--svg DIR", "likewise, as SVG"),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, explained, install
+from dataprophet.errors import MissingDependencyError, ModelError, explained, install, require_type
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
@@ -94,6 +94,7 @@ def load_model(
         MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
             not match torch.
     """
+    require_type(name, (str, os.PathLike), "load_model", "give a model's name or its folder", ModelError)
     _require()
     from transformers.utils import logging
 

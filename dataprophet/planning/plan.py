@@ -14,7 +14,7 @@ import numpy as np
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Tally
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require, require_type
 from dataprophet.planning.amounts import Amounts, amounts_of
 from dataprophet.planning.estimates import Spread, known
 from dataprophet.planning.measure import see_features, see_rows
@@ -83,7 +83,7 @@ class Plan:
 
 
 def plan(
-    pools: Iterable[Dataset | FeaturePool | StoredFeatures],
+    pools: Iterable[Dataset | FeaturePool | StoredFeatures] | Dataset,
     model: Model | None = None,
     *,
     rows: int = 256,
@@ -96,7 +96,7 @@ def plan(
     """Estimate what `score` will take for pools, from some of their rows.
 
     Args:
-        pools: datasets, or features.
+        pools: datasets, or features; or a single dataset.
         model: for datasets; on the device that the hours are of.
         rows: rows to draw of each pool.
         seed: of the draws.
@@ -113,7 +113,9 @@ def plan(
         raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
     made: list[PoolPlan] = []
     spreads: list[dict[str, Spread]] = []
-    for number, pool in enumerate(pools):
+    require_type(pools, Iterable, "plan", "give datasets", DataError)
+    for number, pool in enumerate([pools] if isinstance(pools, Dataset) else pools):
+        require(hasattr(pool, "files"), f"a {type(pool).__name__} is no pool", "plan", "open it with open_dataset")
         rng, held = np.random.default_rng([seed, number]), Tally()
         if isinstance(pool, Dataset):
             if model is None:

@@ -265,7 +265,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "missing file": (lambda folder: folder / "no.json", "no.json: no such file", "check the path"),
     "empty folder": (lambda folder: folder, r"no data files in the folder \(it holds nothing\)", "name a file"),
     "empty file": (put("a.json", b""), r"a\.json: bad JSON at line 1", "repair the file"),
-    "no rows": (put("a.jsonl", b"\n\n"), "the file holds no rows", "name its --format"),
+    "no rows": (put("a.jsonl", b"\n\n"), "it holds no rows", "name its --format"),
     "only bad lines": (put("a.jsonl", b"{\n{\n"), r"first 2 rows cannot be read \(row 1: bad JSON", "repair the file"),
     "JSON cut short": (cut(files.write_llava, lambda data: data[:-20]), "bad JSON at line", "repair the file"),
     "JSON lines in .json": (put("a.json", LINE + b"\n" + LINE), "line 2 column 1 .Extra data", "name it .jsonl"),

@@ -4,6 +4,7 @@
 #   make lint    ruff, mypy, clang-format, the order of layers, the numbers of tools/house.py and the stubs, changing nothing
 #   make format  apply ruff and clang-format
 #   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
+#   make commands  write docs/commands.md from the parser
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make lowest  some tests with the lowest versions of the base packages, on Python 3.11 or 3.12
@@ -32,7 +33,7 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
 
-.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser docs gpu release clean
+.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -53,6 +54,9 @@ lint: $(VENV)/.installed $(VENV)/.tools
 # The installed package is read, which has kernels/ in it: -P, and a folder without sources, keep this checkout off the path.
 stubs: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/python -P tools/stubs.py
+
+commands: $(VENV)/.installed
+	$(VENV)/bin/python -P tools/commands.py
 
 format: $(VENV)/.tools
 	$(VENV)/bin/ruff check --fix $(PYTHON_FILES)

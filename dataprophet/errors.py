@@ -8,8 +8,11 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
+
+_LISTED = 20  # names in a message
 
 
 class DataProphetError(ValueError):
@@ -141,3 +144,12 @@ def pip_install(packages: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def choose(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """A fix for a name that is not known: the nearest one; where none is near, ``otherwise`` or the names there are."""
+    names = list(known)
+    near = get_close_matches(str(name), names, 1) or [each for each in names if each.lower() == str(name).lower()]
+    if near:
+        return f"did you mean {near[0]}?"
+    return otherwise or f"choose among {', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)}"

@@ -20,7 +20,7 @@ from dataprophet.cli.common import output
 from dataprophet.errors import DataProphetError, install
 from dataprophet.ops.backend import COMPILE
 
-_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors")
+_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors", "xxhash", "rich", "shtab")
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 

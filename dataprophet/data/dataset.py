@@ -24,7 +24,15 @@ from dataprophet.data.ids import KnownIds
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, relative_name, state_of
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, Tally, check_bad
-from dataprophet.errors import DataError, MissingDependencyError, NotCountedError, explained, install, require, require_type
+from dataprophet.errors import (
+    DataError,
+    MissingDependencyError,
+    NotCountedError,
+    explained,
+    install,
+    require,
+    require_type,
+)
 
 if TYPE_CHECKING:
     from dataprophet.data.export.torch_samples import TorchSamples

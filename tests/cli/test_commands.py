@@ -308,7 +308,6 @@ def test_bench_times_every_operation(run: Run) -> None:
         (["rank", "{tmp}/absent.csv", "--target", "t"], "absent.csv"),
         (["rank", "{demo}/scores.csv", "--target", "t"], "no target 't'"),
         (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--without", "luck"], "no factor 'luck'"),
-        (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--level", "95"], "level is 95"),
         (["evaluate", "{demo}/scores.csv"], "needs two matrices"),
         (["evaluate", "{demo}/scores.csv", "{tmp}/notes.txt"], "notes.txt"),
         (["mix", "{demo}/scores.csv", "--target", "t", "--budget", "5", "--dataset", "x=y", "--out", "{tmp}/o"], "'x'"),

@@ -152,7 +152,7 @@ $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $(VENV)-release/tools.txt
 	touch $@
 
-# Nothing is published. The time goes into compiling: about ten minutes on two cores.
+# Nothing is published. The time goes into compiling: about five minutes for each Python on two cores.
 release: $(VENV)-release/.tools
 	$(VENV)-release/bin/python tools/release.py $(RELEASE_FLAGS)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +113,7 @@ def score(
     asked: dict[str, Any] = {
         "pool": arguments,
         "model": given,
-        "targets": [{"name": profile.name, "fingerprint": _digest(profile)} for profile in profiles],
+        "targets": [{"name": profile.name, "fingerprint": profile.digest()} for profile in profiles],
         "fields": [field for field in FIELDS if field in fields],
         "sketch": {key: usual[key] for key in _OWN_SETTINGS},
         "nearest": _tells_nearest(nearest, profiles, features=features),
@@ -150,12 +147,6 @@ def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features:
     return bool(profiles) and (usual if asked is None else asked)
 
 
-def _digest(profile: Profile) -> str:
-    """Hex digest of what a profile's numbers are: without names, and without where its data lay."""
-    unnamed = replace(profile, name="", model_name="", identity=())
-    return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
-
-
 def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
     """The profile of features before they were rounded to float16, in place of one of the rounded ones."""
     config.empty_profile().require_comparable([profile])
@@ -185,7 +176,7 @@ def _origin(store: Store, loaded: Model | None, arguments: dict[str, Any], threa
     if loaded is not None:
         return origin_of(loaded)
     if store.exists(RUN):
-        earlier = RunConfig.from_json(json.loads(store.read(RUN)), store.root)
+        earlier = RunConfig.from_json(store.document(RUN), store.root)
         if earlier.model == arguments:
             return {"fingerprint": earlier.fingerprint, "settings": earlier.settings, "numbers": earlier.numbers}
     return probe(arguments, threads)

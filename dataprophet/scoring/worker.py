@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import threading
@@ -100,7 +99,7 @@ class Worker:
     def empty_profile(self) -> Profile:
         """A profile of no samples, with the settings of the targets, for a part of the pool."""
         if self._rows is None:
-            files = json.loads(self.store.read(FILES))["files"]
+            files = self.store.document(FILES)["files"]
             self._rows = sum(int(file.get("samples", file["rows"])) for file in files if "error" not in file)
         profile = self.config.empty_profile()
         assert profile.sketch is not None  # not sealed

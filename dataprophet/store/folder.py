@@ -98,7 +98,8 @@ class FolderStore(Store):
 
     def _read_all(self, folder: str) -> dict[str, bytes]:
         path = Path(self._path(folder))
-        return {name: (path / name).read_bytes() for name in sorted(os.listdir(path))} if path.is_dir() else {}
+        names = sorted(os.listdir(path)) if path.is_dir() else []
+        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -109,13 +110,17 @@ class FolderStore(Store):
         ages = {}
         with suppress(FileNotFoundError), os.scandir(self._path(folder)) as entries:
             for entry in entries:
+                if not entry.is_file():
+                    continue  # such as what a desktop or a notebook keeps beside files
                 with suppress(FileNotFoundError):  # another process removed it
                     ages[entry.name] = time.time() - entry.stat().st_mtime
         return ages
 
     def _journal_keys(self) -> list[str]:
         path = self._path(JOURNALS)
-        return os.listdir(path) if os.path.isdir(path) else []
+        with suppress(FileNotFoundError), os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+        return []
 
     def _journal_records(self, key: str) -> list[str]:
         with suppress(FileNotFoundError):

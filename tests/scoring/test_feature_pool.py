@@ -192,6 +192,19 @@ def test_bad_rows_are_left_out_with_their_reason(tmp_path, targets):
     assert scored.n_samples == 27
 
 
+@pytest.mark.parametrize(("column", "value"), [("nll", 1e308), ("nll", 1e30), ("nll", 701.0), ("n_tokens", -1)])
+def test_one_extreme_number_costs_its_row_alone(tmp_path, targets, column, value):
+    features = features_of(30)
+    getattr(features, column)[3] = value
+    path = write(features, tmp_path / "pool", "npz")
+    scored = dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    assert scored.statuses == {"ok": 29, "bad_features": 1}
+    assert scored.read(["status"])["status"][3].as_py() == "bad_features"
+    rest = take(features, [row for row in range(30) if row != 3])
+    assert np.isfinite(scored.profile.perplexity)
+    assert scored.profile.mean_nll == profile(rest, "m").mean_nll
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory, targets):
     """A pool that was scored with embeddings, one row of it bad."""

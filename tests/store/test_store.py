@@ -355,4 +355,4 @@ def test_markers_are_json_for_people(tmp_path: Path) -> None:
     (tmp_path / "commits" / f".{KEY}.json.x7Yz").write_text("{")  # a copy under way
     assert list(open_store(tmp_path).markers()) == [KEY]
     marker = json.loads((tmp_path / "commits" / f"{KEY}.json").read_text())
-    assert set(marker) == {"rows", "attempt", "files"}
+    assert set(marker) == {"checksum", "rows", "attempt", "files", "checksums"}

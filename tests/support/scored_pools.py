@@ -82,7 +82,7 @@ def write_scores(
         settings={},
         numbers={},
         reading=dataset.settings,
-        targets=[{"name": profile.name, "fingerprint": f"{profile.name}-1"} for profile in profiles],
+        targets=[{"name": profile.name, "fingerprint": profile.digest()} for profile in profiles],
         fields=["question"],
         sketch={"clusters": "2", "sketch_size": "100", "diversity_fields": "question", "seed": "0"},
         embeddings=vectors is not None,
@@ -92,9 +92,9 @@ def write_scores(
     store.create_once(RUN, config.to_json())
     indices = [dataset.index(number) for number in range(len(dataset.files))]
     files = [{"name": index.name, "path": index.path, "digest": index.digest, "rows": index.rows} for index in indices]
-    store.write(FILES, json.dumps({"files": files}).encode())
+    store.write_document(FILES, {"files": files})
     for index in indices:
-        store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode())
+        store.write_document(index_name(index.name), {"index": index.to_json()})
     for profile, target in zip(profiles, config.targets, strict=True):
         path = Path(out) / target_name(target["fingerprint"])
         path.parent.mkdir(exist_ok=True)

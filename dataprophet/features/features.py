@@ -125,13 +125,12 @@ def measure(
         usable[places] = False
 
     refuse(~np.isfinite(nll), "nll is not finite")
-    means = "or give the mean over the tokens of each answer, not their sum"
+    means = "or give each answer's mean over the tokens, not their sum"
     refuse(np.isfinite(nll) & (nll > LARGEST_NLL), f"nll is above {LARGEST_NLL:g} nats, where PPL overflows,", means)
     if leave_out and (wrong := ~_counts(features, where)).any():
         refuse(wrong, "n_tokens is not a count")
-        features = replace(
-            features, n_tokens=np.where(wrong, 0, _per_sample(features.n_tokens, "n_tokens", features, where))
-        )
+        counts = _per_sample(features.n_tokens, "n_tokens", features, where)
+        features = replace(features, n_tokens=np.where(wrong, 0, counts))
     tokens = tokens_of(features, where)
     read: dict[str, FieldRows] = {}
     widths: dict[str, int] = {}

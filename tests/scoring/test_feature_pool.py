@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from sample_features import make_features, take
 
 import dataprophet as dp
+from dataprophet.cli import main
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.features.features import FIELDS, Features
@@ -354,3 +356,17 @@ def test_nothing_there(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"no features in the folder \(it holds notes\.txt\)"):
         open_feature_pool(tmp_path)
+
+
+def test_what_is_no_file_among_the_features_is_listed(tmp_path, targets):
+    (tmp_path / "pool").mkdir()
+    write(features_of(30), tmp_path / "pool" / "a", "npz")
+    (tmp_path / "pool" / "b.npz").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pool" / "c.npz")
+    (tmp_path / "pool" / "d.npz").mkdir()
+    scored = dp.score(tmp_path / "pool", targets, "m", features=True, out=tmp_path / "out")
+    assert not scored.complete
+    assert ["error" in file for file in scored.files] == [False, True, True, True]
+    assert scored.statuses == {"ok": 30}
+    arguments = ["score", tmp_path / "pool", "--features", "--model", "m", "--out", tmp_path / "out2"]
+    assert main([str(text) for text in arguments]) == 1

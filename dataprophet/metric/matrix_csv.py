@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dataprophet.files import write_text
 
 CORNER = "source\\target"
 TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what spreadsheets take for one, and what is such a cell escaped
 _AGAIN = "remove the factors file, or make the matrix again"
 
 
@@ -35,8 +37,18 @@ def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None
         Path(path).unlink(missing_ok=True)
         return
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
+    csv.writer(stream, lineterminator="\n").writerows([_quoted(cell) for cell in line] for line in lines)
     write_text(path, stream.getvalue())
+
+
+def _quoted(cell: object) -> object:
+    """A cell that a spreadsheet takes for text: a name that begins as a formula does gets an apostrophe before it."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def _unquoted(cell: str) -> str:
+    """The cell that ``write`` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, Any]:
@@ -104,7 +116,8 @@ def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str,
         raise MetricError(f"cannot be read ({reason})", where=str(path), fix="give a CSV file of scores") from error
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        rows = [(f"{path} row {reader.line_num}", row) for row in reader if any(cell.strip() for cell in row)]
+        filled = (row for row in reader if any(cell.strip() for cell in row))
+        rows = [(f"{path} row {reader.line_num}", [_unquoted(cell) for cell in row]) for row in filled]
     except csv.Error as error:
         raise MetricError(f"not CSV ({error})", where=f"{path} row {reader.line_num}", fix="correct the row") from error
     if not rows:

@@ -35,7 +35,11 @@ def checksum_of_file(path: str | os.PathLike[str]) -> str:
 
 def dump_document(document: Mapping[str, Any], *, indent: int | None = None, ascii_only: bool = True) -> bytes:
     """A JSON object with the checksum of what stands behind it as its first entry."""
-    rest = json.dumps(document, indent=indent, ensure_ascii=ascii_only)[1:].encode() + b"\n"
+    try:
+        text = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
+    except UnicodeEncodeError:  # a file's name that is no Unicode
+        text = json.dumps(document, indent=indent).encode()
+    rest = text[1:] + b"\n"
     space = "" if indent is None else "\n" + " " * indent
     comma = "," if document else ""
     return f'{{{space}"{CHECKSUM}": "{xxhash.xxh3_128_hexdigest(rest)}"{comma}'.encode() + rest

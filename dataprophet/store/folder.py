@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dataprophet.attempts import new_attempt
 from dataprophet.errors import StoreError, require
-from dataprophet.store.attempts import new_attempt
 from dataprophet.store.base import JOURNALS, TEMPORARY, Store
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -138,7 +138,7 @@ class FolderStore(Store):
 
     def _append(self, name: str, text: str) -> None:
         """Add text by one call of the system, so that no two processes mix theirs."""
-        data, path = text.encode(), self._path(name)
+        data, path = text.encode("utf-8", "backslashreplace"), self._path(name)
         self._make_folders(path)
         with open(path, "ab", buffering=0) as stream:
             if stream.write(data) < len(data):

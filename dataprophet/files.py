@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -49,6 +49,20 @@ def check_file(path: str | os.PathLike[str]) -> None:
     _require(not final.is_dir(), "is a folder, not a file", final, "name a file")
     _require(final.is_file() or not final.exists(), "is not a regular file", final, "name another file")
     _check_place(final)
+
+
+def check_replaced(path: str | os.PathLike[str], kind: str, is_one: Callable[[Path], bool]) -> None:
+    """As :func:`check_file`; also refuse to replace a file of another kind than what is to be written.
+
+    Args:
+        path: the file.
+        kind: what is to be written, in words.
+        is_one: whether a file is that.
+    """
+    check_file(path)
+    final = Path(path)
+    same = not final.exists() or final.stat().st_size == 0 or is_one(final)
+    _require(same, f"exists and is no {kind}, so it is not overwritten", final, "choose another name")
 
 
 @contextmanager

@@ -11,14 +11,15 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError
-from dataprophet.files import write_text
+from dataprophet import files
+from dataprophet.errors import MetricError, require
 
 CORNER = "source\\target"
 TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
@@ -31,6 +32,23 @@ def factors_path(path: str | os.PathLike[str]) -> Path:
     return Path(path).with_suffix(".factors.csv")
 
 
+def check_replaced(path: str | os.PathLike[str]) -> None:
+    """See whether a matrix may be written, before it is made: only matrices, and their factors, are replaced.
+
+    Raises:
+        DataProphetError: as ``files.check_replaced``, or for a name whose factors file would be that of another matrix.
+    """
+    suffix = Path(path).suffix.lower()
+    require(suffix == ".csv", f"ends in {suffix or 'nothing'}", str(path), "name a file that ends in .csv", MetricError)
+    files.check_replaced(path, "matrix", partial(_begins, CORNER))
+    files.check_replaced(factors_path(path), "factors file of a matrix", partial(_begins, "target,rank,source,"))
+
+
+def _begins(text: str, path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(100).decode("utf-8-sig", "replace").lower().startswith(text)
+
+
 def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> None:
     """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back."""
     if lines is None:
@@ -38,7 +56,7 @@ def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None
         return
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([_quoted(cell) for cell in line] for line in lines)
-    write_text(path, stream.getvalue())
+    files.write_text(path, stream.getvalue())
 
 
 def _quoted(cell: object) -> object:

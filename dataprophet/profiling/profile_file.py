@@ -49,6 +49,13 @@ def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts
         raise ProfileError(f"damaged profile ({reason})", where=where, fix=_FIX) from error
 
 
+def is_profile(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says at its beginning that it is a profile of any format."""
+    with open(path, "rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        return b"dataprophet-profile-" in stream.read(min(size, os.path.getsize(path)))
+
+
 class Parts:
     """The tensors of a file, checked as they are taken: ValueError for what is wrong, KeyError for what is missing."""
 

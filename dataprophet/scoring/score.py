@@ -13,12 +13,13 @@ from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
 from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
-from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, target_name
+from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, TARGETS, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import open_pool, pool_arguments
 from dataprophet.store import Store, open_store
+from dataprophet.store.base import COMMITS, TEMPORARY
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -98,6 +99,7 @@ def score(
     work = Work(engine, processes, threads, ray_address)
     where = os.fspath(out)
     store = open_store(where)
+    store.require_own({RUN, TARGETS, COMMITS, TEMPORARY}, "name a new or empty folder, or one of an earlier run")
     loaded = None if features or isinstance(model, str | os.PathLike) else model
     kind = "features" if features else "samples"
     arguments = pool_arguments({"path": os.fspath(pool), **(reading or {})})

@@ -141,6 +141,13 @@ class Store(ABC):
         with self.explained():
             return self._read(name)
 
+    def require_own(self, names: Iterable[str], fix: str) -> None:
+        """Refuse a folder that holds something, and nothing of these names. Raises StoreError."""
+        with self.explained():
+            found = [name for name in sorted(self._entries()) if not name.startswith(".")]
+        what = f"holds something else ({', '.join(found[:3])})"
+        require(not found or {*found} & {*names}, what, self.root, fix, StoreError)
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are there."""
         with self.explained():
@@ -258,6 +265,10 @@ class Store(ABC):
     @abstractmethod
     def local(self, name: str) -> str:
         """Local path of a file that is never changed: a part that a marker names, or a target's profile."""
+
+    @abstractmethod
+    def _entries(self) -> list[str]:
+        """Names of the files and folders in the folder; none where there is no folder."""
 
     @abstractmethod
     def _put(self, name: str, write: Callable[[str], None]) -> None:

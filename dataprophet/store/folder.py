@@ -38,6 +38,11 @@ class FolderStore(Store):
         require(os.path.exists(path), f"{name} is missing", self.root, fix, StoreError)
         return path
 
+    def _entries(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return os.listdir(self.path)
+        return []
+
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         with self._temporary(os.path.basename(name), name) as temporary:
             write(temporary)

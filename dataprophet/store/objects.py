@@ -83,6 +83,10 @@ class ObjectStore(Store):
                 os.replace(f"{path}.part", path)
         return path
 
+    def _entries(self) -> list[str]:
+        found = [*self._list(""), *self._list("", kind="directory")]
+        return [_base(entry["name"].rstrip("/")) for entry in found]
+
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         temporary = os.path.join(self._cache, os.path.basename(name))
         try:

@@ -266,7 +266,8 @@ def _counts(features: Features, where: str) -> NDArray[np.bool_]:
     if features.n_tokens is None:
         return np.ones(len(features.ids), np.bool_)
     given = _per_sample(features.n_tokens, "n_tokens", features, where)
-    return (given >= 0) & (given == np.floor(given)) & (given < 2**53)
+    counts: NDArray[np.bool_] = (given >= 0) & (given == np.floor(given)) & (given < 2**53)
+    return counts
 
 
 def _per_sample(values: Any, name: str, features: Features, where: str) -> NDArray[np.float64]:

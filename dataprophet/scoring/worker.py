@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.errors import DataError, ModelWarning
+from dataprophet.errors import DataError, ModelWarning, require
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.model.model import CellFeatures
 
+_READ_AGAIN = "do not change a pool while it is scored; run the same command again"
 _FILES_KEPT = 8  # indices of files that a worker remembers
 
 
@@ -63,6 +64,7 @@ class Worker:
         self.targets = load_targets(store, config.targets, config.fields)
         self._model = model
         self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
+        self._proving, self._proven = threading.Lock(), dict[str, Any]()  # state of each file that is as it was indexed
         self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
             with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
@@ -95,6 +97,32 @@ class Worker:
         told = f"{result.outcome}: {result.rows} rows, {result.samples} samples in {result.seconds:.1f} s"
         self.store.log(shard.key, f"{told}\n{result.detail}")
         return result
+
+    def require_as_indexed(self, shard: Shard, seen: Any) -> None:
+        """See that what was read of a data file is what was indexed: what its shards are named by.
+
+        Args:
+            shard: a shard of the file.
+            seen: the file's state before the shard was read.
+
+        Raises:
+            DataError: the file has changed.
+        """
+        where, now = self.pool.files[shard.file], self.pool.state(shard.file)
+        require(now == seen, "the file has changed while it was read", where, _READ_AGAIN)
+        with self._proving:
+            if seen == self._proven.setdefault(shard.name, self._listed.get(shard.name)):
+                return
+            # another state, as of a copy on another machine: the content decides
+            same = self.pool.index(shard.file).digest == self.index(shard.name).digest
+            same = same and self.pool.state(shard.file) == seen
+            require(same, "the file has changed since it was indexed", where, _READ_AGAIN)
+            self._proven[shard.name] = seen
+
+    @cached_property
+    def _listed(self) -> dict[str, Any]:
+        """State of each file by its name, as it was indexed."""
+        return {file["name"]: file.get("state") for file in self.store.document(FILES)["files"] if "error" not in file}
 
     def empty_profile(self) -> Profile:
         """A profile of no samples, with the settings of the targets, for a part of the pool."""
@@ -130,6 +158,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
         return ShardResult(shard.key, "skipped", shard.rows)
     parts, splits = _Parts(worker), worker.splits
     try:
+        seen = worker.pool.state(shard.file)
         isolated = _score(shard, worker, parts)
         marker = {
             "file": shard.name,
@@ -146,6 +175,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
             "splits": worker.splits - splits,
             "seconds": round(time.monotonic() - started, 3),
         }
+        worker.require_as_indexed(shard, seen)
         won = worker.store.commit(shard.key, parts.writers(), marker)
     except DataError as error:
         return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))

@@ -16,7 +16,7 @@ from dataprophet.ops.directions import measured as _measured
 
 FIELDS = ("question", "answer", "image")
 
-LARGEST_NLL = 700.0
+MAX_NLL = 700.0
 """Nats: exp(709.8) is the largest float64, so a sample or a dataset beyond has no perplexity."""
 
 _ROUNDED = -1e-4  # nats: what the rounding of logits may leave of a log-likelihood of 0
@@ -126,7 +126,7 @@ def measure(
 
     refuse(~np.isfinite(nll), "nll is not finite")
     means = "or give each answer's mean over the tokens, not their sum"
-    refuse(np.isfinite(nll) & (nll > LARGEST_NLL), f"nll is above {LARGEST_NLL:g} nats, where PPL overflows,", means)
+    refuse(np.isfinite(nll) & (nll > MAX_NLL), f"nll is above {MAX_NLL:g} nats, where PPL overflows,", means)
     if leave_out and (wrong := ~_counts(features, where)).any():
         refuse(wrong, "n_tokens is not a count")
         counts = _per_sample(features.n_tokens, "n_tokens", features, where)

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class Output:
                 self.folder.rmdir()
 
     def _require_same(self, overwrite: bool) -> None:
-        if overwrite:
+        if overwrite or not any(self.path(name).exists() for name in _MADE):
             return
         where, fix = self.recipe.place("out"), "choose another folder, or replace them with overwrite=True"
         try:
@@ -110,9 +111,8 @@ class Output:
             for name in _MADE:
                 path = self.path(name)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        text = yaml.safe_dump(
-            self.recipe.moved(lambda path: relative(path, self.folder)).to_dict(), sort_keys=False, allow_unicode=True
-        )
+        seen = self.recipe.moved(lambda path: relative(path, self.folder))
+        text = yaml.safe_dump(replace(seen, out=".").to_dict(), sort_keys=False, allow_unicode=True)
         write_text(self.path(RECIPE), _HEAD + text)
 
     def _is_same(self) -> bool:

@@ -15,7 +15,7 @@ from dataprophet.errors import DataError, ProfileError
 from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import FILES, POOL_PROFILE, SUMMARY, index_name
 from dataprophet.scoring.folder.pool import ScoredPool
-from dataprophet.scoring.folder.shards import ShardResult
+from dataprophet.scoring.folder.shards import UNDER_WAY, ShardResult
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import Store
 
@@ -44,21 +44,26 @@ def run_pass(
         work: who does it.
         pool: the pool, opened.
         model: the model, where it is loaded already.
-        progress: called at the start and after each shard.
+        progress: called at the start, and after each cell or, with Ray, each shard.
         tally: what the pool's rows hold, for the summary.
     """
     scored = ScoredPool(store.root)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    under_way: dict[str, int] = {}  # shard -> rows of it that are done
     why: dict[str, str] = {}  # shard that was not scored -> the reason
 
     tell = progress or (lambda *_: None)
 
     def report(result: ShardResult) -> None:
         nonlocal done
-        done += result.rows
+        if result.outcome == UNDER_WAY:
+            under_way[result.key] = result.rows
+        else:
+            under_way.pop(result.key, None)
+            done += result.rows
         if result.detail:
             why[result.key] = result.detail
-        tell(done, total)
+        tell(done + sum(under_way.values()), total)
 
     tell(done, total)
     here = work.processes == 0 or (work.processes is None and (config.kind == "features" or model is not None))
@@ -144,6 +149,7 @@ def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> S
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
     store.write_document(SUMMARY, _summary(scored, why, short) | {"read": dict(tally)})
+    store.tidy()
     return scored
 
 

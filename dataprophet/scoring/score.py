@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
-from dataprophet.errors import ProfileError, require
+from dataprophet.errors import ProfileError, choose, require, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
@@ -96,6 +95,7 @@ def score(
     _check_fields(fields)
     fix = "leave it out, or score the samples themselves"
     require(not (details and features), "needs a model, and features are given", "details", fix, ProfileError)
+    require_type(pool, (str, os.PathLike), "pool", "give the path of the pool; reading= says how to open it")
     work = Work(engine, processes, threads, ray_address)
     where = os.fspath(out)
     store = open_store(where)
@@ -107,7 +107,7 @@ def score(
     if kind == "samples":
         _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
         arguments = pool_arguments(opened.arguments)  # with what was decided over all rows
-    profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
+    profiles = Profile.load_all(targets, "targets")
     given = {} if features or loaded is not None else model_arguments(str(model), loading or {})
     kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
     origin = kept or (label_origin(str(model)) if features else _origin(store, loaded, given, threads))
@@ -157,10 +157,9 @@ def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
 
 
 def _check_fields(fields: Sequence[str]) -> None:
-    fix = f"choose among {', '.join(FIELDS)}"
-    require(fields, "no field given", "fields", fix, ProfileError)
+    require(fields, "no field given", "fields", choose("", FIELDS), ProfileError)
     for name in fields:
-        require(name in FIELDS, f"unknown field {name!r}", "fields", fix, ProfileError)
+        require(name in FIELDS, f"unknown field {name!r}", "fields", choose(name, FIELDS), ProfileError)
 
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:

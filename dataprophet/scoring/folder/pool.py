@@ -15,7 +15,7 @@ from dataprophet.data.identity.census import added
 from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import COUNTS, check_bad
-from dataprophet.errors import DataProphetError, explained
+from dataprophet.errors import DataProphetError, explained, require_type
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import (
@@ -82,6 +82,7 @@ class ScoredPool:
         Raises:
             DataProphetError: it is no scored folder, or is damaged.
         """
+        require_type(folder, (str, os.PathLike), "open_scores", "give the folder that `dataprophet score` wrote")
         self.folder = os.fspath(folder)
         self.store = open_store(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
@@ -92,6 +93,10 @@ class ScoredPool:
             plan = list(plan_of(self.files, self.config))
         self._shards = [shard for shard in plan if shard.key in self._markers]
         self.missing = [shard for shard in plan if shard.key not in self._markers]
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else f"{len(self.missing):,} shards missing"
+        return f"<ScoredPool {self.folder!r}: {self.n_samples:,} samples for {len(self.targets)} targets, {state}>"
 
     @property
     def name(self) -> str:
@@ -165,9 +170,18 @@ class ScoredPool:
         batches = list(self.batches(columns))
         if batches:
             return pa.Table.from_batches(batches).unify_dictionaries()
-        config = self.config
-        nothing = schema(self.targets, nearest=config.nearest, details=config.details).empty_table()  # no shard yet
+        nothing = self._schema.empty_table()  # no shard yet
         return nothing if columns is None else nothing.select(list(columns))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """All rows, batch by batch, for whoever reads the Arrow PyCapsule interface: polars, DuckDB, pandas."""
+        plain = pa.schema([(field.name, _plain(field.type)) for field in self._schema])  # not every reader takes words
+        batches = (each for batch in self.batches() for each in pa.Table.from_batches([batch]).cast(plain).to_batches())
+        return pa.RecordBatchReader.from_batches(plain, batches).__arrow_c_stream__(requested_schema)
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return schema(self.targets, nearest=self.config.nearest, details=self.config.details)
 
     def merged_profile(self) -> Profile:
         """The profile of the committed shards, the same to the bit whatever the shards are and their order."""
@@ -226,6 +240,10 @@ class ScoredPool:
         for shard in self._shards:
             total.update(self._markers[shard.key][entry])
         return total
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def open_scores(folder: str | os.PathLike[str]) -> ScoredPool:

@@ -66,7 +66,12 @@ def test_the_commands_for_pools_run_as_they_stand(tutorial):
 
 def test_every_page_with_python_runs():
     with_python = {page for page in DOCS if blocks(page.read_text(encoding="utf-8"), "python")}
-    assert with_python <= {TUTORIAL, *WORKED, *ALONE, ROOT / "docs" / "python.md"}  # that one by tests/test_python_page.py
+    assert with_python <= {
+        TUTORIAL,
+        *WORKED,
+        *ALONE,
+        ROOT / "docs" / "python.md",
+    }  # that one by tests/test_python_page.py
 
 
 CALLS = [(page.name, words) for page in DOCS for words in commands(page.read_text(encoding="utf-8"))]

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dataprophet.cli.parser import build_parser
+from dataprophet.cli.progress import say
 from dataprophet.cli.typed import as_typed, error_as_typed
 from dataprophet.errors import DataProphetError, ModelWarning
 
@@ -45,6 +46,6 @@ def _show(
 ) -> None:
     """A warning about a model on one line; ``other`` shows all others."""
     if issubclass(category, ModelWarning):
-        print(f"dataprophet: {as_typed(str(message))}", file=sys.stderr)
+        say(f"dataprophet: {as_typed(str(message))}")
     else:
         other(message, category, *rest, **named)

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def matrix_table(matrix: TransferMatrix) -> str:
-    """The matrix as text, sources by targets."""
-    rows = [[name, *map(number, row)] for name, row in zip(matrix.sources, matrix.values.tolist(), strict=True)]
-    return table(["source\\target", *matrix.targets], rows)
+    """The matrix as text, sources by targets; on a terminal coloured within each target."""
+    values = matrix.values.tolist()
+    rows = [[name, *map(number, row)] for name, row in zip(matrix.sources, values, strict=True)]
+    return table(["source\\target", *matrix.targets], rows, values)

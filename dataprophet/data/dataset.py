@@ -24,7 +24,15 @@ from dataprophet.data.ids import KnownIds
 from dataprophet.data.images.sources import image_sources
 from dataprophet.data.index import FileIndex, in_cells, index_file, relative_name, state_of
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, Tally, check_bad
-from dataprophet.errors import DataError, MissingDependencyError, NotCountedError, explained, require, require_type
+from dataprophet.errors import (
+    DataError,
+    MissingDependencyError,
+    NotCountedError,
+    explained,
+    install,
+    require,
+    require_type,
+)
 
 if TYPE_CHECKING:
     from dataprophet.data.export.torch_samples import TorchSamples
@@ -164,7 +172,7 @@ class Dataset:
             MissingDependencyError: torch is not installed.
             DataError: rank and world size do not go together.
         """
-        fix = "pip install 'dataprophet[model]'"
+        fix = install("model")
         with explained(ImportError, MissingDependencyError, "torch is not there", self.name, fix):
             from dataprophet.data.export.torch_samples import TorchSamples
         return TorchSamples(self, transform, rank, world_size)

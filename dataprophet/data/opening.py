@@ -38,7 +38,7 @@ from dataprophet.data.images.decode import MAX_PIXELS
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.remote import is_dir, is_url, plain_path
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError, require, require_type
+from dataprophet.errors import DataError, choose, require, require_type
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are
 
@@ -201,10 +201,10 @@ def _check_arguments(
 ) -> None:
     known = format in {"auto", "llamafactory", "huggingface"} or format in ROW_FORMATS
     if not known:  # the list costs the loading of what packages add
-        raise DataError(f"unknown format {format!r}", where=path, fix=f"use auto or one of {', '.join(formats())}")
+        raise DataError(f"unknown format {format!r}", where=path, fix=choose(format, ["auto", *formats()]))
     for ours in columns:
-        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
+        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, choose(ours, COLUMNS))
     require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")
     known = answer_is is None or answer_is in ANSWER_KINDS
-    require(known, f"unknown kind of answers {answer_is!r}", path, f"use {', '.join(ANSWER_KINDS)}")
+    require(known, f"unknown kind of answers {answer_is!r}", path, choose(answer_is, ANSWER_KINDS))
     require(max_pixels >= 1, f"max_pixels is {max_pixels}", path, "use a positive number")

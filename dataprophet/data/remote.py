@@ -24,7 +24,15 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataprophet.errors import DataError, DataProphetError, MissingDependencyError, explained, first_line, require
+from dataprophet.errors import (
+    DataError,
+    DataProphetError,
+    MissingDependencyError,
+    explained,
+    first_line,
+    install,
+    require,
+)
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
@@ -247,10 +255,7 @@ def _file_system(url: str) -> Iterator[tuple[Any, str]]:
     except DataProphetError:
         raise
     except ImportError as error:
-        what, fix = (
-            f"a URL needs a package ({first_line(error)})",
-            "pip install 'dataprophet[remote]', and what it names",
-        )
+        what, fix = f"a URL needs a package ({first_line(error)})", f"{install('remote')}, and what it names"
         raise MissingDependencyError(what, where=url, fix=fix) from error
     except FileNotFoundError as error:
         raise DataError("no such file", where=url, fix="check the address") from error

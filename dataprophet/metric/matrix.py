@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.data.identity import compare as identity
-from dataprophet.errors import MetricError, MissingDependencyError, explained, require_type
+from dataprophet.errors import MetricError, MissingDependencyError, choose, explained, require_type
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import (
     FACTORS,
@@ -118,7 +118,7 @@ class TransferMatrix:
             MetricError: when there is no such target, naming those there are.
         """
         if target not in self.targets:
-            raise MetricError(f"no target {target!r}", fix=f"choose among {', '.join(self.targets)}")
+            raise MetricError(f"no target {target!r}", fix=choose(target, self.targets))
         return self.targets.index(target)
 
     def order(self, target: str) -> NDArray[np.int64]:
@@ -167,11 +167,10 @@ class TransferMatrix:
         """
         drop = factors_named(names)
         if unknown := sorted(drop - self.factors.keys()):
-            known = (
-                ", ".join([*self.factors, "perplexity"] if self.factors else [])
-                or "none: read the matrix together with its .factors.csv file"
-            )
-            raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
+            signs = [FACTORS.get(name, name) for name in self.factors]
+            fix = "there are none: read the matrix together with its .factors.csv file"
+            fix = choose(unknown[0], [*signs, *self.factors, "perplexity"]) if signs else fix
+            raise MetricError(f"no factor {unknown[0]!r}", fix=fix)
         kept = {name: part for name, part in self.factors.items() if name not in drop}
         if drop:
             require_varied(kept)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError, require_type
+from dataprophet.errors import MetricError, choose, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.metric.factors import FACTORS, Floats, product
 from dataprophet.metric.matrix import Influences, TransferMatrix
@@ -61,7 +61,8 @@ def transfer_matrix(
     require_type(fields, Iterable, "fields", f"give some of {', '.join(FIELDS)}", MetricError)
     wanted = list(dict.fromkeys(fields))
     if set(wanted) - set(FIELDS):
-        raise MetricError(f"unknown field {sorted(set(wanted) - set(FIELDS))[0]!r}", fix=f"use {', '.join(FIELDS)}")
+        unknown = sorted(set(wanted) - set(FIELDS))[0]
+        raise MetricError(f"unknown field {unknown!r}", where="fields", fix=choose(unknown, FIELDS))
     shape = (len(s), len(t))
     known = {id(p): p.directions for p in [*s, *t]}  # sums over the groups: once for each profile, not for each use
     directions = {name: (_directions(s, known, name), _directions(t, known, name)) for name in FIELDS if name in wanted}

@@ -5,7 +5,7 @@ The plan command calls it. Rows are drawn by `sample.py`, measured by `measure.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,7 @@ def plan(
     targets: int = 1,
     embeddings: bool = False,
     shard_rows: int | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Plan:
     """Estimate what `score` will take for pools, from some of their rows.
 
@@ -104,6 +105,7 @@ def plan(
         targets: how many targets the pools will be scored for.
         embeddings: whether embeddings will be kept.
         shard_rows: input rows of a shard, as for ``score``.
+        progress: called with the number of pools that are planned.
 
     Raises:
         DataError: a pool has no files of its own, or no row that can be read.
@@ -137,6 +139,8 @@ def plan(
         of_files = (len(pool.files), count.total_bytes, tuple(count.unreadable), counted)
         problems, timed = dict(sorted(seen.problems.items())), round(sum(seen.seconds), 3)
         made.append(PoolPlan(pool.name, *of_files, len(seen.rows), held, problems, timed, Amounts.of(spreads[-1])))
+        if progress is not None:
+            progress(len(made))
     if not made:
         raise DataError("nothing to plan", fix="give a dataset")
     total = {name: sum((part[name] for part in spreads), known(0.0)) for name in spreads[0]}

@@ -24,7 +24,11 @@ def add_data(page: Page, groups: list[list[Taken]], gallery: Gallery) -> None:
     items, looks, known, cards = list[dict[str, Any]](), dict[str, Look](), list[Profile](), list[Shown]()
     unread: dict[str, str] = {}
     for place, profile in enumerate(page.inputs.profiles()):
-        item = _numbers(profile)
+        try:
+            item = _numbers(profile)
+        except DataProphetError as error:  # such as too few samples for a diversity
+            page.missing.append(f"Diversity: {error}")
+            continue
         items.append(item)
         known.append(profile.seal() if profile.sketch is not None else profile)
         if place >= MOST_DRAWN:
@@ -51,6 +55,8 @@ def add_data(page: Page, groups: list[list[Taken]], gallery: Gallery) -> None:
         cards += item["cards"]
     cards += [card for group in groups for each in group for card in each.cards.values() if card is not None]
     gallery.colour(cards)
+    if gallery.model and any(profile.model != gallery.fingerprint for profile in known):
+        page.warnings.append(f"tokens are coloured by {gallery.model}, which is not the model of the profiles")
     if items:
         beyond = len(items) - MOST_DRAWN
         page.section("diversity", "Diversity", {"items": items, "beyond": max(0, beyond), "most": MOST_DRAWN})

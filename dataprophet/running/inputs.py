@@ -92,15 +92,16 @@ def open_inputs(
 
 
 @contextmanager
-def placed(recipe: Recipe, key: str, kind: type[DataProphetError] = DataProphetError) -> Iterator[None]:
-    """Errors of that kind of what a key asks for, with the place where it was said."""
+def placed(recipe: Recipe, key: str, *kinds: type[DataProphetError]) -> Iterator[None]:
+    """Errors of these kinds, or all, of what a key asks for, with the place where it, or what they name, was said."""
     try:
         yield
-    except RecipeError:
-        raise
-    except kind as error:
-        what = f"{error.where}: {error.what}" if error.where else error.what
-        raise RecipeError(what, where=recipe.place(key), fix=error.fix) from error
+    except DataProphetError as error:
+        if isinstance(error, RecipeError) or not isinstance(error, kinds or DataProphetError):
+            raise
+        named = error.where in Recipe.__dataclass_fields__
+        what = f"{error.where}: {error.what}" if error.where and not named else error.what
+        raise RecipeError(what, where=recipe.place(error.where if named else key), fix=error.fix) from error
 
 
 def _opened(each: Data, path: str, tell: Callable[[str], None]) -> Dataset:

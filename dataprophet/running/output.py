@@ -84,7 +84,7 @@ class Output:
                 self.folder.rmdir()
 
     def _require_same(self, overwrite: bool) -> None:
-        if overwrite:
+        if overwrite or not any(self.path(name).exists() for name in _MADE):
             return
         where, fix = self.recipe.place("out"), "choose another folder, or replace them with overwrite=True"
         try:

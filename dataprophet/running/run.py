@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import BudgetError, MissingDependencyError
+from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.ranking import Ranked, Ranking
@@ -131,7 +131,11 @@ class _Job:
         """Profiles by name; targets are made first, since they are small and may fail."""
         made: dict[str, Profile] = {}
         for name, each in sorted(inputs.items(), key=lambda item: item[1].key.startswith("sources")):
-            with placed(self.recipe, each.key), self.watch(f"{name}: rows") as progress:
+            with (
+                placed(self.recipe, "model", ModelError),
+                placed(self.recipe, each.key, DataError, ProfileError),
+                self.watch(f"{name}: rows") as progress,
+            ):
                 profile = made[name] = each.work.profile(progress.of)
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             own, typed = profile.identity, relative(each.data.path, self.output.folder)

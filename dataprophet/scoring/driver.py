@@ -16,7 +16,7 @@ from dataprophet.errors import DataError, ProfileError
 from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import FILES, POOL_PROFILE, SUMMARY, index_name
 from dataprophet.scoring.folder.pool import ScoredPool
-from dataprophet.scoring.folder.shards import ShardResult
+from dataprophet.scoring.folder.shards import UNDER_WAY, ShardResult
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import Store
 
@@ -45,21 +45,26 @@ def run_pass(
         work: who does it.
         pool: the pool, opened.
         model: the model, where it is loaded already.
-        progress: called at the start and after each shard.
+        progress: called at the start, and after each cell or, with Ray, each shard.
         tally: what the pool's rows hold, for the summary.
     """
     scored = ScoredPool(store.root)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    under_way: dict[str, int] = {}  # shard -> rows of it that are done
     why: dict[str, str] = {}  # shard that was not scored -> the reason
 
     tell = progress or (lambda *_: None)
 
     def report(result: ShardResult) -> None:
         nonlocal done
-        done += result.rows
+        if result.outcome == UNDER_WAY:
+            under_way[result.key] = result.rows
+        else:
+            under_way.pop(result.key, None)
+            done += result.rows
         if result.detail:
             why[result.key] = result.detail
-        tell(done, total)
+        tell(done + sum(under_way.values()), total)
 
     tell(done, total)
     here = work.processes == 0 or (work.processes is None and (config.kind == "features" or model is not None))
@@ -149,6 +154,7 @@ def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> S
         json.dumps(_summary(scored, why, short) | {"read": dict(tally)}, indent=1).encode() + b"\n",
         replace=True,
     )
+    store.tidy()
     return scored
 
 

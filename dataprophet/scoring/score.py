@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
-from dataprophet.errors import ProfileError, require, require_type
+from dataprophet.errors import ProfileError, choose, require, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
@@ -164,10 +164,9 @@ def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
 
 
 def _check_fields(fields: Sequence[str]) -> None:
-    fix = f"choose among {', '.join(FIELDS)}"
-    require(fields, "no field given", "fields", fix, ProfileError)
+    require(fields, "no field given", "fields", choose("", FIELDS), ProfileError)
     for name in fields:
-        require(name in FIELDS, f"unknown field {name!r}", "fields", fix, ProfileError)
+        require(name in FIELDS, f"unknown field {name!r}", "fields", choose(name, FIELDS), ProfileError)
 
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:

@@ -31,7 +31,7 @@ from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
 from dataprophet.scoring.folder.rows import CRASHED, DETAILS, Columns, Lines, schema, status_of, table_of, write_rows
-from dataprophet.scoring.folder.shards import Shard, ShardResult
+from dataprophet.scoring.folder.shards import UNDER_WAY, Shard, ShardResult
 from dataprophet.scoring.model_origin import open_model, require_origin
 from dataprophet.scoring.sources.opener import open_pool
 from dataprophet.store.base import Store
@@ -64,6 +64,7 @@ class Worker:
         self.targets = load_targets(store, config.targets, config.fields)
         self._model = model
         self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
+        self.tell: Callable[[ShardResult], None] = lambda _: None  # how far a shard is, after each cell
         self._rows: int | None = None  # of the pool; samples, where it was scanned
         if config.kind == "samples" and model is None:
             with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
@@ -266,6 +267,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
         for number, lines, result in _stream(worker, cells, parts, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
+            _tell(shard, worker, number)
         return isolated
     # A process died here before: a cell at a time, so that the next death names the cell for certain.
     with parts.device:
@@ -274,6 +276,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
             isolated += [lines.samples[place].id for place in poisoned]
             result = _whole(worker, number, lines, poisoned, journal)
             _add_cell(parts, lines, result, shard.name)
+            _tell(shard, worker, number)
     return isolated
 
 
@@ -332,6 +335,12 @@ def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journ
     result.places = left[result.places]
     result.problems = [(int(left[place]), problem) for place, problem in result.problems]
     return result
+
+
+def _tell(shard: Shard, worker: Worker, number: int) -> None:
+    """Say how far a shard is after a cell, but for the last one, behind which the result comes."""
+    if (done := (number + 1 - shard.first) * worker.config.cell_rows) < shard.rows:
+        worker.tell(ShardResult(shard.key, UNDER_WAY, done))
 
 
 def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:

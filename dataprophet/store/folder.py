@@ -73,13 +73,21 @@ class FolderStore(Store):
     @contextmanager
     def _temporary(self, own: str, name: str) -> Iterator[str]:
         """Path of a temporary file that becomes ``name``, or is removed; both have their folders."""
-        temporary = self._path(f"{TEMPORARY}/{own}")
-        self._make_folders(temporary, self._path(name))
+        temporary, made = self._path(f"{TEMPORARY}/{own}"), False
+        while not made:
+            self._make_folders(temporary, self._path(name))
+            with suppress(FileNotFoundError):  # another process ended here, and took the empty folder away
+                Path(temporary).touch()
+                made = True
         try:
             yield temporary
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
+
+    def tidy(self) -> None:
+        with suppress(OSError):  # another process has files there
+            os.rmdir(self._path(TEMPORARY))
 
     def _force(self, path: str) -> None:
         """Have a file's content on the disk before it gets its name."""

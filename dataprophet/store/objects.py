@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, StoreError, explained, require
+from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
 
@@ -40,15 +40,14 @@ class ObjectStore(Store):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        install = "pip install 'dataprophet[remote]'"
-        with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install):
+        with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install("remote")):
             import fsspec
         scheme = root.partition("://")[0]
         what = f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none"
         fix = f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}"
         require(scheme in _EXCLUSIVE, what, root, fix, StoreError)
-        what, install = f"{scheme!r} needs a package that is missing", "install the package that it names"
-        with explained(ImportError, MissingDependencyError, what, root, install):
+        what, fix = f"{scheme!r} needs a package that is missing", "install the package that it names"
+        with explained(ImportError, MissingDependencyError, what, root, fix):
             fsspec.get_filesystem_class(scheme)
         with self.explained(), _as_system_errors():
             self._fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)

@@ -350,7 +350,7 @@ def test_bad_file(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says", "fix"),
     [
-        ({"format": "coco"}, "unknown format 'coco'", "auto or one of llava"),
+        ({"format": "coco"}, "unknown format 'coco'", "choose among auto, llava"),
         ({"format": "webdataset"}, "does not fit format 'webdataset'", "leave --format out"),
         ({"format": "llamafactory"}, "no dataset_info.json", "pass the folder"),
         ({"columns": {"prompt": "q"}}, "unknown column name 'prompt'", "question"),
@@ -371,7 +371,7 @@ def test_bad_argument(arguments: dict[str, Any], says: str, fix: str, tmp_path: 
 
 def test_mapped_column_that_a_table_lacks(tmp_path: Path) -> None:
     path = files.write_vqa(tmp_path, ".parquet")
-    with pytest.raises(DataError, match=r"no column 'q' \(for 'question'\); choose from answer, choices, image"):
+    with pytest.raises(DataError, match=r"no column 'q' \(for 'question'\); choose among answer, choices, image"):
         open_dataset(path, columns={"question": "q"})
 
 

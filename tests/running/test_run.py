@@ -127,6 +127,21 @@ def test_the_folder_of_another_recipe_is_refused_by_key_or_replaced(data: Path, 
         os.close(handle)
 
 
+def test_what_fails_with_the_model_names_its_key_and_claims_no_folder(data: Path, run: Run) -> None:
+    pytest.importorskip("torch")
+    words = ["run", "--source", "data/a.jsonl", "--target", "data/t.jsonl", "--out", "out"]
+    for more, message in (
+        (["--model", "data"], "--model: "),
+        (["--model", "demo", "--device", "gpu"], "--device: unknown device 'gpu'"),
+        (["--model", "demo", "--dtype", "int3"], "unknown dtype 'int3'"),
+    ):
+        status, _, err = run(*words, *more)
+        assert status == 1
+        (last,) = (line for line in err.splitlines() if "error: " in line)
+        assert message in last
+        assert "; " in last
+
+
 def test_what_is_damaged_or_left_half_written_is_made_again(data: Path) -> None:
     lines: list[str] = []
     dp.run(recipe(data), tell=lines.append)

@@ -77,7 +77,7 @@ def test_what_is_read_is_not_replaced(tmp_path):
 
 
 def test_a_place_for_a_pool_that_there_is_not(tmp_path):
-    with pytest.raises(DataProphetError, match="no pool 'pol'; the pools are pool"):
+    with pytest.raises(DataProphetError, match=r"no pool 'pol'; did you mean pool\?"):
         choose(scored(tmp_path), tmp_path / "out", pools={"pol": "elsewhere"})
 
 

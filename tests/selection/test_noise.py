@@ -134,7 +134,7 @@ def test_answer_tokens_that_nobody_knows_are_no_limit(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"without": ["Sil+H"]}, "without: 'diversity' is no factor of a sample's score; use QSim, ASim"),
+        ({"without": ["Sil+H"]}, "without: 'diversity' is no factor of a sample's score; choose among QSim, ASim"),
         ({"without": ["colour"]}, "'colour' is no factor"),
         ({"nll_quantiles": (0.9, 0.1)}, "nll_quantiles: it is 0.9, 0.1"),
         ({"nll_quantiles": (0.1,)}, "nll_quantiles"),

@@ -163,9 +163,13 @@ def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
         yield row
 
 
-_OWN: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
-    **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift},
-    **{"webdataset": _webdataset, "huggingface": write_huggingface, "trl": write_trl, "verl": write_verl, "ids": _ids},
-}
-EXPORT_FORMATS = Extensible(_OWN, "dataprophet.exports", callable, "function of rows, folder and name")
+EXPORT_FORMATS: Extensible[Callable[[Iterator[Conversation], Folder, str], int]] = Extensible(
+    {
+        **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift, "webdataset": _webdataset},
+        **{"huggingface": write_huggingface, "trl": write_trl, "verl": write_verl, "ids": _ids},
+    },
+    group="dataprophet.exports",
+    fits=callable,
+    what="function of rows, folder and name",
+)
 """Formats that ``write_rows`` writes, each with what writes rows to a folder and returns how many they were."""

@@ -33,11 +33,15 @@ from dataprophet.data.images.unused import image_like
 from dataprophet.data.remote import is_dir, is_file, is_url
 from dataprophet.errors import DataError
 
-_OWN: dict[str, Format] = {
-    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
-    **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
-}
-ROW_FORMATS = Extensible(_OWN, "dataprophet.formats", lambda value: isinstance(value, Format), "Format")
+ROW_FORMATS: Extensible[Format] = Extensible(
+    {
+        **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
+        **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
+    },
+    group="dataprophet.formats",
+    fits=lambda value: isinstance(value, Format),
+    what="Format",
+)
 """Formats that a row shows, in the order in which they are tried: ours, then those of installed packages."""
 
 _OF_FOLDERS = {"llamafactory": llamafactory.DESCRIPTION, "huggingface": huggingface.DESCRIPTION}

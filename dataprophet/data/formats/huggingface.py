@@ -13,7 +13,7 @@ from dataprophet.data.files.arrow import class_names
 from dataprophet.data.files.rows import read_object
 from dataprophet.data.formats.llamafactory import INFO
 from dataprophet.data.remote import is_file
-from dataprophet.errors import DataError, MissingDependencyError, explained, require
+from dataprophet.errors import DataError, MissingDependencyError, explained, install, require
 
 PREFIX = "hf:"
 DESCRIPTION = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
@@ -85,7 +85,7 @@ def load_named(name: str, subset: str | None, split: str | None, limit: int | No
         DataError: it cannot be loaded, or a split must be chosen.
     """
     where = f"{PREFIX}{name}"
-    what, fix = "the datasets package is needed to load by name", "pip install 'dataprophet[data]'"
+    what, fix = "the datasets package is needed to load by name", install("data")
     with explained(ImportError, MissingDependencyError, what, where, fix):
         import datasets
     require(split is not None, "no split chosen", where, "pass split=, such as train")

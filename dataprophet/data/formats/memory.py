@@ -119,7 +119,7 @@ def _of_hub(data: Any, where: str, hub: Any) -> Held:
         with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):
             part = data if not start else data.skip(start)
             for number, row in enumerate(part, start + 1):
-                yield number, {**row, **{column: _cached(row[column]) for column in images}}
+                yield number, _row({**row, **{column: _cached(row[column]) for column in images}})
 
     labels = class_names(features.to_dict() if features else {})
     return Held("dataset", data.column_names or [], rows, count, labels)

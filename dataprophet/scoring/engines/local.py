@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
@@ -81,6 +81,7 @@ class _Here(Transport):
         self._threads = Threads(AT_A_TIME[worker.config.kind], self._said.put)
 
     def start(self) -> None:
+        self._worker.tell = lambda cell: self._said.put({"cell": asdict(cell)})
         self._threads.start(lambda shard: score(self._worker, shard))
 
     def ready(self) -> list[str]:
@@ -94,7 +95,7 @@ class _Here(Transport):
         said = self._said.get()
         if isinstance(said, BaseException):
             raise said
-        self._under_way -= 1
+        self._under_way -= "cell" not in said
         yield "here", said
 
     def end(self) -> None:

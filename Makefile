@@ -135,9 +135,9 @@ $(VENV)/.docs-tools: $(VENV)/.build-tools pyproject.toml
 	$(PIP) -r $(VENV)/docs.txt
 	touch $@
 
-# Sources are read and nothing is imported, so that the package need not be installed.
+# Sources are read and nothing is imported, so that the package need not be installed. With --quiet nothing would stop it.
 docs: $(VENV)/.docs-tools
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.

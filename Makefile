@@ -31,7 +31,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shel
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
-PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
+PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 
 .PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
@@ -136,9 +136,9 @@ $(VENV)/.docs-tools: $(VENV)/.build-tools pyproject.toml
 	$(PIP) -r $(VENV)/docs.txt
 	touch $@
 
-# Sources are read and nothing is imported, so that the package need not be installed.
+# Sources are read and nothing is imported, so that the package need not be installed. With --quiet nothing would stop it.
 docs: $(VENV)/.docs-tools
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.

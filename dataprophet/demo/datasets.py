@@ -55,11 +55,11 @@ SOURCES = (
     Spec("colours", ("colour",), ("dark",), "chatty", "llamafactory", "colours", turns=3),
     Spec("places", ("position",), ("noise",), "plain", "swift", "places/places.jsonl", turns=2),
     Spec("signs", ("read",), ("noise",), "chatty", "finevision", "signs/signs.parquet", turns=3),
-    Spec("charts", ("height", "compare"), ("plain", "sketch"), "plain", "vqa", "charts/charts.parquet"),
+    Spec("charts", ("height", "compare"), ("plain", "plain", "sketch"), "plain", "vqa", "charts/charts.parquet"),
     Spec("outlines", ("colour", "exist"), ("sketch",), "chatty", "webdataset", "outlines/outlines.tar"),
-    Spec("captions", ("describe",), ("dark",), "chatty", "llava", "captions/captions.json"),
+    Spec("captions", ("describe",), ("noise",), "chatty", "llava", "captions/captions.json"),
     Spec("chats", _MIXED, ("stripes",), "chatty", "swift", "chats/chats.jsonl", turns=3, variety=True),
-    Spec("mislabelled", ("describe",), ("dark",), "chatty", "llava", "mislabelled/mislabelled.json", wrong=12),
+    Spec("mislabelled", ("describe",), ("noise",), "chatty", "llava", "mislabelled/mislabelled.json", wrong=12),
 )
 
 TARGETS = (

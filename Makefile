@@ -31,7 +31,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shel
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
-PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
+PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 
 .PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
@@ -115,6 +115,7 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
+	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
@@ -135,9 +136,9 @@ $(VENV)/.docs-tools: $(VENV)/.build-tools pyproject.toml
 	$(PIP) -r $(VENV)/docs.txt
 	touch $@
 
-# Sources are read and nothing is imported, so that the package need not be installed.
+# Sources are read and nothing is imported, so that the package need not be installed. With --quiet nothing would stop it.
 docs: $(VENV)/.docs-tools
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.
@@ -152,7 +153,7 @@ $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $(VENV)-release/tools.txt
 	touch $@
 
-# Nothing is published. The time goes into compiling: about ten minutes on two cores.
+# Nothing is published. The time goes into compiling: about five minutes for each Python on two cores.
 release: $(VENV)-release/.tools
 	$(VENV)-release/bin/python tools/release.py $(RELEASE_FLAGS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -81,6 +82,17 @@ def test_paths_of_the_file_tree_and_of_links_exist():
     paths = tree_paths(README) + links(README)
     assert paths
     assert not [path for path in paths if not list(ROOT.glob(path.rstrip("/")))]
+
+
+def test_the_picture_shows_the_table():
+    """`tools/pictures.py` draws it anew where the demo has changed."""
+    table = re.findall(r"^ *\d+ (\S+) +([\d.]+) ", section(README, "What it prints"), re.MULTILINE)
+    picture = (ROOT / "docs" / "pictures" / "ranking.svg").read_text(encoding="utf-8")
+    texts = re.findall(r"<text[^>]*>([^<]+)<", picture)
+    assert len(table) > 1
+    assert [(name, float(score)) for name, score in table if name not in texts] == []
+    drawn = {float(text.split()[0]) for text in texts if re.match(r"[\d.]+(\s|$)", text)}
+    assert {float(score) for _, score in table} <= drawn
 
 
 def test_it_is_read_in_some_minutes():

@@ -18,7 +18,6 @@ from dataprophet.report.palette import DARK, LIGHT
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES, MEASURED = ROOT / "docs" / "pictures", ROOT / "benchmarks" / "results" / "intel-xeon-amx"
-RANKING = "ranking-sign-bench.svg"
 SPEED = [  # benchmark, beginning of its task's title, what the picture calls it
     ("mean_direction", "mean_direction, 200,000 x 768 float32", "mean direction, 200,000 x 768"),
     ("cosine_to", "cosine_to, 200,000 x 768 float32", "cosines to 14 directions, 200,000 x 768"),
@@ -38,7 +37,10 @@ LABELS, BARS, STEP, SIDE = 310, 480, 15, 12
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    (PICTURES / "ranking.svg").write_text(both_themes(Path(sys.argv[1], RANKING).read_text(encoding="utf-8")))
+    quoted = re.search(r"rank demo-output/scores.csv --target (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert quoted is not None, "README.md quotes no ranking of the demo"
+    ranking = Path(sys.argv[1], f"ranking-{quoted[1]}.svg").read_text(encoding="utf-8")
+    (PICTURES / "ranking.svg").write_text(both_themes(ranking))
     (PICTURES / "speed.svg").write_text(speed())
 
 

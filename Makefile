@@ -115,6 +115,7 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
+	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
@@ -152,7 +153,7 @@ $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $(VENV)-release/tools.txt
 	touch $@
 
-# Nothing is published. The time goes into compiling: about ten minutes on two cores.
+# Nothing is published. The time goes into compiling: about five minutes for each Python on two cores.
 release: $(VENV)-release/.tools
 	$(VENV)-release/bin/python tools/release.py $(RELEASE_FLAGS)
 

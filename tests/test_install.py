@@ -54,7 +54,7 @@ def test_every_message_asks_for_an_extra_that_is_declared():
 
 def test_nothing_is_said_to_come_from_an_index():
     """No index has this package: neither it nor its extras can be installed by name."""
-    texts = [*(ROOT / "dataprophet").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    texts = [*(ROOT / "dataprophet").rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     advice = re.compile(r"pip install[^\n]* ['\"]?dataprophet\b(?!/)[^\n]*")
     assert not [(path, found[0]) for path in texts if (found := advice.search(path.read_text(encoding="utf-8")))]
 

@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
@@ -84,15 +83,13 @@ def release(version: str, wanted: list[str] | tuple[str, ...], *, cuda: bool) ->
         place = Path(folder)
         uv("build", "--sdist", "--build-constraints", CONSTRAINTS, "--out-dir", place / "sdist", ROOT)
         (sdist,) = (place / "sdist").glob("*.tar.gz")
-        with tarfile.open(sdist) as archive:
-            archive.extractall(place, filter="data")
         made = []
         for name in wanted:
             python = find_python(name)
             if python is None:
                 print(f"Python {name}: none here, so no wheel")
                 continue
-            wheel = build(place, place / f"dataprophet-{version}", python, dist, cuda=cuda)
+            wheel = build(place, sdist, python, dist, cuda=cuda)
             smoke(place / name, wheel, python, version)
             made.append((wheel, python))
             print(f"Python {name}: {wheel.name}")
@@ -115,18 +112,15 @@ def find_python(name: str) -> Path | None:
     return None
 
 
-def build(place: Path, source: Path, python: Path, dist: Path, *, cuda: bool) -> Path:
-    """A wheel for one Python, with the oldest manylinux tag that what is linked here allows.
-
-    One build folder serves all Pythons: the core is compiled once, and its bindings for each.
-    """
+def build(place: Path, sdist: Path, python: Path, dist: Path, *, cuda: bool) -> Path:
+    """A wheel for one Python, with the oldest manylinux tag that what is linked here allows."""
     raw = place / "raw"
     shutil.rmtree(raw, ignore_errors=True)
-    words = ["--build-constraints", CONSTRAINTS, "--python", python, "-C", f"build-dir={place / 'build'}"]
+    words = ["--build-constraints", CONSTRAINTS, "--python", python]
     if cuda:
         words += ["-C", "wheel.build-tag=1cuda"]
     env = os.environ | {"DATAPROPHET_CUDA": "ON" if cuda else "OFF"}
-    uv("build", "--wheel", *words, "--out-dir", raw, source, env=env)
+    uv("build", "--wheel", *words, "--out-dir", raw, sdist, env=env)
     before = set(dist.iterdir())
     (wheel,) = raw.glob("*.whl")
     with_patchelf = os.environ | {"PATH": os.pathsep.join([str(HERE), os.environ["PATH"]])}

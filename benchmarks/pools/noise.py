@@ -89,8 +89,8 @@ def target(model: Any, folder: Path, spec: Spec, count: int) -> dp.Profile:
 
 
 def pool(count: int) -> list[Item]:
-    """Rows of one question each, of the demo's sources."""
-    specs = [replace(spec, turns=1, options=False, variety=False) for spec in SOURCES]
+    """Rows of one question each, of those of the demo's sources that are right."""
+    specs = [replace(spec, turns=1, options=False, variety=False) for spec in SOURCES if not spec.wrong]
     each = -(-count // len(specs))
     return [item for spec in specs for item in make_items(spec, 0, each)][:count]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dataprophet.cli import parser
 from dataprophet.cli.common import output
-from dataprophet.errors import MissingDependencyError, explained
+from dataprophet.errors import MissingDependencyError, explained, install
 
 _FOLDERS = frozenset({"DIR", "OUT"})
 _FILES = frozenset(
@@ -18,7 +18,7 @@ _FILES = frozenset(
 
 def run(args: argparse.Namespace) -> int:
     """Print the script, made from the parser as it is."""
-    with explained(ImportError, MissingDependencyError, "shtab is not installed", "completion", "pip install shtab"):
+    with explained(ImportError, MissingDependencyError, "shtab is not installed", "completion", install()):
         import shtab
     made = parser.build_parser()
     for action in _actions(made):

@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
         "mixture": {share.name: share.taken for share in demo.mixture.shares},
         "out": str(demo.folder),
     }
-    parts = [*(rank_table(scores, name) for name in scores.targets), matrix_table(scores), mixture_table(demo.mixture)]
+    parts = [*(rank_table(scores, name) for name in scores.targets), matrix_table(scores)]
+    parts += [demo.lesson(), mixture_table(demo.mixture)]
     parts.append(
         "The model is tiny and drawn pictures are its whole world: this shows the work, not a finding."
         f"\nwrote {demo.folder}: datasets, profiles, scores.csv, scores.factors.csv, heatmap.png, mixture"

@@ -191,6 +191,12 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         *shared.READING,
         *shared.LOADING,
     ),
+    "check": (
+        "compare every file of a scored folder with its checksum, and tell what can be made anew",
+        "dataprophet check scores --repair",
+        argument("folder DIR", "folder of `dataprophet score`, or one of a profile's cache"),
+        flag("--repair", "remove what is damaged, so that the command that made the folder makes it anew"),
+    ),
     "select": (
         "write the best rows of scored pools for a trainer, exactly as many as the budget",
         "dataprophet select scores --target ChartQA --budget 20000 --format llamafactory --out best",

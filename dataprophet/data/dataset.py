@@ -70,7 +70,7 @@ class Dataset:
     _reading: FileReading | HeldReading | None = field(default=None, repr=False)
     _told: Told = field(default_factory=lambda: Told([], []), repr=False)
     _again: Callable[[], Dataset] | None = field(default=None, repr=False)
-    _located: Sequence[Sample] | None = field(default=None, repr=False, compare=False)
+    _located: tuple[int | None, Sequence[Sample]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
@@ -114,9 +114,9 @@ class Dataset:
 
     def _facts(self) -> dict[str, str]:
         """What it tells of itself without reading a row."""
-        facts = {"format": self.format, "path": self.path or "in memory", "files": f"{len(self.files):,}"}
-        facts["limit"] = "" if self.limit is None else f"{self.limit:,}"
-        return {name: text for name, text in facts.items() if text not in {"", "0"}}
+        facts = {"format": self.format, "path": self.path or "in memory"}
+        facts |= {"files": f"{len(self.files):,}"} if self.files else {}
+        return facts if self.limit is None else {**facts, "limit": f"{self.limit:,}"}
 
     def __bool__(self) -> bool:
         return True  # whatever its length, which costs a pass
@@ -135,14 +135,18 @@ class Dataset:
 
     def _by_number(self) -> Sequence[Sample]:
         """The samples by number. Raises NotCountedError where rows come in order alone."""
-        if self._located is None and self._samples is not None:
-            self._located = tuple(iter(self.__iter__()))
-        elif self._located is None:
+        if self._located is not None and self._located[0] == self.limit:
+            return self._located[1]
+        found: Sequence[Sample]
+        if self._samples is not None:
+            found = tuple(iter(self.__iter__()))
+        else:
             fix = "load it with the datasets package, and open what it gives"
             require(self._reading, "its rows come in order alone", self.name, fix, NotCountedError)
             assert self._reading is not None
-            self._located = SampleIndex(self._reading.cells(), partial(self._kept, self._settler()), self.limit)
-        return self._located
+            found = SampleIndex(self._reading.cells(), partial(self._kept, self._settler()), self.limit)
+        self._located = self.limit, found
+        return found
 
     def _kept(
         self, settled: Callable[[Conversation | Problem], Conversation | Problem], row: Conversation | Problem

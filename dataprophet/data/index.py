@@ -121,12 +121,12 @@ def in_cells(entries: Iterable[T], cell_rows: int | None = None) -> Iterator[lis
 
 
 def state_of(path: str) -> list[int] | str | None:
-    """Size and times of change of a file, or its version behind a URL; None where they are not known."""
+    """Size, times of change and number of a file, or its version behind a URL; None where they are not known."""
     with suppress(OSError, DataError):
         if is_url(path):
             return version(path)
         status = os.stat(path)
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]  # the last one cannot be set back
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]  # ctime cannot be set back
     return None
 
 

@@ -163,10 +163,12 @@ def local(path: str) -> str:
     it is needed. Safe for several threads and processes.
 
     Raises:
-        DataError: it cannot be copied.
+        DataError: it cannot be copied, or is a pipe or a device.
         MissingDependencyError: fsspec, or the package for the scheme, is missing.
     """
     if not is_url(path):
+        whole = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
+        require(whole, "is not a regular file", path, "remove it from the data")  # to open a pipe may take for ever
         return path
     copy, used = _known.get(path, ("", 0.0))
     now = time.monotonic()

@@ -62,7 +62,7 @@ def spec_of(number: int) -> Spec:
     kinds = list(itertools.product(STYLES, _TASKS, PHRASINGS))
     style, tasks, phrasing = kinds[number % len(kinds)]
     name = f"part-{number:05d}"
-    return Spec(name, tasks, style, phrasing, "finevision", f"{name}.parquet", turns=4)
+    return Spec(name, tasks, (style,), phrasing, "finevision", f"{name}.parquet", turns=4)
 
 
 def _write(job: tuple[Path, int, int, int]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataprophet.data import Dataset, open_dataset
-from dataprophet.demo.datasets import write_datasets
+from dataprophet.demo.datasets import SOURCES, write_datasets
 from dataprophet.errors import MissingDependencyError, install
 from dataprophet.files import MANIFEST, atomic_folder, sha256
 from dataprophet.metric.matrix import TransferMatrix
@@ -27,6 +27,8 @@ from dataprophet.selection.mixture import Mixture, mix
 
 SOURCE_SAMPLES = 300
 TARGET_SAMPLES = 150
+LEFT_OUT = ("perplexity",)
+"""Of the factors, what the mixture leaves out: with PPL(s), a source gets the more rows the more of it is wrong."""
 
 
 @contextmanager
@@ -51,6 +53,21 @@ class Demo:
     targets: list[Profile]
     scores: TransferMatrix
     mixture: Mixture
+
+    def lesson(self) -> str:
+        """What wrong answers do to a ranking through PPL(s), and why the mixture does without it."""
+        target, spec = self.mixture.target, next(spec for spec in SOURCES if spec.wrong)
+        clean = next(other.name for other in SOURCES if other.tasks == spec.tasks and not other.wrong)
+        perplexity = {made.name: f"{made.perplexity:.3f}" for made in self.sources}
+        orders = [(f"{target}, by M:", self.scores), ("without perplexity:", self.scores.without(*LEFT_OUT))]
+        return "\n".join(
+            [
+                f"{spec.name} is drawn like {clean}, with the answers of other pictures in one row of {spec.wrong}:"
+                f" PPL(s) {perplexity[spec.name]}, not {perplexity[clean]}",
+                *(f"  {title:24} {', '.join(entry.source for entry in each.rank(target))}" for title, each in orders),
+                "PPL(s) rewards noise, so the mixture is made without perplexity (mix --without perplexity):",
+            ]
+        )
 
 
 def run_demo(
@@ -104,7 +121,7 @@ def run_demo(
         scores.to_csv(folder / "scores.csv")
         save_heatmap(scores, folder / "heatmap.png", title="M(source -> target), demo model")
         mixed = {name: datasets[name] for name in scores.sources}
-        mixture = mix(scores, scores.targets[0], budget, mixed, folder / "mixture", seed=seed)
+        mixture = mix(scores, scores.targets[0], budget, mixed, folder / "mixture", seed=seed, without=LEFT_OUT)
         mixture.folder = Path(out) / "mixture"
         files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
         manifest = {"seed": seed, "budget": budget, "model": model.fingerprint, "files": files}

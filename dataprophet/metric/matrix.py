@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.data.identity import compare as identity
-from dataprophet.errors import MetricError, MissingDependencyError, choose, explained, require_type
+from dataprophet.errors import MetricError, MissingDependencyError, choose, explained, pip_install, require_type
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import (
     FACTORS,
@@ -307,7 +307,8 @@ class TransferMatrix:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        with explained(ImportError, MissingDependencyError, "pandas is not there", "to_pandas", "pip install pandas"):
+        install = pip_install(["pandas"])
+        with explained(ImportError, MissingDependencyError, "pandas is not there", "to_pandas", install):
             import pandas as pd
         sources, targets = pd.Index(self.sources, name="source"), pd.Index(self.targets, name="target")
         return pd.DataFrame(self.values.copy(), sources, targets)

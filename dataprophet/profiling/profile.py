@@ -18,7 +18,7 @@ from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError, require_type
-from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors
+from dataprophet.features.features import FIELDS, MAX_NLL, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -29,7 +29,6 @@ from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 CLUSTERS = 10
 SKETCH_SIZE = 20_000
 ALL = "all"  # the sketch size, among the settings, of a sketch without a limit
-_LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 
 
 @dataclass(eq=False, repr=False)
@@ -154,7 +153,7 @@ class Profile:
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
         require_signs(np.array([self.mean_nll]), lambda _: f"profile {self.name!r}")
-        if self.mean_nll > _LARGEST_NLL:
+        if self.mean_nll > MAX_NLL:
             what = f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows"
             fix = "give the mean over the tokens of each answer, not their sum"
             raise ProfileError(what, where=f"profile {self.name!r}", fix=fix)
@@ -318,8 +317,8 @@ class Profile:
         with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
             temporary.write_bytes(data)
 
-    def to_bytes(self) -> bytes:
-        """The content of the profile's file."""
+    def to_bytes(self, *, checked: bool = True) -> bytes:
+        """The content of the profile's file, with its checksum unless it is not ``checked``."""
         tensors = self._sums()
         if self.sketch is not None:
             tensors |= {"sketch.hashes": self.sketch.hashes, "sketch.z": self.sketch.z}
@@ -329,7 +328,13 @@ class Profile:
             tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
         head: dict[str, Any] = {"name": self.name, "model": self.model, "settings": self.settings}
         told = {"model_name": self.model_name, "identity": [each.to_json() for each in self.identity]}
-        return profile_file.to_bytes({**head, **{key: value for key, value in told.items() if value}}, tensors)
+        head |= {key: value for key, value in told.items() if value}
+        return profile_file.to_bytes(head, tensors, checked=checked)
+
+    def digest(self) -> str:
+        """Hex digest of what the numbers are: without names, and without where the data lay."""
+        unnamed = replace(self, name="", model_name="", identity=())
+        return hashlib.blake2b(unnamed.to_bytes(checked=False), digest_size=16).hexdigest()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dataprophet.data.identity.compare import Identity
 from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError
+from dataprophet.files import write_text
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.ranking import Ranked, Ranking
@@ -93,6 +94,7 @@ def run(
     with job.output.opened(overwrite=overwrite):
         if fresh:
             job.output.mixtures.clear()
+            job.output.reported.unlink(missing_ok=True)
         inputs = open_inputs(known, job.output.cache, tell, fresh=fresh)
         job.output.begin()
         return job.run(inputs)
@@ -188,13 +190,17 @@ class _Job:
         return mixture
 
     def report(self) -> None:
-        """The report of the folder, where its packages are installed."""
-        place = self.output.path(REPORT)
+        """The report of the folder, where its packages are installed and it is not there already."""
+        place, reported = self.output.path(REPORT), self.output.reported
+        if reported.is_file() and reported.read_text(encoding="utf-8") == self.output.report_state():
+            self.tell(f"report: unchanged, {place}")
+            return
         try:
             write_report(self.output.folder, place)
         except MissingDependencyError as error:
             self.tell(f"no {REPORT}: {error}")
             return
+        write_text(reported, self.output.report_state())
         self.tell(f"report -> {place}")
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -110,7 +109,7 @@ def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[di
                 raise
             yield {**entry, "name": os.path.basename(path), "error": str(error)}
             continue
-        store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode(), replace=True)
+        store.write_document(index_name(index.name), {"index": index.to_json()})
         yield {**entry, "name": index.name, "digest": index.digest, "rows": index.rows}
 
 
@@ -118,7 +117,7 @@ def listed_files(store: Store) -> list[dict[str, Any]]:
     """The files that are listed in the folder; a damaged list is made anew."""
     with suppress(ValueError, KeyError, TypeError):
         if store.exists(FILES):
-            return [dict(entry) for entry in json.loads(store.read(FILES))["files"]]
+            return [dict(entry) for entry in store.document(FILES)["files"]]
     return []
 
 
@@ -130,7 +129,7 @@ def list_files(store: Store, entries: list[dict[str, Any]]) -> None:
     """
     if entries != listed_files(store):
         store.remove([POOL_PROFILE, SUMMARY])
-    store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
+    store.write_document(FILES, {"files": entries})
 
 
 _WHY = "no worker finished it"  # and none said why
@@ -149,11 +148,7 @@ def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> S
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
-    store.write(
-        SUMMARY,
-        json.dumps(_summary(scored, why, short) | {"read": dict(tally)}, indent=1).encode() + b"\n",
-        replace=True,
-    )
+    store.write_document(SUMMARY, _summary(scored, why, short) | {"read": dict(tally)})
     store.tidy()
     return scored
 

@@ -6,7 +6,6 @@ over processes, and what an unchanged file, model and settings have given before
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -234,7 +233,7 @@ class ProfilePass:
         assert isinstance(model, NamedModel)  # of all others it is known
         if known is None:
             state, known = model_state(self._given), model.origin(work.threads, here=work.processes == 0)
-            self._store.write(MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+            self._store.write_document(MODEL, {"state": state, "origin": known})
         return known
 
     def _config(self, known: Mapping[str, Any]) -> RunConfig:

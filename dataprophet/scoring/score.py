@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
@@ -15,12 +12,13 @@ from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
 from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
-from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, target_name
+from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, TARGETS, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import open_pool, pool_arguments
 from dataprophet.store import Store, open_store
+from dataprophet.store.base import COMMITS, TEMPORARY
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -101,6 +99,7 @@ def score(
     work = Work(engine, processes, threads, ray_address)
     where = os.fspath(out)
     store = open_store(where)
+    store.require_own({RUN, TARGETS, COMMITS, TEMPORARY}, "name a new or empty folder, or one of an earlier run")
     loaded = None if features or isinstance(model, str | os.PathLike) else model
     kind = "features" if features else "samples"
     arguments = pool_arguments({"path": os.fspath(pool), **(reading or {})})
@@ -116,7 +115,7 @@ def score(
     asked: dict[str, Any] = {
         "pool": arguments,
         "model": given,
-        "targets": [{"name": profile.name, "fingerprint": _digest(profile)} for profile in profiles],
+        "targets": [{"name": profile.name, "fingerprint": profile.digest()} for profile in profiles],
         "fields": [field for field in FIELDS if field in fields],
         "sketch": {key: usual[key] for key in _OWN_SETTINGS},
         "nearest": _tells_nearest(nearest, profiles, features=features),
@@ -150,12 +149,6 @@ def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features:
     return bool(profiles) and (usual if asked is None else asked)
 
 
-def _digest(profile: Profile) -> str:
-    """Hex digest of what a profile's numbers are: without names, and without where its data lay."""
-    unnamed = replace(profile, name="", model_name="", identity=())
-    return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
-
-
 def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
     """The profile of features before they were rounded to float16, in place of one of the rounded ones."""
     config.empty_profile().require_comparable([profile])
@@ -184,7 +177,7 @@ def _origin(store: Store, loaded: Model | None, arguments: dict[str, Any], threa
     if loaded is not None:
         return origin_of(loaded)
     if store.exists(RUN):
-        earlier = RunConfig.from_json(json.loads(store.read(RUN)), store.root)
+        earlier = RunConfig.from_json(store.document(RUN), store.root)
         if earlier.model == arguments:
             return {"fingerprint": earlier.fingerprint, "settings": earlier.settings, "numbers": earlier.numbers}
     return probe(arguments, threads)

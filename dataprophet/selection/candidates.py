@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dataprophet.data.ids import printable
 from dataprophet.errors import DataProphetError, MetricError, choose, explained
 from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
 from dataprophet.selection.noise import NLL, TOKENS, Limits, Numbers, Scores, floats
@@ -69,7 +70,7 @@ class Candidates:
             for scored in pool.shards:
                 file = scored.shard.name
                 source = pool.name if len(self.pools) > 1 else file
-                prefix = f"{pool.name}/{file}/" if len(pool.files) > 1 else f"{pool.name}/"
+                prefix = f"{pool.name}/{printable(file)}/" if len(pool.files) > 1 else f"{pool.name}/"
                 self.parts.append(Part(len(self.parts), number, source, prefix, scored))
         files = sorted({(part.source, part.scored.shard.name) for part in self.parts})
         self._ranks = {file: rank for rank, file in enumerate(files)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import heapq
-import json
 import os
 import tempfile
 import threading
@@ -19,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialise
+from safetensors import SafetensorError
 
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataProphetError, MetricError, explained
@@ -29,6 +27,7 @@ from dataprophet.files import atomic_file
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.settings import combined
+from dataprophet.store.checksums import dump_tensors, load_tensors
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -258,7 +257,7 @@ class Selector:
                 **_texts("id", [sample.id for sample in kept]),
                 **_texts("taken", sorted(self.taken)),
             }
-        data = serialise(tensors, {"dataprophet": json.dumps(head, sort_keys=True)})
+        data = dump_tensors(head, tensors)
         with atomic_file(path) as temporary:
             temporary.write_bytes(data)
 
@@ -281,11 +280,9 @@ class Selector:
         """
         where, fix = str(path), "save it again"
         kinds = (SafetensorError, OSError, ValueError)
-        damaged = explained(kinds, DataProphetError, "not a readable snapshot", where, fix)
-        with damaged, safe_open(path, framework="numpy") as stream:
-            head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+        with explained(kinds, DataProphetError, "not a readable snapshot", where, fix):
+            head, tensors = load_tensors(path)
+        if head.get("format") != _FORMAT:
             raise DataProphetError(f"not a snapshot of format {_FORMAT}", where=where, fix=fix)
         try:
             made = cls(targets, model, **{name: head[name] for name in ("combine", "means", "fields", "capacity")})

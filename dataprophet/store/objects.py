@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
-from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
@@ -82,6 +82,10 @@ class ObjectStore(Store):
                 os.replace(f"{path}.part", path)
         return path
 
+    def _entries(self) -> list[str]:
+        found = [*self._list(""), *self._list("", kind="directory")]
+        return [_base(entry["name"].rstrip("/")) for entry in found]
+
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         temporary = os.path.join(self._cache, os.path.basename(name))
         try:
@@ -129,7 +133,7 @@ class ObjectStore(Store):
     def _append(self, name: str, text: str) -> None:
         # objects cannot be appended to: one for each time, in the order of their names
         stem, dot, suffix = name.rpartition(".")
-        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
+        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode("utf-8", "backslashreplace"))
 
     def _journal_keys(self) -> list[str]:
         return [_base(entry["name"].rstrip("/")) for entry in self._list(JOURNALS, kind="directory")]

@@ -72,6 +72,8 @@ def test_list_takes_a_dataset_as_any_iterable(pool: Path) -> None:
     dataset = open_dataset(pool, limit=30)
     assert list(dataset) == [*dataset] == list(dataset.__iter__())
     assert dataset.problems.counts == {"unanswered": 1, "duplicate_row": 1}
+    dataset.limit = 3
+    same(dataset)
     assert bool(open_dataset(pool, limit=0))
 
 

@@ -39,11 +39,8 @@ def test_pools_that_were_not_scored_alike_are_not_chosen_from_together(tmp_path,
 
 
 @pytest.mark.parametrize(("second", "fine"), [(target(2.0), False), (target(sealed=True), True)])
-def test_profiles_of_one_target_have_to_score_alike(tmp_path, monkeypatch, second, fine):
-    one, plain = scored(tmp_path, "one", profiles=[target()]), scored_pools.RunConfig
-    named = [{"name": "t", "fingerprint": "t-2"}]
-    monkeypatch.setattr(scored_pools, "RunConfig", lambda **config: plain(**{**config, "targets": named}))
-    both = [one, scored(tmp_path, "two", profiles=[second])]
+def test_profiles_of_one_target_have_to_score_alike(tmp_path, second, fine):
+    both = [scored(tmp_path, "one", profiles=[target()]), scored(tmp_path, "two", profiles=[second])]
     if fine:
         assert choose(both, tmp_path / "out").chosen == 5
         return

@@ -16,7 +16,7 @@ from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.export.parquet import write_huggingface, write_trl, write_verl
 from dataprophet.data.export.text import messages_of, to_json
 from dataprophet.data.formats.plugins import Extensible
-from dataprophet.data.ids import KnownIds
+from dataprophet.data.ids import KnownIds, exportable
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError, require
 from dataprophet.files import atomic_folder
@@ -157,7 +157,7 @@ def _chat_row(row: Conversation, folder: Folder, messages: list[dict[str, Any]])
 def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
     ids = KnownIds()
     for row in conversations:
-        wrong = "cannot be written" if not row.id or not row.id.isprintable() else ""
+        wrong = "" if exportable(row.id) else "cannot be written"
         wrong = "occurs twice" if ids.repeated(row) else wrong
         require(not wrong, f"id {row.id!r} {wrong}", row.place, "put the dataset's name before the id, in plain text")
         yield row

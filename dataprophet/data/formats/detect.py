@@ -90,7 +90,7 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     Raises:
         DataError: no format fits; the message says what was looked at and why each was ruled out.
     """
-    first = files[0]
+    first = next(filter(is_file, files), files[0])  # one that is missing is told where all are read
     if suffix_of(first) == ".tar":  # its rows are not looked at: opening stays cheap
         return "webdataset"
     options.check_columns(first)

@@ -21,7 +21,7 @@ from dataprophet.data.images.sources import FileImage, MemoryImage
 from dataprophet.errors import DataError, explained, require
 
 KINDS = "a list of dicts, a pandas or Arrow table, or a datasets.Dataset"
-_BLOCK = 1024  # rows of a pandas table that become objects at once
+_BLOCK = 256  # rows of a pandas table that become objects at once
 _HEAD = 20  # rows of a list whose keys are taken for its columns
 _PLAIN = (str, int, bytes, type(None))
 _MISSING = ("NAType", "NaTType")  # of pandas
@@ -113,7 +113,7 @@ def _of_hub(data: Any, where: str, hub: Any) -> Held:
             data = data.cast_column(column, plain)
             images.append(column)
     count = len(data) if isinstance(data, hub.Dataset) else None
-    fix = "check name, subset and split, or save it to disk and pass the folder"
+    fix = "check its name, subset and split, or save it to disk and give that folder"
 
     def rows(start: int) -> Rows:
         with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.shards import Shard
+from dataprophet.scoring.trial import cause_of_death
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class _Processes(Transport):
     def _bury(self, process: _Process) -> Message:
         """How a process died. Raises DataProphetError where no process can start."""
         self._processes.remove(process)
-        how, words = _cause(process.popen.wait()), process.last_words()
+        how, words = cause_of_death(process.popen.wait()), process.last_words()
         process.said.close()
         process.leave()
         if not process.ready:
@@ -246,12 +246,3 @@ def _cpu_processes(config: RunConfig) -> int:
     if ":" in str(config.model.get("device", "")):
         return 1  # a device that was named
     return max(1, thread_count() // int(config.numbers.get("threads") or 1))
-
-
-def _cause(status: int) -> str:
-    """How a process ended, in words."""
-    if status >= 0:
-        return f"ended with status {status}"
-    with suppress(ValueError):
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"was ended by signal {-status}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,14 +48,22 @@ class ScoredShard:
     Attributes:
         shard: what it covers.
         marker: what its marker says.
-        rows: local path of its rows.
-        embeddings: local path of its embeddings, or None.
+        store: where its parts lie.
     """
 
     shard: Shard
     marker: Mapping[str, Any]
-    rows: str
-    embeddings: str | None
+    store: Store
+
+    @property
+    def rows(self) -> str:
+        """Local path of its rows. Raises StoreError where they are damaged."""
+        return self.store.part(self.marker, ROWS)
+
+    @property
+    def embeddings(self) -> str | None:
+        """Local path of its embeddings, or None; as ``rows``."""
+        return self.store.part(self.marker, EMBEDDINGS) if EMBEDDINGS in self.marker["files"] else None
 
 
 class ScoredPool:
@@ -112,7 +119,7 @@ class ScoredPool:
     @property
     def shards(self) -> list[ScoredShard]:
         """Committed shards in the order of the pool."""
-        return [self._scored(shard) for shard in self._shards]
+        return [ScoredShard(shard, self._markers[shard.key], self.store) for shard in self._shards]
 
     @property
     def n_rows(self) -> int:
@@ -225,13 +232,8 @@ class ScoredPool:
             digest.update(batch)
         return digest.hexdigest()
 
-    def _scored(self, shard: Shard) -> ScoredShard:
-        marker = self._markers[shard.key]
-        embeddings = self._local(shard, EMBEDDINGS) if EMBEDDINGS in marker["files"] else None
-        return ScoredShard(shard, marker, self._local(shard, ROWS), embeddings)
-
     def _local(self, shard: Shard, suffix: str) -> str:
-        return self.store.local(self._markers[shard.key]["files"][suffix])
+        return self.store.part(self._markers[shard.key], suffix)
 
     def _counted(self, entry: str) -> Counter[str]:
         total: Counter[str] = Counter()
@@ -266,9 +268,4 @@ def _json(store: Store, name: str) -> dict[str, Any]:
     if not store.exists(name):
         what = f"not a scored folder (it has no {name})"
         raise DataProphetError(what, where=store.root, fix="run `dataprophet score` first")
-    data = store.read(name)
-    with explained(ValueError, DataProphetError, f"damaged {name}", store.root, _AGAIN):
-        document: dict[str, Any] = json.loads(data)
-    if not isinstance(document, dict):
-        raise DataProphetError(f"damaged {name} (it is no object)", where=store.root, fix=_AGAIN)
-    return document
+    return store.document(name)

@@ -4,6 +4,7 @@
 #   make lint    ruff, mypy, clang-format, the order of layers, the numbers of tools/house.py and the stubs, changing nothing
 #   make format  apply ruff and clang-format
 #   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
+#   make commands  write docs/commands.md from the parser
 #   make sanitize  the tests of the compiled operations under AddressSanitizer and UndefinedBehaviorSanitizer, then make tsan
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make lowest  some tests with the lowest versions of the base packages, on Python 3.11 or 3.12
@@ -11,7 +12,9 @@
 #   make soak    faults at random times while a pool is scored, for about ten minutes
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
+#   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it
 #   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
 
 PYTHON ?= python3
@@ -19,6 +22,7 @@ VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?=
 BENCH_FLAGS ?=
+RELEASE_FLAGS ?=
 CUDA ?= ON
 GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
@@ -27,9 +31,9 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shel
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
-PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools)
+PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 
-.PHONY: demo test lint format stubs sanitize tsan lowest bench soak families browser gpu clean
+.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -50,6 +54,9 @@ lint: $(VENV)/.installed $(VENV)/.tools
 # The installed package is read, which has kernels/ in it: -P, and a folder without sources, keep this checkout off the path.
 stubs: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/python -P tools/stubs.py
+
+commands: $(VENV)/.installed
+	$(VENV)/bin/python -P tools/commands.py
 
 format: $(VENV)/.tools
 	$(VENV)/bin/ruff check --fix $(PYTHON_FILES)
@@ -108,6 +115,7 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
+	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
@@ -123,12 +131,31 @@ browser: $(VENV)/.installed $(VENV)/.tools
 	$(PIP) playwright axe-playwright-python
 	$(VENV)/bin/pytest tests/report/test_browser.py
 
+$(VENV)/.docs-tools: $(VENV)/.build-tools pyproject.toml
+	$(VENV)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"]))' > $(VENV)/docs.txt
+	$(PIP) -r $(VENV)/docs.txt
+	touch $@
+
+# Sources are read and nothing is imported, so that the package need not be installed. With --quiet nothing would stop it.
+docs: $(VENV)/.docs-tools
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
 # BENCH_FLAGS=--quick tries the benchmarks out.
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
 	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
+
+$(VENV)-release/.tools: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-release
+	$(PYTHON) -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["release"]))' > $(VENV)-release/tools.txt
+	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $(VENV)-release/tools.txt
+	touch $@
+
+# Nothing is published. The time goes into compiling: about five minutes for each Python on two cores.
+release: $(VENV)-release/.tools
+	$(VENV)-release/bin/python tools/release.py $(RELEASE_FLAGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

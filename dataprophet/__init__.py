@@ -33,4 +33,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "published", "__version__"])
+    return sorted([*__all__, "published", "__version__"])  # and not what this file imports

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib import metadata
+from pathlib import Path
+
+_LISTED = 20  # names in a message
 
 
 class DataProphetError(ValueError):
@@ -36,6 +45,10 @@ class DataError(DataProphetError):
     """A dataset, one of its rows or one of its images cannot be used."""
 
 
+class NotCountedError(DataError, TypeError):
+    """Rows of a dataset come one after another, so that it has no length. A TypeError, so that ``list`` takes it."""
+
+
 class ModelError(DataProphetError):
     """A model cannot be loaded, or fails one of its start-up checks."""
 
@@ -61,7 +74,7 @@ class StoreError(DataProphetError):
 
 
 class MissingDependencyError(DataProphetError, ImportError):
-    """An optional dependency is missing or broken; the message names the extra to install."""
+    """An optional dependency is missing or broken; the message names the packages to install."""
 
 
 class ModelWarning(UserWarning):
@@ -88,6 +101,55 @@ def require(holds: object, what: str, where: str, fix: str, kind: type[DataProph
         raise kind(what, where=where, fix=fix)
 
 
+def require_type(
+    value: object,
+    kinds: type | tuple[type, ...],
+    where: str,
+    fix: str,
+    error: type[DataProphetError] = DataProphetError,
+) -> None:
+    """Raise an error of this kind unless a value is of these types; a truth value is no number."""
+    holds = isinstance(value, kinds) and not isinstance(value, bool)
+    require(holds, f"it is of type {type(value).__name__}", where, fix, error)
+
+
+@functools.cache
+def install(*extras: str) -> str:
+    """The command that brings the packages of these extras; without any, those of the base install.
+
+    It names packages, in the versions of pyproject.toml, and no extra: `dataprophet[ray]` is there for those alone who
+    got this package from an index, and not from a file or a checkout.
+    """
+    wanted: dict[str, None] = {}
+    for line in metadata.requires("dataprophet") or []:
+        package, _, marker = line.partition(";")
+        extra = re.search(r"""extra == ["'](.+?)["']""", marker)
+        if (extra[1] if extra else "") in (extras or ("",)):
+            wanted[package.strip()] = None
+    return pip_install(wanted)
+
+
+def pip_install(packages: Iterable[str]) -> str:
+    """The command that installs packages into this environment, which pipx or uv may have made without a pip."""
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").exists():
+        command = ["pipx", "runpip", prefix.name, "install"]
+    elif (prefix / "uv-receipt.toml").exists():
+        command = ["uv", "pip", "install", "--python", str(prefix)]
+    else:
+        command = ["pip", "install"]
+    return shlex.join([*command, *packages])
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another package says, short enough for one line; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def choose(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """A fix for a name that is not known: the nearest one; where none is near, ``otherwise`` or the names there are."""
+    names = list(known)
+    near = get_close_matches(str(name), names, 1) or [each for each in names if each.lower() == str(name).lower()]
+    if near:
+        return f"did you mean {near[0]}?"
+    return otherwise or f"choose among {', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)}"

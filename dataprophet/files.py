@@ -9,14 +9,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import DataProphetError, explained, require
 
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""
+
+_PART, _NAMED = ".part", 100  # the end of names that are not final, and characters of the final name in them
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:
@@ -48,6 +51,20 @@ def check_file(path: str | os.PathLike[str]) -> None:
     _check_place(final)
 
 
+def check_replaced(path: str | os.PathLike[str], kind: str, is_one: Callable[[Path], bool]) -> None:
+    """As :func:`check_file`; also refuse to replace a file of another kind than what is to be written.
+
+    Args:
+        path: the file.
+        kind: what is to be written, in words.
+        is_one: whether a file is that.
+    """
+    check_file(path)
+    final = Path(path)
+    same = not final.exists() or final.stat().st_size == 0 or is_one(final)
+    _require(same, f"exists and is no {kind}, so it is not overwritten", final, "choose another name")
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not.
@@ -57,10 +74,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_file(path)
     final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+    temporary = _beside(final)
     try:
         with _writing(Path(path)):
             final.parent.mkdir(parents=True, exist_ok=True)
+            _remove_left_behind(final)
             yield temporary
             os.replace(temporary, final)
     finally:
@@ -97,9 +115,10 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     check_folder(final, overwrite=overwrite)
     with _writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+        _remove_left_behind(final)
+        temporary = _beside(final)
+        temporary.mkdir()
         try:
-            temporary.chmod(0o777 & ~_umask())
             yield temporary
             _put_in_place(temporary, final)
         finally:
@@ -124,10 +143,26 @@ def _put_in_place(temporary: Path, final: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(final: Path) -> Path:
+    """A hidden name beside a file or folder, which tells the process that writes there."""
+    return final.with_name(f"{_front(final)}{new_attempt()}{_PART}")
+
+
+def _front(final: Path) -> str:
+    return f".{final.name[:_NAMED]}."
+
+
+def _remove_left_behind(final: Path) -> None:
+    """Remove what processes that were killed had written beside a file or folder."""
+    for name in os.listdir(final.parent):
+        if name.startswith(_front(final)) and name.endswith(_PART):
+            attempt = name.removesuffix(_PART).rpartition(".")[2]
+            if is_alive(attempt) is False:
+                left = final.with_name(name)
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -28,7 +28,7 @@ settings.register_profile("dataprophet", deadline=None, derandomize=True)
 settings.load_profile("dataprophet")
 
 # Begun first, so that one process does not end with them while the others have nothing left: files go whole to one.
-_LONGEST = ("test_readme", "test_faults", "test_ray", "test_kernels", "test_cuda_emulator", "test_profile_engine")
+_LONGEST = ("test_documents", "test_faults", "test_ray", "test_kernels", "test_cuda_emulator", "test_profile_engine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

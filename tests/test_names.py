@@ -7,7 +7,7 @@ LOOK = """
 import sys
 import dataprophet as dp
 assert not {"numpy", "torch", "pyarrow"} & {*sys.modules}
-assert {*dp.__all__, "published", "__version__"} <= {*dir(dp)} and len(dp.__all__) == len({*dp.__all__}) == 21
+assert [*dir(dp)] == sorted([*dp.__all__, "published", "__version__"]) and len(dp.__all__) == len({*dp.__all__}) == 21
 for name in dp.__all__:
     assert getattr(dp, name).__name__ in (name, f"dataprophet.{name}"), name
 assert "torch" not in sys.modules

@@ -66,6 +66,7 @@ def test_install_imports_and_leaks_no_kernels(build, hook, tmp_path):
     assert not [name for name in names if "__pycache__" in name]
     if hook == "build_wheel":
         wanted = {"ops/backend.py", "py.typed", "__init__.pyi", "_core.pyi", "_cuda.pyi", "kernels/token_logprobs.py"}
+        wanted |= {"report/templates/page.html.jinja", "report/templates/page.css", "report/templates/page.js"}
         assert {f"dataprophet/{name}" for name in wanted} <= set(names)
         tops = {name.partition("/")[0] for name in names}
         assert {top for top in tops if not top.endswith(".dist-info")} == {"dataprophet"}

@@ -30,7 +30,7 @@ REPEAT_SECONDS = 5.0
 def words(data: Path, out: Path) -> list[str]:
     """A run of four sources and two targets."""
     sources, targets = ([str(data / spec.path) for spec in specs] for specs in (SOURCES[:4], TARGETS[:2]))
-    asked = ["--source", *sources, "--target", *targets, "--model", "demo", "--budget", "200", "--out", str(out)]
+    asked = ["--source", *sources, "--target", *targets, "--model", "demo", "--budget", "100", "--out", str(out)]
     return ["run", *asked]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from dataprophet.cli.parser import build_parser
+from dataprophet.cli.progress import say
 from dataprophet.cli.typed import as_typed, error_as_typed
 from dataprophet.errors import DataProphetError, ModelWarning
 
@@ -19,6 +21,8 @@ __all__ = ["build_parser", "main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 only on success, 2 for wrong usage, 130 when interrupted."""
     args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show, warnings.showwarning)
@@ -45,6 +49,6 @@ def _show(
 ) -> None:
     """A warning about a model on one line; ``other`` shows all others."""
     if issubclass(category, ModelWarning):
-        print(f"dataprophet: {as_typed(str(message))}", file=sys.stderr)
+        say(f"dataprophet: {as_typed(str(message))}")
     else:
         other(message, category, *rest, **named)

@@ -37,31 +37,42 @@ flag = partial(argument, action="store_true")
 several = partial(argument, nargs="+", action="extend", default=[])
 
 
-def _number(what: str, kind: type[int] | type[float], holds: Callable[[Any], bool]) -> Callable[[str], Any]:
+def _number(wanted: str, kind: type[int] | type[float], holds: Callable[[Any], bool]) -> Callable[[str], Any]:
     def parse(text: str) -> int | float:
         with contextlib.suppress(ValueError):
             if holds(value := kind(text)):
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}; give {wanted}")
 
     return parse
 
 
-count = _number("a count: 0 or more", int, lambda value: value >= 0)
-positive = _number("a count of 1 or more", int, lambda value: value > 0)
-seconds = _number("a number of seconds", float, lambda value: 0 <= value < math.inf)
+count = _number("an integer of 0 or more", int, lambda value: value >= 0)
+positive = _number("an integer of 1 or more", int, lambda value: value > 0)
+integer = _number("an integer", int, lambda _: True)
+real = _number("a number", float, lambda value: not math.isnan(value))
+seconds = _number("a number of seconds, 0 or more", float, lambda value: 0 <= value < math.inf)
+above_zero = _number("a number above 0", float, lambda value: 0 < value < math.inf)
+level = _number("a number between 0 and 1, such as 0.95", float, lambda value: 0 < value < 1)
+quantile = _number("two numbers from 0 to 1, such as 0.05 0.9", float, lambda value: 0 <= value <= 1)
+weight = _number("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
+cosine = _number("a cosine from -1 to 1, such as 0.95", float, lambda value: -1 <= value <= 1)
+_SHARE = "a share from 0 to 1, such as 0.2 or 20%"
 
 
 def share(text: str) -> float:
-    part = _number("a share, such as 0.2 or 20%", float, lambda value: 0 <= value <= 100)
-    value = float(part(text.removesuffix("%")) / (100 if text.endswith("%") else 1))
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than all: write a share such as 0.2 or 20%")
-    return value
+    part = _number(_SHARE, float, lambda value: 0 <= value <= 100)
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        value = float(part(text.removesuffix("%")) / (100 if text.endswith("%") else 1))
+        if value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"cannot be {text!r}; give {_SHARE}")
 
 
 def count_or_all(text: str) -> int | None:
-    return None if text == "all" else count(text)
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return None if text == "all" else int(count(text))
+    raise argparse.ArgumentTypeError(f"cannot be {text!r}; give an integer of 0 or more, or all")
 
 
 def names(text: str) -> list[str]:
@@ -70,13 +81,13 @@ def names(text: str) -> list[str]:
 
 def assignment(text: str) -> str:
     if "=" not in text[1:-1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}; write NAME=VALUE")
     return text
 
 
 def jinja_file(text: str) -> str:
     if not text.endswith(".jinja"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file whose name ends in .jinja")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}; name a file that ends in .jinja")
     return str(Path(text).absolute())  # workers may run elsewhere
 
 
@@ -94,11 +105,11 @@ MATRIX_FILE = argument("scores SCORES", "matrix written by `dataprophet matrix`"
 TARGET_NAME = argument("--target T", "name of the target", required=True)
 NOISE = (
     several("--without FACTOR", "leave factors out, such as ISim or perplexity"),
-    argument("--max-nll X", "leave out what has a mean negative log-likelihood above X nats", float),
+    argument("--max-nll X", "leave out what has a mean negative log-likelihood above X nats", real),
     argument(
         "--nll-quantiles",
         "leave out what is outside these quantiles of the mean negative log-likelihood, such as 0.05 0.9",
-        float,
+        quantile,
         nargs=2,
         metavar=("LOW", "HIGH"),
     ),
@@ -112,8 +123,8 @@ LOADING = (
     argument("--dtype", "auto, float32, bfloat16 or float16", default="auto"),
     argument("--revision", "revision of a model from the hub"),
     flag("--trust-remote-code", "run code that comes with the model"),
-    argument("--batch-tokens N", "padded tokens of a batch (default: by device)", int),
-    argument("--workers N", "threads that prepare batches (default: by device)", int),
+    argument("--batch-tokens N", "padded tokens of a batch (default: by device)", positive),
+    argument("--workers N", "threads that prepare batches (default: by device)", count),
     flag("--compile", "torch.compile the layers: for large pools"),
     argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
     several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dataprophet import ops
 from dataprophet.cli.common import number, output, table
 from dataprophet.cli.progress import Progress
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, pip_install
 from dataprophet.ops.timing import Way, interleaved, machine, optional, thread_counts
 
 CLUSTERS, TARGETS, ITERATIONS, TOKENS = 10, 14, 10, 512
@@ -63,7 +63,7 @@ def _describe(value: dict[str, Any], missing: list[str]) -> str:
     where = f"{facts['cpu']}, {facts['cores']} processors, {facts['isa']}"
     head = f"{where}; {value['rows']:,} x {value['columns']} float32.\n{_ABOUT}\n\n"
     text = head + table(("operation", "", "CPU ms", "ratio", "wall ms", "ratio"), rows)
-    return f"{text}\n\nMore to compare with: pip install {' '.join(missing)}" if missing else text
+    return f"{text}\n\nMore to compare with: {pip_install(missing)}" if missing else text
 
 
 def _tasks(x: Rows) -> dict[str, dict[str, Callable[[], Any]]]:

@@ -13,11 +13,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from dataprophet.cli.pairs import owner
-from dataprophet.cli.progress import Progress
+from dataprophet.cli.progress import Progress, say
+from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
+from dataprophet.data.remote import is_url
 from dataprophet.errors import require
+from dataprophet.planning.sample import count_rows
 from dataprophet.report.values import number as number  # noqa: PLC0414 (commands take it from here)
 from dataprophet.running.check import split_name
 from dataprophet.scoring.engines.signals import TERMINATED
@@ -87,6 +92,23 @@ def warn_of(dataset: Dataset) -> None:
         tell(f"warning: {dataset.name}: {warning}")
 
 
+def about_rows(datasets: Iterable[Dataset]) -> Callable[[], int]:
+    """What estimates the rows of datasets, in half a second each, for progress; 0 where that cannot be told."""
+
+    def estimate() -> int:
+        rng, rows = np.random.default_rng(0), 0.0
+        for dataset in datasets:
+            if any(map(is_url, dataset.files)):  # each would be fetched
+                return 0
+            with contextlib.suppress(Exception):  # whoever reads the rows tells what is wrong with them
+                count = count_rows(dataset, seconds=0.5, rng=rng)
+                found = count.rows * count.total_bytes / max(1, count.counted_bytes)
+                rows += found if dataset.limit is None else min(found, dataset.limit)
+        return round(rows)
+
+    return estimate
+
+
 def values(of: Any, names: str) -> dict[str, Any]:
     """Attributes by name: arguments for a function whose parameters have these names, or results for ``--json``."""
     return {name: getattr(of, name) for name in names.split()}
@@ -108,7 +130,7 @@ def output(args: argparse.Namespace, value: Any, text: str) -> None:
 
 def tell(line: str) -> None:
     """Say something beside the result."""
-    print(f"dataprophet: {as_typed(line)}", file=sys.stderr)
+    say(f"dataprophet: {as_typed(line)}")
 
 
 def resumable(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -142,9 +164,11 @@ def _printed(value: Any) -> Any:
     return value
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text columns: the first to the left, the others to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], shades: Shades = ()) -> str:
+    """Text columns: the first to the left, the others to the right; on a terminal as ``terminal.py`` has them."""
     lines = [list(head), *map(list, rows)]
+    if is_terminal():
+        return terminal_table(lines[0], lines[1:], shades)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
     return "\n".join(form.format(*line).rstrip() for line in lines)

@@ -17,12 +17,10 @@ from importlib import metadata
 
 from dataprophet import ops
 from dataprophet.cli.common import output
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, install
 from dataprophet.ops.backend import COMPILE
 
-_BASE = "pip install --upgrade dataprophet"
-_MODEL = "pip install 'dataprophet[model]'"
-_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors")
+_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors", "xxhash", "rich", "shtab")
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 
@@ -62,19 +60,19 @@ def report() -> list[Check]:
         "python": lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "core": _core,
         "instruction set": _instruction_set,
-        **{name: partial(_package, name, _BASE) for name in _REQUIRED[3:]},
+        **{name: partial(_package, name, install()) for name in _REQUIRED[3:]},
         "cuda module": _cuda_module,
         "cuda device": _cuda_device,
         "triton": _triton,
-        "torch": partial(_package, "torch", _MODEL),
+        "torch": partial(_package, "torch", install("model")),
         "torch device": _torch_device,
         "transformers": _transformers,
         "torchvision": _torchvision,
-        "peft": partial(_package, "peft", "for models that hold an adapter: pip install 'dataprophet[peft]'"),
-        "pillow": partial(_package, "pillow", _MODEL, module="PIL"),
-        "datasets": partial(_package, "datasets", "pip install 'dataprophet[data]'"),
-        "altair": partial(_package, "altair", "pip install 'dataprophet[report]'"),
-        "vl-convert": partial(_package, "vl-convert-python", "pip install 'dataprophet[report]'", module="vl_convert"),
+        "peft": partial(_package, "peft", f"for models that hold an adapter: {install('peft')}"),
+        "pillow": partial(_package, "pillow", install("model"), module="PIL"),
+        "datasets": partial(_package, "datasets", install("data")),
+        "altair": partial(_package, "altair", install("report")),
+        "vl-convert": partial(_package, "vl-convert-python", install("report"), module="vl_convert"),
     }
     return [_checked(name, probe) for name, probe in probes.items()]
 
@@ -150,7 +148,7 @@ def _instruction_set() -> str:
 def _cuda_module() -> str:
     info = ops.cuda_info()
     if not info["built"]:
-        fix = "where there is a GPU: install a CUDA toolkit, then DATAPROPHET_CUDA=ON pip install ."
+        fix = "where there is a GPU: install a CUDA toolkit, then in a checkout DATAPROPHET_CUDA=ON pip install ."
         raise _Fault(info["reason"], fix)
     return f"CUDA {_cuda_version(info['runtime'])}, built for {' '.join(info['architectures'])}"
 
@@ -175,9 +173,9 @@ def _cuda_version(number: int) -> str:
 
 
 def _triton() -> str:
-    version = _package("triton", "where there is a GPU: pip install 'dataprophet[triton]'")
+    version = _package("triton", f"where there is a GPU: {install('triton')}")
     if not ops.triton_available():
-        raise _Fault(f"{version}, but the kernels do not import", "pip install torch triton")
+        raise _Fault(f"{version}, but the kernels do not import", install("model", "triton"))
     return version
 
 
@@ -185,7 +183,7 @@ def _torch_device() -> str:
     try:
         torch = importlib.import_module("torch")
     except Exception as error:
-        raise _Fault("unknown without torch", _MODEL) from error
+        raise _Fault("unknown without torch", install("model")) from error
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -199,11 +197,11 @@ def _torch_device() -> str:
 
 
 def _transformers() -> str:
-    version = _package("transformers", _MODEL)
+    version = _package("transformers", install("model"))
     numbers = re.match(r"(\d+)(?:\.(\d+))?", version)
     if numbers is None or not _LOWEST_TRANSFORMERS <= tuple(map(int, numbers.groups("0"))) < _NEXT_TRANSFORMERS:
         low, high = ".".join(map(str, _LOWEST_TRANSFORMERS)), _NEXT_TRANSFORMERS[0]
-        raise _Fault(f"{version}, but {low} or later, below {high} is needed", f"{_MODEL} --upgrade")
+        raise _Fault(f"{version}, but {low} or later, below {high} is needed", install("model"))
     return version
 
 
@@ -213,13 +211,13 @@ def _torchvision() -> str:
     if version is None:
         return "not installed; the image processors that need no torchvision are used"
     if torch is None:
-        raise _Fault(f"{version}, but torch is missing", _MODEL)
+        raise _Fault(f"{version}, but torch is missing", install("model"))
     fix = "pip uninstall torchvision, or install the one made for this torch, from the same index"
     wanted = next((need for need in metadata.requires("torchvision") or [] if need.startswith("torch==")), "")
     needed = wanted.removeprefix("torch==").partition(";")[0].strip()
     if needed and needed != torch.partition("+")[0]:
         raise _Fault(f"{version}, made for torch {needed}, but torch is {torch}", fix)
-    with _failing(f"{version}, but torch does not import: ", _MODEL):
+    with _failing(f"{version}, but torch does not import: ", install("model")):
         importlib.import_module("torch")
     with _failing(f"{version} does not match torch {torch}: ", fix):
         importlib.import_module("torchvision")

@@ -10,14 +10,16 @@ from dataprophet.data.identity.compare import same_data, to_json
 from dataprophet.errors import DataProphetError
 from dataprophet.files import check_file
 from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.matrix_csv import check_replaced
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.report.pictures import check_suffix, save_heatmap
 
 
 def run(args: argparse.Namespace) -> int:
     """Score, write and print the matrix."""
+    check_replaced(args.out)  # now, not after the matrix was made
     if args.heatmap:
-        check_file(args.heatmap)  # now, not after the matrix was made
+        check_file(args.heatmap)
         check_suffix(args.heatmap)
         if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
             raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
@@ -36,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def matrix_table(matrix: TransferMatrix) -> str:
-    """The matrix as text, sources by targets."""
-    rows = [[name, *map(number, row)] for name, row in zip(matrix.sources, matrix.values.tolist(), strict=True)]
-    return table(["source\\target", *matrix.targets], rows)
+    """The matrix as text, sources by targets; on a terminal coloured within each target."""
+    values = matrix.values.tolist()
+    rows = [[name, *map(number, row)] for name, row in zip(matrix.sources, values, strict=True)]
+    return table(["source\\target", *matrix.targets], rows, values)

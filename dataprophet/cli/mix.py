@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from dataprophet.cli.common import NOISE, number, output, own_reading, table, tell, values, warn_of
+from dataprophet.cli.common import NOISE, about_rows, number, output, own_reading, table, tell, values, warn_of
 from dataprophet.cli.pairs import numbers, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.identity.compare import joined
-from dataprophet.errors import DataError, MetricError
+from dataprophet.errors import DataError, MetricError, choose
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection.mixture import Mixture, mix
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     most = numbers(args.capacity, "--capacity", scores.sources)
     for name in [*paths, *most]:
         if name not in scores.sources:
-            fix = f"the sources are {', '.join(scores.sources)}"
+            fix = choose(name, scores.sources)
             raise MetricError(f"{name!r} is not a source", where=args.scores, fix=fix)
     mixed = scores.within(**values(args, NOISE)).sources
     datasets = {name: _open(args, scores, name, paths.get(name)) for name in mixed}
@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         warn_of(dataset)
     options = values(args, f"format seed minimum temperature overwrite without max_bad {NOISE}")
     options["capacity"] = [most.get(name, 2**62) for name in scores.sources] if most else None
-    with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
+    rows = about_rows([each for each in datasets.values() for _ in ("counted", "chosen")])  # read twice
+    with terminable(), Progress("rows", rows) as progress:  # so that a half-written folder is removed
         mixture = mix(scores, args.target, args.budget, datasets, args.out, progress=progress, **options)
     for share in mixture.shares:
         for line in (str(share.tally), *share.tally.guesses(datasets[share.name].format)):

@@ -9,7 +9,8 @@ import argparse
 from importlib import import_module, metadata
 
 from dataprophet.cli import arguments as shared
-from dataprophet.cli.arguments import Argument, argument, assignment, count, flag, positive, seconds, several
+from dataprophet.cli.arguments import Argument, argument, assignment, count, flag, integer, positive, seconds, several
+from dataprophet.cli.usage import Parser
 
 # what ``--help`` says of a command, an example, and its arguments
 _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
@@ -19,11 +20,16 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--out DIR", "folder to write", default="demo-output"),
         flag("--overwrite", "replace an earlier demo's folder"),
         argument("--budget N", "rows of the mixture", count, default=500),
-        shared.seed("seed of the drawn datasets and of the mixture", int),
+        shared.seed("seed of the drawn datasets and of the mixture", integer),
     ),
     "doctor": (
         "tell what is installed (core, CUDA, Triton, torch, transformers, images) and how to get what is not",
         "dataprophet doctor",
+    ),
+    "completion": (
+        "print a script that completes commands, options and paths in your shell",
+        "dataprophet completion bash",
+        argument("shell SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
     ),
     "bench": (
         "time the operations on arrays on this machine, beside NumPy, and torch and scikit-learn where installed",
@@ -103,7 +109,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.MATRIX_FILE,
         shared.TARGET_NAME,
         *shared.NOISE,
-        argument("--level", "level of the intervals", float, default=0.95),
+        argument("--level", "level of the intervals", shared.level, default=0.95),
     ),
     "evaluate": (
         "compare predicted scores with observed gains by Kendall's tau",
@@ -119,7 +125,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         "dataprophet report demo-output -o report.html",
         argument("path DIR", "folder of a run or of the demo, scored pool, or matrix file"),
         argument("--out FILE", "page to write", required=True),
-        argument("--gains CSV", "matrix of measured gains, to compare the scores with"),
+        argument("--gains CSV", "measured gains, as for evaluate, to compare the scores with"),
         argument("--selection DIR", "of a scored pool: a selection, whose cut is shown"),
         argument("--png DIR", "folder for a picture of each chart"),
         argument("--svg DIR", "likewise, as SVG"),
@@ -135,9 +141,11 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         several("--dataset NAME=PATH", "where each source lies, if not where it was profiled", assignment),
         argument("--out DIR", "folder to write", required=True),
         shared.EXPORT,
-        shared.seed("seed of the sampling", int),
+        shared.seed("seed of the sampling", integer),
         argument("--minimum N", "least rows of every source", count, default=0),
-        argument("--temperature T", "weights are M^(1/T): above 1 more even, below 1 sharper", float, default=1.0),
+        argument(
+            "--temperature T", "weights are M^(1/T): above 1 more even, below 1 sharper", shared.above_zero, default=1.0
+        ),
         shared.MAX_BAD,
         *shared.NOISE,
         several("--capacity NAME=N", "most rows of a source", assignment),
@@ -183,6 +191,12 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         *shared.READING,
         *shared.LOADING,
     ),
+    "check": (
+        "compare every file of a scored folder with its checksum, and tell what can be made anew",
+        "dataprophet check scores --repair",
+        argument("folder DIR", "folder of `dataprophet score`, or one of a profile's cache"),
+        flag("--repair", "remove what is damaged, so that the command that made the folder makes it anew"),
+    ),
     "select": (
         "write the best rows of scored pools for a trainer, exactly as many as the budget",
         "dataprophet select scores --target ChartQA --budget 20000 --format llamafactory --out best",
@@ -197,7 +211,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             choices=("row", "sample"),
             default="row",
         ),
-        argument("--min-score M", "least score", float),
+        argument("--min-score M", "least score", shared.real),
         *shared.NOISE,
         argument(
             "--combine",
@@ -212,12 +226,12 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
             "exactly so many from a source: a pool where several DIRs are given, else a file",
             assignment,
         ),
-        argument("--max-share F", "most of one source, as a share of the budget", float),
-        argument("--near-duplicates COS", "leave out copies of better rows, from this cosine on", float),
-        argument("--leakage COS", "leave out copies of the targets' samples, from this cosine on", float),
+        argument("--max-share F", "most of one source, as a share of the budget", shared.share),
+        argument("--near-duplicates COS", "leave out copies of better rows, from this cosine on", shared.cosine),
+        argument("--leakage COS", "leave out copies of the targets' samples, from this cosine on", shared.cosine),
         flag("--drop-inconsistent", "leave out rows whose answers disagree with those of their near neighbours"),
-        argument("--diverse W", "weight, 0 to 1, of the difference from what is chosen already", float),
-        argument("--candidates C", "with --diverse: among the best C times K", count, default=4),
+        argument("--diverse W", "weight, 0 to 1, of the difference from what is chosen already", shared.weight),
+        argument("--candidates C", "with --diverse: among the best C times K", positive, default=4),
         several("--pool NAME=PATH", "where a pool lies, if not where it was scored", assignment),
         several("--image-root NAME=DIR", "where its images lie, if neither there nor where they were", assignment),
         flag("--no-decode", "copy images without decoding them first"),
@@ -249,15 +263,18 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of the ``dataprophet`` command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dataprophet",
+        example="dataprophet demo",
         description="Predict, before any training, which data a multimodal model should be trained on.",
         epilog="Start with: dataprophet demo",
     )
     parser.add_argument("--version", action="version", version=f"dataprophet {metadata.version('dataprophet')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (help, example, *arguments) in _COMMANDS.items():
-        made = commands.add_parser(name, help=help, epilog=f"example: {example}", formatter_class=_Help)
+        made = commands.add_parser(
+            name, help=help, example=example, epilog=f"example: {example}", formatter_class=_Help
+        )
         made.description = f"{help[0].upper()}{help[1:]}."
         made.set_defaults(run=lambda args, name=name: int(import_module(f"dataprophet.cli.{name}").run(args)))
         for option, settings in (flag("--json", "print JSON for a program to read"), *arguments):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from dataprophet.cli.common import loading, open_from, output, table, tell, values, warn_of
+from dataprophet.cli.progress import Progress
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
 from dataprophet.planning.plan import Plan, plan
 from dataprophet.scoring.sources.opener import open_feature_pool
+
+_LINE, _NAME = 118, 22  # characters of a line, and of a name in the tables, so that four estimates fit beside it
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    made = plan(pools, model, **values(args, "rows seed seconds targets embeddings shard_rows"))
+    with Progress("pools", len(pools)) as progress:
+        made = plan(pools, model, progress=progress, **values(args, "rows seed seconds targets embeddings shard_rows"))
     for pool in made.pools:
         for error in pool.unreadable:
             tell(f"not read: {error}")
@@ -41,16 +46,17 @@ def describe(made: Plan) -> str:
     parts = [(pool.name, pool.amounts) for pool in made.pools]
     if len(parts) > 1:
         parts.append(("all", made.total))
-    lines = []
+    tables, lines = [], []
     for head, columns in _TABLES.items():
-        rows = [[name, *(_shown(getattr(part, key), unit) for key, unit in columns.values())] for name, part in parts]
-        lines += [table([head, *columns], rows), ""]
+        numbers = ([_shown(getattr(part, key), unit) for key, unit in columns.values()] for _, part in parts)
+        names = (name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name, _ in parts)
+        tables += [table([head, *columns], [[name, *cells] for name, cells in zip(names, numbers, strict=True)]), ""]
     for pool in made.pools:
         found = ", ".join(f"{count:,} {name}" for name, count in pool.problems.items())
         held = str(pool.held) if pool.held.rows else f"{pool.drawn:,} rows"
         lines.append(f"{pool.name}: {held} drawn" + (f", with {found}" if found else ", none of them bad"))
     lines += [f"device time: of {made.device}", *made.notes]
-    return "\n".join(lines)
+    return "\n".join([*tables, *(textwrap.fill(line, _LINE, subsequent_indent="  ") for line in lines)])
 
 
 def _shown(part: Estimate, unit: Callable[[float], str]) -> str:
@@ -82,11 +88,16 @@ def _time(hours: float) -> str:
     return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.2g} s"
 
 
-_COUNTED = ("rows", "bad rows", "samples", "answer tokens", "tokens")
 # first head of each table -> the others -> the amount, and how it is written
 _TABLES: dict[str, dict[str, tuple[str, Callable[[float], str]]]] = {
     "pool": {
-        **{name: (name.replace(" ", "_"), _count) for name in _COUNTED},
+        "rows": ("rows", _count),
+        "bad rows": ("bad_rows", _count),
+        "samples": ("samples", _count),
+        "answer tokens": ("answer_tokens", _count),
+    },
+    "model": {
+        "tokens": ("tokens", _count),
         "batches": ("calls", _count),
         "device time": ("hours", _time),
     },

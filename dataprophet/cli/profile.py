@@ -19,9 +19,10 @@ from dataprophet.cli.common import (
 )
 from dataprophet.data.sample import Tally, check_bad
 from dataprophet.errors import DataProphetError
-from dataprophet.files import check_file
+from dataprophet.files import check_replaced
 from dataprophet.metric.factors import remarks_on_perplexity
 from dataprophet.profiling.profile import Profile
+from dataprophet.profiling.profile_file import is_profile
 from dataprophet.scoring.cache import CACHE
 from dataprophet.scoring.folder.config import Work
 from dataprophet.scoring.profile import ProfilePass, has_files
@@ -34,7 +35,7 @@ _NUMBERS = "name model model_name fingerprint n_samples n_tokens mean_nll perple
 def run(args: argparse.Namespace) -> int:
     """Make a profile, write it, and say what it holds; 130 and 143 when it was stopped."""
     take_name(args, "dataset")
-    check_file(args.out)  # now, not after the model has run
+    check_replaced(args.out, "profile", is_profile)  # now, not after the model has run
     result = _profile(args)
     diversity = result.diversity  # computed before saving, so that no later command has to
     (result.seal() if args.seal else result).save(args.out)

@@ -34,8 +34,7 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
         cells = [number(entry.score), interval, *(number(factors[name]) for name in names), mark]
         rows.append([f"{place:>2} {entry.source}", *cells])
     head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
-    text = table(head, rows)
-    lines = [text]
+    lines = [table(head, rows, [[entry.score] for entry in ranking])]
     if matrix.log_error is None:
         lines.append("no intervals: a matrix that was read from a file does not tell them once something is left out")
     if unresolved := sum(entry.resolved is False for entry in ranking):

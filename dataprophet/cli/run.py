@@ -14,7 +14,7 @@ from dataprophet.cli.mix import mixture_table
 from dataprophet.cli.pairs import numbers, pairs
 from dataprophet.cli.progress import Progress
 from dataprophet.cli.rank import rank_table
-from dataprophet.errors import RecipeError
+from dataprophet.errors import RecipeError, choose
 from dataprophet.running import run as running
 from dataprophet.running.check import names_of, split_name
 from dataprophet.running.reading import read_recipe
@@ -70,7 +70,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     most, rows = numbers(args.capacity, "--capacity", names), pairs(args.rows, "--rows", names)
     for option, name in [*(("--capacity", name) for name in most), *(("--rows", name) for name in rows)]:
         if name not in names[: len(entries["sources"])]:
-            fix = f"the sources are {', '.join(names[: len(entries['sources'])])}"
+            fix = choose(name, names[: len(entries["sources"])])
             raise RecipeError(f"{name!r} is not a source", where=option, fix=fix)
     listed = iter(zip(names, many, strict=True))
     for side, its in entries.items():

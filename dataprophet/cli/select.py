@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     pools = pairs(args.pool, "--pool")
     options = values(args, "format partial overwrite") | {"pools": pools, "decode": not args.no_decode}
     options["image_roots"] = pairs(args.image_root, "--image-root")
-    with terminable(), Progress("rows") as progress:  # so that a half-written folder is removed
+    with terminable(), Progress(f"{args.unit}s", args.budget) as progress:  # so that a half-written folder is removed
         done = select_pool(args.scores, settings, args.out, progress=progress, **options)
     told = values(done, "chosen sources lowest noisy dropped")
     output(args, {"out": str(done.folder), "settings": settings.to_json(), **told}, describe(done))

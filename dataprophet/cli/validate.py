@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from dataprophet.cli.common import open_from, output
+from dataprophet.cli.common import about_rows, open_from, output
 from dataprophet.cli.progress import Progress
 from dataprophet.data.validate import ValidationReport, validate
 
@@ -14,7 +14,7 @@ def run(args: argparse.Namespace) -> int:
     """Print how the rows are read, what is wrong with them, by kind, and what they hold; 1 when something is wrong."""
     dataset = open_from(args, args.dataset)
     told = dataset.told()
-    with Progress("rows") as progress:
+    with Progress("rows", about_rows([dataset])) as progress:
         report = validate(dataset, decode=not args.no_decode, progress=progress)
     guesses = [*told.guesses, *report.held.guesses(dataset.format)]
     lines = [*guesses, *(f"warning: {warning}" for warning in told.warnings), *_problems(report, args.show)]

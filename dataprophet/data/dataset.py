@@ -1,6 +1,6 @@
-"""``open_dataset`` and what it returns: a dataset that is read anew, row by row, each time it is iterated.
+"""``Dataset``: read anew, row by row, each time it is iterated; a sample by its number; divided over torch's workers.
 
-For everyone who wants samples or rows. Which format a dataset is in is for ``detect`` to say.
+For everyone who wants samples or rows. ``opening`` makes it of what a user has.
 """
 
 from __future__ import annotations
@@ -8,79 +8,47 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from dataprophet.data.detect import (
-    FORMATS,
-    ROW_FORMATS,
-    Told,
-    describe,
-    detect_folder,
-    detect_rows,
-    kind_of_answers,
-    shape_of,
-)
-from dataprophet.data.files.arrow import arrow_labels
-from dataprophet.data.files.columns import COLUMNS, Wanted
-from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
-from dataprophet.data.files.rows import Rows, opened
-from dataprophet.data.files.splits import Found, blobs_of, find_files, list_files, snapshot_of
-from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
-from dataprophet.data.formats.base import Format, Options, parse_row
-from dataprophet.data.formats.huggingface import PREFIX, named_rows, saved_files, saved_labels
-from dataprophet.data.formats.llamafactory import INFO, num_samples, read_info
+from dataprophet.data.export.notebook import html_table
+from dataprophet.data.files.rows import opened
+from dataprophet.data.formats.detect import Told, describe
+from dataprophet.data.formats.reading import FileReading, HeldReading, SampleIndex
 from dataprophet.data.ids import KnownIds
-from dataprophet.data.images.decode import MAX_PIXELS
-from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.sources import image_sources
-from dataprophet.data.index import FileIndex, in_cells, index_file, read_range, relative_name, state_of
-from dataprophet.data.remote import exists, is_dir, is_file, is_url, plain_path, real_path
+from dataprophet.data.index import FileIndex, in_cells, index_file, relative_name, state_of
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample, Tally, check_bad
-from dataprophet.errors import DataError, require
+from dataprophet.errors import (
+    DataError,
+    MissingDependencyError,
+    NotCountedError,
+    explained,
+    install,
+    require,
+    require_type,
+)
 
-_HEAD = 1000  # rows of a dataset of the hub that say what its answers are
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """How the rows of data files become conversations, and the folder that the files' names are relative to."""
-
-    format: Format
-    options: Options
-    folder: str
-
-    def all(self, files: Sequence[str]) -> Iterator[Conversation | Problem]:
-        """Every row of all files."""
-        for path in files:
-            self.options.check_columns(path)
-            yield from self.rows(path, read_rows(path, self.wanted()))
-
-    def wanted(self) -> Collection[str]:
-        """Columns worth reading: those of the format, or of the dataset's own description."""
-        return Wanted(self.options.wanted().union((self.format.columns or {}).values()))
-
-    def rows(self, path: str, rows: Rows) -> Iterator[Conversation | Problem]:
-        """These raw rows of a file."""
-        options = self.options
-        if self.format.columns is None:  # LLaMA-Factory's images count from its own folder
-            options = replace(options, policy=options.policy.beside(os.path.dirname(path) or "."))
-        for number, row in self.format.prepare(rows, path):
-            yield parse_row(row, path, number, self.format, options)
+if TYPE_CHECKING:
+    from dataprophet.data.export.torch_samples import TorchSamples
 
 
-@dataclass
+@dataclass(repr=False)
 class Dataset:
     """Rows on disk or in memory. Iterating yields samples; rows that cannot be used are logged and left out.
+
+    ``len(dataset)`` counts the samples and ``dataset[i]`` gives the i-th of them. The first of these reads all rows
+    once, and so does ``list``, which asks for the length.
 
     Attributes:
         name: the stem of the path, or the name given.
         path: as given by the user; empty for a dataset in memory.
-        format: one of ``FORMATS``, or ``memory``.
+        format: one of ``dataprophet.data.formats()``; ``memory`` for samples in memory.
         files: the data files, in order.
         limit: stop after this many good rows.
         strict: raise DataError at the first bad row.
@@ -99,13 +67,18 @@ class Dataset:
     settings: str = field(default="", repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _samples: tuple[Sample, ...] | None = field(default=None, repr=False)
-    _reading: _Reading | None = field(default=None, repr=False)
-    _guessed: tuple[str, ...] = field(default=(), repr=False)
+    _reading: FileReading | HeldReading | None = field(default=None, repr=False)
+    _told: Told = field(default_factory=lambda: Told([], []), repr=False)
+    _again: Callable[[], Dataset] | None = field(default=None, repr=False)
+    _located: tuple[int | None, Sequence[Sample]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
+        require_type(samples, Iterable, "from_samples", "give samples", DataError)
         kept = tuple(samples)
+        for sample in kept:
+            require_type(sample, Sample, name, "give samples; open_dataset takes rows", DataError)
         return cls(name, "", "memory", (), lambda: map(_as_conversation, kept, itertools.count(1)), _samples=kept)
 
     def rows(self) -> Iterator[Conversation | Problem]:
@@ -117,15 +90,103 @@ class Dataset:
         Raises:
             DataError: a file as a whole cannot be read.
         """
-        ids, good = KnownIds(self._reading.folder if self._reading else ""), 0
+        settled_by, good = self._settler(), 0
         if self.limit == 0:
             return
         for row in self.read():
-            settled = ids.settled(row, turns=self._samples is None) if isinstance(row, Conversation) else row
+            settled = settled_by(row)
             yield settled
             good += isinstance(settled, Conversation)
             if good == self.limit:
                 return
+
+    def _settler(self) -> Callable[[Conversation | Problem], Conversation | Problem]:
+        """What gives each row, in order, an id that no other has; or a Problem."""
+        folder = self._reading.folder if isinstance(self._reading, FileReading) else ""
+        ids, turns = KnownIds(folder), self._samples is None
+        return lambda row: ids.settled(row, turns=turns) if isinstance(row, Conversation) else row
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name!r}: {', '.join(f'{name} {text}' for name, text in self._facts().items())}>"
+
+    def _repr_html_(self) -> str:
+        return html_table([], list(self._facts().items()), f"Dataset {self.name}")
+
+    def _facts(self) -> dict[str, str]:
+        """What it tells of itself without reading a row."""
+        facts = {"format": self.format, "path": self.path or "in memory"}
+        facts |= {"files": f"{len(self.files):,}"} if self.files else {}
+        return facts if self.limit is None else {**facts, "limit": f"{self.limit:,}"}
+
+    def __bool__(self) -> bool:
+        return True  # whatever its length, which costs a pass
+
+    def __len__(self) -> int:
+        return len(self._by_number())
+
+    def __getitem__(self, number: SupportsIndex) -> Sample:
+        fix = "give a whole number"
+        with explained(TypeError, DataError, "this is no number of a sample", self.name, fix):
+            place = operator.index(number)
+        samples = self._by_number()
+        if not -len(samples) <= place < len(samples):
+            raise IndexError(f"{self.name} has {len(samples):,} samples, and none of number {place}")
+        return samples[place % len(samples)]
+
+    def _by_number(self) -> Sequence[Sample]:
+        """The samples by number. Raises NotCountedError where rows come in order alone."""
+        if self._located is not None and self._located[0] == self.limit:
+            return self._located[1]
+        found: Sequence[Sample]
+        if self._samples is not None:
+            found = tuple(iter(self.__iter__()))
+        else:
+            fix = "load it with the datasets package, and open what it gives"
+            require(self._reading, "its rows come in order alone", self.name, fix, NotCountedError)
+            assert self._reading is not None
+            found = SampleIndex(self._reading.cells(), partial(self._kept, self._settler()), self.limit)
+        self._located = self.limit, found
+        return found
+
+    def _kept(
+        self, settled: Callable[[Conversation | Problem], Conversation | Problem], row: Conversation | Problem
+    ) -> Conversation | None:
+        found = settled(row)
+        if isinstance(found, Problem):
+            self.leave_out(found, ProblemLog())
+            return None
+        return found
+
+    def torch(
+        self,
+        transform: Callable[[Sample], Any] | None = None,
+        *,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> TorchSamples:
+        """The samples as a ``torch.utils.data.IterableDataset``: each once over all workers and ranks.
+
+        Args:
+            transform: what a worker makes of a sample, such as the inputs of a model; by default the sample itself, of
+                which images are decoded where they are read. A ``DataLoader`` needs a ``collate_fn`` for it.
+            rank: of this process; by default that of ``torch.distributed``, or of ``torchrun``.
+            world_size: processes that share the samples; likewise.
+
+        Raises:
+            MissingDependencyError: torch is not installed.
+            DataError: rank and world size do not go together.
+        """
+        fix = install("model")
+        with explained(ImportError, MissingDependencyError, "torch is not there", self.name, fix):
+            from dataprophet.data.export.torch_samples import TorchSamples
+        return TorchSamples(self, transform, rank, world_size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        again = self._again
+        if self._samples is not None:
+            again = partial(Dataset.from_samples, self.name, self._samples)
+        require(again, "it was made by hand, and cannot be sent on", self.name, "open it again where it is needed")
+        return _opened_again, (again, self.name, self.limit, self.strict)
 
     def __iter__(self) -> Iterator[Sample]:
         self.problems = log = ProblemLog()
@@ -139,23 +200,18 @@ class Dataset:
 
     def told(self) -> Told:
         """What was found out about how the rows are to be read, and what of them is not read."""
-        if self._reading is None:
-            return Told(list(self._guessed), [])
+        if not isinstance(self._reading, FileReading):
+            return self._told
         found = describe(self.files, self.format, self._reading.options)
-        return Told([*found.guesses, *self._guessed], found.warnings)
+        return Told([*found.guesses, *self._told.guesses], found.warnings)
 
-    def check_bad(self, max_bad: float) -> None:
-        """Read all rows, and raise DataError where more than this share of them cannot be used."""
-        tally, codes = self.counted()
-        check_bad(codes, tally.rows, max_bad, self.name)
-
-    def counted(self) -> tuple[Tally, Counter[str]]:
-        """Read all rows: what they hold, and problems by code."""
+    def check_bad(self, max_bad: float) -> tuple[Tally, Counter[str]]:
+        """Read all rows: what they hold, and problems by code. Raises DataError where too large a share is bad."""
         tally, codes = Tally(), Counter[str]()
         for row in self.rows():
             tally.add(row)
-            if isinstance(row, Problem):
-                codes[row.code] += 1
+            codes.update([row.code] if isinstance(row, Problem) else [])
+        check_bad(codes, tally.rows, max_bad, self.name)
         return tally, codes
 
     def leave_out(self, row: Problem, log: ProblemLog) -> None:
@@ -192,15 +248,15 @@ class Dataset:
             DataError: the file is damaged, or has changed since it was indexed.
         """
         reading = self._require_files()
-        return in_cells(reading.rows(index.path, read_range(index, first, last, reading.wanted())))
+        return in_cells(reading.part(index, first, last))
 
     @property
     def folder(self) -> str:
         """The folder that the names of its files are relative to. Raises DataError where it has no files."""
         return self._require_files().folder
 
-    def _require_files(self) -> _Reading:
-        if self._reading is None:
+    def _require_files(self) -> FileReading:
+        if not isinstance(self._reading, FileReading):
             fix = "write it with save_to_disk of the datasets package, and give that folder"
             raise DataError("it has no files that are read in parts", where=self.path or self.name, fix=fix)
         return self._reading
@@ -208,194 +264,26 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the data files and the reading options; image files count by their path only.
 
-        For a dataset in memory, over its texts and the bytes of its images. For ``hf:NAME``, over name and options.
+        For a dataset in memory, over texts and the bytes of images. For ``hf:NAME``, over name and options.
         """
         digest = hashlib.sha256(self.settings.encode())
         for path in self.files:
             digest.update(f"\0{os.path.basename(path)}\0".encode())
             with opened(path) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        for sample in self._samples or ():
-            images = [source.digest() for source in image_sources(sample.images)]
-            turns = [(turn.question, turn.answer, turn.image_offsets) for turn in sample.turns()]
-            digest.update(json.dumps([sample.id, images, turns]).encode())
+        for row in self.read() if not self.path else ():
+            if isinstance(row, Conversation):
+                images = [source.digest() for source in row.sources]
+                turns = [(turn.question, turn.answer, turn.image_offsets) for turn in row.turns]
+                digest.update(json.dumps([row.id, images, turns]).encode())
         return digest.hexdigest()
 
 
-def open_dataset(
-    path: str | os.PathLike[str],
-    format: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    *,
-    name: str | None = None,
-    subset: str | None = None,
-    split: str | None = None,
-    image_root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-    allow_outside: bool = False,
-    allow_urls: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    strict: bool = False,
-    answer_is: str | None = None,
-) -> Dataset:
-    """Open a dataset for reading. Nothing but its first rows is read here, and answers that stand beside options.
-
-    Args:
-        path: a file, a folder of files of one format, ``folder::name`` for one dataset of a LLaMA-Factory folder,
-            a URL of these that fsspec knows, or ``hf:NAME``.
-        format: one of ``FORMATS``, or ``auto`` to find out.
-        columns: our column name -> the file's, such as ``{"question": "q"}``; ``"=text"`` gives every row that text.
-        limit: stop after this many good rows.
-        name: name of the dataset; by default the stem of the path.
-        subset: dataset of a LLaMA-Factory folder, or configuration of a repository of the hub or of ``hf:NAME``.
-        split: split of a Hugging Face dataset, or of a folder whose files' names or card tell several.
-        image_root: folder, or folders, or URLs, in which image paths are looked up before the dataset's own folder.
-        allow_outside: read image files outside the dataset's folder and ``image_root``.
-        allow_urls: fetch images from http(s) addresses.
-        max_pixels: images with more pixels are refused.
-        strict: raise DataError at the first bad row, instead of leaving it out.
-        answer_is: what answers beside options are: ``text``, ``letter``, ``index0`` or ``index1``. By default what
-            explains the dataset's answers; where two would, and name different options, that is an error.
-
-    Raises:
-        DataError: no such file, a format that is not recognised, or an argument that does not fit.
-    """
-    arguments = dict(locals())
-    given = arguments["path"] = plain_path(os.fspath(path))
-    columns = arguments["columns"] = dict(columns or {})
-    many = [image_root] if isinstance(image_root, str | os.PathLike) else image_root or []
-    roots = [os.fspath(root) for root in many]
-    arguments["image_root"] = roots[0] if isinstance(image_root, str | os.PathLike) else roots or None
-    _check_arguments(given, format, columns, answer_is, limit=limit, max_pixels=max_pixels)
-    by_name = given.startswith(PREFIX) or (format == "huggingface" and not os.path.exists(given))
-    if by_name and not is_url(given):
-        options = Options(ImagePolicy((), False, allow_urls, max_pixels), columns, answer_is=answer_is)
-        dataset = _named(given, options, subset, split, limit)
-        dataset.name, dataset.strict, dataset.arguments = name or dataset.name, strict, arguments
-        return dataset
-    base, subset = _split_path(given, subset)
-    stem = os.path.splitext(os.path.basename(os.path.abspath(base)))[0]
-    base = snapshot_of(base)
-    kind = (detect_folder(base) or "auto") if format == "auto" else format
-    folder = base if is_dir(base) else os.path.dirname(base) or "."
-    guessed: list[str] = []
-    if kind == "llamafactory":
-        require(split is None, "a LLaMA-Factory folder has no splits", base, "leave split out")
-        stem, found, rows_format = _llamafactory(folder, subset, allow_outside)
-        if (most := num_samples(folder, stem)) is not None:
-            limit = most if limit is None else min(limit, most)
-            guessed.append(f"num_samples: the first {most:,} rows that can be used (of {INFO})")
-    elif kind == "huggingface":
-        require(subset is None, f"no dataset {subset!r}: a saved dataset is one", base, "leave it out")
-        found = Found(saved_files(base, split), split, saved_labels(base, split))
-    else:
-        found = find_files(base, subset, split)
-    files = found.files
-    labels = dict(found.labels)
-    for file in files if files and suffix_of(files[0]) in ARROW else ():
-        with suppress(DataError):  # a damaged file is told when it is read
-            labels |= arrow_labels(file)
-            break
-    folders = [folder] if kind != "llamafactory" or is_url(folder) else [folder, os.path.dirname(files[0])]
-    policy = ImagePolicy(allow_outside=allow_outside, allow_urls=allow_urls, max_pixels=max_pixels)
-    options = Options(_with_roots(policy, roots, folders), columns, labels)
-    if kind == "huggingface":
-        rows_format = ROW_FORMATS[detect_rows(files, options) if files else "vqa"]
-    elif kind != "llamafactory":
-        kind = detect_rows(files, options) if kind == "auto" else kind
-        rows_format = ROW_FORMATS[kind]
-        fits = (suffix_of(files[0]) == ".tar") == (kind == "webdataset")
-        require(fits, f"the file does not fit format {kind!r}", files[0], "leave --format out")
-    if answer_is is None and files and (told := kind_of_answers(files, rows_format, options)):
-        answer_is, words = told
-        guessed.append(words)
-    options = replace(options, answer_is=answer_is)
-    arguments["answer_is"] = answer_is
-    if found.split and split is None:
-        guessed.append(f"split: {found.split}, by the files' names")
-    guessed += [f"classes: {column} by the {len(names)} names of its schema" for column, names in labels.items()]
-    reading = _Reading(rows_format, options, folder)
-    dataset = Dataset(name or stem, given, kind, tuple(files), lambda: reading.all(files), limit, strict)
-    settings = [kind, columns, limit, subset, split, max_pixels]
-    dataset.settings = json.dumps(settings if answer_is is None else [*settings, answer_is])
-    dataset.arguments, dataset._reading, dataset._guessed = arguments, reading, tuple(guessed)
+def _opened_again(again: Callable[[], Dataset], name: str, limit: int | None, strict: bool) -> Dataset:
+    """A dataset of another process."""
+    dataset = again()
+    dataset.name, dataset.limit, dataset.strict = name, limit, strict
     return dataset
-
-
-def _split_path(path: str, subset: str | None) -> tuple[str, str | None]:
-    """The file or folder that a path names, and the dataset behind ``::``, or ``subset``."""
-    chained = is_url(path) and ("::" in path.rpartition("::")[0] or "/" in path.partition("::")[2])
-    require(not chained, "a chain of URLs is not read", path, "unpack the archive first")
-    named = "::" in path and (is_url(path) or not os.path.exists(path))
-    base, _, suffix = path.rpartition("::") if named else (path, "", "")
-    agree = not suffix or subset in {None, "", suffix}
-    require(agree, f"the path says {suffix!r} and subset {subset!r}", path, "name the dataset once")
-    fix = "check the path"
-    if any(mark in base for mark in "*?"):
-        fix = "name one file, or the folder of the files"
-    elif base.count("/") == 1 and not os.path.splitext(base)[1]:
-        fix = f"check the path, or write {PREFIX}{base} for a dataset of the hub"
-    require(exists(base), "no such file or folder", base, fix)
-    return base.rstrip(os.sep) or base, subset or suffix or None
-
-
-def _llamafactory(folder: str, subset: str | None, allow_outside: bool) -> tuple[str, Found, Format]:
-    """Name, data files and format of a dataset of a LLaMA-Factory folder."""
-    found = is_file(os.path.join(folder, INFO))
-    require(found, f"no {INFO} in the folder", folder, "pass the folder that holds it, or --format llava")
-    name, path, format = read_info(folder, subset)
-    files = list_files(path)
-    inside = tuple(os.path.join(real_path(root), "") for root in (folder, *blobs_of(folder)))
-    allowed = allow_outside or all(real_path(file).startswith(inside) for file in files)
-    require(allowed, "the data file lies outside the folder", path, "move it, or pass allow_outside=True")
-    return name, Found(files), format
-
-
-def _named(path: str, options: Options, subset: str | None, split: str | None, limit: int | None) -> Dataset:
-    """A dataset that the ``datasets`` package loads by name."""
-    hub_name = path.removeprefix(PREFIX)
-
-    def read() -> Iterator[Conversation | Problem]:
-        rows = named_rows(hub_name, subset, split, limit)
-        head = list(itertools.islice(rows, _HEAD))
-        if not head:
-            return
-        format = ROW_FORMATS[shape_of(head[0][1], "", path, options, head[0][1])]
-        own = options
-        if options.answer_is is None:
-            evidence = Evidence()
-            for _, row in head:
-                evidence.look(dict(row), format.options, options)
-            own = replace(options, answer_is=evidence.decide(path, format.answer_is)) if evidence.rows else options
-        for number, row in itertools.chain(head, rows):
-            yield parse_row(row, path, number, format, own)
-
-    settings = json.dumps(["huggingface", path, options.columns, limit, subset, split, options.answer_is])
-    stem = hub_name.rpartition("/")[2] or hub_name
-    return Dataset(stem, path, "huggingface", (), read, limit, settings=settings)
-
-
-def _with_roots(policy: ImagePolicy, given: Sequence[str], own: Sequence[str]) -> ImagePolicy:
-    """The policy with folders that the user named, and those of the dataset, the first of which is its root."""
-    for root in given:
-        found = is_url(root) or os.path.isdir(root)
-        require(found, "--image-root is not a folder", root, "name the folder that holds the images")
-    named = dict.fromkeys(map(real_path, given))
-    roots = named | dict.fromkeys(map(real_path, (*own, *blobs_of(own[0]))))
-    return replace(policy, roots=tuple(roots), given=len(named))
-
-
-def _check_arguments(
-    path: str, format: str, columns: Mapping[str, str], answer_is: str | None, *, limit: int | None, max_pixels: int
-) -> None:
-    known = format in {"auto", *FORMATS}
-    require(known, f"unknown format {format!r}", path, f"use auto or one of {', '.join(FORMATS)}")
-    for ours in columns:
-        require(ours in COLUMNS, f"unknown column name {ours!r} in columns", path, f"use {', '.join(COLUMNS)}")
-    require(limit is None or limit >= 0, f"limit is {limit}", path, "use a number that is not negative")
-    known = answer_is is None or answer_is in ANSWER_KINDS
-    require(known, f"unknown kind of answers {answer_is!r}", path, f"use {', '.join(ANSWER_KINDS)}")
-    require(max_pixels >= 1, f"max_pixels is {max_pixels}", path, "use a positive number")
 
 
 def _as_conversation(sample: Sample, number: int) -> Conversation:

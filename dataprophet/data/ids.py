@@ -25,6 +25,21 @@ _OFFSET = (1 << _OFFSET_BITS) - 1
 _MASK = (1 << 64) - 1
 
 
+def as_unicode(name: str) -> str:
+    """A name as UTF-8 can hold it: bytes of a file's name that are none become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(name: str) -> str:
+    """A name of a file, which may be any characters, as ids can begin with it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
+
+
+def exportable(name: str) -> bool:
+    """Whether trainers can be given an id: one that is there, and can be printed."""
+    return bool(name) and name.isprintable()
+
+
 class KnownIds:
     """The ids of the rows so far, and what the rows hold: 24 bytes of hashes and places for each, in sorted arrays,
     which stay small where the ids would not.

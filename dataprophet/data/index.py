@@ -58,8 +58,14 @@ class FileIndex:
         return cls(**{**document, "marks": marks})
 
 
-def index_file(path: str, name: str) -> FileIndex:
+def index_file(path: str, name: str, *, hashed: bool = True, cell_rows: int | None = None) -> FileIndex:
     """Read a file once, for its digest and its marks (a tar twice: its headers, which are few, are read first).
+
+    Args:
+        path: the file.
+        name: its name within the dataset.
+        hashed: whether to take the digest, too, for which every byte is read; else it is empty.
+        cell_rows: rows of a cell, if others than ``CELL_ROWS``; whoever reads the cells gives the same.
 
     Raises:
         DataError: it cannot be read, or is damaged in a way that hides where its rows are.
@@ -72,17 +78,19 @@ def index_file(path: str, name: str) -> FileIndex:
     if suffix in ARROW:
         rows = arrow_rows(path)
     else:
-        for mark in MARKS[suffix](path, digest):
-            if rows % CELL_ROWS == 0:
+        for mark in MARKS[suffix](path, digest if hashed else None):
+            if rows % (cell_rows or CELL_ROWS) == 0:
                 marks.append(mark)
             rows += 1
-    if suffix not in HASHED:
+    if hashed and suffix not in HASHED:
         with opened(path) as file:
             digest = hashlib.file_digest(file, xxhash.xxh3_128)
-    return FileIndex(name, path, size, digest.hexdigest(), rows, tuple(marks))
+    return FileIndex(name, path, size, digest.hexdigest() if hashed else "", rows, tuple(marks))
 
 
-def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str]) -> Iterator[tuple[int, Row | BadRow]]:
+def read_range(
+    index: FileIndex, first: int, last: int, wanted: Collection[str], cell_rows: int | None = None
+) -> Iterator[tuple[int, Row | BadRow]]:
     """Raw rows of the cells [first, last), with their numbers.
 
     Raises:
@@ -90,7 +98,8 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
     """
     path, marks = index.path, index.marks
     require(size_of(local(path)) == index.size, "the file has changed since it was indexed", path, _CHANGED)
-    start, stop = first * CELL_ROWS, min(last * CELL_ROWS, index.rows)
+    each = cell_rows or CELL_ROWS
+    start, stop = first * each, min(last * each, index.rows)
     if stop <= start:
         return
     end = marks[last][0] if last < len(marks) else index.size
@@ -104,20 +113,20 @@ def read_range(index: FileIndex, first: int, last: int, wanted: Collection[str])
     require(count == stop - start, what, path, _CHANGED)
 
 
-def in_cells(entries: Iterable[T]) -> Iterator[list[T]]:
+def in_cells(entries: Iterable[T], cell_rows: int | None = None) -> Iterator[list[T]]:
     """Entries, one for each row from the start of a cell, as lists of a cell each."""
     rest = iter(entries)
-    while cell := list(itertools.islice(rest, CELL_ROWS)):
+    while cell := list(itertools.islice(rest, cell_rows or CELL_ROWS)):
         yield cell
 
 
 def state_of(path: str) -> list[int] | str | None:
-    """Size and times of change of a file, or its version behind a URL; None where they are not known."""
+    """Size, times of change and number of a file, or its version behind a URL; None where they are not known."""
     with suppress(OSError, DataError):
         if is_url(path):
             return version(path)
         status = os.stat(path)
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]  # the last one cannot be set back
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]  # ctime cannot be set back
     return None
 
 

@@ -24,7 +24,15 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataprophet.errors import DataError, DataProphetError, MissingDependencyError, explained, first_line, require
+from dataprophet.errors import (
+    DataError,
+    DataProphetError,
+    MissingDependencyError,
+    explained,
+    first_line,
+    install,
+    require,
+)
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
@@ -155,10 +163,12 @@ def local(path: str) -> str:
     it is needed. Safe for several threads and processes.
 
     Raises:
-        DataError: it cannot be copied.
+        DataError: it cannot be copied, or is a pipe or a device.
         MissingDependencyError: fsspec, or the package for the scheme, is missing.
     """
     if not is_url(path):
+        whole = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
+        require(whole, "is not a regular file", path, "remove it from the data")  # to open a pipe may take for ever
         return path
     copy, used = _known.get(path, ("", 0.0))
     now = time.monotonic()
@@ -247,10 +257,7 @@ def _file_system(url: str) -> Iterator[tuple[Any, str]]:
     except DataProphetError:
         raise
     except ImportError as error:
-        what, fix = (
-            f"a URL needs a package ({first_line(error)})",
-            "pip install 'dataprophet[remote]', and what it names",
-        )
+        what, fix = f"a URL needs a package ({first_line(error)})", f"{install('remote')}, and what it names"
         raise MissingDependencyError(what, where=url, fix=fix) from error
     except FileNotFoundError as error:
         raise DataError("no such file", where=url, fix="check the address") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.demo.datasets import SOURCES, write_datasets
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import MissingDependencyError, install
 from dataprophet.files import MANIFEST, atomic_folder, sha256
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
@@ -133,5 +133,5 @@ def _require_packages() -> None:
     """Miss what is missing now, rather than at the step that needs it."""
     for package in ("PIL", "torch", "transformers", "altair", "vl_convert"):
         if importlib.util.find_spec(package) is None:
-            fix = "pip install 'dataprophet[all]'"
+            fix = install("model", "report")
             raise MissingDependencyError(f"{package} is not installed", where="the demo", fix=fix)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.errors import MissingDependencyError, explained
+from dataprophet.errors import MissingDependencyError, explained, install
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,8 +112,8 @@ def draw(scene: Scene) -> Image:
     Raises:
         MissingDependencyError: Pillow is not installed.
     """
-    fix = "pip install 'dataprophet[model]'"
-    with explained(ImportError, MissingDependencyError, "drawing needs Pillow", "dataprophet.demo", fix):
+    need = "drawing needs Pillow"
+    with explained(ImportError, MissingDependencyError, need, "dataprophet.demo", install("model")):
         from PIL import Image, ImageDraw
 
     rng = random.Random(scene.seed)

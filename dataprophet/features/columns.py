@@ -6,6 +6,7 @@ import bisect
 import io
 import itertools
 import json
+import math
 import mmap
 import struct
 import zipfile
@@ -231,12 +232,18 @@ def safetensors_columns(path: Path) -> dict[str, Column]:
     head: dict[str, Any] = json.loads(file.map[8 : 8 + size])
     columns: dict[str, Column] = {}
     own = head.pop("__metadata__", {})
-    for name, entry in head.items():
+    behind = 0
+    for name, entry in sorted(head.items(), key=lambda item: item[1]["data_offsets"]):
         kind, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if kind not in _TYPES:
             raise ValueError(f"{name} is {kind}")
+        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+            raise ValueError(f"{name} has shape {list(shape)} at {[start, stop]}")
+        if start < behind:
+            raise ValueError(f"{name} overlaps another tensor")
+        behind = stop
         dtype = np.dtype(_TYPES[kind])
-        if stop - start != dtype.itemsize * int(np.prod(shape)) or 8 + size + stop > len(file.map):
+        if stop - start != dtype.itemsize * math.prod(shape) or 8 + size + stop > len(file.map):
             raise ValueError(f"{name} is cut off")
         columns[name] = MappedColumn(file, 8 + size + start, dtype, shape, bfloat=kind == "BF16")
     return columns | ({"id": Column(json.loads(own["id"]))} if "id" in own else {})
@@ -297,6 +304,8 @@ def open_columns(path: Path) -> PlainColumns:
         raise ProfileError(f"unknown kind of features {path.suffix!r}", where=where, fix=f"use {', '.join(SUFFIXES)}")
     if not path.exists():
         raise ProfileError("no such file", where=where, fix="check the path")
+    if not (path.is_file() or path.is_dir()):
+        raise ProfileError("is not a regular file", where=where, fix="remove it from the features")
     try:
         return ParquetColumns(path) if suffix == ".parquet" else PlainColumns(readers[suffix](path), where)
     except ProfileError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from dataprophet.ops.directions import average_directions, cosine_to, nearest
 from dataprophet.ops.directions import measured as _measured
 
 FIELDS = ("question", "answer", "image")
+
+MAX_NLL = 700.0
+"""Nats: exp(709.8) is the largest float64, so a sample or a dataset beyond has no perplexity."""
 
 _ROUNDED = -1e-4  # nats: what the rounding of logits may leave of a log-likelihood of 0
 _SAME = 1 - 2.0**-19  # cosine: rounding to float16, twice, turns a vector by less than these 2e-3 radians
@@ -102,25 +105,33 @@ def measure(
         groups: (n,) group of each sample in [0, count), for the sums; without it there are no sums.
         count: number of groups.
         directions: field -> (T, d) directions that cosines are wanted to.
-        leave_out: leave out samples with a value that is not finite or an embedding that is zero, in place of an error.
+        leave_out: leave out samples with a value that is not finite or beyond all bounds, a count of tokens that is
+            none, or an embedding that is zero, in place of an error.
 
     Raises:
         ProfileError: when shapes do not fit, or a sample cannot be used, naming the first one.
     """
     n = len(features.ids)
-    nll, tokens = _per_sample(features.nll, "nll", features, where), tokens_of(features, where)
+    nll = _per_sample(features.nll, "nll", features, where)
     usable, reasons = np.ones(n, np.bool_), dict[int, str]()
     require_signs(nll, lambda place: f"{where}, sample {features.ids[place]!r}")
 
-    def refuse(bad: NDArray[np.bool_], what: str) -> None:
+    def refuse(bad: NDArray[np.bool_], what: str, fix: str = "or mark the field as not present") -> None:
         places = np.flatnonzero(bad)
         if len(places) and not leave_out:
-            first, fix = features.ids[int(places[0])], "leave those samples out, or mark the field as not present"
+            first, fix = features.ids[int(places[0])], f"leave those samples out, {fix}"
             raise ProfileError(f"{what} in {len(places)} of {n} samples", where=f"{where}, sample {first!r}", fix=fix)
         reasons.update(dict.fromkeys(places.tolist(), what))
         usable[places] = False
 
     refuse(~np.isfinite(nll), "nll is not finite")
+    means = "or give each answer's mean over the tokens, not their sum"
+    refuse(np.isfinite(nll) & (nll > MAX_NLL), f"nll is above {MAX_NLL:g} nats, where PPL overflows,", means)
+    if leave_out and (wrong := ~_counts(features, where)).any():
+        refuse(wrong, "n_tokens is not a count")
+        counts = _per_sample(features.n_tokens, "n_tokens", features, where)
+        features = replace(features, n_tokens=np.where(wrong, 0, counts))
+    tokens = tokens_of(features, where)
     read: dict[str, FieldRows] = {}
     widths: dict[str, int] = {}
     for name, values in features.embeddings.items():
@@ -244,10 +255,19 @@ def tokens_of(features: Features, where: str) -> NDArray[np.int64]:
     if features.n_tokens is None:
         return np.zeros(len(features.ids), np.int64)
     given = _per_sample(features.n_tokens, "n_tokens", features, where)
-    if not ((given >= 0) & (given == np.floor(given)) & (given < 2**53)).all():
+    if not _counts(features, where).all():
         what, fix = "n_tokens is not one count for each sample", "give whole numbers, 0 where unknown"
         raise ProfileError(what, where=where, fix=fix)
     return given.astype(np.int64)
+
+
+def _counts(features: Features, where: str) -> NDArray[np.bool_]:
+    """(n,) bool, which samples have a whole number of answer tokens, 0 or more, or none is told."""
+    if features.n_tokens is None:
+        return np.ones(len(features.ids), np.bool_)
+    given = _per_sample(features.n_tokens, "n_tokens", features, where)
+    counts: NDArray[np.bool_] = (given >= 0) & (given == np.floor(given)) & (given < 2**53)
+    return counts
 
 
 def _per_sample(values: Any, name: str, features: Features, where: str) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ def load_features(path: str | os.PathLike[str]) -> Features:
     """
     columns = open_columns(Path(path))
     features = features_of(columns.read(0, columns.rows), os.fspath(path))
+    if features.n_tokens is not None:
+        features.n_tokens = tokens_of(features, os.fspath(path))
     for name, count in Counter(features.ids).items():
         if count > 1:
             raise ProfileError(f"id {name!r} occurs twice", where=os.fspath(path), fix="make the ids unique")
@@ -64,8 +66,7 @@ def features_of(columns: Mapping[str, Any], where: str, *, first: int = 1, prefi
     present = {name: _flags(columns, f"{name}_present", where) for name in embeddings if f"{name}_present" in columns}
     features = Features(ids, nll, embeddings, present)
     if "n_tokens" in columns:
-        features.n_tokens = _numbers(columns, "n_tokens", 1, where)
-        features.n_tokens = tokens_of(features, where)
+        features.n_tokens = _numbers(columns, "n_tokens", 1, where)  # what is no count costs its row, not the file
     return features
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise, zip_longest
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.data.identity import compare as identity
-from dataprophet.errors import MetricError
+from dataprophet.errors import MetricError, MissingDependencyError, choose, explained, pip_install, require_type
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import (
     FACTORS,
@@ -30,44 +31,12 @@ from dataprophet.metric.factors import (
     remarks_of,
     require_varied,
 )
+from dataprophet.metric.ranking import Ranked, Ranking, matrix_html
 from dataprophet.ops.arrays import as_numpy
 from dataprophet.profiling.jackknife import standard_error
 
-
-class Ranked(tuple[str, float]):
-    """One source in a ranking: the pair (source, score), so that ``dict(matrix.rank(target))`` maps source to score.
-
-    Attributes:
-        low, high: bounds of the score at the level asked for, NaN without standard errors.
-        resolved: whether the score differs from that of the next source at that level; None where it is not known
-            (no standard errors, or the last).
-    """
-
-    low: float
-    high: float
-    resolved: bool | None
-
-    def __new__(
-        cls, source: str, score: float, low: float = np.nan, high: float = np.nan, resolved: bool | None = None
-    ) -> Ranked:
-        self = super().__new__(cls, (source, score))
-        self.low, self.high, self.resolved = low, high, resolved
-        return self
-
-    def __getnewargs__(self) -> tuple[str, float, float, float, bool | None]:
-        return *self, self.low, self.high, self.resolved
-
-    @property
-    def source(self) -> str:
-        return self[0]
-
-    @property
-    def score(self) -> float:
-        return self[1]
-
-    def as_dict(self) -> dict[str, str | float | bool | None]:
-        """All of it, by name."""
-        return dict(zip(("source", "score", "low", "high", "resolved"), self.__getnewargs__(), strict=True))
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Influences(NamedTuple):
@@ -80,7 +49,7 @@ class Influences(NamedTuple):
     target: Floats
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class TransferMatrix:
     """Scores M(s -> t) of S sources for T targets.
 
@@ -124,6 +93,14 @@ class TransferMatrix:
     def shape(self) -> tuple[int, int]:
         return len(self.sources), len(self.targets)
 
+    def __repr__(self) -> str:
+        known = [word for word, part in (("factors", self.factors), ("errors", self.errors)) if part]
+        beside = f", with {' and '.join(known)}" if known else ""
+        return f"<TransferMatrix: {self.shape[0]:,} sources x {self.shape[1]:,} targets{beside}>"
+
+    def _repr_html_(self) -> str:
+        return matrix_html(self.sources, self.targets, self.values)
+
     def __eq__(self, other: object) -> bool:
         """Equal names, values and factors, to the bit; NaN equals NaN."""
         return (
@@ -141,7 +118,7 @@ class TransferMatrix:
             MetricError: when there is no such target, naming those there are.
         """
         if target not in self.targets:
-            raise MetricError(f"no target {target!r}", fix=f"choose among {', '.join(self.targets)}")
+            raise MetricError(f"no target {target!r}", fix=choose(target, self.targets))
         return self.targets.index(target)
 
     def order(self, target: str) -> NDArray[np.int64]:
@@ -150,20 +127,23 @@ class TransferMatrix:
         column = np.where(np.isnan(column), -np.inf, column)
         return np.array(sorted(range(len(column)), key=lambda row: (-column[row], self.sources[row])), np.int64)
 
-    def rank(self, target: str, *, level: float = 0.95) -> list[Ranked]:
+    def rank(self, target: str, *, level: float = 0.95) -> Ranking:
         """Sources for a target, best first, with intervals at a level.
 
         Raises:
             MetricError: for an unknown target, a level outside (0, 1), or a column in which no score is defined.
         """
+        ranking = self._ranking(self.column(target), level)
+        if ranking and math.isnan(ranking[0].score):
+            raise MetricError(f"no score for target {target!r} is defined", fix="drop the factor that is not positive")
+        return ranking
+
+    def _ranking(self, j: int, level: float) -> Ranking:
+        """Sources for the target of a column."""
+        require_type(level, (int, float), "level", "use a number between 0 and 1, such as 0.95", MetricError)
         if not 0 < level < 1:
             raise MetricError(f"level is {level}", fix="use a number between 0 and 1, such as 0.95")
-        j = self.column(target)
-        if self.shape[0] and np.isnan(self.values[:, j]).all():
-            raise MetricError(f"no score for target {target!r} is defined", fix="drop the factor that is not positive")
-        z = NormalDist().inv_cdf((1 + level) / 2)
-        order = self.order(target)
-        ranking = []
+        z, order, entries = NormalDist().inv_cdf((1 + level) / 2), self.order(self.targets[j]), list[Ranked]()
         for row, behind in zip_longest(order, order[1:]):
             score = float(self.values[row, j])
             width = z * float(self.log_error[row, j]) if self.log_error is not None else np.nan
@@ -172,8 +152,8 @@ class TransferMatrix:
                 gap, error = abs(np.log(score) - np.log(self.values[behind, j])), self.next_error[row, j]
                 resolved = None if np.isnan(error) or np.isnan(gap) else bool(gap > z * error)
             low, high = (float(score * np.exp(side * width)) for side in (-1, 1))
-            ranking.append(Ranked(self.sources[row], score, low, high, resolved))
-        return ranking
+            entries.append(Ranked(self.sources[row], score, low, high, resolved))
+        return Ranking(entries, self.targets[j], level)
 
     def without(self, *names: str) -> TransferMatrix:
         """The matrix with factors left out of the product.
@@ -187,11 +167,10 @@ class TransferMatrix:
         """
         drop = factors_named(names)
         if unknown := sorted(drop - self.factors.keys()):
-            known = (
-                ", ".join([*self.factors, "perplexity"] if self.factors else [])
-                or "none: read the matrix together with its .factors.csv file"
-            )
-            raise MetricError(f"no factor {unknown[0]!r}", fix=f"the factors are {known}")
+            signs = [FACTORS.get(name, name) for name in self.factors]
+            fix = "there are none: read the matrix together with its .factors.csv file"
+            fix = choose(unknown[0], [*signs, *self.factors, "perplexity"]) if signs else fix
+            raise MetricError(f"no factor {unknown[0]!r}", fix=fix)
         kept = {name: part for name, part in self.factors.items() if name not in drop}
         if drop:
             require_varied(kept)
@@ -298,21 +277,62 @@ class TransferMatrix:
 
         Its factors, if any, go to ``<stem>.factors.csv``, what its profiles were made of to ``<stem>.identity.json``.
         """
-        errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
-        known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
-        if self.answer_tokens is not None:
-            known[matrix_csv.TOKENS] = np.repeat(self.answer_tokens[:, None], self.shape[1], axis=1)
-        blank = np.full(self.shape, np.nan)
-        parts = [self.values, *(blank if part is None else part for part in known.values())]
+        known = self._beside_scores()
         lines: list[list[object]] = [["target", "rank", "source", "score", *known]]
-        for j, target in enumerate(self.targets if self.factors else []):
-            for place, i in enumerate(self.order(target), 1):
-                numbers = (float(part[i, j]) for part in parts)
-                lines.append([target, place, self.sources[i], *("" if math.isnan(it) else it for it in numbers)])
+        for j, place, i in self._pairs() if self.factors else ():
+            numbers = (float(part[i, j]) for part in (self.values, *known.values()))
+            told = ("" if math.isnan(number) else number for number in numbers)
+            lines.append([self.targets[j], place, self.sources[i], *told])
         matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
         identity.save(path, self.identities)
         rows = zip(self.sources, self.values.tolist(), strict=True)
         matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
+
+    def _pairs(self) -> Iterator[tuple[int, int, int]]:
+        """Column, rank from 1, and row of every pair: target by target, best first."""
+        for j, target in enumerate(self.targets):
+            yield from ((j, place, i) for place, i in enumerate(self.order(target).tolist(), 1))
+
+    def _beside_scores(self) -> dict[str, Floats]:
+        """What is known of every pair beside its score, (S, T) each: NaN where it is not known."""
+        errors = {f"{name}_error": self.errors.get(name) for name in self.factors}
+        known = {"log_error": self.log_error, "next_error": self.next_error, **self.factors, **errors}
+        if self.answer_tokens is not None:
+            known[matrix_csv.TOKENS] = np.repeat(self.answer_tokens[:, None], self.shape[1], axis=1)
+        return {name: np.full(self.shape, np.nan) if part is None else part for name, part in known.items()}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The scores as a ``pandas.DataFrame``: a row for each source, a column for each target.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        install = pip_install(["pandas"])
+        with explained(ImportError, MissingDependencyError, "pandas is not there", "to_pandas", install):
+            import pandas as pd
+        sources, targets = pd.Index(self.sources, name="source"), pd.Index(self.targets, name="target")
+        return pd.DataFrame(self.values.copy(), sources, targets)
+
+    def to_arrow(self, *, level: float = 0.95) -> pa.Table:
+        """A row for each pair, target by target, best first.
+
+        Columns: ``target``, ``rank`` from 1, ``source``, ``score``, ``low`` and ``high`` (bounds of the score at
+        ``level``), ``resolved`` (from the next source), ``log_error`` (standard error of log M), ``next_error`` (of the
+        log-ratio to the next source), each factor, each with ``_error`` behind its name, and ``answer_tokens`` where
+        they are known. What is not known is null.
+        """
+        entries = [entry for j in range(len(self.targets)) for entry in self._ranking(j, level)]
+        j, place, i = np.array(list(self._pairs()), np.int64).reshape(-1, 3).T
+        columns: dict[str, Any] = {"target": pa.array([self.targets[at] for at in j], pa.string()), "rank": place}
+        columns |= {"source": pa.array([entry.source for entry in entries], pa.string()), "score": self.values[i, j]}
+        columns |= {side: np.array([getattr(entry, side) for entry in entries], np.float64) for side in ("low", "high")}
+        columns["resolved"] = pa.array([entry.resolved for entry in entries], pa.bool_())
+        columns |= {name: part[i, j] for name, part in self._beside_scores().items()}
+        return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows of :meth:`to_arrow`, for whoever reads the Arrow PyCapsule interface: polars, DuckDB, pandas."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
@@ -321,6 +341,7 @@ class TransferMatrix:
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
+        require_type(path, (str, os.PathLike), "from_csv", "give the path of a CSV file of scores", MetricError)
         given = matrix_csv.read(path, FACTORS)
         try:
             return cls(**given, identities=identity.load(path))

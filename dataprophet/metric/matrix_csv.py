@@ -9,18 +9,21 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError
-from dataprophet.files import write_text
+from dataprophet import files
+from dataprophet.errors import MetricError, require
 
 CORNER = "source\\target"
 TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what spreadsheets take for one, and what is such a cell escaped
 _AGAIN = "remove the factors file, or make the matrix again"
 
 
@@ -29,14 +32,41 @@ def factors_path(path: str | os.PathLike[str]) -> Path:
     return Path(path).with_suffix(".factors.csv")
 
 
+def check_replaced(path: str | os.PathLike[str]) -> None:
+    """See whether a matrix may be written, before it is made: only matrices, and their factors, are replaced.
+
+    Raises:
+        DataProphetError: as ``files.check_replaced``, or for a name whose factors file would be that of another matrix.
+    """
+    suffix = Path(path).suffix.lower()
+    require(suffix == ".csv", f"ends in {suffix or 'nothing'}", str(path), "name a file that ends in .csv", MetricError)
+    files.check_replaced(path, "matrix", partial(_begins, CORNER))
+    files.check_replaced(factors_path(path), "factors file of a matrix", partial(_begins, "target,rank,source,"))
+
+
+def _begins(text: str, path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(100).decode("utf-8-sig", "replace").lower().startswith(text)
+
+
 def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> None:
     """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back."""
     if lines is None:
         Path(path).unlink(missing_ok=True)
         return
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
-    write_text(path, stream.getvalue())
+    csv.writer(stream, lineterminator="\n").writerows([_quoted(cell) for cell in line] for line in lines)
+    files.write_text(path, stream.getvalue())
+
+
+def _quoted(cell: object) -> object:
+    """A cell that a spreadsheet takes for text: a name that begins as a formula does gets an apostrophe before it."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def _unquoted(cell: str) -> str:
+    """The cell that ``write`` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 def read(path: str | os.PathLike[str], factors: Collection[str]) -> dict[str, Any]:
@@ -104,7 +134,8 @@ def read_cells(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str,
         raise MetricError(f"cannot be read ({reason})", where=str(path), fix="give a CSV file of scores") from error
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        rows = [(f"{path} row {reader.line_num}", row) for row in reader if any(cell.strip() for cell in row)]
+        filled = (row for row in reader if any(cell.strip() for cell in row))
+        rows = [(f"{path} row {reader.line_num}", [_unquoted(cell) for cell in row]) for row in filled]
     except csv.Error as error:
         raise MetricError(f"not CSV ({error})", where=f"{path} row {reader.line_num}", fix="correct the row") from error
     if not rows:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError
+from dataprophet.errors import MetricError, choose, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.metric.factors import FACTORS, Floats, product
 from dataprophet.metric.matrix import Influences, TransferMatrix
@@ -54,13 +54,15 @@ def transfer_matrix(
         ProfileError: when profiles come from different models or settings, or hold no samples.
         MetricError: when a field is missing or a factor is not positive, naming the datasets.
     """
-    s, t = _load(sources), _load(targets)
+    s, t = Profile.load_all(sources, "sources"), Profile.load_all(targets, "targets")
     if not s or not t:
         raise MetricError(f"no {'targets' if s else 'sources'} given", fix="give at least one profile of each")
     s[0].require_comparable([*s, *t])
+    require_type(fields, Iterable, "fields", f"give some of {', '.join(FIELDS)}", MetricError)
     wanted = list(dict.fromkeys(fields))
     if set(wanted) - set(FIELDS):
-        raise MetricError(f"unknown field {sorted(set(wanted) - set(FIELDS))[0]!r}", fix=f"use {', '.join(FIELDS)}")
+        unknown = sorted(set(wanted) - set(FIELDS))[0]
+        raise MetricError(f"unknown field {unknown!r}", where="fields", fix=choose(unknown, FIELDS))
     shape = (len(s), len(t))
     known = {id(p): p.directions for p in [*s, *t]}  # sums over the groups: once for each profile, not for each use
     directions = {name: (_directions(s, known, name), _directions(t, known, name)) for name in FIELDS if name in wanted}
@@ -80,11 +82,6 @@ def transfer_matrix(
         made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
         beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
         return TransferMatrix(*names, values, factors, influences=influences, **beside)
-
-
-def _load(items: Iterable[Item] | Item) -> list[Profile]:
-    given = [items] if isinstance(items, Profile | str | os.PathLike) else items
-    return [item if isinstance(item, Profile) else Profile.load(item) for item in given]
 
 
 def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]], name: str) -> Floats:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, explained
+from dataprophet.errors import MissingDependencyError, ModelError, explained, install, require_type
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
@@ -94,6 +94,7 @@ def load_model(
         MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
             not match torch.
     """
+    require_type(name, (str, os.PathLike), "load_model", "give a model's name or its folder", ModelError)
     _require()
     from transformers.utils import logging
 
@@ -233,7 +234,7 @@ def from_transformers(
 
 def _require() -> None:
     """torch, transformers and Pillow, in versions that work."""
-    fix = "install the extra: pip install 'dataprophet[model]'"
+    fix = install("model")
     for package in ("torch", "transformers", "PIL"):
         what = f"{package} is needed to run a model and cannot be imported"
         with explained(ImportError, MissingDependencyError, what, "load_model", fix):
@@ -310,7 +311,7 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
     options["adapter_kwargs"] = {"subfolder": "none"}  # alone at first: with an adapter, it would tell of that one only
     adapted = find_adapter_config_file(adapter, revision=hub["revision"]) is not None
     if adapted:  # without peft, transformers would leave it out without a word
-        what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", "pip install 'dataprophet[peft]'"
+        what, fix = f"it holds an adapter ({ADAPTER}), which needs peft", install("peft")
         fix += f"; or merge the adapter; or delete {ADAPTER} to score the base model alone"
         with explained(ImportError, MissingDependencyError, what, where, fix):
             importlib.import_module("peft")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import DataProphetError, MissingDependencyError, ModelError, explained, first_line
+from dataprophet.errors import DataProphetError, MissingDependencyError, ModelError, explained, first_line, pip_install
 
 ADAPTER = "adapter_config.json"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
@@ -127,7 +127,7 @@ def load_error(error: BaseException, what: str, where: str, fix: str) -> DataPro
         return ModelError(f"{what} ({first_line(error)})", where=where, fix=fix)
     belongs = ", the release that belongs to the installed torch" if package == "torchvision" else ""
     what = f"{what} without the package {package} ({first_line(error)})"
-    return MissingDependencyError(what, where=where, fix=f"pip install {package}{belongs}")
+    return MissingDependencyError(what, where=where, fix=f"{pip_install([package])}{belongs}")
 
 
 def weights_error(error: Exception, config: Any, where: str) -> DataProphetError:

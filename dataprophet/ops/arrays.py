@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.errors import DataProphetError, MetricError, MissingDependencyError
+from dataprophet.errors import DataProphetError, MetricError, MissingDependencyError, install
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -175,7 +175,7 @@ def _from_dlpack(values: Any, name: str) -> Any:
         import torch
     except ImportError as error:
         raise MissingDependencyError(
-            f"a {type(values).__name__} on CUDA needs torch", where=name, fix="pip install 'dataprophet[model]'"
+            f"a {type(values).__name__} on CUDA needs torch", where=name, fix=install("model")
         ) from error
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name}: a {type(values).__name__} that NumPy cannot read ({error})") from None

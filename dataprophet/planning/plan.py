@@ -5,7 +5,7 @@ The plan command calls it. Rows are drawn by `sample.py`, measured by `measure.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Tally
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, require, require_type
 from dataprophet.planning.amounts import Amounts, amounts_of
 from dataprophet.planning.estimates import Spread, known
 from dataprophet.planning.measure import see_features, see_rows
@@ -83,7 +83,7 @@ class Plan:
 
 
 def plan(
-    pools: Iterable[Dataset | FeaturePool | StoredFeatures],
+    pools: Iterable[Dataset | FeaturePool | StoredFeatures] | Dataset,
     model: Model | None = None,
     *,
     rows: int = 256,
@@ -92,11 +92,12 @@ def plan(
     targets: int = 1,
     embeddings: bool = False,
     shard_rows: int | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Plan:
     """Estimate what `score` will take for pools, from some of their rows.
 
     Args:
-        pools: datasets, or features.
+        pools: datasets, or features; or a single dataset.
         model: for datasets; on the device that the hours are of.
         rows: rows to draw of each pool.
         seed: of the draws.
@@ -104,6 +105,7 @@ def plan(
         targets: how many targets the pools will be scored for.
         embeddings: whether embeddings will be kept.
         shard_rows: input rows of a shard, as for ``score``.
+        progress: called with the number of pools that are planned.
 
     Raises:
         DataError: a pool has no files of its own, or no row that can be read.
@@ -113,7 +115,9 @@ def plan(
         raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
     made: list[PoolPlan] = []
     spreads: list[dict[str, Spread]] = []
-    for number, pool in enumerate(pools):
+    require_type(pools, Iterable, "plan", "give datasets", DataError)
+    for number, pool in enumerate([pools] if isinstance(pools, Dataset) else pools):
+        require(hasattr(pool, "files"), f"a {type(pool).__name__} is no pool", "plan", "open it with open_dataset")
         rng, held = np.random.default_rng([seed, number]), Tally()
         if isinstance(pool, Dataset):
             if model is None:
@@ -135,6 +139,8 @@ def plan(
         of_files = (len(pool.files), count.total_bytes, tuple(count.unreadable), counted)
         problems, timed = dict(sorted(seen.problems.items())), round(sum(seen.seconds), 3)
         made.append(PoolPlan(pool.name, *of_files, len(seen.rows), held, problems, timed, Amounts.of(spreads[-1])))
+        if progress is not None:
+            progress(len(made))
     if not made:
         raise DataError("nothing to plan", fix="give a dataset")
     total = {name: sum((part[name] for part in spreads), known(0.0)) for name in spreads[0]}

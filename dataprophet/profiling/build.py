@@ -101,7 +101,7 @@ def _features(
     if first is not None and not isinstance(first, Sample):
         what = f"holds {type(first).__name__}, not samples"
         raise ProfileError(what, where=name, fix="open it with dataprophet.open_dataset")
-    if model is None or isinstance(model, str):
+    if model is None or isinstance(model, str) or not hasattr(model, "features"):
         raise ProfileError("samples need a model", where=name, fix="pass model=dataprophet.load_model(...)")
 
     return model.features(items, on_problem=problems.add), model.fingerprint, dict(model.settings)

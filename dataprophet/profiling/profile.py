@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
-from dataprophet.errors import ProfileError
-from dataprophet.features.features import FIELDS, Features, Measured, measure, require_signs, sketch_vectors
+from dataprophet.errors import ProfileError, require_type
+from dataprophet.features.features import FIELDS, MAX_NLL, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
@@ -27,10 +29,9 @@ from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 CLUSTERS = 10
 SKETCH_SIZE = 20_000
 ALL = "all"  # the sketch size, among the settings, of a sketch without a limit
-_LARGEST_NLL = 700.0  # exp(709.8) is the largest float64
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
 
@@ -71,6 +72,23 @@ class Profile:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        return f"<Profile {self.name!r}: {', '.join(f'{name} {text}' for name, text in self._facts().items())}>"
+
+    def _repr_html_(self) -> str:
+        facts = {**self._facts(), "left out": self.problems.summary(), "made of": "; ".join(map(str, self.identity))}
+        return html_table([], [pair for pair in facts.items() if pair[1]], f"Profile {self.name}")
+
+    def _facts(self) -> dict[str, str]:
+        """What it tells of itself in short. What is costly, or cannot be computed, is not there."""
+        facts = {"samples": f"{self.n_samples:,}", "answer tokens": f"{self.n_tokens:,}" if self.n_tokens else ""}
+        with suppress(ProfileError):
+            facts["PPL"] = f"{self.perplexity:.4g}"
+        if (known := self._diversity) is not None:
+            facts["Sil + H"] = f"{known.silhouette:.3f} + {known.entropy:.3f}"
+        facts["model"] = self.model_name or self.model[:16]
+        return {name: text for name, text in facts.items() if text}
+
     @classmethod
     def empty(
         cls,
@@ -88,6 +106,9 @@ class Profile:
         if not fields or set(diversity_fields) - set(FIELDS):
             what = f"unknown diversity fields {sorted(set(diversity_fields))}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
+        for number, where in ((clusters, "clusters"), (sketch_size, "sketch_size")):
+            if number is not None or where == "clusters":
+                require_type(number, (int, np.integer), where, "give a whole number", ProfileError)
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
@@ -132,7 +153,7 @@ class Profile:
     def perplexity(self) -> float:
         """PPL(D), the exponential of :attr:`mean_nll`."""
         require_signs(np.array([self.mean_nll]), lambda _: f"profile {self.name!r}")
-        if self.mean_nll > _LARGEST_NLL:
+        if self.mean_nll > MAX_NLL:
             what = f"mean_nll is {self.mean_nll:.4g} nats, whose exponential overflows"
             fix = "give the mean over the tokens of each answer, not their sum"
             raise ProfileError(what, where=f"profile {self.name!r}", fix=fix)
@@ -296,8 +317,8 @@ class Profile:
         with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
             temporary.write_bytes(data)
 
-    def to_bytes(self) -> bytes:
-        """The content of the profile's file."""
+    def to_bytes(self, *, checked: bool = True) -> bytes:
+        """The content of the profile's file, with its checksum unless it is not ``checked``."""
         tensors = self._sums()
         if self.sketch is not None:
             tensors |= {"sketch.hashes": self.sketch.hashes, "sketch.z": self.sketch.z}
@@ -307,7 +328,13 @@ class Profile:
             tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
         head: dict[str, Any] = {"name": self.name, "model": self.model, "settings": self.settings}
         told = {"model_name": self.model_name, "identity": [each.to_json() for each in self.identity]}
-        return profile_file.to_bytes({**head, **{key: value for key, value in told.items() if value}}, tensors)
+        head |= {key: value for key, value in told.items() if value}
+        return profile_file.to_bytes(head, tensors, checked=checked)
+
+    def digest(self) -> str:
+        """Hex digest of what the numbers are: without names, and without where the data lay."""
+        unnamed = replace(self, name="", model_name="", identity=())
+        return hashlib.blake2b(unnamed.to_bytes(checked=False), digest_size=16).hexdigest()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
@@ -316,7 +343,16 @@ class Profile:
         Raises:
             ProfileError: when the file is missing, is not a profile, or is damaged.
         """
+        fix = "give the path of a saved profile, or profile the dataset first"
+        require_type(path, (str, os.PathLike), "Profile.load", fix, ProfileError)
         return profile_file.read(path, partial(cls._of_parts, folder=os.path.dirname(os.path.abspath(path))))
+
+    @classmethod
+    def load_all(cls, items: Iterable[Any] | Any, where: str) -> list[Profile]:
+        """Profiles, or those at paths, or a single one of these. Raises ProfileError for anything else."""
+        items = [items] if isinstance(items, Profile | str | os.PathLike) else items
+        require_type(items, Iterable, where, "give profiles, or their paths", ProfileError)
+        return [item if isinstance(item, Profile) else cls.load(item) for item in items]
 
     def _sums(self) -> dict[str, NDArray[Any]]:
         sums: dict[str, NDArray[Any]] = {"count": self.count, "nll_sum": self.nll_sum, "tokens": self.tokens}

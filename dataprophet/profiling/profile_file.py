@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dataprophet.errors import ProfileError, explained
 from dataprophet.profiling.diversity import HALVES, DiversitySums
 from dataprophet.profiling.sketch import N_GROUPS, Sketch
+from dataprophet.store.checksums import dump_tensors, load_tensors
 
 _FORMAT = "dataprophet-profile-1"
 _FIX = "profile the dataset again"
@@ -22,12 +22,9 @@ _FIX = "profile the dataset again"
 Made = TypeVar("Made")
 
 
-def to_bytes(head: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """The content of a file."""
-    from safetensors.numpy import save
-
-    laid_out = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-    return bytes(save(laid_out, {"dataprophet": json.dumps({"format": _FORMAT, **head}, sort_keys=True)}))
+def to_bytes(head: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], *, checked: bool = True) -> bytes:
+    """The content of a file; as earlier versions wrote it where it is not ``checked`` by a checksum."""
+    return dump_tensors({"format": _FORMAT, **head}, tensors, checked=checked)
 
 
 def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts], Made]) -> Made:
@@ -36,24 +33,27 @@ def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts
     Raises:
         ProfileError: the file is missing, is of another kind, or ``build`` refuses it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     where = str(Path(path))
     if not Path(path).is_file():
         raise ProfileError("no such profile", where=where, fix="check the path, or make it with `dataprophet profile`")
-    with (
-        explained((SafetensorError, OSError, ValueError), ProfileError, "not a readable profile", where, _FIX),
-        safe_open(path, framework="numpy") as stream,
-    ):
-        head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
-        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-    if not isinstance(head, dict) or head.get("format") != _FORMAT:
+    with explained((SafetensorError, OSError, ValueError), ProfileError, "not a readable profile", where, _FIX):
+        head, tensors = load_tensors(path)
+    if head.get("format") != _FORMAT:
         raise ProfileError(f"not a profile of format {_FORMAT}", where=where, fix=_FIX)
     try:
         return build(head, Parts(tensors))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ProfileError(f"damaged profile ({reason})", where=where, fix=_FIX) from error
+
+
+def is_profile(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says at its beginning that it is a profile of any format."""
+    with open(path, "rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        return b"dataprophet-profile-" in stream.read(min(size, os.path.getsize(path)))
 
 
 class Parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError
+from dataprophet.errors import MissingDependencyError, install
 from dataprophet.report.palette import CLUSTERS
 
 ROWS = "rows"
@@ -27,9 +27,10 @@ def altair() -> Any:
     """The package, or an error that says how to get it."""
     try:
         import altair
+        import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        what, fix = "charts need Altair and vl-convert-python", "pip install 'dataprophet[report]'"
+        what, fix = "charts need Altair, vl-convert-python and Jinja2", install("report")
         raise MissingDependencyError(what, where="report", fix=fix) from error
     return altair
 
@@ -54,7 +55,7 @@ def finished(chart: Any, width: int | str | None = None) -> dict[str, Any]:
     }
     made: dict[str, Any] = chart.to_dict()
     if width is not None:
-        made |= {"width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
+        made["width"] = width
     return {**made, "config": config}
 
 
@@ -158,7 +159,7 @@ def clusters() -> dict[str, Any]:
     """Samples in each cluster."""
     alt = altair()
     chart = (
-        alt.Chart(alt.NamedData(ROWS))
+        _by_cluster(alt)
         .mark_bar()
         .encode(
             y=alt.Y("cluster:O", title="cluster"),
@@ -174,11 +175,12 @@ def clusters() -> dict[str, Any]:
 def silhouettes() -> dict[str, Any]:
     """Silhouettes of the samples, cluster by cluster, from the highest down."""
     alt = altair()
-    base = alt.Chart(alt.NamedData(ROWS))
+    base = _by_cluster(alt)
     areas = base.mark_area(orient="horizontal", interpolate="step").encode(
         y=alt.Y("place:Q", scale=alt.Scale(reverse=True, nice=False), axis=None),
         x=alt.X("silhouette:Q", title="silhouette"),
         color=_colour(alt),
+        detail="cluster:O",
     )
     words = base.mark_text(align="right", dx=-4, fontSize=11).encode(
         y="mean(place):Q", x=alt.datum(0), text="cluster:O"
@@ -191,13 +193,13 @@ def projection() -> dict[str, Any]:
     """The sketch on its two main axes; each cluster's number stands at its middle."""
     alt = altair()
     plain = alt.Axis(labels=False, ticks=False)
-    base = alt.Chart(alt.NamedData(ROWS))
+    base = _by_cluster(alt)
     shapes = alt.Scale(range=list(_SHAPES), domain=list(range(CLUSTERS)))
     points = base.mark_point(filled=True, size=22, opacity=0.65).encode(
         x=alt.X("first:Q", title="first principal axis", axis=plain, scale=alt.Scale(zero=False)),
         y=alt.Y("second:Q", title="second principal axis", axis=plain, scale=alt.Scale(zero=False)),
         color=_colour(alt),
-        shape=alt.Shape("cluster:N", scale=shapes, legend=None),
+        shape=alt.Shape("hue:N", scale=shapes, legend=None),
         tooltip=_tips(alt, "cluster"),
     )
     middle = base.encode(x="mean(first):Q", y="mean(second):Q", detail="cluster:O")
@@ -206,9 +208,14 @@ def projection() -> dict[str, Any]:
     return finished(alt.layer(points, discs, words).properties(width=270, height=230))
 
 
+def _by_cluster(alt: Any) -> Any:
+    """Rows of clusters; from the eleventh on their colours come again."""
+    return alt.Chart(alt.NamedData(ROWS)).transform_calculate(hue=f"datum.cluster % {CLUSTERS}")
+
+
 def _colour(alt: Any) -> Any:
     colours = [f"var(--k{i})" for i in range(CLUSTERS)]
-    return alt.Color("cluster:O", scale=alt.Scale(domain=list(range(CLUSTERS)), range=colours), legend=None)
+    return alt.Color("hue:O", scale=alt.Scale(domain=list(range(CLUSTERS)), range=colours), legend=None)
 
 
 def scores() -> dict[str, Any]:

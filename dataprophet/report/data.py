@@ -24,7 +24,11 @@ def add_data(page: Page, groups: list[list[Taken]], gallery: Gallery) -> None:
     items, looks, known, cards = list[dict[str, Any]](), dict[str, Look](), list[Profile](), list[Shown]()
     unread: dict[str, str] = {}
     for place, profile in enumerate(page.inputs.profiles()):
-        item = _numbers(profile)
+        try:
+            item = _numbers(profile)
+        except DataProphetError as error:  # such as too few samples for a diversity
+            page.missing.append(f"Diversity: {error}")
+            continue
         items.append(item)
         known.append(profile.seal() if profile.sketch is not None else profile)
         if place >= MOST_DRAWN:
@@ -51,6 +55,8 @@ def add_data(page: Page, groups: list[list[Taken]], gallery: Gallery) -> None:
         cards += item["cards"]
     cards += [card for group in groups for each in group for card in each.cards.values() if card is not None]
     gallery.colour(cards)
+    if gallery.model and any(profile.model != gallery.fingerprint for profile in known):
+        page.warnings.append(f"tokens are coloured by {gallery.model}, which is not the model of the profiles")
     if items:
         beyond = len(items) - MOST_DRAWN
         page.section("diversity", "Diversity", {"items": items, "beyond": max(0, beyond), "most": MOST_DRAWN})
@@ -121,9 +127,24 @@ def _add_provenance(page: Page, profiles: list[Profile]) -> None:
         config = inputs.pool.config
         known = {"pool": config.shown.get("path", config.name), "model": config.model_name, "version": config.version}
         known |= {"configuration": config.hash, "complete": "yes" if inputs.pool.complete else "no"}
-    told = {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in {**inputs.run, **known}.items()
+    told = {**inputs.run, **known}
+    digests: dict[str, str] = {}
+    for kind, before in (("files", ""), ("mixtures", "mixtures/")):
+        digests |= {f"{before}{name}": _words(value) for name, value in dict(told.pop(kind, {})).items()}
+    if not (lines or told or settings):
+        return
+    values = {
+        "lines": lines,
+        "told": [[key, _words(value)] for key, value in told.items()],
+        "settings": sorted(settings.items()),
+        "digests": list(digests.items()),
+        "recipe": inputs.recipe,
     }
-    if lines or told or settings:
-        values = {"lines": lines, "told": list(told.items()), "settings": sorted(settings.items())}
-        page.section("provenance", "Provenance", values)
+    page.section("provenance", "Provenance", values)
+
+
+def _words(value: Any) -> str:
+    """What a run tells of itself, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

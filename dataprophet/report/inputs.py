@@ -15,6 +15,7 @@ from typing import Any
 from dataprophet.data.remote import is_url
 from dataprophet.errors import DataProphetError, MetricError, explained, require
 from dataprophet.files import MANIFEST
+from dataprophet.metric.gains import Gains, read_gains
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
@@ -24,6 +25,7 @@ from dataprophet.selection.pools import FORMAT as SELECTION
 from dataprophet.store import open_store
 
 SCORES, PROFILES, MIXTURES, MIXTURE, SUFFIX = "scores.csv", "profiles", "mixtures", "mixture", ".profile"
+RECIPE = "recipe.yaml"
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Inputs:
         selection: manifest and folder of what was selected of the pool, or None.
         gains: gains that were measured, or None.
         run: what ``dataprophet run`` wrote of itself; empty without.
+        recipe: its recipe, as text; empty without.
         missing: what is not there, and what would add it.
     """
 
@@ -50,8 +53,9 @@ class Inputs:
     mixtures: list[dict[str, Any]] = field(default_factory=list)
     pool: ScoredPool | None = None
     selection: tuple[dict[str, Any], Path] | None = None
-    gains: TransferMatrix | None = None
+    gains: Gains | None = None
     run: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
     missing: list[str] = field(default_factory=list)
 
     def profiles(self) -> Iterator[Profile]:
@@ -70,7 +74,7 @@ def read_inputs(
 
     Args:
         path: the folder or file.
-        gains: matrix file of measured gains.
+        gains: file of measured gains, a matrix or a list of pairs.
         selection: folder that ``dataprophet select`` wrote, of the scored pool.
 
     Raises:
@@ -90,7 +94,7 @@ def read_inputs(
     if gains is not None:
         if found.matrix is None:
             raise MetricError("there are no scores to compare with", where=str(gains), fix="report a matrix")
-        found.gains = TransferMatrix.from_csv(gains)
+        found.gains = read_gains(gains)
     elif found.pool is None:
         found.missing.append("Agreement with measured gains: --gains FILE.csv.")
     if selection is not None:
@@ -118,6 +122,8 @@ def _read_folder(place: Path, found: Inputs) -> None:
         found.missing.append(f"Mixtures: {MIXTURES}/TARGET/, which `dataprophet mix` writes.")
     if (place / RUN).is_file():
         found.run = _json(place / RUN)
+    if (place / RECIPE).is_file():
+        found.recipe = (place / RECIPE).read_text(encoding="utf-8", errors="replace")
     if found.matrix is None and not found.files and not found.mixtures:
         what = f"holds no {SCORES}, {PROFILES} or {MIXTURES}, and is no scored pool"
         raise DataProphetError(what, where=str(place), fix="give the folder of a run, of `score`, or a matrix file")
@@ -141,7 +147,7 @@ def _read_pool(folder: str, found: Inputs) -> None:
 
 def _read_selection(folder: Path, pool: ScoredPool | None) -> tuple[dict[str, Any], Path]:
     if pool is None:
-        raise DataProphetError("is given without a scored pool", where="--selection", fix="report the scored folder")
+        raise DataProphetError("is given without a scored pool", where="selection", fix="report the scored folder")
     manifest = _json(folder / MANIFEST)
     names = [each.get("name") for each in manifest.get("pools", ())]
     if manifest.get("selection") != SELECTION or pool.name not in names:

@@ -56,6 +56,10 @@ def add_mixtures(page: Page) -> list[list[Taken]]:
                 for column, value in zip(rows.values(), line, strict=True):
                     column.append(value)
             groups.append(_taken([str(name) for name in rows["source"]], manifest["ids"]))
+        if dropped := ", ".join(manifest.get("without", [])):
+            page.warnings.append(
+                f"the mixture for {target!r} was made without {dropped}; scores and rankings here are with"
+            )
         key = f"mixture/{place}"
         page.figures.add("mixture", key, rows, target)
         cells = zip(*rows.values(), strict=True)

@@ -124,5 +124,5 @@ def _library() -> str:
     charts.altair()
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
-    return bundle.replace("</script", "<\\/script").replace("\r\n", "\n")
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--").replace("\r\n", "\n")

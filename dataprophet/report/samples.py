@@ -83,6 +83,11 @@ class Gallery:
         return self._model.name if self._model is not None else ""
 
     @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model; empty without."""
+        return self._model.fingerprint if self._model is not None else ""
+
+    @property
     def full(self) -> bool:
         """Whether thumbnails have been left out."""
         return self._room < 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
 from dataprophet.metric.factors import FACTORS, Floats
-from dataprophet.metric.matrix import Ranked, TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.ranking import Ranked
 from dataprophet.report import charts
 from dataprophet.report.page import Columns, Page
 from dataprophet.report.palette import STEPS
@@ -23,11 +25,16 @@ OF_SOURCE = [name for name in FACTORS if name != "inverse_target_perplexity"]
 
 def lessened(matrix: TransferMatrix) -> dict[str, TransferMatrix]:
     """Factor -> the matrix without it, for those that can change a ranking of sources where others are left."""
-    return {name: matrix.without(name) for name in OF_SOURCE if name in matrix.factors and len(matrix.factors) > 1}
+    found = {}
+    for name in OF_SOURCE:
+        if name in matrix.factors and len(matrix.factors) > 1:
+            with suppress(MetricError):  # what is left is the same for all
+                found[name] = matrix.without(name)
+    return found
 
 
 def target_rows(
-    matrix: TransferMatrix, target: str, less: Mapping[str, TransferMatrix], gains: TransferMatrix | None = None
+    matrix: TransferMatrix, target: str, less: Mapping[str, TransferMatrix], gains: Floats | None = None
 ) -> Columns:
     """Rank, interval and factors of every source for a target, best first.
 
@@ -37,7 +44,7 @@ def target_rows(
         matrix: the scores.
         target: one of its targets.
         less: as of ``lessened``.
-        gains: measured gains, if there are any.
+        gains: (S, T) measured gains, NaN where there is none; None without any.
     """
     j, order = matrix.column(target), matrix.order(target).tolist()
     ranking = ranking_of(matrix, target)
@@ -56,7 +63,7 @@ def target_rows(
         places = _places(other, target)
         rows[f"without {FACTORS[name]}"] = [places[i] + 1 for i in order]
     if gains is not None:
-        rows["gain"] = [gain_of(gains, matrix.sources[i], target) for i in order]
+        rows["gain"] = gains[order, j].tolist()
     return rows
 
 
@@ -68,11 +75,14 @@ def ranking_of(matrix: TransferMatrix, target: str) -> list[Ranked]:
         return [Ranked(matrix.sources[i], np.nan) for i in matrix.order(target)]
 
 
-def gain_of(gains: TransferMatrix, source: str, target: str) -> float:
-    """A measured gain, NaN where there is none."""
-    if source not in gains.sources or target not in gains.targets:
-        return float("nan")
-    return float(gains.values[gains.sources.index(source), gains.targets.index(target)])
+def aligned(gains: TransferMatrix, matrix: TransferMatrix) -> Floats:
+    """(S, T) gains in the order of a matrix, NaN where there is none."""
+    made = np.full(matrix.shape, np.nan)
+    for name, row in zip(gains.sources, gains.values, strict=True):
+        for target, value in zip(gains.targets, row, strict=True):
+            if name in matrix.sources and target in matrix.targets:
+                made[matrix.sources.index(name), matrix.targets.index(target)] = value
+    return made
 
 
 def shades(values: Floats) -> NDArray[np.int64]:
@@ -99,9 +109,10 @@ def add_scores(page: Page) -> None:
         return
     less, figures = lessened(matrix), page.figures
     factors = [FACTORS[name] for name in OF_SOURCE if name in matrix.factors]
-    first = target_rows(matrix, matrix.targets[0], less, page.inputs.gains)
+    gains = aligned(page.inputs.gains.matrix, matrix) if page.inputs.gains is not None else None
+    first = target_rows(matrix, matrix.targets[0], less, gains)
     for place, target in enumerate(matrix.targets):
-        rows = first if not place else target_rows(matrix, target, less, page.inputs.gains)
+        rows = first if not place else target_rows(matrix, target, less, gains)
         key = f"target/{place}"
         figures.add("ranking", key, rows, target)
         if less:

@@ -57,17 +57,15 @@ def check(recipe: Recipe) -> None:
     fix = "give each its own name: NAME=PATH, or name: in a recipe"
     for key, each in recipe.data.items():
         if not re.fullmatch(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*", each.name):
-            raise recipe.error(
-                f"the name {each.name!r} cannot be that of a file", key, "use letters, digits, . _ and -"
-            )
+            what = f"the name {each.name!r} cannot be that of a file"
+            raise recipe.error(what, key, "use letters, digits, . _ and -")
         if (first := named.setdefault(each.name, key)) != key:
             what = f"the name {each.name!r} is that of {recipe.data[first].path}, too"
             raise recipe.error(what, key, fix)
     where = {_whole(each): key for key, each in recipe.data.items() if key.startswith("sources")}
     for key, each in recipe.data.items():
         if (first := where.get(_whole(each), key)) != key:
-            what = f"target {each.name!r} is source {recipe.data[first].name!r}, too" if key.startswith("t") else ""
-            what = what or f"source {each.name!r} is source {recipe.data[first].name!r}, too"
+            what = f"{key.partition('s.')[0]} {each.name!r} is source {recipe.data[first].name!r}, too"
             raise recipe.error(what, key, "leave it out on one side, or choose another split")
     for key, each in recipe.data.items():
         if not each.features and each.path.lower().endswith((".npz", ".npy", ".safetensors")):

@@ -77,7 +77,7 @@ def first_recipe(
     ):
         lines.append(f"{key}: {TODO if value is None else _text(value)}  # {note}")
         made.open += [f"{key}: {note}"] if value is None else []
-    lines.append(f"format: llava  # or {', '.join(EXPORT_FORMATS[1:])}")
+    lines.append(f"format: llava  # or {', '.join([*EXPORT_FORMATS][1:])}")
     lines.append("out: results  # folder")
     lines.append("\n# further keys, with their defaults:")
     lines += [f"# {key}: {json.dumps(fields[key].default)}  # {fields[key].metadata['help']}" for key in _SHOWN]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprophet.data import Dataset, open_dataset
-from dataprophet.data.sample import check_bad
 from dataprophet.errors import DataProphetError, RecipeError
 from dataprophet.files import absolute
 from dataprophet.metric.factors import FACTORS, factors_named, places_within
@@ -83,8 +82,7 @@ def open_inputs(
             rows, usable = None if each.features else pools[key], made.usable
             if each.rows and recipe.budget is not None:
                 rows = _opened(each, absolute(each.rows), tell)
-                tally, counts = rows.counted()
-                check_bad(counts, tally.rows, recipe.max_bad, each.name)
+                tally, counts = rows.check_bad(recipe.max_bad)
                 usable = tally.rows - counts.total()
             found[each.name] = Input(key, each, made, rows, usable)
     _check_same(recipe, found, tell)
@@ -94,15 +92,16 @@ def open_inputs(
 
 
 @contextmanager
-def placed(recipe: Recipe, key: str, kind: type[DataProphetError] = DataProphetError) -> Iterator[None]:
-    """Errors of that kind of what a key asks for, with the place where it was said."""
+def placed(recipe: Recipe, key: str, *kinds: type[DataProphetError]) -> Iterator[None]:
+    """Errors of these kinds, or all, of what a key asks for, with the place where it, or what they name, was said."""
     try:
         yield
-    except RecipeError:
-        raise
-    except kind as error:
-        what = f"{error.where}: {error.what}" if error.where else error.what
-        raise RecipeError(what, where=recipe.place(key), fix=error.fix) from error
+    except DataProphetError as error:
+        if isinstance(error, RecipeError) or not isinstance(error, kinds or DataProphetError):
+            raise
+        named = error.where in Recipe.__dataclass_fields__
+        what = f"{error.where}: {error.what}" if error.where and not named else error.what
+        raise RecipeError(what, where=recipe.place(error.where if named else key), fix=error.fix) from error
 
 
 def _opened(each: Data, path: str, tell: Callable[[str], None]) -> Dataset:

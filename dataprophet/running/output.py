@@ -12,7 +12,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -31,6 +33,7 @@ _HEAD = "# written by dataprophet run: every key with its value; docs/run.md tel
 _MADE = (PROFILES, MIXTURES, SCORES, "scores.factors.csv", "scores.identity.json", RANKINGS, REPORT, RUN)
 _LEFT = re.compile(r"\..+\.(part|old)")  # what a process that was killed had begun
 _VERSIONS = ("dataprophet", "numpy", "scipy", "pyarrow", "pillow", "torch", "transformers", "tokenizers")
+_REPORTS = ("altair", "jinja2")
 
 
 class Output:
@@ -83,7 +86,7 @@ class Output:
                 self.folder.rmdir()
 
     def _require_same(self, overwrite: bool) -> None:
-        if overwrite:
+        if overwrite or not any(self.path(name).exists() for name in _MADE):
             return
         where, fix = self.recipe.place("out"), "choose another folder, or replace them with overwrite=True"
         try:
@@ -110,9 +113,8 @@ class Output:
             for name in _MADE:
                 path = self.path(name)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        text = yaml.safe_dump(
-            self.recipe.moved(lambda path: relative(path, self.folder)).to_dict(), sort_keys=False, allow_unicode=True
-        )
+        seen = self.recipe.moved(lambda path: relative(path, self.folder))
+        text = yaml.safe_dump(replace(seen, out=".").to_dict(), sort_keys=False, allow_unicode=True)
         write_text(self.path(RECIPE), _HEAD + text)
 
     def _is_same(self) -> bool:
@@ -151,6 +153,16 @@ class Output:
     def made(self, target: str, made_of: str) -> None:
         """Note of what a mixture was made."""
         self.mixtures[target] = self._state(target, made_of)
+
+    @property
+    def reported(self) -> Path:
+        """File that says of what the report was made; no result."""
+        return self.path(CACHE, "report.txt")
+
+    def report_state(self) -> str:
+        """What the report that is there was made of, and the report: recipe, results and packages."""
+        digests = [sha256(path) if path.is_file() else "" for path in map(self.path, (RECIPE, RUN, REPORT))]
+        return "\n".join([*digests, *(f"{name} {metadata.version(name)}" for name in _REPORTS if find_spec(name)), ""])
 
     def _state(self, target: str, made_of: str) -> dict[str, str | int]:
         folder = self.path(MIXTURES, target)

@@ -5,11 +5,13 @@ Values are read as the fields of ``Recipe`` say, so that ``name: 2024`` is a tex
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -44,22 +46,14 @@ def read_recipe(
     """
     reader = _Reader(os.fspath(given) if isinstance(given, str | os.PathLike) else "", place)
     node = reader.load() if reader.file else _node(given or {})
-    if more:
-        own = {key.value for key, _ in node.value} & more.keys() if isinstance(node, yaml.MappingNode) else set()
-        kept = [pair for pair in node.value if pair[0].value not in own]
+    if more and isinstance(node, yaml.MappingNode):
+        kept = [pair for pair in node.value if str(pair[0].value) not in more]
         node = yaml.MappingNode(node.tag, [*kept, *_node(more).value], node.start_mark, node.end_mark)
     recipe = reader.recipe(node)
-    folder = os.path.dirname(reader.file)
-    said = {*(more or {})}
-
-    def there(path: str) -> str:
-        return joined(folder, path)
-
-    if folder:  # options are relative to where the command runs, and the file's paths to the file
-        moved = recipe.moved(there)
-        if recipe.model and os.path.isdir(local := there(recipe.model)):
-            moved = replace(moved, model=local)
-        recipe = replace(moved, **{key: getattr(recipe, key) for key in said})
+    if folder := os.path.dirname(reader.file):  # what the file says is relative to it, what options say is not
+        there = partial(joined, folder)
+        moved = recipe.moved(there, lambda model: os.path.isdir(there(model)))
+        recipe = replace(moved, **{key: getattr(recipe, key) for key in more or ()})
     recipe = named(replace(recipe, places=reader.places))
     check(recipe)
     return recipe
@@ -152,27 +146,25 @@ class _Reader:
         if is_dataclass(hint):
             bare = isinstance(node, yaml.ScalarNode) and node.tag != _NULL
             return self._made(hint, _entry(node, self.file) if bare else node, key)
-        return (
-            yaml.constructor.SafeConstructor().construct_document(node)
-            if hint is Any
-            else self._scalar(hint, node, key)
-        )
+        if hint is Any:
+            try:
+                found = yaml.constructor.SafeConstructor().construct_document(node)
+                json.dumps(found)
+            except (yaml.YAMLError, TypeError, ValueError) as error:  # a tag, a date, what holds itself
+                fix = "write a text, a number, true or false, or lists or keys of those"
+                raise self._fail("is no plain value", node, key, fix) from error
+            return found
+        return self._scalar(hint, node, key)
 
     def _either(self, hints: list[Any], node: Any, key: str) -> Any:
-        for hint in hints[:-1]:
+        for hint in hints:
             try:
                 return self.value(hint, node, key)
             except RecipeError:
-                continue
-        try:
-            return self.value(hints[-1], node, key)
-        except RecipeError as error:
-            if len(hints) == 1:
-                raise
-            words = " or ".join(_words(hint) for hint in hints)
-            raise self._fail(
-                error.what.partition(", not")[0] + f", not {words}", node, key, f"write {words}"
-            ) from error
+                if len(hints) == 1:
+                    raise
+        words = " or ".join(map(_words, hints))
+        raise self._fail(f"is {_kind(node)}, not {words}", node, key, f"write {words}")
 
     def _choice(self, choices: tuple[Any, ...], node: Any, key: str) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.value in choices:
@@ -209,9 +201,8 @@ class _Reader:
         for name, holds in bounds.items():
             if (bound := facts.get(name)) is not None and holds(bound) is not True:
                 more = f"{name if not words[name] else ''} {bound:g} {words[name]}".strip()
-                raise self._fail(
-                    f"is {value:{',' if isinstance(value, int) else 'g'}}", node, key, f"use a number {more}"
-                )
+                shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+                raise self._fail(f"is {shown}", node, key, f"use a number {more}")
 
 
 def _entry(node: Any, file: str) -> Any:

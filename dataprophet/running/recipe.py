@@ -141,9 +141,14 @@ class Recipe:
         chosen = {key: value for key, value in given.items() if value not in ("auto", None, {}) and value is not False}
         return chosen | ({"fused": False} if self.plain_head else {})
 
-    def moved(self, place: Callable[[str], str]) -> Recipe:
-        """The recipe with every path of a file or folder put through a function; names and URLs stay."""
-        there = replace(self, model=place(self.model)) if self.model and is_path(self.model) else self
+    def moved(self, place: Callable[[str], str], is_folder: Callable[[str], bool] = os.path.isdir) -> Recipe:
+        """The recipe with every path of a file or folder put through a function; names and URLs stay.
+
+        Args:
+            place: the function.
+            is_folder: whether the model is a folder, and not a name.
+        """
+        there = replace(self, model=place(self.model)) if self.model and is_folder(self.model) else self
         sides = {side: tuple(_moved(each, place) for each in getattr(there, side)) for side in ("sources", "targets")}
         made: Recipe = replace(_moved(there, place), **sides)
         return made
@@ -153,11 +158,6 @@ class Recipe:
         made: dict[str, Any] = _plain(asdict(replace(self, places={})))
         del made["places"]
         return made
-
-
-def is_path(name: str) -> bool:
-    """Whether what may be a name, such as a model's, is a folder of that name."""
-    return os.path.isdir(name)
 
 
 def _moved(part: Any, place: Callable[[str], str]) -> Any:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import BudgetError, MissingDependencyError
+from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError
+from dataprophet.files import write_text
 from dataprophet.metric import matrix_csv
-from dataprophet.metric.matrix import Ranked, TransferMatrix
+from dataprophet.metric.matrix import TransferMatrix
+from dataprophet.metric.ranking import Ranked, Ranking
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
 from dataprophet.report.build import write_report
@@ -49,7 +51,7 @@ class Run:
     profiles: dict[str, Profile]
     scores: TransferMatrix
     ranked: TransferMatrix
-    rankings: dict[str, list[Ranked]]
+    rankings: dict[str, Ranking]
     mixtures: dict[str, Mixture] = field(default_factory=dict)
 
 
@@ -92,6 +94,7 @@ def run(
     with job.output.opened(overwrite=overwrite):
         if fresh:
             job.output.mixtures.clear()
+            job.output.reported.unlink(missing_ok=True)
         inputs = open_inputs(known, job.output.cache, tell, fresh=fresh)
         job.output.begin()
         return job.run(inputs)
@@ -130,7 +133,11 @@ class _Job:
         """Profiles by name; targets are made first, since they are small and may fail."""
         made: dict[str, Profile] = {}
         for name, each in sorted(inputs.items(), key=lambda item: item[1].key.startswith("sources")):
-            with placed(self.recipe, each.key), self.watch(f"{name}: rows") as progress:
+            with (
+                placed(self.recipe, "model", ModelError),
+                placed(self.recipe, each.key, DataError, ProfileError),
+                self.watch(f"{name}: rows") as progress,
+            ):
                 profile = made[name] = each.work.profile(progress.of)
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             own, typed = profile.identity, relative(each.data.path, self.output.folder)
@@ -183,13 +190,18 @@ class _Job:
         return mixture
 
     def report(self) -> None:
-        """The report of the folder, where its packages are installed."""
-        place = self.output.path(REPORT)
+        """The report of the folder, where its packages are installed and it is not there already."""
+        place, reported = self.output.path(REPORT), self.output.reported
+        if reported.is_file() and reported.read_text(encoding="utf-8") == self.output.report_state():
+            self.tell(f"report: unchanged, {place}")
+            return
         try:
             write_report(self.output.folder, place)
-            self.tell(f"report -> {place}")
         except MissingDependencyError as error:
             self.tell(f"no {REPORT}: {error}")
+            return
+        write_text(reported, self.output.report_state())
+        self.tell(f"report -> {place}")
 
 
 def _lying(identities: Sequence[Identity], path: str, folder: Path) -> tuple[Identity, ...]:

@@ -65,11 +65,11 @@ def _sound(store: Store) -> bool:
         if done:
             Profile.load(store.local(POOL_PROFILE))
         for marker in store.markers().values():
-            pq.read_metadata(store.local(marker["files"][ROWS]))
+            pq.read_metadata(store.part(marker, ROWS))
             if not done:
-                Profile.load(store.local(marker["files"][PROFILE]))
+                Profile.load(store.part(marker, PROFILE))
         if store.exists(RUN):
-            RunConfig.from_json(json.loads(store.read(RUN)), store.root)
+            RunConfig.from_json(store.document(RUN), store.root)
     except (DataProphetError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return True
@@ -103,7 +103,7 @@ def machine(work: Work) -> list[Any]:
 def known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the model was found to be, if its files are what they were then."""
     with suppress(ValueError, KeyError, TypeError):  # a damaged document is made anew
-        known: Any = json.loads(store.read(MODEL)) if store.exists(MODEL) else {"state": None}
+        known: Any = store.document(MODEL) if store.exists(MODEL) else {"state": None}
         if known["state"] is not None and known["state"] == model_state(given):
             return dict(known["origin"])
     return None
@@ -129,10 +129,10 @@ def model_state(given: Mapping[str, Any]) -> list[Any] | None:
 def configure(store: Store, config: RunConfig) -> None:
     """Have the folder be that of a configuration, whatever it was before: shards of another one do not count."""
     with suppress(DataProphetError, ValueError):
-        if store.exists(RUN) and RunConfig.from_json(json.loads(store.read(RUN)), store.root) == config:
+        if store.exists(RUN) and RunConfig.from_json(store.document(RUN), store.root) == config:
             return
     store.remove([POOL_PROFILE, SUMMARY])
-    store.write(RUN, json.dumps(config.to_json(), indent=1).encode() + b"\n", replace=True)
+    store.write_document(RUN, config.to_json())
 
 
 def prune(scored: ScoredPool) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dataprophet.errors import DataError, ProfileError
 from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import FILES, POOL_PROFILE, SUMMARY, index_name
 from dataprophet.scoring.folder.pool import ScoredPool
-from dataprophet.scoring.folder.shards import ShardResult
+from dataprophet.scoring.folder.shards import UNDER_WAY, ShardResult
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import Store
 
@@ -45,21 +44,26 @@ def run_pass(
         work: who does it.
         pool: the pool, opened.
         model: the model, where it is loaded already.
-        progress: called at the start and after each shard.
+        progress: called at the start, and after each cell or, with Ray, each shard.
         tally: what the pool's rows hold, for the summary.
     """
     scored = ScoredPool(store.root)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
+    under_way: dict[str, int] = {}  # shard -> rows of it that are done
     why: dict[str, str] = {}  # shard that was not scored -> the reason
 
     tell = progress or (lambda *_: None)
 
     def report(result: ShardResult) -> None:
         nonlocal done
-        done += result.rows
+        if result.outcome == UNDER_WAY:
+            under_way[result.key] = result.rows
+        else:
+            under_way.pop(result.key, None)
+            done += result.rows
         if result.detail:
             why[result.key] = result.detail
-        tell(done, total)
+        tell(done + sum(under_way.values()), total)
 
     tell(done, total)
     here = work.processes == 0 or (work.processes is None and (config.kind == "features" or model is not None))
@@ -105,7 +109,7 @@ def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[di
                 raise
             yield {**entry, "name": os.path.basename(path), "error": str(error)}
             continue
-        store.write(index_name(index.name), json.dumps({"index": index.to_json()}).encode(), replace=True)
+        store.write_document(index_name(index.name), {"index": index.to_json()})
         yield {**entry, "name": index.name, "digest": index.digest, "rows": index.rows}
 
 
@@ -113,7 +117,7 @@ def listed_files(store: Store) -> list[dict[str, Any]]:
     """The files that are listed in the folder; a damaged list is made anew."""
     with suppress(ValueError, KeyError, TypeError):
         if store.exists(FILES):
-            return [dict(entry) for entry in json.loads(store.read(FILES))["files"]]
+            return [dict(entry) for entry in store.document(FILES)["files"]]
     return []
 
 
@@ -125,7 +129,7 @@ def list_files(store: Store, entries: list[dict[str, Any]]) -> None:
     """
     if entries != listed_files(store):
         store.remove([POOL_PROFILE, SUMMARY])
-    store.write(FILES, json.dumps({"files": entries}, indent=1).encode() + b"\n", replace=True)
+    store.write_document(FILES, {"files": entries})
 
 
 _WHY = "no worker finished it"  # and none said why
@@ -144,11 +148,8 @@ def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> S
             with suppress(ProfileError):  # too few different samples: the commands that need it say so
                 _ = profile.diversity  # kept in the file, so that no later command has to compute it
             store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
-    store.write(
-        SUMMARY,
-        json.dumps(_summary(scored, why, short) | {"read": dict(tally)}, indent=1).encode() + b"\n",
-        replace=True,
-    )
+    store.write_document(SUMMARY, _summary(scored, why, short) | {"read": dict(tally)})
+    store.tidy()
     return scored
 
 

@@ -6,7 +6,6 @@ over processes, and what an unchanged file, model and settings have given before
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally, check_bad
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally
 from dataprophet.errors import DataError, DataProphetError, ProfileError, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling import build
@@ -100,7 +99,7 @@ def profile(
     if cache is None:
         plain, where = processes is None and not fresh, "processes and fresh"
         require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
-        if isinstance(dataset, Dataset) and dataset.files:
+        if isinstance(dataset, Dataset) and (dataset.files or not dataset.path):
             dataset.check_bad(max_bad)
         return build.profile(dataset, model, name=name, progress=progress, **settings)
     if not isinstance(dataset, Dataset) or not has_files(dataset):
@@ -170,8 +169,7 @@ class ProfilePass:
         self._in_parts = not isinstance(pool, Dataset) or has_files(pool)
         if isinstance(pool, Dataset) and not self._in_parts:
             self._tell(f"{self.name}: it has no files of its own, so this pass cannot be resumed")
-            self.tally, counts = pool.counted()
-            check_bad(counts, self.tally.rows, max_bad, self.name)
+            self.tally, counts = pool.check_bad(max_bad)
             self.usable = self.tally.rows - counts.total()
             return
         self._arguments = pool_arguments(pool.arguments if isinstance(pool, Dataset) else {"path": pool.path})
@@ -235,7 +233,7 @@ class ProfilePass:
         assert isinstance(model, NamedModel)  # of all others it is known
         if known is None:
             state, known = model_state(self._given), model.origin(work.threads, here=work.processes == 0)
-            self._store.write(MODEL, json.dumps({"state": state, "origin": known}).encode(), replace=True)
+            self._store.write_document(MODEL, {"state": state, "origin": known})
         return known
 
     def _config(self, known: Mapping[str, Any]) -> RunConfig:

@@ -9,7 +9,6 @@ show it are computed anew.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -79,11 +78,11 @@ def scan(store: Store, dataset: Dataset, *, pool: bool = False) -> Scan:
     """
     earlier = None
     with suppress(ValueError, TypeError):  # a damaged one is made anew
-        earlier = Scan(**json.loads(store.read(SCAN))) if store.exists(SCAN) else None
+        earlier = Scan(**store.document(SCAN)) if store.exists(SCAN) else None
     if earlier is not None and _unchanged(earlier, dataset):
         return earlier
     made = _scan(store, dataset, pool=pool)
-    store.write(SCAN, json.dumps(asdict(made)).encode(), replace=True)
+    store.write_document(SCAN, asdict(made))
     return made
 
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
-from dataprophet.errors import ProfileError, require
+from dataprophet.errors import ProfileError, choose, require, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
 from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
-from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, target_name
+from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, TARGETS, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import open_pool, pool_arguments
 from dataprophet.store import Store, open_store
+from dataprophet.store.base import COMMITS, TEMPORARY
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -98,9 +95,11 @@ def score(
     _check_fields(fields)
     fix = "leave it out, or score the samples themselves"
     require(not (details and features), "needs a model, and features are given", "details", fix, ProfileError)
+    require_type(pool, (str, os.PathLike), "pool", "give the path of the pool; reading= says how to open it")
     work = Work(engine, processes, threads, ray_address)
     where = os.fspath(out)
     store = open_store(where)
+    store.require_own({RUN, TARGETS, COMMITS, TEMPORARY}, "name a new or empty folder, or one of an earlier run")
     loaded = None if features or isinstance(model, str | os.PathLike) else model
     kind = "features" if features else "samples"
     arguments = pool_arguments({"path": os.fspath(pool), **(reading or {})})
@@ -108,7 +107,7 @@ def score(
     if kind == "samples":
         _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
         arguments = pool_arguments(opened.arguments)  # with what was decided over all rows
-    profiles = [item if isinstance(item, Profile) else Profile.load(Path(item)) for item in targets]
+    profiles = Profile.load_all(targets, "targets")
     given = {} if features or loaded is not None else model_arguments(str(model), loading or {})
     kept = opened.origin if features else None  # what an earlier run that kept the embeddings knows of the model
     origin = kept or (label_origin(str(model)) if features else _origin(store, loaded, given, threads))
@@ -116,7 +115,7 @@ def score(
     asked: dict[str, Any] = {
         "pool": arguments,
         "model": given,
-        "targets": [{"name": profile.name, "fingerprint": _digest(profile)} for profile in profiles],
+        "targets": [{"name": profile.name, "fingerprint": profile.digest()} for profile in profiles],
         "fields": [field for field in FIELDS if field in fields],
         "sketch": {key: usual[key] for key in _OWN_SETTINGS},
         "nearest": _tells_nearest(nearest, profiles, features=features),
@@ -150,12 +149,6 @@ def _tells_nearest(asked: bool | None, profiles: Sequence[Profile], *, features:
     return bool(profiles) and (usual if asked is None else asked)
 
 
-def _digest(profile: Profile) -> str:
-    """Hex digest of what a profile's numbers are: without names, and without where its data lay."""
-    unnamed = replace(profile, name="", model_name="", identity=())
-    return hashlib.blake2b(unnamed.to_bytes(), digest_size=16).hexdigest()
-
-
 def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
     """The profile of features before they were rounded to float16, in place of one of the rounded ones."""
     config.empty_profile().require_comparable([profile])
@@ -164,10 +157,9 @@ def _carry_over(store: Store, config: RunConfig, profile: Profile) -> None:
 
 
 def _check_fields(fields: Sequence[str]) -> None:
-    fix = f"choose among {', '.join(FIELDS)}"
-    require(fields, "no field given", "fields", fix, ProfileError)
+    require(fields, "no field given", "fields", choose("", FIELDS), ProfileError)
     for name in fields:
-        require(name in FIELDS, f"unknown field {name!r}", "fields", fix, ProfileError)
+        require(name in FIELDS, f"unknown field {name!r}", "fields", choose(name, FIELDS), ProfileError)
 
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:
@@ -185,7 +177,7 @@ def _origin(store: Store, loaded: Model | None, arguments: dict[str, Any], threa
     if loaded is not None:
         return origin_of(loaded)
     if store.exists(RUN):
-        earlier = RunConfig.from_json(json.loads(store.read(RUN)), store.root)
+        earlier = RunConfig.from_json(store.document(RUN), store.root)
         if earlier.model == arguments:
             return {"fingerprint": earlier.fingerprint, "settings": earlier.settings, "numbers": earlier.numbers}
     return probe(arguments, threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import platform
 import threading
@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,8 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataprophet.data.identity.census import Census, as_text
-from dataprophet.data.sample import ProblemLog, Sample
-from dataprophet.errors import DataError, ModelWarning
+from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
+from dataprophet.errors import DataError, ModelWarning, require
 from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
@@ -31,9 +31,12 @@ from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
 from dataprophet.scoring.folder.rows import CRASHED, DETAILS, Columns, Lines, schema, status_of, table_of, write_rows
-from dataprophet.scoring.folder.shards import Shard, ShardResult
+from dataprophet.scoring.folder.shards import UNDER_WAY, Shard, ShardResult
 from dataprophet.scoring.model_origin import open_model, require_origin
+from dataprophet.scoring.sources.lines import Note, read_lines
 from dataprophet.scoring.sources.opener import open_pool
+from dataprophet.scoring.sources.proof import Proof
+from dataprophet.scoring.trial import Trial
 from dataprophet.store.base import Store
 from dataprophet.store.journal import CRASHES, Journal, Stopped
 
@@ -62,12 +65,14 @@ class Worker:
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
-        self._model = model
+        self._model, self._splits = model, 0  # splits of models before
+        self._own = config.kind == "samples" and model is None
         self.index = lru_cache(_FILES_KEPT)(partial(read_index, store))  # by a file's name, as the driver stored it
+        self.proof = Proof(self.pool, self.index, self._listed)
+        self.tell: Callable[[ShardResult], None] = lambda _: None  # how far a shard is, after each cell
         self._rows: int | None = None  # of the pool; samples, where it was scanned
-        if config.kind == "samples" and model is None:
-            with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
-                self._model = open_model(config.model, int(config.numbers.get("threads") or 0))
+        if self._own:
+            self._load()
         if self._model is not None:
             require_origin(config, self._model)
 
@@ -79,7 +84,27 @@ class Worker:
     @property
     def splits(self) -> int:
         """How often a batch was halved because memory ran out."""
-        return 0 if self._model is None else self._model.splits
+        return self._splits + (0 if self._model is None else self._model.splits)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """The device left to other processes meanwhile, as far as this one has loaded the model itself."""
+        if not self._own or self.config.numbers.get("device", "cpu") == "cpu":
+            yield
+            return
+        import torch
+
+        self._splits, self._model = self.splits, None
+        gc.collect()
+        torch.cuda.empty_cache()
+        try:
+            yield
+        finally:
+            self._load()
+
+    def _load(self) -> None:
+        with warnings.catch_warnings(category=ModelWarning, action="ignore"):  # the driver has told
+            self._model = open_model(self.config.model, int(self.config.numbers.get("threads") or 0))
 
     def run(self, shard: Shard) -> ShardResult:
         """Score and commit a shard, and log it; see ``score_shard``."""
@@ -97,10 +122,19 @@ class Worker:
         self.store.log(shard.key, f"{told}\n{result.detail}")
         return result
 
+    def lines(self, shard: Shard, first: int, last: int, note: Note | None = None) -> Iterator[tuple[int, Lines]]:
+        """Cells of a shard, as ``read_lines`` gives them."""
+        index, rows = self.index(shard.name), self.config.cell_rows
+        return read_lines(self.pool, index, shard, first, last, cell_rows=rows, note=note)
+
+    def _listed(self) -> dict[str, Any]:
+        """State of each file by its name, as it was indexed."""
+        return {file["name"]: file.get("state") for file in self.store.document(FILES)["files"] if "error" not in file}
+
     def empty_profile(self) -> Profile:
         """A profile of no samples, with the settings of the targets, for a part of the pool."""
         if self._rows is None:
-            files = json.loads(self.store.read(FILES))["files"]
+            files = self.store.document(FILES)["files"]
             self._rows = sum(int(file.get("samples", file["rows"])) for file in files if "error" not in file)
         profile = self.config.empty_profile()
         assert profile.sketch is not None  # not sealed
@@ -131,6 +165,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
         return ShardResult(shard.key, "skipped", shard.rows)
     parts, splits = _Parts(worker), worker.splits
     try:
+        seen = worker.pool.state(shard.file)
         isolated = _score(shard, worker, parts)
         marker = {
             "file": shard.name,
@@ -147,6 +182,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
             "splits": worker.splits - splits,
             "seconds": round(time.monotonic() - started, 3),
         }
+        worker.proof.require(shard, seen)
         won = worker.store.commit(shard.key, parts.writers(), marker)
     except DataError as error:
         return ShardResult(shard.key, "unreadable", seconds=time.monotonic() - started, detail=str(error))
@@ -204,6 +240,10 @@ class _Parts:
         """What the rows hold, for ``ScoredPool.identity``."""
         return {"counts": asdict(self.census.tally), "texts": as_text(self.census.texts), "images": self.images}
 
+    def note(self, entries: list[Conversation | Problem]) -> None:
+        """Note what the rows of a cell hold."""
+        self.images.append(as_text(sum(map(self.census.add, entries)), self.census.rule))
+
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
         config, targets = self.worker.config, self.worker.targets
@@ -260,33 +300,23 @@ def _score(shard: Shard, worker: Worker, parts: _Parts) -> list[str]:
 
 
 def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal) -> list[str]:
-    cells = _cells(shard, worker, parts)
+    cells = worker.lines(shard, shard.first, shard.last, parts.note)
     isolated: list[str] = []
     if not journal.crashes:
         for number, lines, result in _stream(worker, cells, parts, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
+            _tell(shard, worker, number)
         return isolated
     # A process died here before: a cell at a time, so that the next death names the cell for certain.
     with parts.device:
         for number, lines in cells:
-            poisoned = _poisoned(worker, number, lines, journal)
+            poisoned = _poisoned(shard, worker, number, lines, journal)
             isolated += [lines.samples[place].id for place in poisoned]
             result = _whole(worker, number, lines, poisoned, journal)
             _add_cell(parts, lines, result, shard.name)
+            _tell(shard, worker, number)
     return isolated
-
-
-def _cells(shard: Shard, worker: Worker, parts: _Parts) -> Iterator[tuple[int, Lines]]:
-    """Numbered cells of a shard, up to its last row, with the ids that rows have in the whole dataset."""
-    cells = worker.pool.read_cells(worker.index(shard.name), shard.first, shard.last)
-    behind = shard.first * worker.config.cell_rows + shard.rows
-    for number, cell in enumerate(cells, shard.first):
-        start = number * worker.config.cell_rows
-        entries = cell[: behind - start]
-        parts.images.append(as_text(sum(map(parts.census.add, entries)), parts.census.rule))
-        shard.settle(number, entries)
-        yield number, Lines.of(entries, start)
 
 
 def _stream(
@@ -306,21 +336,23 @@ def _stream(
         yield *waiting.popleft(), result
 
 
-def _poisoned(worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
-    """Samples of a cell that kill the process: each is tried alone where the cell as a whole has done so."""
+def _poisoned(shard: Shard, worker: Worker, number: int, lines: Lines, journal: Journal) -> list[int]:
+    """Samples of a cell that end a process that does nothing else. They are looked for where the cell has ended two.
+
+    Raises:
+        DataError: none can be tried, since only this process has the model.
+    """
     if journal.crashes[f"cell {number}"] < CRASHES:
         return []
-    found = []
-    for place, sample in enumerate(lines.samples):
-        unit = f"sample {number} {place}"
-        if journal.crashes[unit] >= CRASHES:
-            found.append(place)
-            lines.refuse(place, CRASHED, f"the process died {journal.crashes[unit]} times while it was scored")
-            continue
-        journal.begin(unit)
-        list(worker.model.cells([[sample]]))
-        journal.end(unit)
-    return found
+    what = (
+        f"the process died {CRASHES} times while cell {number} was scored, and a loaded model cannot be tried elsewhere"
+    )
+    require(worker.config.model, what, shard.name, "give the model by its name, so that the cause can be found")
+    with worker.released():
+        found = Trial(worker.config, worker.store, shard, number).culprits(len(lines.samples))
+    for place, how in found.items():
+        lines.refuse(place, CRASHED, f"a process that scored it alone {how}, {CRASHES} times")
+    return list(found)
 
 
 def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journal: Journal) -> CellFeatures:
@@ -332,6 +364,12 @@ def _whole(worker: Worker, number: int, lines: Lines, poisoned: list[int], journ
     result.places = left[result.places]
     result.problems = [(int(left[place]), problem) for place, problem in result.problems]
     return result
+
+
+def _tell(shard: Shard, worker: Worker, number: int) -> None:
+    """Say how far a shard is after a cell, but for the last one, behind which the result comes."""
+    if (done := (number + 1 - shard.first) * worker.config.cell_rows) < shard.rows:
+        worker.tell(ShardResult(shard.key, UNDER_WAY, done))
 
 
 def _add_cell(parts: _Parts, lines: Lines, result: CellFeatures, file: str) -> None:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataprophet.errors import DataProphetError, MetricError, explained
+from dataprophet.data.ids import printable
+from dataprophet.errors import DataProphetError, MetricError, choose, explained
 from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
 from dataprophet.selection.noise import NLL, TOKENS, Limits, Numbers, Scores, floats
 from dataprophet.selection.settings import Settings
@@ -64,12 +65,12 @@ class Candidates:
         self.parts: list[Part] = []
         for number, pool in enumerate(self.pools):
             if missing := [target for target in self.targets if target not in pool.targets]:
-                fix = f"choose from {', '.join(pool.targets)}"
+                fix = choose(missing[0], pool.targets)
                 raise MetricError(f"not scored for {missing[0]!r}", where=pool.folder, fix=fix)
             for scored in pool.shards:
                 file = scored.shard.name
                 source = pool.name if len(self.pools) > 1 else file
-                prefix = f"{pool.name}/{file}/" if len(pool.files) > 1 else f"{pool.name}/"
+                prefix = f"{pool.name}/{printable(file)}/" if len(pool.files) > 1 else f"{pool.name}/"
                 self.parts.append(Part(len(self.parts), number, source, prefix, scored))
         files = sorted({(part.source, part.scored.shard.name) for part in self.parts})
         self._ranks = {file: rank for rank, file in enumerate(files)}

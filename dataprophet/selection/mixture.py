@@ -6,7 +6,6 @@ The commands ``mix`` and ``demo`` call ``mix``. Scores come as a matrix; how the
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -30,6 +29,7 @@ from dataprophet.files import MANIFEST, check_folder
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.allocation import allocate
 from dataprophet.selection.written_rows import decodes
+from dataprophet.store.checksums import parse_document
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Mixture:
         """
         path, made = Path(folder) / MANIFEST, (OSError, ValueError, KeyError, TypeError)
         with explained(made, DataError, "is no mixture's manifest", str(path), "make the mixture again"):
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = parse_document(path.read_bytes())
             names = [each.name for each in fields(Share)]
             shares = [Share(**{name: each[name] for name in names}) for each in told["sources"]]
             for share in shares:

@@ -27,7 +27,7 @@ from dataprophet.selection.vectors import nearest_to_targets, vectors_of
 
 LEAKAGE, INCONSISTENT = "leakage", "inconsistent"
 DUPLICATE_ID, NEAR_DUPLICATE = "duplicate_id", "near_duplicate"
-SOURCE_FULL, UNDECODABLE, CHANGED = "source_full", "undecodable_image", "changed_row"
+SOURCE_FULL, UNDECODABLE, CHANGED, BAD_ID = "source_full", "undecodable_image", "changed_row", "bad_id"
 """Why a candidate that ranked high enough was left out."""
 
 _TAKEN = "taken"  # by an earlier quota

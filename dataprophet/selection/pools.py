@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dataprophet.data.export import write_rows
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, choose
 from dataprophet.files import check_folder
 from dataprophet.scoring.folder.config import PLACES
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -183,7 +183,7 @@ def _check_places(
     """
     names = [pool.name for pool in pools]
     if unknown := [name for name in (*places, *roots) if name not in names]:
-        raise DataProphetError(f"no pool {unknown[0]!r}", where="pools", fix=f"the pools are {', '.join(names)}")
+        raise DataProphetError(f"no pool {unknown[0]!r}", where="pools", fix=choose(unknown[0], names))
     final = os.path.join(os.path.realpath(out), "")
     for pool in pools:
         data = places.get(pool.name) or str(pool.config.pool.get("path", ""))

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import BudgetError, MetricError
+from dataprophet.errors import BudgetError, MetricError, choose
 from dataprophet.selection.candidates import Candidates
 from dataprophet.selection.settings import Settings, combined
 
@@ -58,8 +58,8 @@ def quotas_of(candidates: Candidates, settings: Settings) -> tuple[list[Quota], 
         return combined(values, means, settings.combine)
 
     if unknown := [name for name in settings.quotas if name not in candidates.sources]:
-        shown = ", ".join(candidates.sources[:10])
-        raise BudgetError("no such source", where=f"quota of {unknown[0]!r}", fix=f"the sources are {shown}")
+        fix = choose(unknown[0], candidates.sources)
+        raise BudgetError("no such source", where=f"quota of {unknown[0]!r}", fix=fix)
     if not settings.quotas:
         return [Quota("", settings.budget, score)], told
     rest = settings.budget - sum(settings.quotas.values())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import heapq
-import json
 import os
 import tempfile
 import threading
@@ -15,12 +14,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialise
+from safetensors import SafetensorError
 
 from dataprophet.data.sample import Problem, Sample
 from dataprophet.errors import DataProphetError, MetricError, explained
@@ -29,6 +27,7 @@ from dataprophet.files import atomic_file
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.settings import combined
+from dataprophet.store.checksums import dump_tensors, load_tensors
 
 if TYPE_CHECKING:
     from dataprophet.model import Model
@@ -49,11 +48,13 @@ class Scored:
         id: its id.
         score: what ranks it.
         values: M for each target, in the order of the targets.
+        sample: the sample itself, where the selector keeps them.
     """
 
     id: str
     score: float
     values: tuple[float, ...]
+    sample: Sample | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,14 @@ class Selector:
     Attributes:
         names: of the targets.
         capacity: samples that are remembered.
+        keep_samples: whether samples are remembered themselves, and not their ids and scores alone.
         taken: ids that were taken.
         unscored: samples fed that have no score.
     """
 
     def __init__(
         self,
-        targets: Iterable[Profile | str | os.PathLike[str]],
+        targets: Iterable[Profile | str | os.PathLike[str]] | Profile | str | os.PathLike[str],
         model: Model | None = None,
         *,
         combine: str = "mean",
@@ -101,6 +103,7 @@ class Selector:
         fields: Sequence[str] = FIELDS,
         capacity: int = CAPACITY,
         name: str = "pool",
+        keep_samples: bool = False,
     ) -> None:
         """A selector that has seen nothing.
 
@@ -113,14 +116,16 @@ class Selector:
             fields: similarities in the product.
             capacity: samples to remember.
             name: of the profile of what is fed.
+            keep_samples: remember the samples that are fed, which ``take(..., samples=True)`` gives: what they hold
+                stays in memory, images that were decoded before among it. A snapshot does not hold them.
 
         Raises:
             DataProphetError: targets that do not go together or with the model, or arguments that do not fit.
         """
-        profiles = [item if isinstance(item, Profile) else Profile.load(item) for item in targets]
+        profiles = Profile.load_all(targets, "targets")
         self._targets = Targets.of(profiles, fields)
         self.names = list(self._targets.names)
-        self.capacity, self.combine = capacity, combine
+        self.capacity, self.combine, self.keep_samples = capacity, combine, keep_samples
         self._divisors = _divisors(self.names, combine, means, capacity)
         self._model = model
         self._profile = _empty_profile(name, profiles[0], model)
@@ -164,10 +169,13 @@ class Selector:
         if self._model is None:
             raise DataProphetError("samples need a model", where="feed", fix="pass model=, or feed Features")
         problems: list[Problem] = []
+        if self.keep_samples:
+            batch = list(batch)
         with self._device:
             parts = list(self._model.features(batch, on_problem=problems.append))
+        known = {sample.id: sample for sample in batch} if self.keep_samples else {}
         nothing = BatchScores([], np.empty(0), np.empty((0, len(self.names)), np.float32))
-        fed = [nothing, *map(self._add, parts)]
+        fed = [nothing, *(self._add(part, known) for part in parts)]
         ids = [name for part in fed for name in part.ids]
         scores, values = (np.concatenate([getattr(part, name) for part in fed]) for name in ("scores", "values"))
         return BatchScores(ids, scores, values, problems)
@@ -184,12 +192,31 @@ class Selector:
             self._trim()
             return heapq.nsmallest(count, self._kept.values(), key=_key)
 
-    def take(self, count: int) -> list[Scored]:
-        """The next best batch: as ``best``, and these samples are not given again, even when they are fed again."""
+    @overload
+    def take(self, count: int, *, samples: Literal[False] = False) -> list[Scored]: ...
+    @overload
+    def take(self, count: int, *, samples: Literal[True]) -> list[Sample]: ...
+    @overload
+    def take(self, count: int, *, samples: bool) -> list[Scored] | list[Sample]: ...
+    def take(self, count: int, *, samples: bool = False) -> list[Scored] | list[Sample]:
+        """The next best batch: as ``best``, and these samples are not given again, even when they are fed again.
+
+        Args:
+            count: how many.
+            samples: give the samples themselves.
+
+        Raises:
+            DataProphetError: the count is not a whole number, 0 or more; or a sample is not kept, and none is taken.
+        """
         with self._state:
             chosen = self.best(count)
-            self._take({sample.id for sample in chosen})
-            return chosen
+            found = [scored.sample for scored in chosen if scored.sample is not None]
+            if samples and len(found) < len(chosen):
+                lost = next(scored.id for scored in chosen if scored.sample is None)
+                fix = "make the selector with keep_samples=True, and feed samples; a snapshot does not hold them"
+                raise DataProphetError(f"sample {lost!r} is not kept", where="take", fix=fix)
+            self._take({scored.id for scored in chosen})
+            return found if samples else chosen
 
     def merge(self, other: Selector) -> None:
         """Take over what another selector has seen, such as one that ran in another process and was saved and loaded.
@@ -230,7 +257,7 @@ class Selector:
                 **_texts("id", [sample.id for sample in kept]),
                 **_texts("taken", sorted(self.taken)),
             }
-        data = serialise(tensors, {"dataprophet": json.dumps(head, sort_keys=True)})
+        data = dump_tensors(head, tensors)
         with atomic_file(path) as temporary:
             temporary.write_bytes(data)
 
@@ -253,11 +280,9 @@ class Selector:
         """
         where, fix = str(path), "save it again"
         kinds = (SafetensorError, OSError, ValueError)
-        damaged = explained(kinds, DataProphetError, "not a readable snapshot", where, fix)
-        with damaged, safe_open(path, framework="numpy") as stream:
-            head = json.loads((stream.metadata() or {}).get("dataprophet", "{}"))
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+        with explained(kinds, DataProphetError, "not a readable snapshot", where, fix):
+            head, tensors = load_tensors(path)
+        if head.get("format") != _FORMAT:
             raise DataProphetError(f"not a snapshot of format {_FORMAT}", where=where, fix=fix)
         try:
             made = cls(targets, model, **{name: head[name] for name in ("combine", "means", "fields", "capacity")})
@@ -278,7 +303,8 @@ class Selector:
             raise DataProphetError(f"damaged snapshot ({error!r})", where=where, fix=fix) from error
         return made
 
-    def _add(self, features: Features) -> BatchScores:
+    def _add(self, features: Features, known: Mapping[str, Sample] | None = None) -> BatchScores:
+        samples = known or {}
         with self._state:
             values = self._targets.add(features, self._profile).values
             scores = combined(values, self._divisors, self.combine)
@@ -286,10 +312,13 @@ class Selector:
             # what is worse than the floor cannot matter
             high = np.flatnonzero(scores >= (-self._floor[0]))
             rows = zip(high.tolist(), values[high].tolist(), strict=True)
-            self._remember(Scored(str(features.ids[place]), float(scores[place]), tuple(row)) for place, row in rows)
+            ids = [str(name) for name in features.ids]
+            self._remember(
+                Scored(ids[place], float(scores[place]), tuple(row), samples.get(ids[place])) for place, row in rows
+            )
             if len(self._kept) >= 2 * self.capacity:
                 self._trim()
-        return BatchScores([str(name) for name in features.ids], scores, values)
+        return BatchScores(ids, scores, values)
 
     def _take(self, ids: Collection[str]) -> None:
         self.taken.update(ids)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import BudgetError, MetricError
+from dataprophet.errors import BudgetError, MetricError, choose
 from dataprophet.metric.factors import FACTORS, factors_named, places_within, require_varied
 
 UNITS = ("row", "sample")
@@ -100,7 +100,7 @@ class Settings:
             if number is not None and not low <= number <= high:
                 raise BudgetError(f"it is {number}", where=where, fix=f"give a number from {low} to {high}")
         if unknown := sorted(factors_named(self.without) - SAMPLE_FACTORS.keys()):
-            fix = f"use {', '.join(SAMPLE_FACTORS.values())} or perplexity"
+            fix = choose(unknown[0], [*SAMPLE_FACTORS.values(), "perplexity"])
             raise MetricError(f"{unknown[0]!r} is no factor of a sample's score", where="without", fix=fix)
         require_varied(SAMPLE_FACTORS.keys() - factors_named(self.without))
         places_within(self.nll_quantiles, 1)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
 from dataprophet.selection.settings import Settings
 from dataprophet.selection.written_rows import RowSource
+from dataprophet.store.checksums import parse_document
 
 _ASKED = {"settings", "pools", "files", "format", "decode", "partial"}
 _POOL = {"name", "scores", "path", "configuration", "rows", "files", "statuses", "unscored"}
@@ -53,8 +53,8 @@ def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None
 def _read(path: Path) -> dict[str, Any]:
     where, fix = str(path), "name the --out folder of a selection"
     with explained((OSError, ValueError), DataProphetError, "cannot be read", where, fix):
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or document.get("selection") != FORMAT:
+        document = parse_document(path.read_bytes())
+    if document.get("selection") != FORMAT:
         what = f"is not the manifest of a selection of format {FORMAT}"
         raise DataProphetError(what, where=where, fix="select again")
     pools = document.get("pools")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.identity.census import Census, as_text, rule_of
+from dataprophet.data.ids import as_unicode, exportable
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem
@@ -28,7 +29,7 @@ from dataprophet.scoring.folder.shards import Shard, settle
 from dataprophet.scoring.sources.opener import reopen
 from dataprophet.scoring.sources.stored_features import StoredFeatures
 from dataprophet.selection.candidates import Candidates, Part
-from dataprophet.selection.pick import CHANGED, UNDECODABLE, Picked
+from dataprophet.selection.pick import BAD_ID, CHANGED, UNDECODABLE, Picked
 
 SELECTED, DROPPED = "_selected.parquet", "_dropped.parquet"
 """Tables beside the rows: what was chosen, with its scores and factors, and what a rule left out. The underscore keeps
@@ -170,7 +171,8 @@ def conversations(
         progress: called with the number of rows read so far.
 
     Raises:
-        Unusable: at the end, when images do not decode or a row is not what it was when it was scored.
+        Unusable: at the end, when images do not decode, a row is not what it was when it was scored, or its id cannot
+            be written.
         DataError: a file cannot be read, or has changed.
     """
     done, unusable = 0, dict[int, str]()
@@ -182,7 +184,9 @@ def conversations(
             if progress is not None:
                 progress(done)
             row = up_to(entry, turn)
-            if row is None or row.id != name:
+            if not exportable(part.prefix + name):
+                unusable[code] = BAD_ID
+            elif row is None or row.id != name:
                 unusable[code] = CHANGED
             elif decode and not decodes(row):
                 unusable[code] = UNDECODABLE
@@ -193,9 +197,16 @@ def conversations(
 
 
 def only_ids(candidates: Candidates, table: pa.Table) -> Iterator[Conversation]:
-    """Rows that have nothing but their ids, for a list of ids."""
+    """Rows that have nothing but their ids, for a list of ids. Raises Unusable, at the end, for ids that none holds."""
+    unusable = dict[int, str]()
     for part, rows in _by_part(candidates, table):
-        yield from (Conversation(name, (), ()) for name in _ids(part, rows))
+        for code, name in zip(rows.column("code").to_pylist(), _ids(part, rows), strict=True):
+            if not exportable(name):
+                unusable[code] = BAD_ID
+            elif not unusable:
+                yield Conversation(name, (), ())
+    if unusable:
+        raise Unusable(unusable)
 
 
 def decodes(row: Conversation) -> bool:
@@ -282,7 +293,7 @@ def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> No
 
 
 def _places(candidates: Candidates, part: Part, rows: pa.Table) -> pa.Table:
-    names = (candidates.pools[part.pool].name, part.scored.shard.name)
+    names = (candidates.pools[part.pool].name, as_unicode(part.scored.shard.name))
     pool, file = (pa.repeat(name, rows.num_rows) for name in names)
     position, turn = (rows.column(name).combine_chunks() for name in ("position", "turn"))
     return pa.table([_ids(part, rows), pool, file, position, turn], _PLACES)

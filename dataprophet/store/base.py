@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import threading
@@ -11,10 +10,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
+from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import StoreError, explained, require
-from dataprophet.store.attempts import is_alive, new_attempt
+from dataprophet.store.checksums import checksum_of_file, dump_document, parse_document
 from dataprophet.store.journal import Journal, crashes_of
 
 DATA, COMMITS, JOURNALS, LOGS, TEMPORARY = "data", "commits", "journal", "logs", "tmp"
@@ -27,7 +28,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-_MARKER = re.compile(r"[^.]+\.json")  # not what programs that copy folders leave there
+_MARKER = re.compile(r"[^.]+\.json")
+_OURS = re.compile(r"[^.]+\.[^.]+")  # not what programs that copy or show folders leave there
 
 
 class Store(ABC):
@@ -45,6 +47,7 @@ class Store(ABC):
     def __init__(self, root: str) -> None:
         self.root = root
         self.stopping = threading.Event()
+        self._verified: set[str] = set()  # parts
         self._journals: list[Journal] = []
         self._lock = threading.Lock()
 
@@ -54,14 +57,29 @@ class Store(ABC):
         Returns:
             The document that is there now: the given one, or that of the process that came first.
         """
-        self.write(name, json.dumps(document, indent=1).encode() + b"\n")
-        return self._document(name)
+        self.write_document(name, document, replace=False)
+        return self.document(name)
+
+    def write_document(self, name: str, document: Mapping[str, Any], *, replace: bool = True) -> bool:
+        """Write a JSON document with its checksum; as ``write``."""
+        return self.write(name, dump_document(document, indent=1), replace=replace)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A JSON document, compared with its checksum. Raises StoreError where it is damaged."""
+        return self._parsed(name, self.read(name))
 
     def markers(self) -> dict[str, dict[str, Any]]:
-        """Marker of every committed shard by its key. ``files`` in it gives the name of each part by its suffix."""
+        """Marker of every committed shard by its key.
+
+        ``files`` in it gives the name of each part by its suffix, and ``checksums`` what it holds.
+        """
         with self.explained():
             found = {name: data for name, data in self._read_all(COMMITS).items() if _MARKER.fullmatch(name)}
         return {name.removesuffix(".json"): self._parsed(f"{COMMITS}/{name}", data) for name, data in found.items()}
+
+    def tidy(self) -> None:
+        """Remove, at the end of a run, the folder in which nothing is left."""
+        return
 
     def done(self, key: str) -> bool:
         """Whether a shard is committed."""
@@ -73,7 +91,7 @@ class Store(ABC):
         Args:
             key: the shard's key, without dots.
             parts: for each part its suffix, and a function that writes it to a local path.
-            marker: what the marker says; ``files`` and ``attempt`` are added.
+            marker: what the marker says; ``files``, their ``checksums`` and ``attempt`` are added.
 
         Returns:
             Whether this call committed it. If not, what it wrote is removed.
@@ -83,15 +101,21 @@ class Store(ABC):
         """
         attempt = new_attempt()
         names = {suffix: f"{DATA}/{key}.{attempt}.{suffix}" for suffix in parts}
-        document = json.dumps({**marker, "attempt": attempt, "files": names}, indent=1).encode() + b"\n"
+        checksums: dict[str, str] = {}
+
+        def written(suffix: str, path: str) -> None:
+            parts[suffix](path)
+            checksums[suffix] = checksum_of_file(path)
+
+        document = {**marker, "attempt": attempt, "files": names, "checksums": checksums}
         try:
             with self.explained():
-                for suffix, write in parts.items():
-                    self._put(names[suffix], write)
-            self.write(_marker(key), document)
+                for suffix in parts:
+                    self._put(names[suffix], partial(written, suffix))
+            self.write_document(_marker(key), document, replace=False)
         finally:
             # also after an error, which may have come once the marker was there: then its files stay
-            won = self.done(key) and self._document(_marker(key))["attempt"] == attempt
+            won = self.done(key) and self.document(_marker(key))["attempt"] == attempt
             if not won:
                 with suppress(OSError):
                     self._remove(names.values())
@@ -121,10 +145,23 @@ class Store(ABC):
         with self.explained():
             return self._read(name)
 
+    def require_own(self, names: Iterable[str], fix: str) -> None:
+        """Refuse a folder that holds something, and nothing of these names. Raises StoreError."""
+        with self.explained():
+            found = [name for name in sorted(self._entries()) if not name.startswith(".")]
+        what = f"holds something else ({', '.join(found[:3])})"
+        require(not found or {*found} & {*names}, what, self.root, fix, StoreError)
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are there."""
         with self.explained():
             self._remove(names)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files of a folder, sorted, without those of other programs."""
+        wanted = _MARKER if folder == COMMITS else _OURS
+        with self.explained():
+            return [f"{folder}/{name}" for name in sorted(self._ages(folder)) if wanted.fullmatch(name)]
 
     def log(self, key: str, text: str) -> None:
         """Add lines, with the time, to the log of a shard. A log that cannot be written is no reason to stop."""
@@ -198,15 +235,31 @@ class Store(ABC):
                 reason += f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
             raise StoreError(f"{what} ({reason})", where=self.root, fix=fix) from error
 
-    def _document(self, name: str) -> dict[str, Any]:
-        return self._parsed(name, self.read(name))
+    def part(self, marker: Mapping[str, Any], suffix: str) -> str:
+        """Local path of a committed part, which is compared with its checksum when it is first asked for.
+
+        Raises:
+            StoreError: it is missing, or damaged.
+        """
+        name = str(marker["files"][suffix])
+        path, known = self.local(name), marker.get("checksums", {}).get(suffix)  # earlier versions tell none
+        if known is not None and name not in self._verified:
+            with self.explained():
+                same = checksum_of_file(path) == known
+            require(same, f"{name} is damaged: it is not what was committed", self.root, self.remedy, StoreError)
+            self._verified.add(name)
+        return path
+
+    @property
+    def remedy(self) -> str:
+        """What helps against damage, as the fix of an error."""
+        return f"remove what is damaged by `dataprophet check {self.root} --repair`, then run the same command again"
 
     def _parsed(self, name: str, data: bytes) -> dict[str, Any]:
-        fix = "remove that file and run the same command again"
-        with explained(ValueError, StoreError, f"damaged {name}", self.root, fix):
-            document: dict[str, Any] = json.loads(data)
-        whole = isinstance(document, dict) and ("files" in document or not name.startswith(f"{COMMITS}/"))
-        require(whole, f"damaged {name}", self.root, fix, StoreError)
+        with explained(ValueError, StoreError, f"damaged {name}", self.root, self.remedy):
+            document = parse_document(data)
+        whole = "files" in document or not name.startswith(f"{COMMITS}/")
+        require(whole, f"damaged {name}", self.root, self.remedy, StoreError)
         return document
 
     @abstractmethod
@@ -216,6 +269,10 @@ class Store(ABC):
     @abstractmethod
     def local(self, name: str) -> str:
         """Local path of a file that is never changed: a part that a marker names, or a target's profile."""
+
+    @abstractmethod
+    def _entries(self) -> list[str]:
+        """Names of the files and folders in the folder; none where there is no folder."""
 
     @abstractmethod
     def _put(self, name: str, write: Callable[[str], None]) -> None:
@@ -269,6 +326,9 @@ def _marker(key: str) -> str:
 
 def _left_behind(name: str, age: float) -> bool:
     """Whether the process that wrote ``<key>.<attempt>.<suffix>`` will do nothing more with it."""
-    parts = name.split(".")
-    alive = is_alive(parts[1]) if len(parts) > 2 else None
+    key, _, rest = name.partition(".")
+    attempt, _, suffix = rest.partition(".")
+    if not (key and suffix):
+        return False  # of another program
+    alive = is_alive(attempt)
     return age > ORPHAN_AGE if alive is None else not alive

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dataprophet.attempts import new_attempt
 from dataprophet.errors import StoreError, require
-from dataprophet.store.attempts import new_attempt
 from dataprophet.store.base import JOURNALS, TEMPORARY, Store
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -37,6 +37,11 @@ class FolderStore(Store):
         fix = "restore it, or remove the folder and score the pool again"
         require(os.path.exists(path), f"{name} is missing", self.root, fix, StoreError)
         return path
+
+    def _entries(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return os.listdir(self.path)
+        return []
 
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         with self._temporary(os.path.basename(name), name) as temporary:
@@ -73,13 +78,21 @@ class FolderStore(Store):
     @contextmanager
     def _temporary(self, own: str, name: str) -> Iterator[str]:
         """Path of a temporary file that becomes ``name``, or is removed; both have their folders."""
-        temporary = self._path(f"{TEMPORARY}/{own}")
-        self._make_folders(temporary, self._path(name))
+        temporary, made = self._path(f"{TEMPORARY}/{own}"), False
+        while not made:
+            self._make_folders(temporary, self._path(name))
+            with suppress(FileNotFoundError):  # another process ended here, and took the empty folder away
+                Path(temporary).touch()
+                made = True
         try:
             yield temporary
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
+
+    def tidy(self) -> None:
+        with suppress(OSError):  # another process has files there
+            os.rmdir(self._path(TEMPORARY))
 
     def _force(self, path: str) -> None:
         """Have a file's content on the disk before it gets its name."""
@@ -98,7 +111,8 @@ class FolderStore(Store):
 
     def _read_all(self, folder: str) -> dict[str, bytes]:
         path = Path(self._path(folder))
-        return {name: (path / name).read_bytes() for name in sorted(os.listdir(path))} if path.is_dir() else {}
+        names = sorted(os.listdir(path)) if path.is_dir() else []
+        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -109,13 +123,17 @@ class FolderStore(Store):
         ages = {}
         with suppress(FileNotFoundError), os.scandir(self._path(folder)) as entries:
             for entry in entries:
+                if not entry.is_file():
+                    continue  # such as what a desktop or a notebook keeps beside files
                 with suppress(FileNotFoundError):  # another process removed it
                     ages[entry.name] = time.time() - entry.stat().st_mtime
         return ages
 
     def _journal_keys(self) -> list[str]:
         path = self._path(JOURNALS)
-        return os.listdir(path) if os.path.isdir(path) else []
+        with suppress(FileNotFoundError), os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+        return []
 
     def _journal_records(self, key: str) -> list[str]:
         with suppress(FileNotFoundError):
@@ -133,7 +151,7 @@ class FolderStore(Store):
 
     def _append(self, name: str, text: str) -> None:
         """Add text by one call of the system, so that no two processes mix theirs."""
-        data, path = text.encode(), self._path(name)
+        data, path = text.encode("utf-8", "backslashreplace"), self._path(name)
         self._make_folders(path)
         with open(path, "ab", buffering=0) as stream:
             if stream.write(data) < len(data):

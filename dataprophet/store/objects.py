@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, StoreError, explained, require
-from dataprophet.store.attempts import is_alive, new_attempt
+from dataprophet.attempts import is_alive, new_attempt
+from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
 from dataprophet.store.base import JOURNALS, Store
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
@@ -40,15 +40,14 @@ class ObjectStore(Store):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        install = "pip install 'dataprophet[remote]'"
-        with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install):
+        with explained(ImportError, MissingDependencyError, "an output URL needs fsspec", root, install("remote")):
             import fsspec
         scheme = root.partition("://")[0]
         what = f"a run cannot be written through {scheme!r}, which cannot create a file only where there is none"
         fix = f"use a folder, or one of {', '.join(sorted(_EXCLUSIVE - {'memory'}))}"
         require(scheme in _EXCLUSIVE, what, root, fix, StoreError)
-        what, install = f"{scheme!r} needs a package that is missing", "install the package that it names"
-        with explained(ImportError, MissingDependencyError, what, root, install):
+        what, fix = f"{scheme!r} needs a package that is missing", "install the package that it names"
+        with explained(ImportError, MissingDependencyError, what, root, fix):
             fsspec.get_filesystem_class(scheme)
         with self.explained(), _as_system_errors():
             self._fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
@@ -82,6 +81,10 @@ class ObjectStore(Store):
                 self._ask("get_file", name, f"{path}.part")
                 os.replace(f"{path}.part", path)
         return path
+
+    def _entries(self) -> list[str]:
+        found = [*self._list(""), *self._list("", kind="directory")]
+        return [_base(entry["name"].rstrip("/")) for entry in found]
 
     def _put(self, name: str, write: Callable[[str], None]) -> None:
         temporary = os.path.join(self._cache, os.path.basename(name))
@@ -130,7 +133,7 @@ class ObjectStore(Store):
     def _append(self, name: str, text: str) -> None:
         # objects cannot be appended to: one for each time, in the order of their names
         stem, dot, suffix = name.rpartition(".")
-        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode())
+        self._replace(f"{stem}.{time.time_ns()}-{new_attempt()}{dot}{suffix}", text.encode("utf-8", "backslashreplace"))
 
     def _journal_keys(self) -> list[str]:
         return [_base(entry["name"].rstrip("/")) for entry in self._list(JOURNALS, kind="directory")]

@@ -324,7 +324,6 @@ def test_bench_times_every_operation(run: Run) -> None:
         (["rank", "{tmp}/absent.csv", "--target", "t"], "absent.csv"),
         (["rank", "{demo}/scores.csv", "--target", "t"], "no target 't'"),
         (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--without", "luck"], "no factor 'luck'"),
-        (["rank", "{demo}/scores.csv", "--target", "sign-bench", "--level", "95"], "level is 95"),
         (["evaluate", "{demo}/scores.csv"], "needs two matrices"),
         (["evaluate", "{demo}/scores.csv", "{tmp}/notes.txt"], "notes.txt"),
         (["mix", "{demo}/scores.csv", "--target", "t", "--budget", "5", "--dataset", "x=y", "--out", "{tmp}/o"], "'x'"),
@@ -370,5 +369,6 @@ def test_the_demo_misses_a_package_before_it_does_any_work(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "altair" else find_spec(name))
     status, out, err = run("demo", "--out", tmp_path / "demo")
     assert (status, out) == (1, "")
-    assert err == "dataprophet: error: the demo: altair is not installed; pip install 'dataprophet[all]'\n"
+    assert err.startswith("dataprophet: error: the demo: altair is not installed; pip install 'torch>=")
+    assert "'altair>=" in err
     assert list(tmp_path.iterdir()) == []

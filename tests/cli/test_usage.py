@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -22,28 +23,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("altair")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["mix", "s.csv", "--target", "t", "--budget", "-3", "--dataset", "a=b", "--out", "o"],
-        ["mix", "s.csv", "--target", "t", "--budget", "many", "--dataset", "a=b", "--out", "o"],
-        ["mix", "s.csv", "--target", "t", "--budget", "3", "--dataset", "a", "--out", "o"],
-        ["evaluate", "a", "b", "--variant", "c"],
-        ["profile", "x"],
-        ["profile", "x", "--model", "demo", "--out", "o", "--seed", "-1"],
-        ["plan", "x", "--model", "demo", "--threads", "0"],
-        ["plan", "x", "--model", "demo", "--seconds", "nan"],
-        ["bench", "--rounds", "0"],
-        [],
-    ],
-)
-def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
 
 
 def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +123,10 @@ def test_a_refusal_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "allow a larger share (--max-bad 0.2)" in capsys.readouterr().err
     assert main([*words, "--max-bad", "1", "--device", "abacus"]) == 1
     assert "error: --device: unknown device 'abacus'" in capsys.readouterr().err
+
+
+def test_the_page_of_commands_is_what_the_parser_says() -> None:
+    """Else run ``make commands``."""
+    commands = importlib.import_module("commands")  # of tools/
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page()
+    assert max(map(len, commands.page().splitlines())) <= 120

@@ -265,7 +265,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "missing file": (lambda folder: folder / "no.json", "no.json: no such file", "check the path"),
     "empty folder": (lambda folder: folder, r"no data files in the folder \(it holds nothing\)", "name a file"),
     "empty file": (put("a.json", b""), r"a\.json: bad JSON at line 1", "repair the file"),
-    "no rows": (put("a.jsonl", b"\n\n"), "the file holds no rows", "name its --format"),
+    "no rows": (put("a.jsonl", b"\n\n"), "it holds no rows", "name its --format"),
     "only bad lines": (put("a.jsonl", b"{\n{\n"), r"first 2 rows cannot be read \(row 1: bad JSON", "repair the file"),
     "JSON cut short": (cut(files.write_llava, lambda data: data[:-20]), "bad JSON at line", "repair the file"),
     "JSON lines in .json": (put("a.json", LINE + b"\n" + LINE), "line 2 column 1 .Extra data", "name it .jsonl"),
@@ -350,7 +350,7 @@ def test_bad_file(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says", "fix"),
     [
-        ({"format": "coco"}, "unknown format 'coco'", "auto or one of llava"),
+        ({"format": "coco"}, "unknown format 'coco'", "choose among auto, llava"),
         ({"format": "webdataset"}, "does not fit format 'webdataset'", "leave --format out"),
         ({"format": "llamafactory"}, "no dataset_info.json", "pass the folder"),
         ({"columns": {"prompt": "q"}}, "unknown column name 'prompt'", "question"),
@@ -371,7 +371,7 @@ def test_bad_argument(arguments: dict[str, Any], says: str, fix: str, tmp_path: 
 
 def test_mapped_column_that_a_table_lacks(tmp_path: Path) -> None:
     path = files.write_vqa(tmp_path, ".parquet")
-    with pytest.raises(DataError, match=r"no column 'q' \(for 'question'\); choose from answer, choices, image"):
+    with pytest.raises(DataError, match=r"no column 'q' \(for 'question'\); choose among answer, choices, image"):
         open_dataset(path, columns={"question": "q"})
 
 

@@ -359,7 +359,7 @@ def test_rows_are_read_without_pillow(tmp_path: Path) -> None:
     )
     root = Path(dataprophet.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
-    assert "pip install 'dataprophet[data]'" in done.stdout
+    assert "pip install 'pillow>=" in done.stdout
 
 
 def test_validate_lists_every_bad_row(tmp_path: Path) -> None:

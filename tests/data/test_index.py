@@ -220,7 +220,7 @@ def test_what_no_file_of_a_pool_may_be(tmp_path):
         open_dataset(tmp_path / "a.txt", format="vqa").index(0)
     for name, column in (("a", "q"), ("b", "question")):
         pq.write_table(pa.table({column: ["q"], "answer": ["a"]}), tmp_path / f"{name}.parquet")
-    with pytest.raises(DataError, match=r"no column 'q' .* choose from answer, question"):
+    with pytest.raises(DataError, match=r"no column 'q' .* choose among answer, question"):
         open_dataset(tmp_path, columns={"question": "q"}).index(1)
 
 

@@ -131,3 +131,24 @@ def test_the_cache_of_the_hub_is_links(tmp_path: Path) -> None:
     (base / "blobs" / "hash-train.json").write_bytes(row.replace(b"a.png", b"b.png"))
     (problem,) = open_dataset(snapshot).rows()
     assert problem.code == "outside_root"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("odd", ["a.jsonl", "z.jsonl"])  # before and behind the file that says what the format is
+def test_what_is_no_file_among_the_files_is_told(tmp_path: Path, odd: str) -> None:
+    talk = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]
+    (tmp_path / "m.jsonl").write_text(json.dumps({"id": "1", "conversations": talk}))
+    for make, says in (
+        (lambda path: path.symlink_to("nowhere"), "cannot be read"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.mkdir(), "cannot be read"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+    ):
+        path = tmp_path / odd
+        make(path)
+        dataset = open_dataset(tmp_path)
+        assert len(dataset.files) == 2
+        assert dataset.format == "llava"
+        with pytest.raises(DataError, match=says) as error:
+            dataset.index(dataset.files.index(str(path)))
+        assert str(path) in str(error.value)
+        path.rmdir() if path.is_dir() else path.unlink()

@@ -173,7 +173,14 @@ def test_other_origins_do_not_mix(a: dict, b: dict, message: str) -> None:  # ty
 
 
 def test_log_likelihoods_of_whole_answers_are_noticed() -> None:
-    summed = profile(Features(["a", "b"], np.full(2, 800.0), {"question": np.ones((2, 3), np.float32)}), name="sums")
+    summed = Features(["a", "b"], np.full(2, 800.0), {"question": np.ones((2, 3), np.float32)})
+    with pytest.raises(ProfileError, match=r"nll is above 700 nats.*mean over the tokens, not their sum"):
+        profile(summed, name="sums")
+
+
+def test_a_profile_whose_perplexity_overflows_is_told() -> None:
+    summed = profile(Features(["a", "b"], np.full(2, 600.0), {"question": np.ones((2, 3), np.float32)}), name="sums")
+    summed.nll_sum = summed.nll_sum / 3 * 4
     with pytest.raises(ProfileError, match="profile 'sums': mean_nll is 800 nats"):
         summed.perplexity  # noqa: B018
 

@@ -116,7 +116,7 @@ def test_without_altair_the_extra_is_named(tmp_path, monkeypatch):
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingDependencyError, match=r"dataprophet\[report\]"):
+    with pytest.raises(MissingDependencyError, match="pip install 'altair>="):
         save_heatmap(scores(2, 2), tmp_path / "none.png")
 
 

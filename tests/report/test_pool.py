@@ -94,6 +94,19 @@ def test_a_pool_of_features_is_binned(tmp_path):
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 
+def test_a_pool_too_small_for_a_diversity_has_its_samples_shown(tmp_path):
+    features = make_features(3, seed=1)
+    np.savez(tmp_path / "pool.npz", nll=features.nll, id=np.array(features.ids), **features.embeddings)
+    target = Profile.empty("bench", "encoder", clusters=4)
+    target.update(make_features(100, seed=2))
+    target.save(tmp_path / "bench.profile")
+    score(tmp_path / "pool.npz", [tmp_path / "bench.profile"], "encoder", out=tmp_path / "scores", features=True)
+    write_report(tmp_path / "scores", tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert page.sections == ["pool", "gallery", "diversity", "quality", "provenance", "missing"]
+    assert "needs more than 4 different samples, and there are 3" in page.text
+
+
 def test_a_matrix_of_two_hundred_is_scrolled_and_small(tmp_path):
     values = np.random.default_rng(0).gamma(2, 1, (200, 200))
     names = [f"dataset {number}" for number in range(200)]

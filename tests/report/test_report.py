@@ -19,10 +19,13 @@ from report_folders import HOSTILE, NAMES, SCRIPT, TARGET, Page, write_run
 from dataprophet import TransferMatrix
 from dataprophet.cli import main
 from dataprophet.errors import DataProphetError
+from dataprophet.files import sha256
 from dataprophet.metric import published
+from dataprophet.report.agreement import resampled
 from dataprophet.report.build import MOST_BYTES, build, write_report
 from dataprophet.report.inputs import read_inputs
 from dataprophet.report.palette import DARK, LIGHT, STEPS, contrast
+from dataprophet.report.scores import aligned
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,9 @@ def test_a_run_has_every_section_and_stays_small(page, folder):
     assert "20 rows for bench" in page.text
     assert "1 empty_answer" in page.text
     assert "dataprophet run recipe.yaml" in page.text
+    assert "python 3.11, numpy 2.3.5" in page.text
+    assert sha256(folder / "scores.csv") in page.text
+    assert "budget: 20\nnote: <b>all</b>" in page.text
 
 
 def test_texts_and_names_are_never_markup(page):
@@ -147,6 +153,31 @@ def test_gains_are_compared(tmp_path):
     np.testing.assert_allclose(agreement["gain"], expected, rtol=1e-5)
 
 
+def test_gains_with_blanks_are_compared_where_they_are(tmp_path):
+    scores, gains = published.matrix("metric_scores"), published.matrix("relative_improvement_percent")
+    names, some = scores.targets, gains.values.copy()
+    some[:, 1] = np.nan  # nothing was measured for it
+    some[3:, 2] = np.nan
+    TransferMatrix(gains.sources, gains.targets, some).to_csv(tmp_path / "gains.csv")
+    made = write_report(published.path("metric_scores"), tmp_path / "page.html", gains=tmp_path / "gains.csv")
+    taus = Page(tmp_path / "page.html").data["rows"]["taus"]
+    assert taus["target"] == [*(name for name in names if name != names[1]), "mean over targets"]
+    assert all(low <= tau <= high for low, tau, high in zip(taus["low"], taus["tau"], taus["high"], strict=True))
+    per_target, mean = resampled(scores.values, aligned(gains, scores))
+    again = made.figures.rows["taus"]
+    assert again["low"][0] == per_target[0, 0]
+    assert again["low"][-1] != mean[0]
+
+
+def test_bootstrap_of_what_agrees_throughout_has_no_width():
+    values = np.random.default_rng(0).random((8, 3))
+    for sign in (1, -1):
+        per_target, mean = resampled(values, sign * values)
+        np.testing.assert_array_equal(per_target, np.full((2, 3), sign))
+        np.testing.assert_array_equal(mean, [sign, sign])
+    assert np.isnan(resampled(values, np.full((8, 3), np.nan))[1]).all()
+
+
 def test_scores_that_are_not_defined_have_no_rank_of_their_own(tmp_path):
     values = np.array([[1.0, np.nan], [np.nan, np.nan], [2.0, np.nan]])
     TransferMatrix(["a", "b", "c"], ["t", "u"], values).to_csv(tmp_path / "scores.csv")
@@ -176,6 +207,17 @@ def test_nothing_to_report_is_one_line(tmp_path, make, capsys):
     assert error.startswith("dataprophet: error: ")
     assert error.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"none"}
+
+
+def test_a_mixture_without_a_factor_is_told(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    manifest = tmp_path / "run" / "mixtures" / "bench" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"without": ["perplexity"]}))
+    made = build(read_inputs(tmp_path / "run"))
+    assert (
+        made.warnings[-1]
+        == f"the mixture for {TARGET!r} was made without perplexity; scores and rankings here are with"
+    )
 
 
 def test_a_damaged_mixture_is_refused(folder, tmp_path):

@@ -8,8 +8,11 @@ pytest.importorskip("torch")
 pytest.importorskip("altair")
 
 from PIL import Image
+from report_folders import write_run
 
 from dataprophet import Sample, load_model
+from dataprophet.report.build import build
+from dataprophet.report.inputs import read_inputs
 from dataprophet.report.palette import STEPS
 from dataprophet.report.samples import Gallery
 
@@ -50,6 +53,12 @@ def test_cards_are_coloured_by_the_probability(model):
     steps = [step for _, step, told in sorted((token for card in cards for token in card.tokens), key=_likely)]
     assert steps == sorted(steps)
     assert len(set(steps)) > 2
+
+
+def test_another_model_than_that_of_the_profiles_is_told(model, tmp_path):
+    made = build(read_inputs(write_run(tmp_path / "run")), model)
+    assert made.warnings[-1] == "tokens are coloured by demo, which is not the model of the profiles"
+    assert any(card.tokens for item in made.values["diversity"]["items"] for card in item["cards"])
 
 
 def _likely(token):

@@ -12,6 +12,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dataprophet.cli import main
 from dataprophet.data import EXPORT_FORMATS
@@ -72,6 +74,8 @@ def test_a_recipe_is_read_as_its_fields_say(tmp_path: Path) -> None:
     assert made.out == str(tmp_path / "out")
     assert (made.max_bad, made.budget, made.model) == (0.1, None, "clip")
     assert made.place("sources.1.name") == f"{path} line 5, key 'sources.1.name'"
+    (tmp_path / "clip").mkdir()  # a folder now
+    assert read_recipe(path).model == str(tmp_path / "clip")
     more = read_recipe(path, {"out": "elsewhere", "level": "0.9"}, place=lambda key: f"--{key}")
     assert (more.out, more.level, more.place("level")) == ("elsewhere", 0.9, "--level")
 
@@ -112,6 +116,8 @@ def test_names_come_from_paths_and_from_folders_where_those_are_alike() -> None:
         ("model: clip", "sketch_size: most", "key 'sketch_size': is 'most', not a whole number or all"),
         ("model: clip", "compile: perhaps", "key 'compile': is 'perhaps', not true or false"),
         ("model: clip", "nll_quantiles: [0.1]", "key 'nll_quantiles': has 1 numbers; give two"),
+        ("model: clip", "processor: &a {b: *a}", "line 8, key 'processor.b': is no plain value; write a text"),
+        ("model: clip", "processor: {b: 2026-01-01}", "line 8, key 'processor.b': is no plain value; write a text"),
         ("model: clip", "out: again", "line 8: key 'out' is given twice; give it once"),
         ("model: clip", "model: 'clip", "r.yaml line 9: is no YAML ("),
         ("more/b.npz\n    features: true", "more/b", "features do not compare with datasets"),
@@ -143,10 +149,10 @@ def test_wrong_recipes_name_line_key_and_fix(tmp_path: Path, run: Run, old: str,
         ({"sources": ["a.jsonl", "none.jsonl"]}, "recipe key 'sources.1': none.jsonl: no such file or folder"),
         ({"sources": ["a.npz"]}, "a.npz is a file of features, and a dataset was expected; say features: true"),
         ({"budget": 41}, "recipe key 'budget': budget is 41, and the sources hold 40 usable rows (a 20, b 20)"),
-        ({"minimum": 6}, "recipe key 'minimum': minimum: the minimums sum to 12, above the budget 10"),
+        ({"minimum": 6}, "recipe key 'minimum': the minimums sum to 12, above the budget 10"),
         ({"targets": ["copy.jsonl"]}, "target 'copy' holds the data of source 'a': the files are the same"),
         ({"without": "luck"}, "recipe key 'without': there is no factor 'luck'; the factors are QSim"),
-        ({"nll_quantiles": [0.9, 0.1]}, "recipe key 'nll_quantiles': nll_quantiles: it is 0.9, 0.1"),
+        ({"nll_quantiles": [0.9, 0.1]}, "recipe key 'nll_quantiles': it is 0.9, 0.1"),
         ({"out": "a.jsonl"}, "recipe key 'out': a.jsonl is a file; choose another folder"),
         ({"out": "full"}, "recipe key 'out': full holds 'x', which no run wrote; choose another folder"),
         ({"targets": ["bad.jsonl"]}, "recipe key 'targets.0': bad: 2 of 20 rows cannot be used, more than 5%"),
@@ -182,12 +188,15 @@ def test_what_cannot_be_done_is_told_before_the_model_loads(
         (["--source", "a.jsonl", "--target", "t.jsonl", "--budget", "x"], "--budget: is 'x', not a whole number"),
         (["--source", "s=a.jsonl", "s=b.jsonl"], "--target: 'targets' is missing"),
         (["none.yaml"], "none.yaml: cannot be read"),
+        (["a.jsonl", "--out", "o"], "a.jsonl line 2: is no YAML (expected"),
+        (["notes.txt", "--out", "o"], "notes.txt line 1: is 'my notes', not keys with values; write KEY: VALUE"),
         (["none.yaml", "--limit", "3"], "--limit: is for --source and --target"),
         (["--source", "a.jsonl", "--target", "t.jsonl", "--capacity", "t=3"], "--capacity: 't' is not a source"),
         (["--source", "a.jsonl", "--target", "t.jsonl", "--rows", "q=x"], "--rows: 'q' is not a source"),
     ],
 )
 def test_options_are_named_as_they_are_typed(data: Path, run: Run, words: list[str], message: str) -> None:
+    Path("notes.txt").write_text("my notes")
     status, out, err = run("run", *words)
     assert (status, out) == (1, "")
     assert message in err
@@ -226,3 +235,22 @@ def rows_of(kind: Any) -> list[str]:
             f"| `{each.name}` | {hint.replace(' | ', ' or ')} | {'**needed**' if needed else default} | {help} |"
         )
     return made
+
+
+PIECES = ["", ":", "- ", "\n", "{", "]", "&a ", "*a", "!!int ", "\t", "\x00", "? ", "~", "[]", "<<: *a"]
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_text_is_a_recipe_or_an_error_on_one_line(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    text = GOOD
+    for _ in range(data.draw(st.integers(1, 4))):
+        start, cut = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 12))
+        text = text[:start] + data.draw(st.sampled_from(PIECES)) + text[start + cut :]
+    path, refused = tmp_path_factory.getbasetemp() / "fuzzed.yaml", None
+    path.write_text(text)
+    try:
+        read_recipe(path, {"level": 0.9})
+    except RecipeError as error:
+        refused = error
+    assert refused is None or ("\n" not in str(refused) and refused.fix and str(path) in refused.where)

@@ -90,6 +90,9 @@ def test_features_need_no_model_and_folders_move_together(data: Path, tmp_path: 
     again = dp.run("elsewhere/out/recipe.yaml")
     assert again.scores == done.scores
     assert contents(tmp_path / "elsewhere" / "out") == first
+    shutil.rmtree("elsewhere/out")
+    dp.run(recipe(tmp_path / "elsewhere", out=tmp_path / "elsewhere" / "out"))  # the same place as a whole path
+    assert contents(tmp_path / "elsewhere" / "out") == first
     without = dp.run(recipe(tmp_path / "elsewhere", budget=None, out="plain", model="label"))
     assert not without.mixtures
     assert not Path("plain", "mixtures").exists()
@@ -124,6 +127,21 @@ def test_the_folder_of_another_recipe_is_refused_by_key_or_replaced(data: Path, 
         os.close(handle)
 
 
+def test_what_fails_with_the_model_names_its_key_and_claims_no_folder(data: Path, run: Run) -> None:
+    pytest.importorskip("torch")
+    words = ["run", "--source", "data/a.jsonl", "--target", "data/t.jsonl", "--out", "out"]
+    for more, message in (
+        (["--model", "data"], "--model: "),
+        (["--model", "demo", "--device", "gpu"], "--device: unknown device 'gpu'"),
+        (["--model", "demo", "--dtype", "int3"], "unknown dtype 'int3'"),
+    ):
+        status, _, err = run(*words, *more)
+        assert status == 1
+        (last,) = (line for line in err.splitlines() if "error: " in line)
+        assert message in last
+        assert "; " in last
+
+
 def test_what_is_damaged_or_left_half_written_is_made_again(data: Path) -> None:
     lines: list[str] = []
     dp.run(recipe(data), tell=lines.append)
@@ -134,6 +152,7 @@ def test_what_is_damaged_or_left_half_written_is_made_again(data: Path) -> None:
     (out / "mixtures" / "t" / "mixture-t.json").write_text("[]")
     (out / "scores.csv").unlink()
     (out / "run.json").write_text("{")
+    (out / "report.html").write_text("<")
     dp.run(recipe(data))
     assert contents(out) == first
     assert not list(out.rglob(".*.part"))
@@ -180,3 +199,22 @@ def test_kills_change_no_byte(data: Path, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert contents(data / "out") == first
+
+
+def test_single_commands_take_names_and_temperatures_too(data: Path, run: Run) -> None:
+    assert "mine: 60 rows" in run("validate", "mine=data/a.jsonl")[1]
+    for name in ("a", "b", "t"):
+        words = [f"{name}{name}=data/{name}.npz", "--features", "--model", "clip", "--out", f"{name}.profile"]
+        status, out, err = run("profile", *words)
+        assert status == 0, err
+        assert out.startswith(f"{name}{name}: 60 samples")
+    run("matrix", "--source", "a.profile", "b.profile", "--target", "t.profile", "--out", "m.csv")
+    words = ["mix", "m.csv", "--target", "tt", "--dataset", "aa=data/a.jsonl", "bb=data/b.jsonl", "--budget", "110"]
+    status, out, err = run(*words, "--temperature", "0.2", "--out", "sharp", "--json")
+    assert status == 0, err
+    assert {share["taken"] for share in json.loads(out)["sources"]} == {60, 50}
+    assert "runs out: all of its 60 rows are taken" in err
+    assert json.loads(Path("sharp", "manifest.json").read_text())["temperature"] == 0.2
+    status, _, err = run(*words, "--temperature", "0", "--out", "none")
+    assert status == 1
+    assert "temperature: it is 0.0; use a number above 0; 1 changes nothing" in err

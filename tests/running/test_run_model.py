@@ -78,7 +78,7 @@ def test_one_command_gives_what_the_single_commands_give_and_a_second_run_comput
     monkeypatch.setattr("dataprophet.selection.mixture.write_rows", None)
     status, _, err = run("run", "out/recipe.yaml")
     assert status == 0, err
-    assert err.count("unchanged") == 5 + 2
+    assert err.count("unchanged") == 5 + 2 + ("report.html" in first)
     assert contents(drawn / "out") == first
     entries = [{"path": sources[0]}, {"name": "sign", "path": "data/signs/signs.parquet"}]
     given = {"sources": [*entries, {"path": "data/colours", "capacity": 5}], "targets": targets, "model": "demo"}
@@ -88,4 +88,4 @@ def test_one_command_gives_what_the_single_commands_give_and_a_second_run_comput
         {each["source"]: each["score"] for each in ranking} for ranking in told["rankings"].values()
     ]
     changed = {name for name, text in contents(drawn / "out").items() if text != first[name]}
-    assert changed == {"recipe.yaml"}  # which says who works; no result depends on it
+    assert changed <= {"recipe.yaml", "report.html"}  # which say who works; no result depends on it

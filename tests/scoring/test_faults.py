@@ -14,6 +14,7 @@ import pytest
 from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
 
+pytestmark = pytest.mark.once
 FILES, SAMPLES = 10, 130
 
 
@@ -44,7 +45,6 @@ def whole(pool: Path, target: Path, model: Any, tmp_path_factory: pytest.TempPat
     return out
 
 
-@pytest.mark.once
 def test_kills_of_workers_and_drivers(pool: Path, target: Path, whole: Path, tmp_path: Path) -> None:
     out, log, chosen = tmp_path / "out", tmp_path / "forward", random.Random(1)
     statuses = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from sample_features import make_features, take
 
 import dataprophet as dp
+from dataprophet.cli import main
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, DataProphetError
 from dataprophet.features.features import FIELDS, Features
@@ -192,6 +194,19 @@ def test_bad_rows_are_left_out_with_their_reason(tmp_path, targets):
     assert scored.n_samples == 27
 
 
+@pytest.mark.parametrize(("column", "value"), [("nll", 1e308), ("nll", 1e30), ("nll", 701.0), ("n_tokens", -1)])
+def test_one_extreme_number_costs_its_row_alone(tmp_path, targets, column, value):
+    features = features_of(30)
+    getattr(features, column)[3] = value
+    path = write(features, tmp_path / "pool", "npz")
+    scored = dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    assert scored.statuses == {"ok": 29, "bad_features": 1}
+    assert scored.read(["status"])["status"][3].as_py() == "bad_features"
+    rest = take(features, [row for row in range(30) if row != 3])
+    assert np.isfinite(scored.profile.perplexity)
+    assert scored.profile.mean_nll == profile(rest, "m").mean_nll
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory, targets):
     """A pool that was scored with embeddings, one row of it bad."""
@@ -341,3 +356,17 @@ def test_nothing_there(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"no features in the folder \(it holds notes\.txt\)"):
         open_feature_pool(tmp_path)
+
+
+def test_what_is_no_file_among_the_features_is_listed(tmp_path, targets):
+    (tmp_path / "pool").mkdir()
+    write(features_of(30), tmp_path / "pool" / "a", "npz")
+    (tmp_path / "pool" / "b.npz").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pool" / "c.npz")
+    (tmp_path / "pool" / "d.npz").mkdir()
+    scored = dp.score(tmp_path / "pool", targets, "m", features=True, out=tmp_path / "out")
+    assert not scored.complete
+    assert ["error" in file for file in scored.files] == [False, True, True, True]
+    assert scored.statuses == {"ok": 30}
+    arguments = ["score", tmp_path / "pool", "--features", "--model", "m", "--out", tmp_path / "out2"]
+    assert main([str(text) for text in arguments]) == 1

@@ -148,7 +148,7 @@ def test_images_may_lie_elsewhere(place: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "out") == []
     with pytest.raises(DataProphetError, match="images of rows 1 to 30 are not those that were scored"):
         chosen(place, tmp_path / "more", image_roots={"one": str(place / "two" / "pictures")})
-    with pytest.raises(DataProphetError, match="no pool 'two'; the pools are one"):
+    with pytest.raises(DataProphetError, match="no pool 'two'; choose among one"):
         chosen(place, tmp_path / "more", image_roots={"two": str(place / "images")})
 
 

@@ -18,6 +18,7 @@ from dataprophet.demo.pool import write_pool
 
 ray = pytest.importorskip("ray")
 
+pytestmark = pytest.mark.once
 SAMPLES = 5000
 
 

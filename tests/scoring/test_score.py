@@ -127,8 +127,14 @@ def test_a_sample_of_the_target_is_nearest_to_itself(scored):
 
 @pytest.mark.parametrize("shard_rows", [1, 2048])
 def test_the_size_of_shards_changes_no_bit(shard_rows, scored, folder, model, targets, tmp_path):
-    other = dp.score(folder, targets, model, out=tmp_path / "out", shard_rows=shard_rows)
+    told = []
+    out = tmp_path / "out"
+    other = dp.score(folder, targets, model, out=out, shard_rows=shard_rows, progress=lambda *rows: told.append(rows))
     assert len(other.shards) == {1: 4, 2048: 3}[shard_rows]
+    assert sorted(told) == told
+    assert len(set(told)) == 5  # the start, and each cell: also within a shard
+    assert told[-1] == (other.n_rows, other.n_rows)
+    assert not (out / "tmp").exists()
     same(scored, other)
 
 

@@ -59,8 +59,6 @@ def test_every_option_reaches_the_selection(scores, tmp_path, capsys):
         (["--target", "t", "--budget", "99", "--out", "OUT"], "99 rows asked, 18 can be chosen"),
         (["--target", "t", "--budget", "5", "--quota", "a=x", "--out", "OUT"], "'x' is not a number of rows"),
         (["--target", "t", "--budget", "5", "--quota", "a=1", "a=2", "--out", "OUT"], "'a' is given twice"),
-        (["--target", "t", "--budget", "5", "--max-share", "2", "--out", "OUT"], "error: --max-share: it is 2.0"),
-        (["--target", "t", "--budget", "5", "--min-score", "nan", "--out", "OUT"], "error: --min-score: it is nan"),
         (["--target", "t", "t", "--budget", "5", "--out", "OUT"], "error: --target: no target, or one given twice"),
         (["--verify", "OUT"], "cannot be read"),
     ],

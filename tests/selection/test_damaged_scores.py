@@ -49,8 +49,8 @@ def damage_index(scores):
         (damage_list, "damaged files.json"),
         (damage_run, "damaged run.json"),
         (damage_marker, "damaged commits/"),
-        (damage_rows, "cannot be read"),
-        (damage_embeddings, "damaged embeddings"),
+        (damage_rows, "rows.parquet is damaged"),
+        (damage_embeddings, "embeddings.safetensors is damaged"),
         (damage_index, "damaged index"),
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 
 from dataprophet.cli import main
 from dataprophet.data import Dataset, open_dataset
+from dataprophet.data.identity.census import Census
+from dataprophet.data.identity.compare import identity_of
 from dataprophet.errors import BudgetError, DataProphetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.mixture import Mixture, mix
@@ -225,3 +227,18 @@ def test_sources_beyond_the_limits_of_noise_give_no_rows(folders: Path, capsys: 
     assert told["remarks"] == []
     assert main([*words, "--nll-quantiles", "0.9", "0.1"]) == 1
     assert "give LOW and HIGH" in capsys.readouterr().err
+
+
+def test_sources_in_memory_give_the_rows_of_files(folders: Path) -> None:
+    of_files = mix(SCORES, "t", 30, datasets(folders), folders / "one")
+    held = {}
+    for name in SIZES:
+        rows = json.loads((folders / name / f"{name}.json").read_text())
+        held[name] = open_dataset(rows, name=name, image_root=folders / name)
+        assert identity_of(held[name], Census()) == ()  # it cannot be found again: nothing is compared with it
+    assert taken(mix(SCORES, "t", 30, held, folders / "two")) == taken(of_files)
+    one, two = (json.loads((folders / name / "manifest.json").read_text()) for name in ("one", "two"))
+    assert one["ids"] == two["ids"]
+    assert one["files"] == two["files"]
+    assert {source["path"] for source in two["sources"]} == {""}
+    assert len({source["fingerprint"] for source in two["sources"]}) == 3

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from scored_pools import row, write_pool, write_scores
+from scored_pools import forget_checksums, row, write_pool, write_scores
 
 from dataprophet import Features, Profile
 from dataprophet.cli import main
@@ -134,7 +134,7 @@ def test_answer_tokens_that_nobody_knows_are_no_limit(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"without": ["Sil+H"]}, "without: 'diversity' is no factor of a sample's score; use QSim, ASim"),
+        ({"without": ["Sil+H"]}, "without: 'diversity' is no factor of a sample's score; choose among QSim, ASim"),
         ({"without": ["colour"]}, "'colour' is no factor"),
         ({"nll_quantiles": (0.9, 0.1)}, "nll_quantiles: it is 0.9, 0.1"),
         ({"nll_quantiles": (0.1,)}, "nll_quantiles"),
@@ -169,6 +169,7 @@ def test_rows_of_several_turns_count_with_the_mean_and_the_sum(tmp_path):
 def test_a_stored_folder_of_the_wrong_sign_is_refused(folders, tmp_path, capsys):
     """Such as an earlier version wrote."""
     score(folders[0] / "f.npz", [], "enc", out=tmp_path / "scores", features=True, embeddings=True)
+    forget_checksums(tmp_path / "scores")
     (path,) = (tmp_path / "scores" / "data").glob("*.rows.parquet")
     table = pq.read_table(path)
     place = table.column_names.index("mean_nll")

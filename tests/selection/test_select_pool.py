@@ -278,7 +278,7 @@ def test_a_pool_that_is_not_scored_to_the_end(tmp_path):
     ("options", "error", "says"),
     [
         ({"targets": []}, MetricError, "no target"),
-        ({"targets": ["v"]}, MetricError, "not scored for 'v'; choose from t, u"),
+        ({"targets": ["v"]}, MetricError, "not scored for 'v'; choose among t, u"),
         ({"budget": 0}, BudgetError, "0 is not a number of units"),
         ({"budget": True}, BudgetError, "True is not a number of units"),
         ({"unit": "turn"}, BudgetError, "unknown unit 'turn'"),
@@ -286,7 +286,7 @@ def test_a_pool_that_is_not_scored_to_the_end(tmp_path):
         ({"max_share": 1.5}, BudgetError, "max_share: it is 1.5"),
         ({"minimum": math.nan}, BudgetError, "minimum: it is nan"),
         ({"quotas": {"a.jsonl": 11}}, BudgetError, "the quotas come to 11, and the budget is 10"),
-        ({"quotas": {"c": 1}}, BudgetError, "quota of 'c': no such source; the sources are a.jsonl, b.jsonl"),
+        ({"quotas": {"c": 1}}, BudgetError, "quota of 'c': no such source; choose among a.jsonl, b.jsonl"),
         ({"target_quotas": {"t": 1}, "combine": "quota"}, BudgetError, "they come to 1 of 10"),
         ({"quotas": {"a.jsonl": 1}, "combine": "quota", "targets": ["t", "u"]}, BudgetError, "one kind of quota"),
         ({"budget": 5001}, BudgetError, "5001 rows asked, 5000 can be chosen of 5000 with a score"),

@@ -202,6 +202,22 @@ def test_samples_with_a_model(tmp_path):
     assert fed.ids == ["r0", "r1", "r3", "r4"]
     assert selector.n_samples == 4
     assert len(selector.take(10)) + selector.unscored == 4
+    keeper, other = (Selector([goal], model, keep_samples=True) for _ in range(2))
+    keeper.feed(samples[:3])
+    other.feed(iter(samples[3:]))
+    keeper.merge(other)
+    expected = [scored.id for scored in keeper.best(10)]
+    keeper.save(tmp_path / "snapshot")
+    assert keeper.take(10, samples=True) == [samples[int(name[1])] for name in expected]
+    assert keeper.take(10, samples=True) == []
+    again = Selector.load(tmp_path / "snapshot", [goal], model)
+    for selector in (again, Selector([goal], model)):
+        selector.feed(samples[:2])
+        with pytest.raises(
+            DataProphetError, match=r"take: sample '\w+' is not kept; make the selector with keep_samples"
+        ):
+            selector.take(1, samples=True)
+        assert not selector.taken
 
 
 def test_a_batch_that_is_refused_changes_nothing():

@@ -15,9 +15,9 @@ from pathlib import Path
 import dying_store
 import pytest
 
+from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import StoreError
 from dataprophet.store import Store, open_store
-from dataprophet.store.attempts import is_alive, new_attempt
 
 KEY = "0123456789abcdef"
 
@@ -214,7 +214,7 @@ def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
 
 def test_owner_is_alive() -> None:
     assert is_alive(new_attempt()) is True
-    process = _run("from dataprophet.store.attempts import new_attempt; print(new_attempt())")
+    process = _run("from dataprophet.attempts import new_attempt; print(new_attempt())")
     assert is_alive(process.stdout.strip()) is False
     machine, pid, started, token = new_attempt().split("-")
     assert is_alive(f"{machine}-{pid}-{int(started) + 1}-{token}") is False  # the number was used again
@@ -355,4 +355,24 @@ def test_markers_are_json_for_people(tmp_path: Path) -> None:
     (tmp_path / "commits" / f".{KEY}.json.x7Yz").write_text("{")  # a copy under way
     assert list(open_store(tmp_path).markers()) == [KEY]
     marker = json.loads((tmp_path / "commits" / f"{KEY}.json").read_text())
-    assert set(marker) == {"rows", "attempt", "files"}
+    assert set(marker) == {"checksum", "rows", "attempt", "files", "checksums"}
+
+
+def test_what_other_programs_leave_is_ignored(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    _commit(store)
+    store.journal("b" * 32).begin("cell 0")
+    for folder in ("data", "commits", "journal", "tmp"):
+        for name in (".ipynb_checkpoints", "@eaDir", "a.b.c", f"{KEY}.json.d"):
+            (tmp_path / folder / name).mkdir()
+        for name in (".DS_Store", "Thumbs.db", "._a.b", "desktop.ini"):
+            (tmp_path / folder / name).write_bytes(b"x")
+            os.utime(tmp_path / folder / name, (0, 0))
+    (tmp_path / "commits" / "f.json").mkdir()
+    before = _files(tmp_path)
+    store = open_store(tmp_path)
+    assert list(store.markers()) == [KEY]
+    assert store.suspects() == set()
+    assert store.collect() == []
+    assert store.names("commits") == [f"commits/{KEY}.json"]
+    assert _files(tmp_path) == before

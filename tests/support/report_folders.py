@@ -15,6 +15,7 @@ from sample_files import BLUE, GREEN, RED
 from dataprophet import Profile, open_dataset, transfer_matrix
 from dataprophet.data.identity.census import Census
 from dataprophet.data.identity.compare import identity_of
+from dataprophet.files import sha256
 from dataprophet.report.values import file_name
 from dataprophet.selection.mixture import mix
 
@@ -100,6 +101,8 @@ def write_run(folder: Path) -> Path:
     scores.to_csv(folder / "scores.csv")
     datasets = {made.name: open_dataset(made.identity[0].lies, name=made.name) for made in profiles[:3]}
     mix(scores, TARGET, 20, datasets, folder / "mixtures" / "bench")
-    run = {"command": "dataprophet run recipe.yaml", "version": "0.1.0", "note": SCRIPT}
+    run = {"command": "dataprophet run recipe.yaml", "versions": {"python": "3.11", "numpy": "2.3.5"}, "note": SCRIPT}
+    run["files"] = {"scores.csv": sha256(folder / "scores.csv")}
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    (folder / "recipe.yaml").write_text("budget: 20\nnote: <b>all</b>\n", encoding="utf-8")
     return folder

@@ -57,7 +57,7 @@ def train(
         from torch.optim import Muon
     except ImportError as error:
         raise MissingDependencyError(
-            "training needs torch 2.9 or newer", where="demo_model.train", fix="pip install 'dataprophet[model]'"
+            "training needs torch 2.9 or newer", where="demo_model.train", fix="pip install 'torch>=2.9'"
         ) from error
 
     threads = torch.get_num_threads()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataprophet.data.images.decode import image_suffix
 from dataprophet.data.images.sources import ImageSource
 from dataprophet.errors import require
 from dataprophet.files import MANIFEST, sha256
+from dataprophet.store.checksums import dump_document
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Folder:
         return name
 
     def write_manifest(self, entries: Mapping[str, Any]) -> None:
-        """``manifest.json``: the entries and the hash of each file."""
+        """``manifest.json``: the entries, the hash of each file, and its own checksum."""
         document = {**entries, "files": dict(sorted(self.files.items())), "images": self.images}
         with open(os.path.join(self.path, MANIFEST), "xb") as file:
-            file.write(json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+            file.write(dump_document(document, indent=1, ascii_only=False))
 
 
 def checked_bytes(source: ImageSource) -> tuple[bytes, str]:

@@ -15,9 +15,10 @@ from typing import IO, Any
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.export.parquet import write_huggingface, write_trl, write_verl
 from dataprophet.data.export.text import messages_of, to_json
-from dataprophet.data.ids import KnownIds
+from dataprophet.data.formats.plugins import Extensible
+from dataprophet.data.ids import KnownIds, exportable
 from dataprophet.data.sample import Conversation
-from dataprophet.errors import require
+from dataprophet.errors import DataError, require
 from dataprophet.files import atomic_folder
 
 SHARD_ROWS = 10_000
@@ -54,12 +55,13 @@ def write_rows(
             hold, or an output folder that is not empty. Nothing is left behind.
     """
     target = os.fspath(out_dir)
-    require(format in _WRITERS, f"unknown export format {format!r}", target, f"use {', '.join(_WRITERS)}")
+    if format not in EXPORT_FORMATS:
+        raise DataError(f"unknown export format {format!r}", where=target, fix=f"use {', '.join(EXPORT_FORMATS)}")
     usable = name and name == os.path.basename(name) and not name.startswith(".") and name.isprintable()
     require(usable, f"{name!r} is not a usable name", target, "use letters, digits, - and _")
     with atomic_folder(target, overwrite=overwrite) as path:
         folder = Folder(os.fspath(path))
-        rows = _WRITERS[format](_checked(conversations), folder, name)
+        rows = EXPORT_FORMATS[format](_checked(conversations), folder, name)
         for extra, write in (beside or {}).items():
             with folder.create(extra) as file:
                 write(file)
@@ -155,15 +157,19 @@ def _chat_row(row: Conversation, folder: Folder, messages: list[dict[str, Any]])
 def _checked(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
     ids = KnownIds()
     for row in conversations:
-        wrong = "cannot be written" if not row.id or not row.id.isprintable() else ""
+        wrong = "" if exportable(row.id) else "cannot be written"
         wrong = "occurs twice" if ids.repeated(row) else wrong
         require(not wrong, f"id {row.id!r} {wrong}", row.place, "put the dataset's name before the id, in plain text")
         yield row
 
 
-_WRITERS: dict[str, Callable[[Iterator[Conversation], Folder, str], int]] = {
-    **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift},
-    **{"webdataset": _webdataset, "huggingface": write_huggingface, "trl": write_trl, "verl": write_verl, "ids": _ids},
-}
-EXPORT_FORMATS = tuple(_WRITERS)
-"""Formats that ``write_rows`` writes."""
+EXPORT_FORMATS: Extensible[Callable[[Iterator[Conversation], Folder, str], int]] = Extensible(
+    {
+        **{"llava": _llava, "llamafactory": _llamafactory, "swift": _swift, "webdataset": _webdataset},
+        **{"huggingface": write_huggingface, "trl": write_trl, "verl": write_verl, "ids": _ids},
+    },
+    group="dataprophet.exports",
+    fits=callable,
+    what="function of rows, folder and name",
+)
+"""Formats that ``write_rows`` writes, each with what writes rows to a folder and returns how many they were."""

@@ -62,7 +62,12 @@ def bytes_columns(path: str) -> list[str]:
 def arrow_labels(path: str) -> dict[str, list[str]]:
     """Columns of classes, and the name of each class, as the ``datasets`` package notes them in a file's schema."""
     with _opened(path) as file:
-        noted = ((file.schema_arrow if _is_parquet(path) else file.schema).metadata or {}).get(b"huggingface")
+        return schema_labels(file.schema_arrow if _is_parquet(path) else file.schema)
+
+
+def schema_labels(schema: pa.Schema) -> dict[str, list[str]]:
+    """The same of a schema."""
+    noted = (schema.metadata or {}).get(b"huggingface")
     with suppress(ValueError, AttributeError):
         return class_names(json.loads(noted)["info"]["features"]) if noted else {}
     return {}
@@ -156,6 +161,21 @@ def _take_parked(key: Any, group: int, start: int) -> tuple[int, _Numbered] | No
     return found and found[1:]
 
 
+def table_rows(table: pa.Table, start: int = 0) -> _Numbered:
+    """Rows, counted from 1, of a table in memory, behind the first ``start``; bytes are given as they are."""
+    for batch in table.slice(start).to_batches(max_chunksize=_MOST_ROWS):
+        values = [_values(column, name) for column, name in zip(batch.columns, batch.schema.names, strict=True)]
+        yield from _numbered(batch.schema.names, values, start)
+        start += batch.num_rows
+
+
+def _numbered(names: list[str], values: list[list[Any]], first: int) -> _Numbered:
+    """Rows of columns of values, the first of which has ``first`` rows before it."""
+    for number, row in enumerate(zip(*values, strict=True), first + 1):
+        bad = next((cell for cell in row if isinstance(cell, BadRow)), None)
+        yield number, bad or dict(zip(names, row, strict=True))
+
+
 def _rows(path: str, columns: list[str], start: int) -> _Numbered:
     """Rows from ``start`` on, each with the number of rows up to it."""
     row = group_start(path, start)
@@ -166,10 +186,7 @@ def _rows(path: str, columns: list[str], start: int) -> _Numbered:
             first = row - batch.num_rows
             names = batch.schema.names
             values = [_column(batch.column(name), path, name, first) for name in names]
-            for index in range(batch.num_rows):
-                cells = {name: value[index] for name, value in zip(names, values, strict=True)}
-                bad = next((cell for cell in cells.values() if isinstance(cell, BadRow)), None)
-                yield first + index + 1, bad or cells
+            yield from _numbered(names, values, first)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"unreadable from row {row + 1} on ({first_line(error)})", where=path, fix=DAMAGED) from error
 
@@ -222,6 +239,12 @@ def _column(array: Any, path: str, name: str, start: int) -> list[Any]:
         ]
     if _holds_bytes(kind):
         return [_image(value, Cell(path, row, name)) for row, value in enumerate(array, start)]
+    return _values(array, name)
+
+
+def _values(array: Any, name: str) -> list[Any]:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
     try:
         return list(array.to_pylist())
     except UnicodeDecodeError:

@@ -114,9 +114,9 @@ def _data_names(folder: str) -> list[str]:
     """Names of the data files in a folder, or of those below it where it has none itself."""
     names = [name for name in names_in(folder) if not name.startswith((".", "_")) and name not in _NOT_DATA]
     found = [name for name in names if suffix_of(name) in SUFFIXES]
-    if not is_url(folder):
-        found = [name for name in found if os.path.isfile(os.path.join(folder, name))]
-    if not found:
+    if not is_url(folder) and not any(os.path.isfile(os.path.join(folder, name)) for name in found):
+        found = []
+    if not found:  # a folder, a pipe or a link to nothing among files is one that cannot be read
         below = (name for name in files_below(folder) if suffix_of(name) in SUFFIXES)
         found = [name for name in below if os.path.basename(name) not in _NOT_DATA]
     seen, fix = ", ".join(names[:5]) or "nothing", f"name a file that ends in {', '.join(SUFFIXES)}"

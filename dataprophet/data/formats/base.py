@@ -20,7 +20,7 @@ from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_ima
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.unused import unread_image
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import require
+from dataprophet.errors import choose, require
 
 _READ = READ.union(COMPANIONS)
 KNOWN = Wanted(_READ | CARRIED)
@@ -54,7 +54,7 @@ class Options:
         present = arrow_columns(path) if self.columns and suffix_of(path) in ARROW else None
         for name, given in self.columns.items():
             for column in () if present is None or given.startswith("=") or given in present else _parts(name, given):
-                fix = f"choose from {', '.join(sorted(present or ()))}"
+                fix = choose(column, sorted(present or ()))
                 require(column in (present or ()), f"no column {column!r} (for {name!r})", path, fix)
         if suffix_of(path) in ARROW:
             for column, names in arrow_labels(path).items():

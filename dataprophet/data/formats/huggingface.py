@@ -1,22 +1,19 @@
 """Hugging Face datasets: a ``save_to_disk`` folder, read from its Arrow files, or ``hf:NAME`` through ``datasets``.
 
-For ``dataset``, which finds out the format of the rows. An image of the hub is given as bytes, or as the file that the
-package keeps.
+For ``opening``, which finds out the format of the rows; those of the ``datasets`` package are read in ``memory``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dataprophet.data.files.arrow import class_names
-from dataprophet.data.files.rows import Row, read_object
-from dataprophet.data.formats.base import label_name
+from dataprophet.data.files.rows import read_object
 from dataprophet.data.formats.llamafactory import INFO
-from dataprophet.data.images.sources import FileImage
 from dataprophet.data.remote import is_file
-from dataprophet.errors import DataError, MissingDependencyError, explained, require
+from dataprophet.errors import DataError, MissingDependencyError, explained, install, require
 
 PREFIX = "hf:"
 DESCRIPTION = "Hugging Face dataset: a save_to_disk folder, or hf:NAME"
@@ -80,49 +77,18 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value == os.path.basename(value)
 
 
-def named_rows(name: str, subset: str | None, split: str | None, limit: int | None) -> Iterator[tuple[int, Row]]:
-    """Rows of the dataset that the hub calls ``name``. Images come as bytes or cached files, not decoded.
+def load_named(name: str, subset: str | None, split: str | None, limit: int | None) -> Any:
+    """The dataset that the hub calls ``name``, of the ``datasets`` package.
 
     Raises:
-        MissingDependencyError: the ``datasets`` package is not installed.
+        MissingDependencyError: the package is not installed.
         DataError: it cannot be loaded, or a split must be chosen.
     """
     where = f"{PREFIX}{name}"
-    what, fix = "the datasets package is needed to load by name", "pip install 'dataprophet[data]'"
+    what, fix = "the datasets package is needed to load by name", install("data")
     with explained(ImportError, MissingDependencyError, what, where, fix):
         import datasets
     require(split is not None, "no split chosen", where, "pass split=, such as train")
     fix = "check name, subset and split, or save it to disk and pass the folder"
     with explained((OSError, ValueError, RuntimeError), DataError, "cannot be loaded", where, fix):
-        data: Any = datasets.load_dataset(name, subset, split=split, streaming=limit is not None)
-        images, labels = [], dict[str, Any]()
-        for column, feature in (data.features or {}).items():
-            plain = _undecoded(feature, datasets.Image)
-            if plain is not None:
-                data = data.cast_column(column, plain)
-                images.append(column)
-            if isinstance(feature, datasets.ClassLabel):
-                labels[column] = feature.names
-        for number, row in enumerate(data, 1):
-            named = {column: label_name(row[column], names) for column, names in labels.items()}
-            yield number, {**row, **named, **{column: _cached(row[column]) for column in images}}
-
-
-def _cached(value: Any) -> Any:
-    """An image that the package keeps as a file of its own choosing, as a source: such a path is not the data's."""
-    if isinstance(value, list):
-        return [_cached(item) for item in value]
-    if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
-        return FileImage(str(value["path"]))
-    return value
-
-
-def _undecoded(feature: Any, image: Any) -> Any:
-    """The feature with image decoding switched off, or None where it holds no image."""
-    if isinstance(feature, image):
-        return image(decode=False)
-    if isinstance(feature, list) and len(feature) == 1 and isinstance(feature[0], image):
-        return [image(decode=False)]
-    if isinstance(getattr(feature, "feature", None), image):
-        return type(feature)(image(decode=False))
-    return None
+        return datasets.load_dataset(name, subset, split=split, streaming=limit is not None)

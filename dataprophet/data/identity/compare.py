@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 
 import xxhash
 
-from dataprophet.data.dataset import Dataset, open_dataset
+from dataprophet.data.dataset import Dataset
 from dataprophet.data.files.rows import opened
 from dataprophet.data.formats.huggingface import PREFIX
 from dataprophet.data.identity.census import Census, added, as_text
 from dataprophet.data.index import relative_name
+from dataprophet.data.opening import open_dataset
 from dataprophet.data.remote import exists, is_url
 from dataprophet.data.sample import COUNTS
 from dataprophet.errors import DataError, explained, require

@@ -12,7 +12,7 @@ from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.errors import DataError, MissingDependencyError, explained, require
+from dataprophet.errors import DataError, MissingDependencyError, explained, install, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +64,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
         what = "empty image" if not data else f"not an image in a known format (starts with {data[:8]!r})"
         raise DataError(what, where=where, fix="use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PPM")
     need = "Pillow is needed to decode images"
-    with explained(ImportError, MissingDependencyError, need, where, "pip install 'dataprophet[data]'"):
+    with explained(ImportError, MissingDependencyError, need, where, install("data")):
         from PIL import Image as module
         from PIL import ImageFile
     fix = "upgrade Pillow, or convert the image"

@@ -63,7 +63,7 @@ class ImagePolicy:
         return replace(self, roots=(*self.roots[: self.given], own, *self.roots[self.given :]))
 
     def source(self, value: Any, place: str) -> images.ImageSource:
-        """The source of an image value: path, URL, data URI, base64, bytes, a struct of these, cell, member.
+        """The source of an image value: path, URL, data URI, base64, bytes, a struct of these, cell, member, a source.
 
         Raises:
             BadRow: none of these, or a file that is missing or must not be read.
@@ -73,7 +73,7 @@ class ImagePolicy:
             return images.CellImage(value, max_pixels=limit)
         if isinstance(value, Member):
             return images.TarImage(value, max_pixels=limit)
-        if isinstance(value, images.FileImage):
+        if isinstance(value, images.ImageSource):
             return replace(value, max_pixels=limit)
         if isinstance(value, dict) and value.get("bytes") is not None:
             value = value["bytes"]

@@ -17,7 +17,7 @@ from dataprophet.data.files.rows import Row
 from dataprophet.data.files.tar import IMAGE_SUFFIXES, Member
 from dataprophet.data.images.decode import image_suffix
 from dataprophet.data.images.policy import looks_like_base64
-from dataprophet.data.images.sources import TarImage
+from dataprophet.data.images.sources import ImageSource, TarImage
 from dataprophet.data.remote import local
 
 _ENDS = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
@@ -59,7 +59,7 @@ def is_image(value: Any) -> bool:
     if isinstance(value, Member):
         known = value.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
         return known or bool(image_suffix(TarImage(value).read_bytes()))
-    return isinstance(value, Cell) or (isinstance(value, bytes) and bool(image_suffix(value)))
+    return isinstance(value, Cell | ImageSource) or (isinstance(value, bytes) and bool(image_suffix(value)))
 
 
 def _seems(name: str, value: Any) -> bool:

@@ -23,12 +23,12 @@ GRACE = 20.0
 """Seconds for shards to be dropped at the end of their cells, before they are left as they are."""
 
 Message = Mapping[str, Any]
-"""What a worker says: ``result`` of a shard, as a dictionary; ``dropped``, the key of one that it was asked to drop;
-``error``, which ends the run. Or what is said of it: ``died``, how, with its last ``words``, and ``key`` where that
-shard alone was lost."""
+"""What a worker says: ``cell``, how far a shard is, and ``result`` of it, as dictionaries; ``dropped``, the key of one
+that it was asked to drop; ``error``, which ends the run. Or what is said of it: ``died``, how, with its last ``words``,
+and ``key`` where that shard alone was lost."""
 
 Report = Callable[[ShardResult], None]
-"""Takes what became of each shard, in the thread of the engine."""
+"""Takes how far a shard is, after a cell, and what became of it, in the thread of the engine."""
 
 
 def require_named_model(config: RunConfig, where: str, fix: str) -> None:
@@ -110,7 +110,9 @@ class Dispatcher:
 
     def _handle(self, worker: Hashable, message: Message, report: Report) -> None:
         here = self._given.setdefault(worker, {})
-        if "result" in message:
+        if "cell" in message:
+            report(ShardResult(**message["cell"]))
+        elif "result" in message:
             result = ShardResult(**message["result"])
             del here[result.key]
             report(result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
 from dataprophet.errors import DataProphetError
@@ -23,6 +22,7 @@ from dataprophet.scoring.engines.signals import terminable
 from dataprophet.scoring.engines.threads import AT_A_TIME, Threads, score
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.shards import Shard
+from dataprophet.scoring.trial import cause_of_death
 from dataprophet.store.base import Store
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class _Here(Transport):
         self._threads = Threads(AT_A_TIME[worker.config.kind], self._said.put)
 
     def start(self) -> None:
+        self._worker.tell = lambda cell: self._said.put({"cell": asdict(cell)})
         self._threads.start(lambda shard: score(self._worker, shard))
 
     def ready(self) -> list[str]:
@@ -94,7 +95,7 @@ class _Here(Transport):
         said = self._said.get()
         if isinstance(said, BaseException):
             raise said
-        self._under_way -= 1
+        self._under_way -= "cell" not in said
         yield "here", said
 
     def end(self) -> None:
@@ -208,7 +209,7 @@ class _Processes(Transport):
     def _bury(self, process: _Process) -> Message:
         """How a process died. Raises DataProphetError where no process can start."""
         self._processes.remove(process)
-        how, words = _cause(process.popen.wait()), process.last_words()
+        how, words = cause_of_death(process.popen.wait()), process.last_words()
         process.said.close()
         process.leave()
         if not process.ready:
@@ -245,12 +246,3 @@ def _cpu_processes(config: RunConfig) -> int:
     if ":" in str(config.model.get("device", "")):
         return 1  # a device that was named
     return max(1, thread_count() // int(config.numbers.get("threads") or 1))
-
-
-def _cause(status: int) -> str:
-    """How a process ended, in words."""
-    if status >= 0:
-        return f"ended with status {status}"
-    with suppress(ValueError):
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"was ended by signal {-status}"

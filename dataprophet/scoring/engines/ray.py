@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
-from dataprophet.errors import DataProphetError, MissingDependencyError, explained, require
+from dataprophet.errors import DataProphetError, MissingDependencyError, explained, install, require
 from dataprophet.files import absolute
 from dataprophet.scoring.engines.dispatch import GRACE, Dispatcher, Message, Report, Transport, require_named_model
 from dataprophet.scoring.engines.signals import terminable
@@ -45,8 +45,7 @@ def run_ray(config: RunConfig, store: Store, shards: Sequence[Shard], report: Re
         MissingDependencyError: Ray is not installed.
         DataProphetError: the cluster cannot be reached, or what ended the run.
     """
-    install = "pip install 'dataprophet[ray]'"
-    with explained(ImportError, MissingDependencyError, "Ray is not installed", "engine ray", install):
+    with explained(ImportError, MissingDependencyError, "Ray is not installed", "engine ray", install("ray")):
         import ray
     require_named_model(config, "engine ray", "give its name or folder")
     on_cpu = config.numbers.get("device", "cpu") == "cpu"

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from typing import Any
 
 from dataprophet.errors import DataProphetError
@@ -48,6 +49,7 @@ class _Process:
         except DataProphetError as error:
             self._tell(error=error.to_dict())
             return 1
+        worker.tell = lambda cell: self._tell(cell=asdict(cell))
         self._tell(ready=os.getpid())
         self._threads.start(lambda shard: score_or_die(worker, shard))
         while not self._threads.join(0.2):  # in short waits: a signal is handled between them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from dataprophet.data.identity.census import added
 from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import COUNTS, check_bad
-from dataprophet.errors import DataProphetError, explained
+from dataprophet.errors import DataProphetError, explained, require_type
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import (
@@ -49,14 +48,22 @@ class ScoredShard:
     Attributes:
         shard: what it covers.
         marker: what its marker says.
-        rows: local path of its rows.
-        embeddings: local path of its embeddings, or None.
+        store: where its parts lie.
     """
 
     shard: Shard
     marker: Mapping[str, Any]
-    rows: str
-    embeddings: str | None
+    store: Store
+
+    @property
+    def rows(self) -> str:
+        """Local path of its rows. Raises StoreError where they are damaged."""
+        return self.store.part(self.marker, ROWS)
+
+    @property
+    def embeddings(self) -> str | None:
+        """Local path of its embeddings, or None; as ``rows``."""
+        return self.store.part(self.marker, EMBEDDINGS) if EMBEDDINGS in self.marker["files"] else None
 
 
 class ScoredPool:
@@ -75,6 +82,7 @@ class ScoredPool:
         Raises:
             DataProphetError: it is no scored folder, or is damaged.
         """
+        require_type(folder, (str, os.PathLike), "open_scores", "give the folder that `dataprophet score` wrote")
         self.folder = os.fspath(folder)
         self.store = open_store(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
@@ -85,6 +93,10 @@ class ScoredPool:
             plan = list(plan_of(self.files, self.config))
         self._shards = [shard for shard in plan if shard.key in self._markers]
         self.missing = [shard for shard in plan if shard.key not in self._markers]
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else f"{len(self.missing):,} shards missing"
+        return f"<ScoredPool {self.folder!r}: {self.n_samples:,} samples for {len(self.targets)} targets, {state}>"
 
     @property
     def name(self) -> str:
@@ -107,7 +119,7 @@ class ScoredPool:
     @property
     def shards(self) -> list[ScoredShard]:
         """Committed shards in the order of the pool."""
-        return [self._scored(shard) for shard in self._shards]
+        return [ScoredShard(shard, self._markers[shard.key], self.store) for shard in self._shards]
 
     @property
     def n_rows(self) -> int:
@@ -158,9 +170,18 @@ class ScoredPool:
         batches = list(self.batches(columns))
         if batches:
             return pa.Table.from_batches(batches).unify_dictionaries()
-        config = self.config
-        nothing = schema(self.targets, nearest=config.nearest, details=config.details).empty_table()  # no shard yet
+        nothing = self._schema.empty_table()  # no shard yet
         return nothing if columns is None else nothing.select(list(columns))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """All rows, batch by batch, for whoever reads the Arrow PyCapsule interface: polars, DuckDB, pandas."""
+        plain = pa.schema([(field.name, _plain(field.type)) for field in self._schema])  # not every reader takes words
+        batches = (each for batch in self.batches() for each in pa.Table.from_batches([batch]).cast(plain).to_batches())
+        return pa.RecordBatchReader.from_batches(plain, batches).__arrow_c_stream__(requested_schema)
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return schema(self.targets, nearest=self.config.nearest, details=self.config.details)
 
     def merged_profile(self) -> Profile:
         """The profile of the committed shards, the same to the bit whatever the shards are and their order."""
@@ -211,19 +232,18 @@ class ScoredPool:
             digest.update(batch)
         return digest.hexdigest()
 
-    def _scored(self, shard: Shard) -> ScoredShard:
-        marker = self._markers[shard.key]
-        embeddings = self._local(shard, EMBEDDINGS) if EMBEDDINGS in marker["files"] else None
-        return ScoredShard(shard, marker, self._local(shard, ROWS), embeddings)
-
     def _local(self, shard: Shard, suffix: str) -> str:
-        return self.store.local(self._markers[shard.key]["files"][suffix])
+        return self.store.part(self._markers[shard.key], suffix)
 
     def _counted(self, entry: str) -> Counter[str]:
         total: Counter[str] = Counter()
         for shard in self._shards:
             total.update(self._markers[shard.key][entry])
         return total
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def open_scores(folder: str | os.PathLike[str]) -> ScoredPool:
@@ -248,9 +268,4 @@ def _json(store: Store, name: str) -> dict[str, Any]:
     if not store.exists(name):
         what = f"not a scored folder (it has no {name})"
         raise DataProphetError(what, where=store.root, fix="run `dataprophet score` first")
-    data = store.read(name)
-    with explained(ValueError, DataProphetError, f"damaged {name}", store.root, _AGAIN):
-        document: dict[str, Any] = json.loads(data)
-    if not isinstance(document, dict):
-        raise DataProphetError(f"damaged {name} (it is no object)", where=store.root, fix=_AGAIN)
-    return document
+    return store.document(name)

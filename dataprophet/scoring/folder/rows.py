@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dataprophet.data.ids import as_unicode
 from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring.targets import SampleScores
@@ -182,7 +183,7 @@ def table_of(
         full[where], missing[where] = values, np.isnan(values)
         return pa.array(full, mask=missing)
 
-    file = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), _texts([columns.file]))
+    file = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [as_unicode(columns.file)])
     made: list[Any] = [columns.id, file, *map(pa.array, (columns.position, columns.row, columns.turn))]
     made += [columns.status.dictionary_encode(), columns.detail, spread(tokens, np.int32), spread(nll, np.float32)]
     made += [spread(values, np.float32) for values in details]

@@ -55,14 +55,17 @@ def settle(file: str, entries: list[Conversation | Problem], duplicates: str, re
                 entries[place] = change(row)
 
 
+UNDER_WAY = "under way"
+
+
 @dataclass
 class ShardResult:
-    """What became of a shard.
+    """What became of a shard, or how far it is.
 
     Attributes:
         key: the shard's key.
         outcome: ``done``, ``skipped`` (committed before), ``lost`` (another process was first), ``unreadable``, or
-            ``failed`` (every process that tried it died).
+            ``failed`` (every process that tried it died). Or ``under way``, after each cell.
         rows: input rows accounted for.
         samples: samples scored.
         seconds: wall time.

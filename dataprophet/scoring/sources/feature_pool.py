@@ -94,7 +94,9 @@ class FeaturePool:
         Raises:
             DataError: the file is damaged, or is not what it was when it was indexed.
         """
-        if _size(Path(index.path)) != index.size:
+        with explained(OSError, DataError, "cannot be read", index.path, _CHANGED):
+            size = _size(Path(index.path))
+        if size != index.size:
             raise DataError("the file has changed since it was indexed", where=index.path, fix=_CHANGED)
         columns = self._columns(index.path)
         prefix = f"{index.name}:" if len(self.files) > 1 else ""

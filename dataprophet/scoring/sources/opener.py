@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dataprophet.data.dataset import open_dataset
 from dataprophet.data.identity.compare import moved
+from dataprophet.data.opening import open_dataset
 from dataprophet.files import absolute
 from dataprophet.scoring.folder.files import RUN
 from dataprophet.scoring.folder.pool import ScoredPool

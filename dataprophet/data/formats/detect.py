@@ -1,6 +1,6 @@
 """The formats that are read, and which of them a dataset is in, from its name and its first rows.
 
-For ``dataset``. A new format of rows is a file in ``formats`` and an entry in ``ROW_FORMATS``.
+For ``opening``. A new format of rows is a file in ``formats`` and an entry in ``ROW_FORMATS``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from dataprophet.data.files.arrow import arrow_columns
 from dataprophet.data.files.columns import numbered, option_columns
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
-from dataprophet.data.files.rows import BadRow, Row, read_object
+from dataprophet.data.files.rows import BadRow, Row, Rows, read_object
 from dataprophet.data.files.text import delimited_columns
 from dataprophet.data.formats import huggingface, llamafactory
 from dataprophet.data.formats.answers import ANSWER_KINDS, Evidence
 from dataprophet.data.formats.base import Format, Options
 from dataprophet.data.formats.finevision import FINEVISION
 from dataprophet.data.formats.llava import LLAVA
+from dataprophet.data.formats.memory import Held
+from dataprophet.data.formats.plugins import Extensible
 from dataprophet.data.formats.swift import SWIFT
 from dataprophet.data.formats.verl import VERL
 from dataprophet.data.formats.vlmeval import VLMEVAL
@@ -30,18 +33,24 @@ from dataprophet.data.images.unused import image_like
 from dataprophet.data.remote import is_dir, is_file, is_url
 from dataprophet.errors import DataError
 
-ROW_FORMATS: dict[str, Format] = {
-    **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
-    **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
-}
-"""Formats that a row shows, in the order in which they are tried."""
+ROW_FORMATS: Extensible[Format] = Extensible(
+    {
+        **{"llava": LLAVA, "swift": SWIFT, "finevision": FINEVISION, "verl": VERL},
+        **{"vlmeval": VLMEVAL, "vqa": VQA, "webdataset": WEBDATASET},  # vlmeval first: its rows fit vqa as well
+    },
+    group="dataprophet.formats",
+    fits=lambda value: isinstance(value, Format),
+    what="Format",
+)
+"""Formats that a row shows, in the order in which they are tried: ours, then those of installed packages."""
 
-FORMATS: dict[str, str] = {
-    **{name: format.description for name, format in ROW_FORMATS.items()},
-    "llamafactory": llamafactory.DESCRIPTION,
-    "huggingface": huggingface.DESCRIPTION,
-}
-"""The formats that are read, each with what it looks like."""
+_OF_FOLDERS = {"llamafactory": llamafactory.DESCRIPTION, "huggingface": huggingface.DESCRIPTION}
+
+
+def formats() -> dict[str, str]:
+    """The formats that are read, each with what it looks like."""
+    return {**{name: format.description for name, format in ROW_FORMATS.items()}, **_OF_FOLDERS}
+
 
 _PEEKED_ROWS, _SHOWN = 20, 12
 _SURVEYED_ROWS, _LEAST_ROWS = 20_000, 1_000  # that say what answers beside options are; of a file without options
@@ -81,18 +90,56 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     Raises:
         DataError: no format fits; the message says what was looked at and why each was ruled out.
     """
-    first = files[0]
+    first = next(filter(is_file, files), files[0])  # one that is missing is told where all are read
     if suffix_of(first) == ".tar":  # its rows are not looked at: opening stays cheap
         return "webdataset"
     options.check_columns(first)
-    peeked = list(islice(read_rows(first, options.wanted()), _PEEKED_ROWS))
-    row = next((row for _, row in peeked if isinstance(row, dict)), None)
-    if row is None:
-        bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
-        what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "the file holds no rows"
-        fix = "repair the file, or name its --format"
-        raise DataError(f"format not recognised: {what}", where=first, fix=fix)
+    row = _first_good(read_rows(first, options.wanted()), first, "file")
     return shape_of(row, suffix_of(first), first, options, arrow_columns(first) if suffix_of(first) in ARROW else row)
+
+
+def _first_good(rows: Rows, where: str, of: str) -> Row:
+    peeked = list(islice(rows, _PEEKED_ROWS))
+    for _, row in peeked:
+        if isinstance(row, dict):
+            return row
+    bad = next((f" (row {number}: {row.message})" for number, row in peeked if isinstance(row, BadRow)), "")
+    what = f"the first {len(peeked)} rows cannot be read{bad}" if peeked else "it holds no rows"
+    raise DataError(f"format not recognised: {what}", where=where, fix=f"repair the {of}, or name its --format")
+
+
+def settle(
+    held: Held, where: str, kind: str, options: Options, surveyed: int = _SURVEYED_ROWS
+) -> tuple[str, Options, Told]:
+    """How rows in memory are read: format, options, and what was found out.
+
+    Args:
+        held: the rows.
+        where: their name.
+        kind: one of ``ROW_FORMATS``, or ``auto``.
+        options: as far as they are known.
+        surveyed: rows that say what answers beside options are.
+
+    Raises:
+        DataError: no format fits, or two kinds of answers do.
+    """
+    options = replace(options, labels=held.labels)
+    if kind == "auto":
+        first = _first_good(held.rows(0), where, "rows")
+        kind = shape_of(first, "", where, options, held.names or first)
+    format, guesses = ROW_FORMATS[kind], list[str]()
+    if options.answer_is is None and format.options is not None:
+        evidence, read, cut = Evidence(), 0, False
+        for read, (_, row) in enumerate(held.rows(0), 1):
+            if isinstance(row, dict):
+                evidence.look(row, format.options, options)
+            if cut := read == surveyed or (read >= _LEAST_ROWS and not evidence.rows):
+                break
+        if decided := _decided(evidence, where, format, read, cut=cut):
+            options, guesses = replace(options, answer_is=decided[0]), [decided[1]]
+    told = _describe(held.rows(0), where, kind, options)
+    classes = [f"classes: {column} by its {len(names)} names" for column, names in held.labels.items()]
+    return kind, options, Told([*told.guesses, *guesses, *classes], told.warnings)
 
 
 def shape_of(row: Row, suffix: str, where: str, options: Options, names: Collection[str]) -> str:
@@ -136,9 +183,13 @@ def kind_of_answers(files: Sequence[str], format: Format, options: Options) -> t
                     cut = True
                     break
         read += number
+    return _decided(evidence, files[0], format, read, cut=cut)
+
+
+def _decided(evidence: Evidence, where: str, format: Format, read: int, *, cut: bool) -> tuple[str, str] | None:
     if not evidence.rows:
         return None
-    kind = evidence.decide(files[0], format.answer_is)
+    kind = evidence.decide(where, format.answer_is)
     of = f"{evidence.fits(kind):,} of {evidence.rows:,} rows" + (f" among the first {read:,} read" if cut else "")
     return kind, f"answers beside options: {ANSWER_KINDS[kind]}, by {of} (--answer-is)"
 
@@ -154,17 +205,25 @@ def _options_in(path: str, mapped: Mapping[str, str]) -> Collection[str]:
 
 def describe(files: Sequence[str], format: str, options: Options) -> Told:
     """How the rows of files are read, by the first of them."""
-    guesses = [f"format: {format} (--format)"]
-    if len(files) > 1:
-        guesses.append(f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on")
-    rows: list[Row] = []
+    rows: list[Any] = []
     with suppress(DataError):  # whoever reads a damaged file says so
         wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
-        peeked = islice(read_rows(files[0], wanted), _PEEKED_ROWS) if files else ()
-        rows = [row for _, row in peeked if isinstance(row, dict)]
+        rows = list(islice(read_rows(files[0], wanted), _PEEKED_ROWS)) if files else []
+    told = _describe(iter(rows), files[0] if files else "", format, options)
+    if len(files) > 1:
+        told.guesses.insert(
+            1, f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on"
+        )
+    return told
+
+
+def _describe(given: Rows, where: str, format: str, options: Options) -> Told:
+    """How rows are read, by the first of them."""
+    guesses = [f"format: {format} (--format)"]
+    rows = [row for _, row in islice(given, _PEEKED_ROWS) if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
     mapped = frozenset(options.wanted())
-    found = dict.fromkeys(name for row in rows for name in image_like(row, files[0]) if name not in mapped)
+    found = dict.fromkeys(name for row in rows for name in image_like(row, where) if name not in mapped)
     known = mapped.union(numbered(tuple(names)), option_columns(tuple(names))).difference(found)
     used, unused = [name for name in names if name in known], [name for name in names if name not in known]
     if format in {"vqa", "vlmeval"}:

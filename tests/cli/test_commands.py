@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dataprophet.cli import main
+from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.published import path as published_path
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.cache import CACHE
@@ -53,12 +54,26 @@ def test_demo_leaves_everything_and_the_same_twice(demo: Path, tmp_path: Path) -
         torch.set_num_threads(threads)
     names = {str(path.relative_to(demo)) for path in demo.rglob("*") if path.is_file()}
     assert {"scores.csv", "scores.factors.csv", "heatmap.png", "manifest.json", "mixture/manifest.json"} <= names
-    assert len([name for name in names if name.startswith("profiles/")]) == 12
+    assert len([name for name in names if name.startswith("profiles/")]) == 13
     for name in names:
         assert (demo / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
-    assert len(again.scores.sources) == 8
+    assert len(again.scores.sources) == 9
     assert len(again.scores.targets) == 4
     assert sum(share.taken for share in again.mixture.shares) == 100
+
+
+def test_each_benchmark_ranks_its_own_kind_first_and_perplexity_lifts_wrong_answers(demo: Path) -> None:
+    scores = TransferMatrix.from_csv(demo / "scores.csv")
+    likenesses = scores.without("perplexity")
+    of = {"count-bench": "counting", "sign-bench": "signs", "chart-bench": "charts", "scene-bench": "places"}
+    assert {target: likenesses.rank(target)[0].source for target in scores.targets} == of
+    for target in scores.targets:
+        with_it, without_it = (
+            [entry.source for entry in each.rank(target)].index("mislabelled") for each in (scores, likenesses)
+        )
+        assert with_it < without_it
+    perplexity = dict(zip(scores.sources, scores.factors["source_perplexity"][:, 0], strict=True))
+    assert perplexity["mislabelled"] > 1.15 * perplexity["captions"]
 
 
 def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_path: Path, run: Run) -> None:
@@ -95,6 +110,7 @@ def test_profile_matrix_rank_mix_by_hand_give_the_demos_results(demo: Path, tmp_
     assert sum(share["taken"] for share in json.loads(text)["sources"]) == 21
     assert len((tmp_path / "mix" / "mixture-count-bench.jsonl").read_text().splitlines()) == 21
     words = ["mix", demo / "scores.csv", "--target", "count-bench", "--budget", "100", "--out", tmp_path / "all"]
+    words += ["--without", "perplexity"]
     assert run(*words)[0] == 0  # the demo's matrix knows its datasets, wherever its folder lies
     assert (tmp_path / "all" / "mixture-count-bench.json").read_bytes() == (
         demo / "mixture" / "mixture-count-bench.json"

@@ -10,7 +10,7 @@ import pytest
 
 from dataprophet.data import open_dataset
 from dataprophet.demo.datasets import SOURCES, TARGETS, make_items, write_datasets
-from dataprophet.demo.questions import NUMBERS, PHRASINGS, TASKS, ask, options_of, tasks_of
+from dataprophet.demo.questions import NUMBERS, PHRASINGS, TASKS, ask, describe, options_of, tasks_of
 from dataprophet.demo.scenes import COLOURS, GLYPHS, KINDS, SIZE, STYLES, Scene, Thing, draw, make_scene
 from dataprophet.errors import DataProphetError
 
@@ -30,9 +30,9 @@ def digest(folder):
     }
 
 
-def test_eight_sources_and_four_targets_in_many_formats(written):
-    assert [len(SOURCES), len(TARGETS)] == [8, 4]
-    assert len({spec.name for spec in ALL}) == 12
+def test_nine_sources_and_four_targets_in_many_formats(written):
+    assert [len(SOURCES), len(TARGETS)] == [9, 4]
+    assert len({spec.name for spec in ALL}) == 13
     opened = [open_dataset(entry.path) for entry in written.sources + written.targets]
     assert len({dataset.format for dataset in opened}) >= 7
     assert {dataset.name for dataset in opened} == {spec.name for spec in ALL}
@@ -75,9 +75,17 @@ def test_variety_has_rows_without_a_picture_and_with_two_and_several_turns():
     assert {len(item.questions) for item in items} == {1, 2, 3}
     for item in items:
         if len(item.scenes) == 2:
-            first, second = (len(scene.things) for scene in item.scenes)
-            answer = "the same" if first == second else "the first" if first > second else "the second"
-            assert item.questions[0].bare == answer
+            words = item.questions[0].question.removesuffix(".").split()[-2:]
+            assert item.questions[0].bare == ("yes" if any(named(scene, words) for scene in item.scenes) else "no")
+
+
+def test_styles_take_turns_and_one_row_in_so_many_has_other_answers():
+    charts = next(spec for spec in SOURCES if len(spec.styles) > 1)
+    assert [item.scenes[0].style for item in make_items(charts, 0, 6)] == [*charts.styles, *charts.styles]
+    spec = next(spec for spec in SOURCES if spec.wrong)
+    items = make_items(spec, 0, 2 * spec.wrong + 1)
+    wrong = [item.questions[0].bare != describe(item.scenes[0]) for item in items]
+    assert [place for place, each in enumerate(wrong) if each] == [0, spec.wrong, 2 * spec.wrong]
 
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path):

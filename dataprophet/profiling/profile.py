@@ -328,8 +328,9 @@ class Profile:
             tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
         head: dict[str, Any] = {"name": self.name, "model": self.model, "settings": self.settings}
         told = {"model_name": self.model_name, "identity": [each.to_json() for each in self.identity]}
-        head |= {key: value for key, value in told.items() if value}
-        return profile_file.to_bytes(head, tensors, checked=checked)
+        return profile_file.to_bytes(
+            head | {key: value for key, value in told.items() if value}, tensors, checked=checked
+        )
 
     def digest(self) -> str:
         """Hex digest of what the numbers are: without names, and without where the data lay."""

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import StoreError, explained, require
+from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.checksums import checksum_of_file, dump_document, parse_document
 from dataprophet.store.journal import Journal, crashes_of
 

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from dataprophet.attempts import is_alive
 from dataprophet.errors import DataProphetError
+from dataprophet.store.attempts import is_alive
 
 CRASHES = 2
 """So often a unit is under way when the process dies before it is held to blame."""

@@ -60,9 +60,11 @@ class Store(ABC):
         self.write_document(name, document, replace=False)
         return self.document(name)
 
-    def write_document(self, name: str, document: Mapping[str, Any], *, replace: bool = True) -> bool:
-        """Write a JSON document with its checksum; as ``write``."""
-        return self.write(name, dump_document(document, indent=1), replace=replace)
+    def write_document(
+        self, name: str, document: Mapping[str, Any], *, replace: bool = True, indent: int | None = 1
+    ) -> bool:
+        """Write a JSON document with its checksum, on one line without ``indent``; as ``write``."""
+        return self.write(name, dump_document(document, indent=indent), replace=replace)
 
     def document(self, name: str) -> dict[str, Any]:
         """A JSON document, compared with its checksum. Raises StoreError where it is damaged."""

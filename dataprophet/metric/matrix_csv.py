@@ -38,10 +38,13 @@ def check_replaced(path: str | os.PathLike[str]) -> None:
     Raises:
         DataProphetError: as ``files.check_replaced``, or for a name whose factors file would be that of another matrix.
     """
-    suffix = Path(path).suffix.lower()
-    require(suffix == ".csv", f"ends in {suffix or 'nothing'}", str(path), "name a file that ends in .csv", MetricError)
+    final, beside = Path(path), factors_path(path)
     files.check_replaced(path, "matrix", partial(_begins, CORNER))
-    files.check_replaced(factors_path(path), "factors file of a matrix", partial(_begins, "target,rank,source,"))
+    files.check_replaced(beside, "factors file of a matrix", partial(_begins, "target,rank,source,"))
+    usual = final.with_suffix(".csv")
+    others = beside.exists() and (not final.exists() or (usual != final and usual.exists()))
+    what, fix = f"its factors file would be {beside.name}, which is that of another matrix", "choose another name"
+    require(not others, what, str(path), fix, MetricError)
 
 
 def _begins(text: str, path: Path) -> bool:

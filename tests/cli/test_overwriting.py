@@ -50,8 +50,8 @@ def test_only_files_of_their_own_kind_are_replaced(tmp_path: Path, run: Run) -> 
     for name, says in (
         ("gains.csv", "exists and is no matrix"),
         ("x.csv", "x.factors.csv: exists and is no factors file"),
-        ("scores", "ends in nothing; name a file that ends in .csv"),
-        ("s.profile", "ends in .profile"),
+        ("scores", "its factors file would be scores.factors.csv, which is that of another matrix"),
+        ("s.profile", "exists and is no matrix"),
     ):
         status, err = run(*words, tmp_path / name)
         assert status == 1

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import DataProphetError, explained, require
+from dataprophet.store.attempts import is_alive, new_attempt
 
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""

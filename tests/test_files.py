@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dataprophet.attempts import new_attempt
 from dataprophet.files import atomic_file, atomic_folder, write_text
+from dataprophet.store.attempts import new_attempt
 
 _KILLED = """
 import os, signal, sys

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dataprophet.data.files.rows import printable
 from dataprophet.data.images.sources import CellImage, ImageSource, MemoryImage, TarImage
 from dataprophet.data.index import relative_name
 from dataprophet.data.sample import DUPLICATE, Conversation, Problem
@@ -23,16 +24,6 @@ _LATEST = 1 << 18
 _OFFSET_BITS = 44  # of a place; the number of its file stands before them
 _OFFSET = (1 << _OFFSET_BITS) - 1
 _MASK = (1 << 64) - 1
-
-
-def as_unicode(name: str) -> str:
-    """A name as UTF-8 can hold it: bytes of a file's name that are none become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def printable(name: str) -> str:
-    """A name of a file, which may be any characters, as ids can begin with it."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 
 def exportable(name: str) -> bool:
@@ -111,7 +102,7 @@ class KnownIds:
 
 def qualified(row: Conversation, file: str) -> Conversation:
     """The row with its place behind its id: the name of its file, as the dataset's folder has it, and the row."""
-    stem = os.path.splitext(file)[0]
+    stem = printable(os.path.splitext(file)[0])
     return replace(row, id=f"{row.id}@{stem}:{row.row}" if stem else f"{row.id}@{row.row}")
 
 

@@ -313,9 +313,8 @@ class Profile:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with JSON metadata, atomically; :meth:`load` gives back an equal profile."""
-        data = self.to_bytes()
         with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there
-            temporary.write_bytes(data)
+            temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self, *, checked: bool = True) -> bytes:
         """The content of the profile's file, with its checksum unless it is not ``checked``."""
@@ -327,14 +326,14 @@ class Profile:
         if self._diversity is not None:
             tensors |= {f"diversity.{part.name}": getattr(self._diversity, part.name) for part in fields(DiversitySums)}
         head: dict[str, Any] = {"name": self.name, "model": self.model, "settings": self.settings}
-        told = {"model_name": self.model_name, "identity": [each.to_json() for each in self.identity]}
-        head |= {key: value for key, value in told.items() if value}
+        head |= {"model_name": self.model_name} if self.model_name else {}
+        head |= {"identity": [each.to_json() for each in self.identity]} if self.identity else {}
         return profile_file.to_bytes(head, tensors, checked=checked)
 
     def digest(self) -> str:
         """Hex digest of what the numbers are: without names, and without where the data lay."""
-        unnamed = replace(self, name="", model_name="", identity=())
-        return hashlib.blake2b(unnamed.to_bytes(checked=False), digest_size=16).hexdigest()
+        data = replace(self, name="", model_name="", identity=()).to_bytes(checked=False)
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:

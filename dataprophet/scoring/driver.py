@@ -109,7 +109,7 @@ def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[di
                 raise
             yield {**entry, "name": os.path.basename(path), "error": str(error)}
             continue
-        store.write_document(index_name(index.name), {"index": index.to_json()})
+        store.write_document(index_name(index.name), {"index": index.to_json()}, indent=None)
         yield {**entry, "name": index.name, "digest": index.digest, "rows": index.rows}
 
 

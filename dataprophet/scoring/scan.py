@@ -82,7 +82,7 @@ def scan(store: Store, dataset: Dataset, *, pool: bool = False) -> Scan:
     if earlier is not None and _unchanged(earlier, dataset):
         return earlier
     made = _scan(store, dataset, pool=pool)
-    store.write_document(SCAN, asdict(made))
+    store.write_document(SCAN, asdict(made), indent=None)
     return made
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataprophet.data.ids import printable
+from dataprophet.data.files.rows import printable
 from dataprophet.errors import DataProphetError, MetricError, choose, explained
 from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
 from dataprophet.selection.noise import NLL, TOKENS, Limits, Numbers, Scores, floats

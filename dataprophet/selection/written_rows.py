@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataprophet.data.dataset import Dataset
+from dataprophet.data.files.rows import as_unicode
 from dataprophet.data.identity.census import Census, as_text, rule_of
-from dataprophet.data.ids import as_unicode, exportable
+from dataprophet.data.ids import exportable
 from dataprophet.data.images.sources import broken_images
 from dataprophet.data.index import FileIndex, relative_name
 from dataprophet.data.sample import Conversation, Problem

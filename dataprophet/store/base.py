@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import StoreError, explained, require
+from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.checksums import checksum_of_file, dump_document, parse_document
 from dataprophet.store.journal import Journal, crashes_of
 
@@ -60,9 +60,11 @@ class Store(ABC):
         self.write_document(name, document, replace=False)
         return self.document(name)
 
-    def write_document(self, name: str, document: Mapping[str, Any], *, replace: bool = True) -> bool:
-        """Write a JSON document with its checksum; as ``write``."""
-        return self.write(name, dump_document(document, indent=1), replace=replace)
+    def write_document(
+        self, name: str, document: Mapping[str, Any], *, replace: bool = True, indent: int | None = 1
+    ) -> bool:
+        """Write a JSON document with its checksum, on one line without ``indent``; as ``write``."""
+        return self.write(name, dump_document(document, indent=indent), replace=replace)
 
     def document(self, name: str) -> dict[str, Any]:
         """A JSON document, compared with its checksum. Raises StoreError where it is damaged."""

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dataprophet.attempts import new_attempt
 from dataprophet.errors import StoreError, require
+from dataprophet.store.attempts import new_attempt
 from dataprophet.store.base import JOURNALS, TEMPORARY, Store
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from dataprophet.attempts import is_alive
 from dataprophet.errors import DataProphetError
+from dataprophet.store.attempts import is_alive
 
 CRASHES = 2
-"""So often a unit is under way when the process dies before it is held to blame."""
+"""So often a unit is under way when the process dies before what is in it is tried alone."""
 
 _BEGIN, _END, _CLOSE, _FAIL = "begin", "end", "close", "fail"
 

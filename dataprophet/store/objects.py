@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
+from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}

@@ -28,6 +28,7 @@ CALLS = {
     "run": "--source a=a.npz --target t=b.npz --features --model x --clusters 2 --out results",
     "init": "a.jsonl --target t=b.jsonl --out recipe.yaml",
     "report": "one.csv --out report.html",
+    "check": "scores",
     "select": "scores --target a --budget 3 --format ids --out best",
 }
 LONG = {"demo"}  # 20 s; how it prints is looked at below, as of all

@@ -75,9 +75,10 @@ def spoken() -> Iterator[tuple[str, str]]:
 
 PYTHON_ONLY = (
     "dataprophet.load_model(", "model=<label", "give cache=FOLDER", "use processes=0", "pass model=, or feed",
-    "safe_serialization", "max_iter=", ", tol=", ", device=", ", dtype=",
+    "safe_serialization", "max_iter=", ", tol=", ", device=", ", dtype=", "reading= says", "keep_samples=True",
+    ", low=", ", high=", ", resolved=", ' style="',
 )  # fmt: skip
-"""In messages about calls that no command makes."""
+"""In messages about calls that no command makes, and in what objects print."""
 
 
 def test_messages_name_options_on_the_command_line() -> None:

@@ -1,6 +1,7 @@
 """Rows whose id occurs before are kept under their place; only equal ones are left out."""
 
 import json
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -71,3 +72,11 @@ def test_millions_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept < 6_000 * 40 + sum(map(len, ids)) + 80 * 6_000 + 200_000  # of which the list of ids itself is most
     again = [type(known.settled(Conversation("7", (), turns[n], "x.json", 99))).__name__ for n in range(3)]
     assert again == ["Problem"] * 3
+
+
+def test_ids_of_files_whose_names_are_no_text_can_be_written(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]
+    rows = [{"conversations": talk}, *({"id": "x", "conversations": [talk[0], {**talk[1], "value": v}]} for v in "BC")]
+    with open(os.path.join(os.fsencode(tmp_path), b"\xff\n.jsonl"), "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert [sample.id for sample in open_dataset(tmp_path)] == ["\\udcff\\n:1", "x", "x@\\udcff\\n:3"]

@@ -18,7 +18,6 @@ import sample_files as files
 from sample_features import make_features
 
 from dataprophet import profile
-from dataprophet.attempts import new_attempt
 from dataprophet.errors import DataProphetError, ModelError, StoreError
 from dataprophet.scoring.engines.dispatch import FRUITLESS, Retries
 from dataprophet.scoring.engines.local import cuda_devices, environments, run_local
@@ -26,6 +25,7 @@ from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.score import score
 from dataprophet.store import open_store
+from dataprophet.store.attempts import new_attempt
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"

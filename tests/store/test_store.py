@@ -15,9 +15,9 @@ from pathlib import Path
 import dying_store
 import pytest
 
-from dataprophet.attempts import is_alive, new_attempt
 from dataprophet.errors import StoreError
 from dataprophet.store import Store, open_store
+from dataprophet.store.attempts import is_alive, new_attempt
 
 KEY = "0123456789abcdef"
 
@@ -214,7 +214,7 @@ def test_collect_spares_what_a_running_process_writes(tmp_path: Path) -> None:
 
 def test_owner_is_alive() -> None:
     assert is_alive(new_attempt()) is True
-    process = _run("from dataprophet.attempts import new_attempt; print(new_attempt())")
+    process = _run("from dataprophet.store.attempts import new_attempt; print(new_attempt())")
     assert is_alive(process.stdout.strip()) is False
     machine, pid, started, token = new_attempt().split("-")
     assert is_alive(f"{machine}-{pid}-{int(started) + 1}-{token}") is False  # the number was used again

@@ -76,6 +76,16 @@ def read_object(path: str, fix: str) -> dict[str, Any]:
     return dict(value)
 
 
+def as_unicode(name: str) -> str:
+    """A name as UTF-8 can hold it: bytes of a file's name that are none become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(name: str) -> str:
+    """A name of a file, which may be any characters, as ids can begin with it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
+
+
 class _HashingReader(io.RawIOBase):
     """A file that shows what is read of it to a hash."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from dataprophet.data.files.rows import BadRow, kind_of, short
+from dataprophet.data.files.rows import BadRow, kind_of, printable, short
 from dataprophet.data.images.sources import ImageSource
 from dataprophet.data.sample import Conversation, Turn
 
@@ -57,7 +57,7 @@ def row_id(value: Any, file: str, row: int) -> str:
 
 @lru_cache(64)
 def _stem(file: str) -> str:
-    return os.path.splitext(os.path.basename(file))[0]
+    return printable(os.path.splitext(os.path.basename(file))[0])
 
 
 def take_markers(text: str) -> tuple[str, tuple[int, ...]]:

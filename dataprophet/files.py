@@ -5,8 +5,11 @@ For every room that writes one. It knows nothing of what they hold.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,12 +17,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from dataprophet.errors import DataProphetError, explained, require
-from dataprophet.store.attempts import is_alive, new_attempt
 
 MANIFEST = "manifest.json"
 """File that every output folder holds; a folder without it is never overwritten."""
 
-_PART, _NAMED = ".part", 100  # the end of names that are not final, and characters of the final name in them
+_PART = re.compile(r"[0-9a-f]{16}\.part")  # the end of a name that is not final
+_NAMED = 100  # characters of the final name in it
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:
@@ -74,16 +77,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_file(path)
     final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
-    temporary = _beside(final)
-    try:
-        with _writing(Path(path)):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            _remove_left_behind(final)
-            yield temporary
-            os.replace(temporary, final)
-    finally:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            temporary.unlink()
+    with _writing(Path(path)):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _part_of(final, _new_file) as temporary:
+            try:
+                yield temporary
+                os.replace(temporary, final)
+            finally:
+                with suppress(FileNotFoundError):
+                    temporary.unlink()
 
 
 def check_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -115,14 +117,12 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     check_folder(final, overwrite=overwrite)
     with _writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(final)
-        temporary = _beside(final)
-        temporary.mkdir()
-        try:
-            yield temporary
-            _put_in_place(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with _part_of(final, _new_folder) as temporary:
+            try:
+                yield temporary
+                _put_in_place(temporary, final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(temporary: Path, final: Path) -> None:
@@ -143,26 +143,44 @@ def _put_in_place(temporary: Path, final: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _beside(final: Path) -> Path:
-    """A hidden name beside a file or folder, which tells the process that writes there."""
-    return final.with_name(f"{_front(final)}{new_attempt()}{_PART}")
+@contextmanager
+def _part_of(final: Path, make: Callable[[Path], int]) -> Iterator[Path]:
+    """A hidden file or folder beside a final one, locked: the system ends the lock with the process.
 
-
-def _front(final: Path) -> str:
-    return f".{final.name[:_NAMED]}."
-
-
-def _remove_left_behind(final: Path) -> None:
-    """Remove what processes that were killed had written beside a file or folder."""
+    What others of that name left behind is removed; ``make`` makes this one and opens it.
+    """
+    front = f".{final.name[:_NAMED]}."
     for name in os.listdir(final.parent):
-        if name.startswith(_front(final)) and name.endswith(_PART):
-            attempt = name.removesuffix(_PART).rpartition(".")[2]
-            if is_alive(attempt) is False:
-                left = final.with_name(name)
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink(missing_ok=True)
+        if name.startswith(front) and _PART.fullmatch(name[len(front) :]):
+            _remove_left_behind(final.with_name(name))
+    temporary = final.with_name(f"{front}{secrets.token_hex(8)}.part")
+    opened = make(temporary)
+    try:
+        with suppress(OSError):  # a file system without locks: nothing is ever taken for left behind
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield temporary
+    finally:
+        os.close(opened)
+
+
+def _remove_left_behind(part: Path) -> None:
+    """Remove what no process holds."""
+    with suppress(OSError):
+        opened = os.open(part, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        finally:
+            os.close(opened)
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _new_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

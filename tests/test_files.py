@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from dataprophet.files import atomic_file, atomic_folder, write_text
-from dataprophet.store.attempts import new_attempt
 
 _KILLED = """
 import os, signal, sys
@@ -24,14 +23,16 @@ with atomic_file(sys.argv[1] + "/a.txt") as path, atomic_folder(sys.argv[1] + "/
 
 def test_what_a_killed_process_wrote_is_removed_by_the_next(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-P", "-c", _KILLED, str(tmp_path)], check=False)
-    own = [f".a.txt.{new_attempt()}.part", ".a.txt.123.part", ".b.txt.x.part"]  # of one that runs, and of others
-    for name in own:
-        (tmp_path / name).write_text("")
-    assert len(os.listdir(tmp_path)) == 2 + len(own)
-    write_text(tmp_path / "a.txt", "whole")
-    with atomic_folder(tmp_path / "b"):
-        pass
-    assert sorted(os.listdir(tmp_path)) == sorted([*own, "a.txt", "b"])
+    assert len(os.listdir(tmp_path)) == 2
+    (tmp_path / ".b.txt.x.part").write_text("of another file")
+    with atomic_file(tmp_path / "a.txt") as running, atomic_folder(tmp_path / "b") as folder:
+        assert sorted(os.listdir(tmp_path)) == sorted([running.name, folder.name, ".b.txt.x.part"])
+        write_text(tmp_path / "a.txt", "whole")
+        with atomic_folder(tmp_path / "b"):
+            pass
+        running.write_text("later")  # what a process that runs is writing stays
+    assert sorted(os.listdir(tmp_path)) == [".b.txt.x.part", "a.txt", "b"]
+    assert (tmp_path / "a.txt").read_text() == "later"
 
 
 def test_names_as_long_as_they_may_be(tmp_path: Path) -> None:

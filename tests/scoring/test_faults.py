@@ -104,6 +104,28 @@ def test_poison_is_isolated(target: Path, model: Any, tmp_path: Path) -> None:
     assert compared == expected.n_samples - 1
 
 
+def test_deaths_by_signals_from_outside_cost_no_row(target: Path, model: Any, tmp_path: Path) -> None:
+    pool, out = faults.make_pool(tmp_path / "pool", 1, 20), tmp_path / "out"
+    whole = score(pool, [target], "demo", out=out, processes=0)
+    digest, (key,) = whole.digest(), whole.store.markers()
+
+    def died_twice() -> None:
+        (out / "commits" / f"{key}.json").unlink()
+        dead = (f"begin\tffffffffffff-1-1-0000000{number}\tcell 0\n" for number in range(2))
+        (out / "journal" / key).write_text("".join(dead))
+
+    died_twice()
+    again = score(pool, [target], "demo", out=out, processes=0)
+    assert set(again.statuses) == {"ok"}
+    assert again.digest() == digest
+    loaded = score(pool, [target], model, out=tmp_path / "loaded")
+    (key,), out = loaded.store.markers(), tmp_path / "loaded"
+    died_twice()
+    again = score(pool, [target], model, out=out)
+    assert not again.complete
+    assert "give the model by its name" in again.summary["missing"][0]["why"]
+
+
 def test_truncated_tar(target: Path, model: Any, tmp_path: Path) -> None:
     tars = tmp_path / "tars"
     faults.make_tars(tars, 3, 20)

@@ -190,13 +190,14 @@ def account(out: Path) -> dict[str, Any]:
     expected = {
         (file["name"], position) for file in scored.files if "error" not in file for position in range(file["rows"])
     }
+    left = [f"{path.parent.name}/{path.name}" for folder in ("data", "tmp") for path in (out / folder).glob("*")]
     named = {name for marker in scored.store.markers().values() for name in marker["files"].values()}
     return {
         "missing": len(expected - turns.keys()),
         "unexpected": len(turns.keys() - expected),
         "twice": sum(count - 1 for count in seen.values()),
         "odd": sum(sorted(found) not in ([0], list(range(1, len(found) + 1))) for found in turns.values()),
-        "unnamed": len({f"data/{name}" for name in os.listdir(out / "data")} - named) + len(os.listdir(out / "tmp")),
+        "unnamed": len({*left} - named),
         "statuses": dict(scored.statuses),
         "digest": scored.digest(),
     }

@@ -1,6 +1,6 @@
 """Pictures of the documentation that are drawn from results.
 
-    dataprophet report demo-output --svg build/charts && python tools/pictures.py build/charts
+    dataprophet report demo-output -o build/r.html --svg build/charts && python tools/pictures.py build/charts
 
 writes docs/pictures/ranking.svg, the demo's ranking that README.md quotes, and docs/pictures/speed.svg, from the JSON
 of benchmarks/results. Both are light or dark as their reader is. The package has to be installed.

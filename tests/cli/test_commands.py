@@ -312,13 +312,13 @@ def test_bench_times_every_operation(run: Run) -> None:
             ["profile", "{demo}/datasets/captions", "--model", "demo", "--limit", "5", "--out", "{tmp}/o"],
             "10 different",
         ),
-        (["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o"], "no such profile"),
+        (["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o.csv"], "no such profile"),
         (
-            ["matrix", "--source", "{tmp}/notes.txt", "--target", "{tmp}/b", "--out", "{tmp}/o"],
+            ["matrix", "--source", "{tmp}/notes.txt", "--target", "{tmp}/b", "--out", "{tmp}/o.csv"],
             "not a readable profile",
         ),
         (
-            ["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o", "--heatmap", "{tmp}"],
+            ["matrix", "--source", "{tmp}/a", "--target", "{tmp}/b", "--out", "{tmp}/o.csv", "--heatmap", "{tmp}"],
             "is a folder, not a file",
         ),
         (["rank", "{tmp}/absent.csv", "--target", "t"], "absent.csv"),

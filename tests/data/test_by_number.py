@@ -109,6 +109,13 @@ def test_rows_that_come_in_order_alone_have_no_length(tmp_path: Path) -> None:
         len(open_dataset("hf:no-one/nothing", split="train"))
 
 
+def test_a_dataset_is_true_without_being_read(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text('{"question": "Q", "answer": "A"}\n')
+    dataset = open_dataset(tmp_path / "empty.jsonl")
+    (tmp_path / "empty.jsonl").unlink()
+    assert dataset
+
+
 def test_a_dataset_goes_to_another_process(pool: Path) -> None:
     dataset = open_dataset(pool, limit=20, name="mine")
     dataset.limit = 10

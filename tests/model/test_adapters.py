@@ -21,7 +21,7 @@ from dataprophet import load_model
 from dataprophet.data.sample import Sample
 from dataprophet.errors import DataProphetError
 from dataprophet.model.load import DEMO_FOLDER
-from dataprophet.scoring.profile import _model_state
+from dataprophet.scoring.cache import model_state
 
 SAMPLE = Sample("1", [Image.new("RGB", (32, 32), (200, 30, 30))], "How many red squares?", "There are three.")
 RANK, ALPHA = 4, 8
@@ -120,9 +120,9 @@ def test_an_adapter_alone_is_scored_with_its_base_model(place, folder, tmp_path,
     assert model.name == "model"
     assert model.fingerprint not in (both.fingerprint, load_model("demo", device="cpu").fingerprint)
     if place == "beside":  # what changes in the base model counts, for the fingerprint and for caches of it
-        state = _model_state({"name": str(folder)})
+        state = model_state({"name": str(folder)})
         (base / "generation_config.json").unlink()
-        assert _model_state({"name": str(folder)}) != state
+        assert model_state({"name": str(folder)}) != state
         assert load_model(str(folder), device="cpu").fingerprint != model.fingerprint
 
 

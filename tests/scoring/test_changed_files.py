@@ -96,5 +96,5 @@ def test_a_file_that_was_copied_since_is_known_by_its_content(tmp_path: Path, mo
     with monkeypatch.context() as context:
         context.setattr(scoring_worker, "_score", copied)
         scored = run()
-    assert [part["rows"] for part in scored.summary["missing"]] in ([[1024, 2048]], [[0, 1024], [1024, 2048]])
+    assert [1024, 2048] in [part["rows"] for part in scored.summary["missing"]]  # others were read beside it
     assert run().complete

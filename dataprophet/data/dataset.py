@@ -124,9 +124,6 @@ class Dataset:
     def __len__(self) -> int:
         return len(self._by_number())
 
-    def __bool__(self) -> bool:  # else `if dataset` would read all rows
-        return True
-
     def __getitem__(self, number: SupportsIndex) -> Sample:
         fix = "give a whole number"
         with explained(TypeError, DataError, "this is no number of a sample", self.name, fix):

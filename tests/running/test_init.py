@@ -9,23 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dataprophet.cli import main
 from dataprophet.running.init import first_recipe
 from dataprophet.running.reading import read_recipe
 
 Image = pytest.importorskip("PIL.Image")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def write_rows(path: Path, rows: int = 12, image: str = "") -> Path:

@@ -15,7 +15,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataprophet.cli import main
 from dataprophet.data import EXPORT_FORMATS
 from dataprophet.errors import RecipeError
 from dataprophet.running.check import names_of, split_name
@@ -35,16 +34,6 @@ targets: [{path: t.npz, features: true}]
 out: out
 model: clip
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import dataprophet as dp
-from dataprophet.cli import main
 from dataprophet.errors import RecipeError
 from dataprophet.running.output import SCORES
 from dataprophet.scoring.cache import CACHE
@@ -27,16 +26,6 @@ fcntl = pytest.importorskip("fcntl")
 
 Run = Callable[..., tuple[int, str, str]]
 KILLS = 3
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def write_features(folder: Path) -> None:

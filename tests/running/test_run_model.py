@@ -9,23 +9,12 @@ from pathlib import Path
 import pytest
 
 import dataprophet as dp
-from dataprophet.cli import main
 from dataprophet.running.output import SCORES
 from dataprophet.scoring.cache import CACHE
 
 pytest.importorskip("torch")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def contents(folder: Path) -> dict[str, bytes]:

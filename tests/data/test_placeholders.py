@@ -398,12 +398,3 @@ def test_the_reading_is_told_with_images_that_are_not_read(tmp_path: Path) -> No
     assert told.warnings == []
     told = open_dataset(path, columns={"question": "q", "answer": "a", "image": "picture"}).told()
     assert [warning.partition(" looks")[0] for warning in told.warnings] == ["'thumb'"]
-
-
-def test_answers_that_kto_is_to_avoid_are_refused(tmp_path):
-    messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
-    rows = [{"messages": messages, "label": label} for label in (True, False)]
-    (tmp_path / "kto.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    good, bad = open_dataset(tmp_path / "kto.jsonl").rows()
-    assert good.turns[0].answer == "A"
-    assert (bad.code, bad.message) == ("untrained", "label is false: the answer is one to avoid")

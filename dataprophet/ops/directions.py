@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.ops import backend, checks, cuda, reference
-from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.arrays import Operand, fetched, like, operand
 from dataprophet.ops.reference import RowMeasures, bad_rows_error
 from dataprophet.ops.threads import thread_count
 
@@ -65,7 +65,7 @@ def cosine_to(x: Any, directions: Any) -> Any:
         DataProphetError: different d, or a row without a direction.
     """
     rows, others, given = _with_directions(x, directions)
-    way = backend.place(rows)
+    way = backend.place("cosine_to", rows)
     if way == "cuda" and others.shape[0]:
         return rows.give_back(cuda.cosine_to(rows, others.values))
     if way == "reference":
@@ -96,32 +96,39 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
     rows, others, given = _with_directions(x, directions)
     places = checks.groups_of(groups, rows, count)
     found = measured(rows, given if rows.dtype != "float64" else others.numpy(), places, count)
-    bad = (places >= 0) & ~((found.lengths > 0) & np.isfinite(found.lengths))
+    (lengths,) = fetched(found.lengths)
+    bad = (places >= 0) & ~((lengths > 0) & np.isfinite(lengths))
     if bad.any():
-        zero = int((found.lengths[bad] == 0).sum())
+        zero = int((lengths[bad] == 0).sum())
         raise bad_rows_error(rows.name, zero, int(bad.sum()) - zero, int(np.flatnonzero(bad)[0]))
     return RowMeasures(*(rows.give_back(part) for part in found))
 
 
 def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int) -> RowMeasures:
-    """``measure_rows`` of checked arguments, in NumPy; lengths tell which rows have no direction."""
-    if rows.dtype == "float64":
+    """``measure_rows`` of checked arguments; lengths tell which rows have no direction.
+
+    In NumPy, but on CUDA for rows that are there, where nothing waits for the device: see ``fetched``.
+    """
+    way = backend.place("measure_rows", rows)
+    if way == "reference":
         return reference.measure_rows(rows.numpy(), directions, groups, count)
     n, d = rows.shape
     given = np.require(directions, np.float32, ["C", "A"])
+    if way == "cuda":
+        return cuda.measure_rows(rows, given, groups, count)
     found = RowMeasures(np.empty((n, len(given)), np.float32), np.empty(n), np.empty((count, d)))
-    # not worth a kernel of its own on CUDA: pools of features lie in files
     backend.core.measure_rows(rows.rows(), given, groups, *found, thread_count())
     return found
 
 
 def average_directions(
     fields: Sequence[Any], lengths: Sequence[NDArray[np.float64]], chosen: NDArray[np.int64]
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+) -> tuple[Any, Any]:
     """Average of the directions of several fields of a row, normalised again.
 
     Args:
-        fields: (n, d) arrays. Of those on CUDA, only the chosen rows leave the device.
+        fields: (n, d) arrays. Where all are on CUDA, results are tensors there, for which nothing waits; of those that
+            the CUDA core cannot read, the chosen rows alone leave the device.
         lengths: for each field (n,) the lengths of its rows, NaN where a row lacks it; what lies there then may be
             anything.
         chosen: (m,) rows.
@@ -132,6 +139,8 @@ def average_directions(
         others are chosen.
     """
     given = [operand(rows, "field", 2) for rows in fields]
+    if backend.place("average_directions", *given) == "cuda" and len(chosen):
+        return cuda.average_directions(given, lengths, chosen)
     if any(rows.on_cuda for rows in given):
         own_rows, own_lengths = [rows.read(chosen) for rows in given], [own[chosen] for own in lengths]
         return average_directions(own_rows, own_lengths, np.arange(len(chosen)))
@@ -171,7 +180,7 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     others = like(y, "y", 2, rows)
     checks.at_least(others, 1)
     checks.same_columns(rows, others)
-    way = backend.place(rows, others)
+    way = backend.place("nearest", rows, others)
     if way == "cuda":
         cosine, index = cuda.nearest(rows, others)
         return rows.give_back(cosine), rows.give_back(index)
@@ -190,7 +199,7 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _mean_direction(rows: Operand) -> Any:
-    way = backend.place(rows)
+    way = backend.place("mean_direction", rows)
     if way == "cuda":
         return rows.give_back(cuda.mean_direction(rows))
     if way == "reference":

@@ -111,8 +111,8 @@ struct Layout {
     Workspace space(base);
     scales = space.take<float>(n);
     bad = space.take<BadRows>(kBadRows);
-    cosines = space.take<unsigned char>(
-        targets == 0 ? 0 : static_cast<std::int64_t>(cosine_to_workspace_bytes(targets, d)));
+    cosines =
+        space.take<unsigned char>(targets == 0 ? 0 : static_cast<std::int64_t>(cosine_to_workspace_bytes(targets, d)));
     bytes = space.bytes();
   }
 };

@@ -154,7 +154,7 @@ def lifted(compute: Callable[[Any], Any], rows: Any, products: float) -> Any:
     import torch
 
     try:
-        return compute(torch.from_numpy(rows).to(device, non_blocking=True))
+        return compute(torch.tensor(rows, device=device))
     except torch.OutOfMemoryError:
         pass  # behind the handler, whose error would hold on to the memory
     return compute(rows)

@@ -67,9 +67,8 @@ const char* measure_rows(const cuda::Rows* x, const float* directions, std::int6
 
 const char* average_directions(const cuda::Rows* fields, std::int64_t count, const std::int64_t* chosen, std::int64_t m,
                                const cuda::RowWeight* weights, std::uint16_t* out, float* norms) {
-  return guarded([&] {
-    cuda::average_directions(fields, static_cast<int>(count), chosen, m, weights, out, norms, nullptr);
-  });
+  return guarded(
+      [&] { cuda::average_directions(fields, static_cast<int>(count), chosen, m, weights, out, norms, nullptr); });
 }
 
 const char* cluster_counts(const std::int64_t* labels, std::int64_t n, std::int64_t k, unsigned long long* counts) {

@@ -64,10 +64,13 @@ def cosine_to(x: Any, directions: Any) -> Any:
     Raises:
         DataProphetError: different d, or a row without a direction.
     """
-    rows, others, given = _with_directions(x, directions)
+    rows, others = _with_directions(x, directions)
     way = backend.place("cosine_to", rows)
     if way == "cuda" and others.shape[0]:
-        return rows.give_back(cuda.cosine_to(rows, others.values))
+        single = others.values.float()
+        checks.finite_directions(fetched(single.isfinite().all(1))[0])
+        return rows.give_back(cuda.cosine_to(rows, single))
+    given = _single(others)
     if way == "reference":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
     out = np.empty((rows.shape[0], given.shape[0]), np.float32)
@@ -93,7 +96,8 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
     Raises:
         DataProphetError: different d or n, a group out of range, or a row without a direction that is not left out.
     """
-    rows, others, given = _with_directions(x, directions)
+    rows, others = _with_directions(x, directions)
+    given = _single(others)
     places = checks.groups_of(groups, rows, count)
     found = measured(rows, given if rows.dtype != "float64" else others.numpy(), places, count)
     (lengths,) = fetched(found.lengths)
@@ -209,12 +213,17 @@ def _mean_direction(rows: Operand) -> Any:
     return rows.give_back(out)
 
 
-def _with_directions(x: Any, directions: Any) -> tuple[Operand, Operand, NDArray[np.float32]]:
-    """Rows, directions of as many columns, and these as the core reads them: aligned float32, and finite as such."""
+def _with_directions(x: Any, directions: Any) -> tuple[Operand, Operand]:
+    """Rows, and directions of as many columns."""
     rows = operand(x, "x", 2)
     others = like(directions, "directions", 2, rows)
     checks.same_columns(rows, others)
+    return rows, others
+
+
+def _single(directions: Operand) -> NDArray[np.float32]:
+    """Directions as the core reads them: aligned float32, and finite as such."""
     with np.errstate(over="ignore"):
-        given = np.require(others.numpy(), np.float32, ["C", "A"])
-    checks.finite_directions(given)
-    return rows, others, given
+        given = np.require(directions.numpy(), np.float32, ["C", "A"])
+    checks.finite_directions(np.isfinite(given).all(axis=1))
+    return given

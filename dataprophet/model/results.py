@@ -172,7 +172,7 @@ class _Embedding(NamedTuple):
 
 def _by_member(parts: list[_Means], flags: Iterator[NDArray[np.bool_]]) -> dict[int, _Embedding]:
     """Embeddings of members; ``flags`` tell of each row of the parts, in turn, whether it is finite."""
-    found = {}
+    found: dict[int, _Embedding] = {}
     for (members, rows, means), finite in zip(parts, flags, strict=False):
         own = [_Embedding(*pair) for pair in zip(means, finite.tolist(), strict=True)]
         picked = own[rows] if isinstance(rows, slice) else [own[row] for row in rows]

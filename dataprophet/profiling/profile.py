@@ -244,8 +244,7 @@ class Profile:
         """
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        hashes = hash_ids(features.ids)
-        groups = groups_of(hashes)
+        groups = groups_of(hashes := hash_ids(features.ids))
         found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
         if not found.usable.any():
             return found

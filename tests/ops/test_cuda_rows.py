@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 import cuda_device  # noqa: E402 (needs torch)
 
 pytestmark = [
-    pytest.mark.once,
+    pytest.mark.slow,
     pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
 ]
 

@@ -20,11 +20,11 @@ ARCHITECTURES = (80, 90, 100)
 POINTERS = {
     "targets": "*i64",
     "bias": "*bf16",
-    **dict.fromkeys(("out", "maximums", "totals", "second", "third"), "*fp32"),
+    **dict.fromkeys(("out", "peaks", "totals", "second", "third"), "*fp32"),
 }
 NUMBERS = {
     **dict.fromkeys(("n", "V", "D", "stride", "hidden_row", "weight_row", "splits", "first"), "i32"),
-    **dict.fromkeys(("scale", "softcap"), "fp32"),
+    **dict.fromkeys(("scale", "softcap", "factor"), "fp32"),
 }
 ALIGNED = ("V", "D", "stride", "hidden_row", "weight_row")
 
@@ -65,7 +65,7 @@ def stack_bytes(cubin: bytes) -> int:
 
 
 def head(wanted: bool) -> dict[str, bool]:
-    return {"HAS_BIAS": wanted, "HAS_SOFTCAP": wanted}
+    return {"HAS_BIAS": wanted, "HAS_SOFTCAP": wanted, "FOLDED": not wanted}
 
 
 def token_builds() -> list[Build]:
@@ -86,7 +86,7 @@ def merge_builds() -> list[Build]:
     return [
         Build(
             merge_logprobs._merge_kernel,
-            {"PARTS": parts, "BLOCK": merge_logprobs.BLOCK},
+            {"PARTS": parts, "NATS": 1.0, "BLOCK": merge_logprobs.BLOCK},
             merge_logprobs.WARPS,
             types={"targets": "*fp32"},
         )

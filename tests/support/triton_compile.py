@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import triton
-from dataprophet.kernels import configurations, linear_sweep, merge_logprobs, segment_means, token_logprobs
+from dataprophet.kernels import (
+    configurations,
+    euclidean_silhouettes,
+    linear_sweep,
+    merge_logprobs,
+    segment_means,
+    token_logprobs,
+)
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -94,6 +101,20 @@ def merge_builds() -> list[Build]:
     ]
 
 
+def silhouette_builds() -> list[Build]:
+    module = euclidean_silhouettes
+    shape = {"ROWS": module.ROWS, "COLUMNS": module.COLUMNS, "DEPTH": module.DEPTH}
+    types = {
+        name: f"tensordesc<fp16[{rows},{module.DEPTH}]>" for name, rows in (("a", module.ROWS), ("b", module.COLUMNS))
+    }
+    types |= {"norms": "*fp32", "halves": "*fp32", "sums": "*i64", "cluster_of": "*i32"}
+    types |= {"n": "i32", "k": "i32", "depth": "i32"}
+    return [
+        Build(kernel, shape | more, module.WARPS, module.STAGES, types, (90,))
+        for kernel, more in ((module._norms_kernel, {}), (module._tiles_kernel, {"SIDE": module.SIDE}))
+    ]
+
+
 def linear_builds(
     configuration: configurations.Configuration, architectures: tuple[int, ...], left: str, right: str, aligned: bool
 ) -> list[Build]:
@@ -139,6 +160,7 @@ def linear_builds(
 def builds() -> list[Build]:
     """Every build that is to compile without spills."""
     found = [
+        *silhouette_builds(),
         Build(
             segment_means._segment_means_kernel,
             {"BLOCK": segment_means.BLOCK},

@@ -14,7 +14,7 @@
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it
-#   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make gpu     tests marked gpu and the benchmarks on CUDA, with the packages of the Python that is there (no downloads)
 #   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
 
@@ -23,9 +23,10 @@ VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?=
 BENCH_FLAGS ?=
+GPU_DEVICE ?= cuda
 RELEASE_FLAGS ?=
 CUDA ?= ON
-GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
+GPU_BENCHES = $(filter-out metric,$(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py))))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -147,11 +148,13 @@ docs: $(VENV)/.docs-tools
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
-# BENCH_FLAGS=--quick tries the benchmarks out.
+# BENCH_FLAGS=--quick tries the benchmarks out. Tests wait for compilers most of the time: several processes, where xdist
+# is there. benchmarks/device.sh does all of this, and more, within ten minutes.
+GPU_TESTS = $(shell grep -rl "mark[.]gpu" tests --include="test_*.py")
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu $$($(PYTHON) -P -c 'import xdist; print("-n 8")' 2>/dev/null) $(GPU_TESTS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --device $(GPU_DEVICE) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
 
 $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-release

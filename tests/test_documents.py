@@ -18,10 +18,8 @@ from dataprophet import open_dataset, open_scores
 from dataprophet.cli import build_parser
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-WORKED = [
-    ROOT / "docs" / name  # with the files of the tutorial
-    for name in ("howto/own-data.md", "howto/mixture.md", "howto/own-model.md", "howto/family.md", "run.md", "report.md")
-]
+_WORKED = "howto/own-data.md howto/mixture.md howto/own-model.md howto/family.md run.md report.md"
+WORKED = [ROOT / "docs" / name for name in _WORKED.split()]  # with the files of the tutorial
 ALONE = [ROOT / "docs" / name for name in ("howto/selector.md", "selector.md")]
 SHELL = [ROOT / "docs" / "howto" / name for name in ("pool.md", "cluster.md")]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))

@@ -18,7 +18,10 @@ FEATURES = dp.Features(["a"], np.ones(1), {"question": np.ones((1, 2), np.float3
 
 CALLS: dict[str, tuple[Any, str]] = {
     "open a number": (lambda: dp.open_dataset(3), "give a path, a list of dicts"),
-    "columns as text": (lambda: dp.open_dataset(ROWS, columns="question=q"), "columns: it is of type str; give a dict or None"),
+    "columns as text": (
+        lambda: dp.open_dataset(ROWS, columns="question=q"),
+        "columns: it is of type str; give a dict or None",
+    ),
     "a column as number": (lambda: dp.open_dataset(ROWS, columns={"question": 3}), "give the name of a column"),
     "limit as text": (lambda: dp.open_dataset(ROWS, limit="3"), "limit: it is of type str; give a whole number"),
     "limit as float": (lambda: dp.open_dataset(ROWS, limit=2.5), "limit: it is of type float"),
@@ -48,14 +51,23 @@ CALLS: dict[str, tuple[Any, str]] = {
     ),
     "plan a number": (lambda: dp.plan(3), "plan: it is of type int; give datasets"),
     "plan texts": (lambda: dp.plan(["x"]), "a str is no pool; open it with open_dataset"),
-    "select for a number": (lambda: dp.Selector(3), "targets: it is of type int; give a list of Profiles, texts or paths, a Profile, a text or a path"),
-    "names as number": (lambda: dp.allocate([1, 2], 3, names=3), "names: it is of type int; give a list of texts or None"),
+    "select for a number": (
+        lambda: dp.Selector(3),
+        "targets: it is of type int; give a list of Profiles, texts or paths, a Profile, a text or a path",
+    ),
+    "names as number": (
+        lambda: dp.allocate([1, 2], 3, names=3),
+        "names: it is of type int; give a list of texts or None",
+    ),
     "names as numbers": (lambda: dp.allocate([1], 3, names=[3]), "names: it holds a int; give a list of texts or None"),
     "fields of the diversity": (
         lambda: dp.profile(FEATURES, "m", diversity_fields=3),
         "diversity_fields: it is of type int; give a list of texts",
     ),
-    "too few": (lambda: dp.TransferMatrix(3), "TransferMatrix: missing a required argument: 'targets'; its arguments are"),
+    "too few": (
+        lambda: dp.TransferMatrix(3),
+        "TransferMatrix: missing a required argument: 'targets'; its arguments are",
+    ),
     "too many": (lambda: dp.kendall_tau(1, 2, "a", 3), "kendall_tau: too many positional arguments"),
     "a wrong name": (
         lambda: dp.allocate([1], 3, temprature=2),

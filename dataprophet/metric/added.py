@@ -40,7 +40,7 @@ ADDED: Extensible[Factor] = Extensible(
 )
 """Factors of installed packages by name."""
 
-_TAKEN = {*FACTORS, "perplexity", "target_perplexity", "target", "rank", "source", "score", "answer_tokens", "similarity"}
+_TAKEN = {*FACTORS, *"perplexity target_perplexity target rank source score answer_tokens similarity".split()}
 _NAME = re.compile(r"(?!.*_error$)[a-z][a-z0-9_]*")
 
 
@@ -48,8 +48,8 @@ def require_added(names: Iterable[str]) -> list[str]:
     """The names, each once. Raises MetricError for one that no package adds, or that a table has for something else."""
     wanted = list(dict.fromkeys(names))
     for name in wanted:
-        otherwise = "" if len(ADDED) else "install the package that adds it"
-        require(name in ADDED, f"no package adds a factor {name!r}", "factors", choose(name, ADDED, otherwise), MetricError)
+        fix = choose(name, ADDED, "" if len(ADDED) else "install the package that adds it")
+        require(name in ADDED, f"no package adds a factor {name!r}", "factors", fix, MetricError)
         usable = _NAME.fullmatch(name) and name not in _TAKEN
         fix = "its package must use other small letters, digits and _"
         require(usable, f"{name!r} cannot be the name of a factor", "factors", fix, MetricError)
@@ -81,7 +81,9 @@ def _without_each(profile: Profile) -> Iterable[Profile | None]:
     """The profile without each of its groups in turn, and without its sketch; None for groups that hold no sample."""
     for group in range(N_GROUPS):
         kept = np.arange(N_GROUPS) != group
-        some = profile.count[group] and profile.count[kept].any()
+        if not profile.count[group] or not profile.count[kept].any():
+            yield None
+            continue
         yield replace(
             profile,
             count=profile.count * kept,
@@ -91,7 +93,7 @@ def _without_each(profile: Profile) -> Iterable[Profile | None]:
             field_sum={name: sums * kept[:, None] for name, sums in profile.field_sum.items()},
             sketch=None,
             _diversity=None,
-        ) if some else None
+        )
 
 
 def _value(name: str, source: Profile, target: Profile) -> float:
@@ -99,7 +101,8 @@ def _value(name: str, source: Profile, target: Profile) -> float:
     try:
         value = float(ADDED[name].value(source, target))
     except Exception as error:  # whatever a package's function may raise
-        what, fix = f"factor {name!r} fails ({first_line(error)})", "repair its package, or leave it out of factors="
+        what = f"factor {name!r} fails ({first_line(error)})"
+        fix = "repair its package, where a grouped factor has no diversity to read, or leave it out of factors="
         raise MetricError(what, where=pair, fix=fix) from error
     if math.isinf(value):
         raise MetricError(f"factor {name!r} is {value}", where=pair, fix="its package must give a finite number")

@@ -47,8 +47,8 @@ def transfer_matrix(
         sources: S profiles, or paths of saved ones; a single one need not be in a list.
         targets: T profiles, or paths, likewise.
         fields: similarities in the product. Leave out ``image`` to compare datasets of which some have no images.
-        factors: names of further factors in the product, which packages add (``dataprophet.metric.added.Factor``). Where
-            one has no standard errors, the scores have none.
+        factors: names of further factors in the product, which packages add (``dataprophet.metric.added.Factor``).
+            Where one has no standard errors, the scores have none.
         errors: compute standard errors; by default for up to 16,384 cells.
         allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
 

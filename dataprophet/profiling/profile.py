@@ -223,8 +223,7 @@ class Profile:
         """Add samples.
 
         Raises:
-            ProfileError: when an embedding or log-likelihood is not finite, an embedding is zero, or a width differs
-                from earlier samples; the profile is left as it was.
+            ProfileError: features are not finite or zero, or of another width; the profile is left as it was.
         """
         self.measure(features)
 

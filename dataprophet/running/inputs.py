@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dataprophet.data import Dataset, open_dataset
+from dataprophet.data import EXPORT_FORMATS, Dataset, open_dataset
 from dataprophet.errors import DataProphetError, RecipeError
 from dataprophet.files import absolute
 from dataprophet.metric.added import require_added

@@ -20,7 +20,7 @@ HF, URL = "hf:", "://"
 
 
 class Names(Collection[str]):
-    """Our names, and behind them those that installed packages add as entry points: looked up when asked, not loaded."""
+    """Our names, and behind them those that installed packages add by entry points: looked up when asked for."""
 
     def __init__(self, own: str, group: str) -> None:
         self.own, self.group = own.split(), group

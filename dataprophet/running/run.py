@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import BudgetError, DataError, checked, MissingDependencyError, ModelError, ProfileError
+from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError, checked
 from dataprophet.files import write_text
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import TransferMatrix

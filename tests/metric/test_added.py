@@ -30,7 +30,8 @@ def make(name: str, seed: int, n: int = 150) -> Profile:
     return profile(Features([f"{name}{i}" for i in range(n)], rng.gamma(2.0, 0.4, n), rows, {}, tokens), "m", name=name)
 
 
-SOURCES, TARGETS = [make(name, seed) for seed, name in enumerate("abc")], [make(name, seed + 5) for seed, name in enumerate("tu")]
+SOURCES = [make(name, seed) for seed, name in enumerate("abc")]
+TARGETS = [make(name, seed) for seed, name in enumerate("tu", 5)]
 
 
 @pytest.fixture

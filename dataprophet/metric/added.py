@@ -40,7 +40,8 @@ ADDED: Extensible[Factor] = Extensible(
 )
 """Factors of installed packages by name."""
 
-_TAKEN = {*FACTORS, *"perplexity target_perplexity target rank source score answer_tokens similarity".split()}
+_COLUMNS = ("target", "source", "rank", "score", "low", "high", "log", "next", "answer_tokens", "similarity", "gain")
+_TAKEN = {*FACTORS, *_COLUMNS, "perplexity", "target_perplexity"}
 _NAME = re.compile(r"(?!.*_error$)[a-z][a-z0-9_]*")
 
 

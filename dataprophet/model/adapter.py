@@ -54,6 +54,8 @@ class Adapter:
         picks: whether layers pick the keys that they see, so that samples in one batch may change each other.
         branches: whether rows may hold sequences that part, each seeing its own beginning alone. Off until the start-up
             checks have found that they do.
+        masks_padding: whether padding behind a row is masked. Where tokens see nothing behind them it need not be, and
+            attention without a mask has faster kernels on a GPU. On until the checks have found it without use.
         joins_images: whether one call of the vision tower takes the images of several samples. Off until the checks
             have found that they come out as alone; else it is called once for each image set.
     """
@@ -78,6 +80,7 @@ class Adapter:
         self.masks = self._attention in _MASKABLE and known
         self.picks = not _PICKING.isdisjoint(layers or ())
         self.branches = self.joins_images = False
+        self.masks_padding = True
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the model's device, pixels in its dtype."""
@@ -172,7 +175,8 @@ class Adapter:
         nodes = torch.arange(batch.ids.shape[1], device=batch.ids.device)
         inputs = {"input_ids": batch.ids, **batch.types}
         if batch.ends is None:
-            inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
+            if self.masks_padding:
+                inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
         else:
             inputs["attention_mask"] = self._tree_mask(batch, nodes)
             inputs["position_ids"] = batch.depth

@@ -12,7 +12,7 @@ from typing import Any
 from dataprophet import ops
 from dataprophet.errors import ModelError
 
-# Factors of logits in configurations, and the power in which they count: Cohere, Muse, Granite, Inkling.
+# Factors of the logits in configurations, and the power in which models of Cohere, Granite, Inkling and Muse use it.
 _SCALES = {"logit_scale": 1, "output_multiplier": 1, "logits_scaling": -1, "logits_mup_width_multiplier": -1}
 
 

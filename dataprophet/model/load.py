@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, explained, install, require_type
+from dataprophet.errors import MissingDependencyError, ModelError, checked, explained, install
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
@@ -50,6 +50,7 @@ _WRONG = "check that processor, tokenizer and weights belong together; or use a 
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 
 
+@checked()
 def load_model(
     name: str | Path = "demo",
     *,
@@ -94,7 +95,6 @@ def load_model(
         MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
             not match torch.
     """
-    require_type(name, (str, os.PathLike), "load_model", "give a model's name or its folder", ModelError)
     _require()
     from transformers.utils import logging
 

@@ -57,7 +57,8 @@ def self_check(model: Model) -> None:
     7. Two questions on one picture and a third one on two pictures, one of which has another size, give in one batch
        what each gives alone, and so do two texts. What samples share is the most with which they do: a row, or the
        vision features, or nothing; and one call of the vision tower, or one for each image set. Where samples differ
-       even then, each is a batch of its own.
+       even then, each is a batch of its own. Where the padding of shorter rows changes nothing without a mask, it gets
+       none.
 
     Where the model does not run in float32, it is checked as it is, and samples share no row and no call.
 
@@ -206,6 +207,9 @@ def _share(model: Model, groups: list[_Group], tolerance: float, *, exact: bool)
     else:
         raise ModelError(f"it gives other numbers each time ({wrong})", where=model.name, fix=_FIX)
     adapter.branches = level == "prefix"
+    if exact and level != "alone":  # a sample in each row, of several lengths
+        adapter.masks_padding = False
+        adapter.masks_padding = bool(difference("images" if level == "prefix" else level))
     batcher.share = batcher.share and level in ("prefix", "images")
     batcher.mixes = level != "alone"
     if not batcher.mixes:

@@ -7,7 +7,7 @@ is then used for it does not know.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError, choose, require_type
 from dataprophet.features.features import FIELDS
+from dataprophet.metric.calibration import read_weights, weighted
 from dataprophet.metric.factors import FACTORS, Floats, product
 from dataprophet.metric.matrix import Influences, TransferMatrix
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
@@ -37,6 +38,7 @@ def transfer_matrix(
     fields: Iterable[str] = FIELDS,
     errors: bool | None = None,
     allow_nonpositive: bool = False,
+    weights: Mapping[str, float] | str | os.PathLike[str] | None = None,
 ) -> TransferMatrix:
     """Score every source for every target.
 
@@ -46,6 +48,8 @@ def transfer_matrix(
         fields: similarities in the product. Leave out ``image`` to compare datasets of which some have no images.
         errors: compute standard errors; by default for up to 16,384 cells.
         allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
+        weights: factor -> exponent, 1 for those that are not named, or the path of what `dataprophet calibrate` wrote.
+            Without it the score is the published one.
 
     Returns:
         The matrix with every factor.
@@ -81,7 +85,8 @@ def transfer_matrix(
         tokens = np.array([p.n_tokens / p.n_samples for p in s])
         made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
         beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
-        return TransferMatrix(*names, values, factors, influences=influences, **beside)
+        matrix = TransferMatrix(*names, values, factors, influences=influences, **beside)
+        return matrix if weights is None else weighted(matrix, read_weights(weights))
 
 
 def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]], name: str) -> Floats:

@@ -1,13 +1,13 @@
 """The presets: what "miniature", "pretrained" and "custom" measure.
 
-Splits into development and held-out datasets and bases are written down here and in `pretrained/datasets.py`. They stood
-before the first result: predictors are chosen on development datasets and the first base, and the rest is told once.
+The split into development and held-out datasets is written down in `pretrained/datasets.py`, and stood there before the
+first result: predictors are chosen on development datasets and the first base, and the rest is told once.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -44,7 +44,7 @@ class Miniature:
     seeds: int = 2
     train: int = 320
     test: int = 150
-    training: Training = Training(rate=1e-3, epochs=2.0, rows=16)
+    training: Training = field(default_factory=partial(Training, rate=1e-3, epochs=2.0, rows=16))
     weaken: float = 0.35
     bases: tuple[str, ...] = ("first", "second")
 
@@ -108,16 +108,13 @@ def pretrained(datasets: int = 15, seeds: int = 3) -> Lab:
     return Lab("pretrained", names, names, tasks, held, tuple(BASES), tuple(range(seeds)), learner)
 
 
-def _opened(
-    paths: dict[str, str], options: dict[str, Any], tests: dict[str, str], name: str, split: str
-) -> list[Sample]:
-    held = _read(paths[name] if split == "train" else tests[name], tuple(sorted(options.items())))
-    return held
+def _opened(sources: dict[str, str], targets: dict[str, str], name: str, split: str) -> list[Sample]:
+    return _read((sources if split == "train" else targets)[name])
 
 
 @lru_cache(maxsize=256)
-def _read(path: str, options: tuple[tuple[str, Any], ...]) -> list[Sample]:
-    return list(dp.open_dataset(path, **dict(options)))
+def _read(path: str) -> list[Sample]:
+    return list(dp.open_dataset(path))
 
 
 def _custom_learner(
@@ -132,7 +129,7 @@ def _custom_learner(
 ) -> Learner:
     from transfer.transformers_learner import TransformersLearner, identity_of
 
-    opened = partial(_opened, sources, {}, targets)
+    opened = partial(_opened, sources, targets)
     identities = {name: identity_of(opened(name, "train")) for name in sources}
     identities |= {name: digest([identities.get(name), identity_of(opened(name, "test0"))]) for name in targets}
     return TransformersLearner(model, opened, identities, training, lora=lora, gradient=100, options=options)

@@ -87,7 +87,7 @@ def calibrate(scores: TransferMatrix, gains: TransferMatrix, *, diagonal: bool =
         fix = "read the matrix together with its .factors.csv file"
         raise MetricError("holds no factors to weigh", where="scores", fix=fix)
     targets = [target for target in scores.targets if target in gains.targets]
-    known = {(s, t): v for s, row in zip(gains.sources, gains.values, strict=True) for t, v in zip(gains.targets, row)}
+    known = {(s, t): gains.values[i, j] for i, s in enumerate(gains.sources) for j, t in enumerate(gains.targets)}
     parts = dict[str, tuple[Floats, Floats]]()
     for target in targets:
         chosen = [

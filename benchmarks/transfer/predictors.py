@@ -96,7 +96,8 @@ def _published(context: Context) -> Scores:
 
 
 def _without(names: tuple[str, ...], context: Context) -> Scores:
-    return context.matrix.without(*names).values if context.matrix.factors else None
+    known = [name for name in names if name in context.matrix.factors]
+    return context.matrix.without(*known).values if known else None
 
 
 def _alone(name: str, context: Context) -> Scores:
@@ -247,7 +248,7 @@ def _symmetric(context: Context) -> Scores:
 PREDICTORS: dict[str, Callable[[Context], Scores]] = {
     "M as published": _published,
     **{f"M without {FACTORS[name]}": partial(_without, (name,)) for name in FACTORS if not name.startswith("inverse")},
-    "QSim * ASim * ISim": partial(_without, ("PPL(s)", "Sil+H", "1/PPL(t)")),
+    "QSim * ASim * ISim": partial(_without, tuple(FACTORS)[3:]),
     **{f"{FACTORS[name]} alone": partial(_alone, name) for name in FACTORS if not name.startswith("inverse")},
     "same task": _task,
     "source mean (gains of other targets)": _source_mean,

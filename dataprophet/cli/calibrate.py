@@ -6,8 +6,8 @@ import argparse
 import math
 
 from dataprophet.cli.common import output, table
-from dataprophet.files import check_file
-from dataprophet.metric.calibration import calibrate
+from dataprophet.files import check_replaced
+from dataprophet.metric.calibration import calibrate, is_weights
 from dataprophet.metric.factors import FACTORS
 from dataprophet.metric.gains import read_gains
 from dataprophet.metric.matrix import TransferMatrix
@@ -15,7 +15,7 @@ from dataprophet.metric.matrix import TransferMatrix
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write and print the weights."""
-    check_file(args.out)
+    check_replaced(args.out, "file of weights", is_weights)
     scores, gains = TransferMatrix.from_csv(args.scores), read_gains(args.gains)
     found = calibrate(scores, gains.matrix, diagonal=not args.off_diagonal)
     found.save(args.out)

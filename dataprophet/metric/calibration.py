@@ -145,9 +145,10 @@ def weighted(matrix: TransferMatrix, weights: Mapping[str, float]) -> TransferMa
     factors, influences, values = dict[str, Floats](), dict[str, Influences](), np.ones(matrix.shape)
     for name, part in matrix.factors.items():
         weight = float(weights.get(name, 1.0))
+        positive = np.where(part > 0, part, np.nan)
         called = name if weight == 1 else f"{name}^{weight:.4g}"
-        factors[called] = np.where(part > 0, part, np.nan) ** weight
-        values = values * factors[called]
+        factors[called] = part if weight == 1 else positive**weight
+        values = values * positive**weight
         if name in matrix.influences:
             source, target = matrix.influences[name]
             influences[called] = Influences(source * weight, target * weight)
@@ -165,6 +166,14 @@ def read_weights(given: Mapping[str, float] | str | os.PathLike[str]) -> dict[st
     if not isinstance(found, dict) or not all(isinstance(each, int | float) for each in found.values()):
         raise MetricError("holds no weights", where=str(given), fix=_FILE)
     return {name: float(weight) for name, weight in found.items() if name in FACTORS or weight != 1}
+
+
+def is_weights(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that `read_weights` reads."""
+    try:
+        return bool(read_weights(path))
+    except MetricError:
+        return False
 
 
 def _fit(data: Sequence[tuple[Floats, Floats]], shrinkage: float) -> Floats:

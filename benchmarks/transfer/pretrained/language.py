@@ -106,6 +106,8 @@ class Batch:
 def through(layers: Sequence[nn.Module], rotary: nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
     """States behind some layers of the decoder."""
     angles, mask = rotary(states, batch.depth), batch.mask
+    if layers[0].self_attn.config._attn_implementation == "eager":  # which adds its mask
+        mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.bfloat16).min)
     for layer in layers:
         made = layer(states, attention_mask=mask, position_ids=batch.depth, position_embeddings=angles)
         states = made[0] if isinstance(made, tuple) else made
@@ -154,7 +156,7 @@ class Upper(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        decoder, _ = load_decoder(folder)
+        decoder, _ = load_decoder(folder, "eager")  # for rows this short its backward pass is quicker on a CPU
         self.layers = nn.ModuleList(decoder.layers[SPLIT:]).float()
         self.norm = decoder.norm.float()
         self.rotary = decoder.rotary_emb
@@ -176,10 +178,10 @@ class Upper(nn.Module):
         return logits, batch.ids[:, 1:][behind], batch.kind[:, 1:][behind], rows * 64 + batch.turn[:, 1:][behind]
 
 
-def load_decoder(folder: Path) -> tuple[Any, int]:
+def load_decoder(folder: Path, attention: str = "sdpa") -> tuple[Any, int]:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation=attention)
     return model.model.requires_grad_(False), model.config.hidden_size
 
 

@@ -45,8 +45,8 @@ class Sizes:
 
 
 BASES = {
-    "A": Base({"shapes": 0.5, "sign": 0.25, "bars": 0.25}, seed=0, steps=75),
-    "B": Base({"shapes": 0.25, "sign": 0.45, "bars": 0.3}, seed=1, steps=90, rate=4e-4),
+    "A": Base({"shapes": 0.5, "sign": 0.25, "bars": 0.25}, seed=0, steps=55),
+    "B": Base({"shapes": 0.25, "sign": 0.45, "bars": 0.3}, seed=1, steps=65, rate=4e-4),
 }
 
 

@@ -44,8 +44,8 @@ class Miniature:
     seeds: int = 2
     train: int = 320
     test: int = 150
-    training: Training = field(default_factory=partial(Training, rate=1e-3, epochs=2.0, rows=16))
-    weaken: float = 0.35
+    training: Training = field(default_factory=partial(Training, rate=5e-4, epochs=2.0, rows=16))
+    weaken: float = 0.25
     bases: tuple[str, ...] = ("first", "second")
 
 

@@ -128,6 +128,7 @@ def test_training_is_of_what_is_scored_and_can_be_undone(lora: int, tmp_path: Pa
     assert np.linalg.norm(measured.gradient) > 0
 
 
+@pytest.mark.slow
 def test_the_miniature_runs_resumes_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "results.json"
     words = ["run.py", "--preset", "miniature", "--smoke", "--processes", "1", "--out", str(out)]
@@ -144,6 +145,7 @@ def test_the_miniature_runs_resumes_and_repeats(tmp_path: Path, monkeypatch: pyt
     assert np.array(first["gains"]["right"]).shape == (2, 4, 4)
 
 
+@pytest.mark.slow
 def test_a_custom_lab_from_files(tmp_path: Path) -> None:
     written = write_datasets(tmp_path / "data", n_source=16, n_target=8)
     paths = {each.spec.name: str(each.path) for each in (*written.sources[:2], *written.targets[:2])}

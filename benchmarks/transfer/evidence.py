@@ -69,11 +69,13 @@ def setting(told: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     if "machine" not in told:
         return f"Recomputed with {versions}."
+    minutes = sum(each["fine_tuning_cpu_s"] for each in told["bases"].values()) / 60
     machine, counts = told["machine"], [len(told[name]) for name in ("sources", "targets", "bases", "seeds")]
     return "\n".join(
         [
             "{} sources, {} targets, {} bases, {} seeds.".format(*counts),
-            f"Measured {told['date']} on {machine['processor']}, in {machine['processes']} processes of one thread;",
+            f"Measured {told['date']} on {machine['processor']}, in processes of one thread;",
+            f"{minutes:.0f} minutes of one core for fine-tuning and its tests.",
             f"Python {machine['python']}, {versions}.",
         ]
     )

@@ -23,7 +23,7 @@ Gains: TypeAlias = dict[str, np.ndarray]  # "right" and "logprob" -> (seeds, S, 
 _PACKAGES = ("dataprophet", "numpy", "scipy", "torch", "transformers")
 
 
-def told(lab: Lab, results: dict[str, Results], *, wall_s: float, processes: int) -> dict[str, Any]:
+def told(lab: Lab, results: dict[str, Results]) -> dict[str, Any]:
     """The report of a lab."""
     bases = {}
     for base, found in results.items():
@@ -32,6 +32,7 @@ def told(lab: Lab, results: dict[str, Results], *, wall_s: float, processes: int
         halves = {what: [found.gains(what, slice(k, None, 2)) for k in (0, 1)] for what in ("right", "logprob")}
         both = {"right": gains, "logprob": found.gains("logprob")}
         bases[base] = {
+            "fine_tuning_cpu_s": round(found.cpu_s),
             "base_accuracy": _means(found, "right"),
             "base_logprob": _means(found, "logprob"),
             "items": {name: [len(score.right) for score in scores] for name, scores in found.before.items()},
@@ -44,9 +45,9 @@ def told(lab: Lab, results: dict[str, Results], *, wall_s: float, processes: int
             "gains": {what: np.round(each, 5).tolist() for what, each in both.items()},
             "agreement": _agreements(lab, found, both, halves),
         }
-    machine = {"processor": _processor(), "python": platform.python_version(), "processes": processes}
+    machine = {"processor": _processor(), "python": platform.python_version()}
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    named = {"preset": lab.name, "date": datetime.date.today().isoformat(), "wall_s": round(wall_s)}
+    named = {"preset": lab.name, "date": datetime.date.today().isoformat()}
     lists = {"sources": lab.sources, "targets": lab.targets, "tasks": lab.tasks, "held_out": lab.held_out}
     return {**named, **lists, "seeds": lab.seeds, "machine": machine, "versions": versions} | {"bases": bases}
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -57,10 +56,8 @@ def main() -> int:
             lab = presets.pretrained(arguments.datasets or 15, arguments.seeds or 3)
         else:
             lab = presets.custom(arguments)
-        began = time.monotonic()
         found = stages.run(lab, arguments.cache, processes=arguments.processes, bases=arguments.bases)
-        wall = time.monotonic() - began
-        told = report.told(lab, found, wall_s=wall, processes=arguments.processes)
+        told = report.told(lab, found)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}")
     temporary.write_text(json.dumps(told, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")

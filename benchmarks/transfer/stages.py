@@ -54,11 +54,13 @@ class Results:
         before: target -> seed -> score of the base.
         after: source -> target -> seed -> score.
         measured: "train" of each source, and "test0" of each target.
+        cpu_s: of all fine-tuning and its evaluation, in seconds of one core.
     """
 
     before: dict[str, list[Score]]
     after: dict[str, dict[str, list[Score]]]
     measured: dict[tuple[str, str], Measured]
+    cpu_s: float
 
     def gains(self, what: str = "right", items: slice = slice(None)) -> np.ndarray:
         """(seeds, S, T) mean gain over items: "right" in accuracy, "logprob" in nats."""
@@ -155,7 +157,8 @@ def _results(lab: Lab, base: str, scores: dict[Any, Any], measured: dict[tuple[s
         return [Score(**scores["gains", base, source, seed]["scores"][target]) for seed in lab.seeds]
 
     before = {target: of("", target) for target in lab.targets}
-    return Results(before, {s: {t: of(s, t) for t in lab.targets} for s in lab.sources}, measured)
+    after = {source: {target: of(source, target) for target in lab.targets} for source in lab.sources}
+    return Results(before, after, measured, sum(each["cpu_s"] for each in scores.values()))
 
 
 class _Workers:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 from scipy.stats import kendalltau, multivariate_normal
+from transfer import evidence as evidence_page
+from transfer import published
 from transfer.agreement import agreement, ceilings, cells, regret, tau, taus
 from transfer.cache import Cache
 from transfer.distances import evidence, fold, mmd, sinkhorn
@@ -148,6 +152,19 @@ def test_parts_lie_in_the_picture_and_mixtures_hold_every_task() -> None:
     }
     for beginning in ("What color", "Where is the", "How tall", "What shape", "What is the"):
         assert any(question.startswith(beginning) for question in asked)
+
+
+def test_the_page_of_evidence_holds_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evidence.py", "--check"])
+    assert evidence_page.main() == 0
+
+
+def test_published_results_are_those_that_are_committed() -> None:
+    held = json.loads((evidence_page.RESULTS / "published.json").read_text(encoding="utf-8"))
+    made = json.loads(json.dumps(published.told()))
+    assert held["bases"] == made["bases"]
+    taus = held["bases"]["InternVL3-2B"]["agreement"]["all"]["all cells"]["relative"]["predictors"]["M as published"]
+    assert taus["tau"] == pytest.approx(0.8641, abs=1e-4)  # as dataprophet evaluate --published recomputes it
 
 
 def test_predictors_that_read_gains_do_not_read_those_of_their_target() -> None:

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
         check_suffix(args.heatmap)
         if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
             raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
-    options = values(args, "fields allow_nonpositive weights")
+    options = values(args, "fields factors allow_nonpositive weights")
     matrix = transfer_matrix(args.source, args.target, **options)
     matrix.to_csv(args.out)
     if args.heatmap:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
@@ -77,12 +78,50 @@ def cuda_devices() -> int:
 
 
 def runs_on(device: Any) -> bool:
-    """Whether the CUDA module is there and built for this device."""
+    """Whether the CUDA module is there and serves this device.
+
+    Raises:
+        MissingDependencyError: it would, but was built for other GPUs.
+    """
     if not cuda_devices():
         return False
     import torch
 
-    return bool(torch.cuda.get_device_capability(device) >= _CAPABILITY)
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) < _CAPABILITY:
+        return False
+    built = architectures()
+    if built and not built_for(built, major, minor):
+        what = f"the CUDA module is built for {', '.join(built)}; {device} is of compute capability {major}.{minor}"
+        fix = f"build it with CMAKE_CUDA_ARCHITECTURES={major}{minor}, or with DATAPROPHET_CUDA=OFF"
+        raise MissingDependencyError(what, where="dataprophet._cuda", fix=fix)
+    return True
+
+
+@functools.cache
+def architectures() -> tuple[str, ...]:
+    """What the CUDA module is built for, in CMake's words."""
+    module = _load_cuda()
+    return () if module is None else tuple(module.architectures.split())
+
+
+def built_for(architectures: Sequence[str], major: int, minor: int) -> bool:
+    """Whether code built for CMake's architectures runs on a device of that compute capability.
+
+    Machine code ("90-real") runs on its own generation from its minor number on, PTX ("90-virtual") on all that is not
+    older, "90" is both; what is "90a" runs on 9.0 alone.
+    """
+    for name in architectures:
+        number = re.match(r"(\d+)(\d)([a-z]?)", name)
+        if number is None:  # native, all, all-major
+            return True
+        built = int(number[1]), int(number[2])
+        if number[3] == "a":
+            if built == (major, minor):
+                return True
+        elif built <= (major, minor) and (built[0] == major or not name.endswith("-real")):
+            return True
+    return False
 
 
 @contextmanager
@@ -169,6 +208,22 @@ def kernel(name: str) -> Callable[..., Any] | None:
         return None
     found: Callable[..., Any] = getattr(module, name)
     return found
+
+
+def silhouette_tiles(x: Any, sizes: Any) -> Callable[..., Any] | None:
+    """Triton's kernel for Euclidean silhouettes; None where it is missing, or made for other devices or clusters.
+
+    Args:
+        x: (n, d) tensor on CUDA.
+        sizes: (k,) NumPy array, of the clusters.
+    """
+    if (found := kernel("euclidean_silhouettes")) is None:
+        return None
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(x.device)
+    suits = importlib.import_module("dataprophet.kernels.euclidean_silhouettes").suits
+    return found if suits(10 * major + minor, sizes) else None
 
 
 def on_tokens(name: str, *, wide: bool) -> Callable[..., Any]:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 import os
 import re
@@ -45,6 +47,14 @@ def check_replaced(path: str | os.PathLike[str]) -> None:
     others = beside.exists() and (not final.exists() or (usual != final and usual.exists()))
     what, fix = f"its factors file would be {beside.name}, which is that of another matrix", "choose another name"
     require(not others, what, str(path), fix, MetricError)
+
+
+def digests(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Hex digests of the cells of a matrix and of its factors file, if there is one: ``matrix`` and ``factors``."""
+    files_of = {"matrix": Path(path), "factors": factors_path(path)}
+    cells = {name: read_cells(file) for name, file in files_of.items() if name == "matrix" or file.is_file()}
+    texts = {name: json.dumps([head, *(row for _, row in rows)]) for name, (head, rows) in cells.items()}
+    return {name: hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for name, text in texts.items()}
 
 
 def _begins(text: str, path: Path) -> bool:
@@ -104,7 +114,7 @@ def _factors(
     path: Path, sources: list[str], targets: list[str], values: NDArray[np.float64], factors: Collection[str]
 ) -> dict[str, Any]:
     head, rows = read_cells(path)
-    names = [name for name in head if name in factors]
+    names = [name for name in head if name in factors or f"{name}_error" in head]  # ours, and those of packages
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
     columns += [TOKENS] * (TOKENS in head)
     if missing := [name for name in ("target", "source", *columns) if name not in head]:

@@ -6,6 +6,7 @@ nothing here waits for the device except to read, at the end, how many rows were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy.typing as npt
 
 from dataprophet.ops import backend, checks
 from dataprophet.ops.arrays import Operand
+from dataprophet.ops.reference import SUM_UNIT, RowMeasures
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
 _ALIGNMENT = 16  # bytes
+_LONG, _LIFT = 1e30, 2.0**64  # rows longer or shorter than fp32 scales in one step, and what brings them there
 
 
 def mean_direction(rows: Operand) -> Any:
@@ -38,6 +41,39 @@ def cosine_to(rows: Operand, directions: Any) -> Any:
     _enqueue("cosine_to", x, vectors, out, bad, workspace)
     _raise_for(rows, bad)
     return out
+
+
+def measure_rows(
+    rows: Operand, directions: npt.NDArray[np.float32], groups: npt.NDArray[np.int64], count: int
+) -> RowMeasures:
+    """Cosines (n, T) float32, lengths (n,) float64 and sums (count, d) float64, as ``directions.measured``."""
+    import torch
+
+    x, (n, d) = _packed(rows), rows.shape
+    own, vectors = _moved(x, groups), _moved(x, directions)
+    order = torch.argsort(own, stable=True)
+    cosines, lengths = _empty(x, "float32", n, len(directions)), _empty(x, "float64", n)
+    sums = _empty(x, "int64", count, d)
+    workspace = _workspace(x, backend.cuda.measure_rows_workspace_bytes(n, len(directions), d))
+    backend.cuda.measure_rows(x, vectors, own, order, cosines, lengths, sums, workspace, _stream(x))
+    return RowMeasures(cosines, lengths, sums.double() * SUM_UNIT)
+
+
+def average_directions(
+    fields: Sequence[Operand], lengths: Sequence[npt.NDArray[np.float64]], chosen: npt.NDArray[np.int64]
+) -> tuple[Any, Any]:
+    """Unit vectors (m, d) float16 and lengths of sums (m,) float32, as ``directions.average_directions``."""
+    given, m = [rows.rows(on_cpu=False) for rows in fields], len(chosen)
+    weights = np.zeros((len(given), m, 2), np.float32)
+    for place, own in enumerate(lengths):
+        length = own[chosen]
+        lift = np.select([length > _LONG, length < 1 / _LONG], [1 / _LIFT, _LIFT], 1.0)
+        some = np.isfinite(length) & (length > 0)
+        weights[place, some] = np.stack([lift[some], 1 / (length[some] * lift[some])], 1)
+    z, norms = _empty(given[0], "float16", m, fields[0].shape[1]), _empty(given[0], "float32", m)
+    places, factors = _moved(given[0], chosen), _moved(given[0], weights.reshape(len(given), -1))
+    backend.cuda.average_directions(given, places, factors, z, norms, _stream(given[0]))
+    return z, norms
 
 
 def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
@@ -137,7 +173,17 @@ def _workspace(x: Any, size: int) -> Any:
 def _moved(x: Any, array: npt.NDArray[Any]) -> Any:
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(array)).to(x.device)
+    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(x.device, non_blocking=True)
+
+
+def _packed(rows: Operand) -> Any:
+    """Rows that are read 16 bytes at a time wherever their width allows it: what they give depends on no alignment."""
+    import torch
+
+    x = rows.rows(on_cpu=False)
+    size = x.element_size()
+    aligned = x.data_ptr() % _ALIGNMENT == 0 and x.stride(0) * size % _ALIGNMENT == 0
+    return x if aligned or x.shape[1] * size % _ALIGNMENT else x.clone(memory_format=torch.contiguous_format)
 
 
 def _raise_for(rows: Operand, bad: Any) -> None:

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sass
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = ["80", "90", "100"]
 TENSOR_KERNELS = {"distance_sums.cu": ["norm_tiles", "distance_tiles"], "nearest.cu": ["match_tiles"]}
 ROW_KERNELS = {"measure_rows.cu": ["row_lengths", "sum_wholes"], "average_directions.cu": ["average_directions_kernel"]}
+DOUBLE = ("DADD", "DMUL", "DFMA", "F2F")  # of rows that fp32 cannot normalise
 NVCC = os.environ.get("CUDACXX") or shutil.which("nvcc")
 
 
@@ -51,6 +53,39 @@ def test_kernels_do_not_spill(source, tmp_path):
             # Two blocks of 128 threads share the 65536 registers of a multiprocessor; of those for rows, more hide
             # the latency of memory.
             assert int(registers) <= (256 if source in TENSOR_KERNELS else 80)
+
+
+def test_a_warp_for_each_row_waits_for_no_other(tmp_path):
+    """mean_direction of rows of 1536: what a pass takes for one row, and that the row and the sums are in registers."""
+    if sass.tool() is None:
+        pytest.skip("there is no cuobjdump")
+    if "90" not in architectures():
+        pytest.skip("this nvcc knows no sm_90")
+    types = {"__nv_bfloat16": (8, 6, 240), "float": (4, 12, 220)}  # elements of a pack, packs of a lane, instructions
+    lines = [
+        f"template __global__ void sum_directions<{name}, {width}, {packs}>(const {name}*, std::int64_t, std::int64_t, "
+        "std::int64_t, std::int64_t, float*, BadRows*);"
+        for name, (width, packs, _) in types.items()
+    ]
+    source, cubin = tmp_path / "one.cu", tmp_path / "one.cubin"
+    head = '#include "cuda/warp_directions.cuh"\nnamespace dataprophet::cuda::warps {\n'
+    source.write_text(head + "\n".join(lines) + "\n}\n")
+    command = [NVCC, "-std=c++17", "-O3", "-arch=sm_90", f"-I{ROOT / 'csrc'}", "-cubin", str(source), "-o", str(cubin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = sass.kernels(cubin.read_bytes())
+    assert len(found) == len(types)
+    for kernel in found:
+        _, packs, most = types["float" if "IfLi" in kernel.name else "__nv_bfloat16"]
+        assert (kernel.stack, kernel.registers <= 128) == (0, True)
+        rows = [
+            loop for loop in kernel.loops() if sass.count(kernel.code[loop.start : loop.stop], "LDG.E.128") == packs
+        ]
+        code = kernel.passes(min(rows, key=len), *DOUBLE)
+        assert len(code) <= most, len(code)
+        assert sass.count(code, "FFMA") >= 96  # squares and sums of 48 elements
+        assert sass.count(code, "SHFL") == 5
+        assert sass.count(code, "BAR") == 0
 
 
 def test_all_kernels_compile(tmp_path):

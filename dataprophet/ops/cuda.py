@@ -142,17 +142,17 @@ def cluster_counts(labels: Any, k: int) -> tuple[npt.NDArray[np.int64], int]:
     return found[:k], int(found[k])
 
 
-def _enqueue(name: str, *given: Any) -> None:
-    """An operation of the module on the current stream of the device of its first argument.
+def _enqueue(name: str, x: Any, *given: Any) -> None:
+    """An operation of the module on the current stream of the device of x, a tensor or several of one device.
 
     torch makes that device the current one, as only torch knows which have a context: to go back to one without would
     make a context there, hundreds of megabytes of another GPU.
     """
     import torch
 
-    x = given[0][0] if isinstance(given[0], list) else given[0]
-    with torch.cuda.device_of(x):
-        getattr(backend.cuda, name)(*given, _stream(x))
+    first = x[0] if isinstance(x, list) else x
+    with torch.cuda.device_of(first):
+        getattr(backend.cuda, name)(x, *given, _stream(first))
 
 
 def _stream(x: Any) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
+from dataprophet.store.patience import Patient
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 """Schemes whose file systems create an object only where there is none in one request (`If-None-Match: *` or the like).
@@ -50,7 +51,8 @@ class ObjectStore(Store):
         with explained(ImportError, MissingDependencyError, what, root, fix):
             fsspec.get_filesystem_class(scheme)
         with self.explained(), _as_system_errors():
-            self._fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+            fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+        self._fs = Patient(fs)
         self._prefix = str(path).rstrip("/")
         _remove_left_behind()
         self._cache = tempfile.mkdtemp(prefix=f"{_CACHE}.{new_attempt()}.")

@@ -1,9 +1,9 @@
 """Every interleaving of processes on one folder, each with a crash at any moment, over the code of ``store/`` itself.
 
-A process is a list of acts, functions of a store. In place of the system's, the store's modules have a file system that
-is a value; each of its calls is a step. What a process does next follows from the answers that it got so far: the act is
-run again with them, up to the call that has none. So a state is a value: the files, who has died, and the answers of
-each process. States that are equal are looked at once, and the search ends where there is no new one.
+A process is a list of acts, functions of a store. The store's modules see a file system that is a value; each of their
+calls is a step. What a process does next follows from the answers that it got so far: the act is run again with them,
+up to the call that has none. So a state is a value: the files, who has died, and the answers of each process. States
+that are equal are looked at once, and the search ends where there is no new one.
 
 A step that commutes with all that the others may do is taken before them (``_settled``). That is sound as long as no
 process touches files that another one names after itself, and no marker changes. Both are checked at every step.
@@ -25,6 +25,8 @@ from dataprophet.store.checksums import parse_document
 
 ROOT = "out"
 _DEAD, _ENDED = -1, -2
+_LOST = "lost"  # what an act returns that ends with the error of a network
+_READER, _LAST = "reader", "last"
 _TEMPORARY, _COMMITS, _ONCE = f"{ROOT}/tmp", f"{ROOT}/commits/", f"{ROOT}/run.json"
 
 
@@ -51,17 +53,21 @@ class File(NamedTuple):
 
 @dataclass
 class Files:
-    """A file system. ``folders`` tells of each whether its own name is on the disk; of an object store there is none."""
+    """A file system: ``folders`` tells of each whether its own name is on the disk; in an object store there are none.
+
+    ``dead`` are the processes that have ended, and ``lost`` answers that a network lost.
+    """
 
     files: dict[str, File] = field(default_factory=dict)
     folders: dict[str, bool] = field(default_factory=lambda: {ROOT: True})
     dead: frozenset[str] = frozenset()
+    lost: int = 0
 
     def copy(self) -> Files:
-        return Files(dict(self.files), dict(self.folders), self.dead)
+        return Files(dict(self.files), dict(self.folders), self.dead, self.lost)
 
-    def key(self) -> tuple[frozenset[Any], ...]:
-        return frozenset(self.files.items()), frozenset(self.folders.items()), self.dead
+    def key(self) -> tuple[Any, ...]:
+        return frozenset(self.files.items()), frozenset(self.folders.items()), self.dead, self.lost
 
     def below(self, folder: str) -> list[str]:
         return sorted(path for path in (*self.files, *self.folders) if os.path.dirname(path) == folder)
@@ -70,10 +76,11 @@ class Files:
 class Act(NamedTuple):
     """Something that a process does: what its store is asked, and what must hold of the answer.
 
-    ``check`` gets the files, the process and the value that ``run`` returned, and tells whether the process ends here.
+    ``run`` gets the store, the name of the process and the value of the act before. ``check`` gets the files, the
+    process and the value that ``run`` returned, and tells whether the process ends here.
     """
 
-    run: Callable[[Any, str], Any]
+    run: Callable[[Any, str, Any], Any]
     check: Callable[[Files, str, Any], bool] = lambda *_: False
 
 
@@ -97,7 +104,7 @@ class System:
             return self.pending
         except Exception as error:
             told = any(isinstance(answer, _Failed) and answer.injected for answer in answers)
-            return "end", None if told else error
+            return "end", _LOST if told else error
         return "end", value
 
     def call(self, *step: Any) -> Any:
@@ -167,7 +174,7 @@ class _Entries(list[Any]):
 
 
 class _Entry:
-    """A file of a folder that was listed; its time is a call of its own, which fails where it is gone."""
+    """A file of a folder that was listed. Its time is no step: where it fails, the file is gone, and left alone."""
 
     st_mtime = 0.0
 
@@ -178,12 +185,11 @@ class _Entry:
         return True
 
     def stat(self) -> _Entry:
-        self._call("stat", self._path)
         return self
 
 
-def patch(system: System, monkeypatch: Any) -> None:
-    """Have the store's modules call this system."""
+def patch(system: System, monkeypatch: Any, *, folders: bool) -> None:
+    """Have the store's modules call this system, for all that a store in a folder does, or for attempts alone."""
     from dataprophet.store import base, folder, journal, objects
 
     class Place:
@@ -220,7 +226,25 @@ def patch(system: System, monkeypatch: Any) -> None:
         for name in ("new_attempt", "is_alive"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(system, name))
+    if not folders:
+        return
     monkeypatch.setattr(base, "checksum_of_file", checksum_of_file)
+    class Journal:
+        def __init__(self, path: str, mode: str, buffering: int) -> None:
+            assert (mode, buffering) == ("ab", 0)
+            self._path = path
+
+        def __enter__(self) -> Journal:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def write(self, data: bytes) -> int:
+            system.call("append", self._path, data)
+            return len(data)
+
+    monkeypatch.setattr(folder, "open", Journal, raising=False)
     for name, value in {"os": _Os(system), "Path": Place, "time": Clock}.items():
         monkeypatch.setattr(folder, name, value)
 
@@ -234,17 +258,17 @@ def _owner(path: str) -> str:
     return parts[1].partition("-")[0] if len(parts) > 2 else ""
 
 
-def _settled(now: Files, process: str, op: str, path: str = "", *_: Any) -> bool:
+def _settled(now: Files, lasting: bool, process: str, op: str, path: str = "", *_: Any) -> bool:
     """Whether a step commutes with all that other processes may do before it: its answer and its effect stay."""
     own, there = _owner(path) == process, path in now.files or path in now.folders
-    if op == "end" or (op in ("write", "read", "force") and own and there):
+    if op in ("write", "read", "force") and own and there:
         return True
     if op == "force":  # of a folder: what is on the disk can only become more
         return True
     if op == "unlink":
         return own and not there
     if op == "makedirs":
-        return there and path != _TEMPORARY
+        return there and (lasting or path != _TEMPORARY)
     lasts = path.startswith(_COMMITS) or path == _ONCE or path in now.folders
     return op in ("exists", "read") and there and lasts and path != _TEMPORARY
 
@@ -271,10 +295,11 @@ def _apply(now: Files, process: str, op: str, path: str = "", *rest: Any) -> tup
     elif op == "force" and path in now.folders:
         after.files |= {name: now.files[name]._replace(named=True) for name in now.below(path) if name in now.files}
         after.folders |= {name: True for name in now.below(path) if name in now.folders}
-    elif op in ("touch", "write"):
+    elif op in ("touch", "write", "append"):
         if folder not in now.folders:
             return _Failed(errno.ENOENT), now
-        after.files[path] = File(*rest) if rest or not there else now.files[path]
+        known = now.files.get(path, File()) if op != "write" else File()
+        after.files[path] = File(known.data + b"".join(rest), named=known.named)
     elif not there:
         return _Failed(errno.ENOENT), now
     elif op == "force":
@@ -353,7 +378,7 @@ class Objects:
 
 
 def apply_to_objects(now: Files, process: str, op: str, path: str = "", *rest: Any) -> list[tuple[Any, Files]]:
-    """The same for an object store. The answer to a write may be lost, and a client may then have tried again."""
+    """The same for an object store. One answer to a write may be lost; the client may then have tried again."""
     if op == "exists":
         return [(path in now.files, now)]
     if op == "list":
@@ -367,20 +392,26 @@ def apply_to_objects(now: Files, process: str, op: str, path: str = "", *rest: A
     _require_right(now, process, op, path)
     after, lost = now.copy(), _Failed(errno.EIO, injected=True)
     after.files[path] = File(*rest, forced=True, named=True)
-    return [(None, after), (lost, now), (lost, after), *([(_Failed(errno.EEXIST), after)] if op == "create" else [])]
+    if process == "last" or now.lost:
+        return [(None, after)]
+    nothing, anyway = (Files(each.files, each.folders, each.dead, lost=1) for each in (now, after))
+    again = [(_Failed(errno.EEXIST), anyway)] if op == "create" else []
+    return [(None, after), (lost, nothing), (lost, anyway), *again]
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
 class Search:
-    """All states of some processes that run side by side, and of one that comes when they have ended.
+    """All states of processes that run side by side, and of ``last``, which comes when they have ended.
 
     Args:
         make: opens a store for a process.
-        programs: the acts of each process; ``last`` is the name of the one that comes when the others have ended.
+        programs: the acts of each process. Names that begin with ``reader`` are of processes that write nothing under
+            names of their own: it does not matter which of them is which, and one that dies is one that waits.
         system: what the stores are patched with.
         apply: what a step may do: answers, each with the files after it.
+        lasting: no process removes the folder of temporary files.
     """
 
     def __init__(
@@ -389,88 +420,107 @@ class Search:
         programs: dict[str, list[Act]],
         system: System,
         apply: Callable[..., list[tuple[Any, Files]]] = lambda *step: [_apply(*step)],
+        *,
+        lasting: bool = False,
+        deaths: int = 9,
     ) -> None:
-        self._make, self._programs, self._system, self._outcomes = make, programs, system, apply
-        self._names = [*programs]
+        self._most = deaths
+        self._make, self._system, self._outcomes, self._lasting = make, system, apply, lasting
+        self._names = [_READER if name.startswith(_READER) else name for name in programs]
+        self._programs = {_READER if name.startswith(_READER) else name: acts for name, acts in programs.items()}
+        self._readers = self._names.count(_READER)
+        assert self._names[: self._readers] == [_READER] * self._readers
         self._files: list[Files] = []
         self._file_ids: dict[Any, int] = {}
-        self._nodes: list[tuple[str, int, tuple[Any, ...]]] = []  # process, act, answers
+        self._nodes: list[tuple[str, int, Any, tuple[Any, ...]]] = []  # process, act, value before, answers
         self._steps: list[tuple[Any, ...]] = []  # of each node
         self._node_ids: dict[Any, int] = {}
         self._moves: dict[tuple[int, int], tuple[bool, list[tuple[int, int]]]] = {}
-        self._deaths: dict[tuple[int, int], int] = {}
+        self._deaths: dict[tuple[int, str], int] = {}
 
-    def run(self, start: Files | None = None) -> tuple[int, int]:
-        """Look at every state; how many there are, and steps between them. Raises Violation."""
-        first = (self._files_id(start or Files()), *(self._node(name, 0, ()) for name in self._names))
+    def run(self, start: Files | None = None) -> int:
+        """Look at every state; how many there are. Raises Violation."""
+        first = (self._files_id(start or Files()), *(self._node(name, 0, None, ()) for name in self._names))
         came: dict[tuple[int, ...], tuple[tuple[int, ...], int, bool] | None] = {first: None}
-        waiting, steps = [first], 0
+        waiting = [first]
         state = first
         try:
             while waiting:
                 state = waiting.pop()
                 for who, died, after in self._next(state):
-                    steps += 1
                     if after not in came:
                         came[after] = state, who, died
                         waiting.append(after)
         except Violation as violation:
             raise Violation("\n".join([*self._way(state, came), str(violation)])) from None
-        return len(came), steps
+        return len(came)
 
     def _next(self, state: tuple[int, ...]) -> Iterator[tuple[int, bool, tuple[int, ...]]]:
         """Who moves, whether by dying, and the state after it."""
         now, nodes = state[0], state[1:]
-        able = [who for who in range(len(nodes)) if nodes[who] != _DEAD]
-        if self._names[-1] == "last":
-            able = able[:-1] or able
+        able = [who for who in range(len(nodes)) if nodes[who] != _DEAD and self._names[who] != _LAST]
+        able = able or [len(nodes) - 1]
         for who in able:
             if nodes[who] != _ENDED and self._move(now, nodes[who])[0]:
                 able = [who]
                 break
         for who in able:
-            place = who + 1
-            if self._names[who] != "last":
-                yield who, True, (self._death(now, who), *state[1:place], _DEAD, *state[place + 1 :])
+            exits = nodes[who] == _ENDED
+            if self._names[who] not in (_READER, _LAST) and (exits or self._deaths_left(nodes)):
+                yield who, True, self._moved(self._death(now, self._names[who]), nodes, who, _DEAD)
             if nodes[who] != _ENDED:
                 for then, node in self._move(now, nodes[who])[1]:
-                    yield who, False, (then, *state[1:place], node, *state[place + 1 :])
+                    yield who, False, self._moved(then, nodes, who, node)
 
-    def _death(self, now: int, who: int) -> int:
-        if (now, who) not in self._deaths:
+    def _moved(self, files: int, nodes: tuple[int, ...], who: int, node: int) -> tuple[int, ...]:
+        after = [*nodes]
+        after[who] = node
+        readers = self._readers
+        if who < readers:
+            after[:readers] = sorted(after[:readers])
+        return (files, *after)
+
+    def _deaths_left(self, nodes: tuple[int, ...]) -> bool:
+        """Whether one more may die before its end."""
+        return sum(node == _DEAD for node in nodes) < self._most
+
+    def _death(self, now: int, name: str) -> int:
+        if (now, name) not in self._deaths:
             after = self._files[now].copy()
-            after.dead |= {self._names[who]}
-            self._deaths[now, who] = self._files_id(after)
-        return self._deaths[now, who]
+            after.dead |= {name}
+            self._deaths[now, name] = self._files_id(after)
+        return self._deaths[now, name]
 
     def _move(self, now: int, node: int) -> tuple[bool, list[tuple[int, int]]]:
         """Whether the step of a process is settled, and what it may lead to: files, and the process after it."""
         known = self._moves.get((now, node))
         if known is None:
-            (process, act, answers), step, files = self._nodes[node], self._steps[node], self._files[now]
-            settled = _settled(files, process, *step)
+            (process, act, given, answers), step, files = self._nodes[node], self._steps[node], self._files[now]
             if step[0] == "end":
-                known = settled, [(now, self._end(files, process, act, step[1]))]
+                known = True, [(now, self._end(files, process, act, step[1]))]
             else:
                 found = self._outcomes(files, process, *step)
-                after = [(self._files_id(then), self._node(process, act, (*answers, answer))) for answer, then in found]
-                known = settled, after
+                after = [(self._files_id(then), self._node(process, act, given, (*answers, each))) for each, then in found]
+                known = _settled(files, self._lasting, process, *step), after
             self._moves[now, node] = known
         return known
 
     def _end(self, files: Files, process: str, act: int, value: Any) -> int:
         if isinstance(value, Exception):
             raise Violation(f"{process} ends with {type(value).__name__}: {value}")
-        ends = self._programs[process][act].check(files, process, value) or act + 1 == len(self._programs[process])
-        return _ENDED if ends else self._node(process, act + 1, ())
+        acts = self._programs[process]
+        if value is not _LOST and not acts[act].check(files, process, value) and act + 1 < len(acts):
+            return self._node(process, act + 1, value, ())
+        return _DEAD if process == _READER else _ENDED
 
-    def _node(self, process: str, act: int, answers: tuple[Any, ...]) -> int:
-        found = self._node_ids.get((process, act, answers))
+    def _node(self, *node: Any) -> int:
+        found = self._node_ids.get(node)
         if found is None:
+            process, act, given, answers = node
             run = self._programs[process][act].run
-            self._steps.append(self._system.run(process, act, lambda name: run(self._make(), name), answers))
-            found = self._node_ids[process, act, answers] = len(self._nodes)
-            self._nodes.append((process, act, answers))
+            self._steps.append(self._system.run(process, act, lambda name: run(self._make(), name, given), answers))
+            found = self._node_ids[node] = len(self._nodes)
+            self._nodes.append(node)
         return found
 
     def _files_id(self, files: Files) -> int:

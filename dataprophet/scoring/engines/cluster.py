@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from dataprophet.errors import DataProphetError, explained, first_line, require
 CONNECT_S = 45.0
 """Seconds that a cluster has to take a connection. Ray itself tries for more than ten minutes, without a word."""
 
+_REACH_S = 10.0
 _PULSE_S = 5.0  # between two questions to the head
 _GONE = 30  # looks, a second apart, after which a head that does not answer is gone. Ray ends the program after 60 s
 _AGAIN = "start the cluster again, then run the same command; --engine local goes on as well"
@@ -37,6 +39,7 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
         return
     where = address or os.environ.get("RAY_ADDRESS")
+    _reach(where or "")
     # Ray puts the current folder before all others in the actors' path of modules. In a checkout that would find the
     # sources of this package, without the compiled core, so actors work in an empty one.
     with tempfile.TemporaryDirectory() as empty:
@@ -51,6 +54,15 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _reach(where: str) -> None:
+    """Refuse an address at which nothing listens, for the reason that the system gives."""
+    host, _, port = where.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        fix = "check ray_address=, and that the cluster runs"
+        with explained((OSError, OverflowError), DataProphetError, "nothing can be reached there", where, fix):
+            socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
 
 
 def _within(connect: Any) -> None:

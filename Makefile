@@ -1,6 +1,7 @@
 # Everything from a fresh clone: a Python 3.11 or later with venv, a C++ compiler and make are enough. CUDA is used where nvcc is found.
 #   make demo    install with every extra and run the demo into demo-output/
-#   make test    install with every extra and run the tests
+#   make test    install with every extra and run the tests, but for the slow ones
+#   make test-slow  the tests marked slow: kills, Ray, kernels in the interpreter and in the emulator, compilation
 #   make lint    ruff, mypy, clang-format, the order of layers, the numbers of tools/house.py and the stubs, changing nothing
 #   make format  apply ruff and clang-format
 #   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
@@ -13,7 +14,7 @@
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it
-#   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make gpu     tests marked gpu and the benchmarks on CUDA, with the packages of the Python that is there (no downloads)
 #   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
 
@@ -22,9 +23,10 @@ VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?=
 BENCH_FLAGS ?=
+GPU_DEVICE ?= cuda
 RELEASE_FLAGS ?=
 CUDA ?= ON
-GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
+GPU_BENCHES = $(filter-out metric,$(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py))))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -33,14 +35,19 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 
-.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
+.PHONY: demo test test-slow lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/dataprophet demo --out demo-output --overwrite
 
+TESTS = $(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed $(VENV)/.tools
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(TESTS) -m "not slow"
+
+test-slow: $(VENV)/.installed $(VENV)/.tools
+	$(TESTS) -m slow
 
 lint: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/ruff check $(PYTHON_FILES)
@@ -141,11 +148,13 @@ docs: $(VENV)/.docs-tools
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
-# BENCH_FLAGS=--quick tries the benchmarks out.
+# BENCH_FLAGS=--quick tries the benchmarks out. Tests wait for compilers most of the time: several processes, where xdist
+# is there. benchmarks/device.sh does all of this, and more, within ten minutes.
+GPU_TESTS = $(shell grep -rl "mark[.]gpu" tests --include="test_*.py")
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu $$($(PYTHON) -P -c 'import xdist; print("-n 8")' 2>/dev/null) $(GPU_TESTS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --device $(GPU_DEVICE) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
 
 $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-release

@@ -284,9 +284,9 @@ class TransferMatrix:
             told = ("" if math.isnan(number) else number for number in numbers)
             lines.append([self.targets[j], place, self.sources[i], *told])
         matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
-        identity.save(path, self.identities)
         rows = zip(self.sources, self.values.tolist(), strict=True)
         matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
+        identity.save(path, self.identities, matrix_csv.digests(path))
 
     def _pairs(self) -> Iterator[tuple[int, int, int]]:
         """Column, rank from 1, and row of every pair: target by target, best first."""
@@ -344,7 +344,7 @@ class TransferMatrix:
         require_type(path, (str, os.PathLike), "from_csv", "give the path of a CSV file of scores", MetricError)
         given = matrix_csv.read(path, FACTORS)
         try:
-            return cls(**given, identities=identity.load(path))
+            return cls(**given, identities=identity.load(path, matrix_csv.digests(path)))
         except MetricError as error:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
 

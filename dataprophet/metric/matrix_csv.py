@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 import os
 import re
@@ -45,6 +47,14 @@ def check_replaced(path: str | os.PathLike[str]) -> None:
     others = beside.exists() and (not final.exists() or (usual != final and usual.exists()))
     what, fix = f"its factors file would be {beside.name}, which is that of another matrix", "choose another name"
     require(not others, what, str(path), fix, MetricError)
+
+
+def digests(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Hex digests of the cells of a matrix and of its factors file, if there is one: ``matrix`` and ``factors``."""
+    files_of = {"matrix": Path(path), "factors": factors_path(path)}
+    cells = {name: read_cells(file) for name, file in files_of.items() if name == "matrix" or file.is_file()}
+    texts = {name: json.dumps([head, *(row for _, row in rows)]) for name, (head, rows) in cells.items()}
+    return {name: hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for name, text in texts.items()}
 
 
 def _begins(text: str, path: Path) -> bool:

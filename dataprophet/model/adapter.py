@@ -46,6 +46,8 @@ class Adapter:
             recurrences and linear attention, which see what stands before them in the row, are not.
         branches: whether rows may hold sequences that part, each seeing its own beginning alone. Off until the start-up
             checks have found that they do.
+        masks_padding: whether padding behind a row is masked. Where tokens see nothing behind them it need not be, and
+            attention without a mask has faster kernels on a GPU. On until the checks have found it without use.
         joins_images: whether one call of the vision tower takes the images of several samples. Off until the checks
             have found that they come out as alone; else it is called once for each image set.
     """
@@ -69,6 +71,7 @@ class Adapter:
         known = set(layers or ()) <= _LAYERS and self._windowed_layers <= (self._window is not None)
         self.masks = self._attention in _MASKABLE and known
         self.branches = self.joins_images = False
+        self.masks_padding = True
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the model's device, pixels in its dtype."""
@@ -163,7 +166,8 @@ class Adapter:
         nodes = torch.arange(batch.ids.shape[1], device=batch.ids.device)
         inputs = {"input_ids": batch.ids, **batch.types}
         if batch.ends is None:
-            inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
+            if self.masks_padding:
+                inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
         else:
             inputs["attention_mask"] = self._tree_mask(batch, nodes)
             inputs["position_ids"] = batch.depth

@@ -57,7 +57,7 @@ def self_check(model: Model) -> None:
     7. Two questions on one picture and a third one on two pictures, one of which has another size, give in one batch
        what each gives alone, and so do two texts. What samples share is the most with which they do: a row, or the
        vision features, or nothing; and one call of the vision tower, or one for each image set. A model whose samples
-       differ even then is refused.
+       differ even then is refused. Where the padding of shorter rows changes nothing without a mask, it gets none.
 
     Where the model does not run in float32, it is checked as it is, and samples share no row and no call.
 
@@ -199,6 +199,9 @@ def _share(model: Model, groups: list[_Group], tolerance: float, *, exact: bool)
     else:
         raise ModelError(f"samples in one batch change each other ({wrong})", where=model.name, fix=_FIX)
     adapter.branches = level == "prefix"
+    if exact:  # a sample in each row, of several lengths
+        adapter.masks_padding = False
+        adapter.masks_padding = bool(difference("images" if level == "prefix" else level))
     batcher.share = batcher.share and level != "nothing"
     if exact and not adapter.joins_images:
         _tell(model, "its vision tower does not take the pictures of several samples together: a call for each sample")

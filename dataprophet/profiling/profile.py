@@ -20,6 +20,7 @@ from dataprophet.data.sample import ProblemLog
 from dataprophet.errors import ProfileError, require_type
 from dataprophet.features.features import FIELDS, MAX_NLL, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
+from dataprophet.ops.arrays import fetched
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
 from dataprophet.profiling.diversity import DiversitySums, diversity_of
@@ -243,8 +244,7 @@ class Profile:
         """
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        hashes = hash_ids(features.ids)
-        groups = groups_of(hashes)
+        groups = groups_of(hashes := hash_ids(features.ids))
         found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
         if not found.usable.any():
             return found
@@ -252,7 +252,7 @@ class Profile:
         hashes, groups = hashes[found.usable], groups[found.usable]
         low = np.flatnonzero(self.sketch.takes(hashes))
         z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
-        self.sketch = self.sketch.merge(hashes[low[placed]], z[placed])
+        self.sketch = self.sketch.merge(hashes[low[placed]], fetched(z)[0][placed])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
         units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT

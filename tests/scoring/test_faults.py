@@ -14,7 +14,7 @@ import pytest
 from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 FILES, SAMPLES = 10, 130
 
 

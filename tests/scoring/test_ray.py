@@ -24,7 +24,7 @@ from dataprophet.scoring.engines import ray as engine
 
 ray = pytest.importorskip("ray")
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 SAMPLES = 5000
 
 

@@ -213,28 +213,42 @@ def joined(identities: Sequence[Identity]) -> Identity | None:
     return Identity(path, path, first.kind, first.format, first.reading, files, counts, *marks)
 
 
-def save(path: str | os.PathLike[str], known: Known) -> None:
-    """Write the identities behind a file of scores beside it, or remove those of an earlier one where none is known."""
+def save(path: str | os.PathLike[str], known: Known, of: Mapping[str, str]) -> None:
+    """Write the identities behind a file of scores beside it, or remove those of an earlier one where none is known.
+
+    Args:
+        path: of the scores.
+        known: the identities.
+        of: digests of the scores, by which ``load`` knows that they are still the same.
+    """
     beside = Path(path).with_suffix(".identity.json")
     if any(many for its in known.values() for many in its.values()):
-        write_text(beside, json.dumps({"format": _FORMAT, **to_json(known)}, indent=1) + "\n")
+        write_text(beside, json.dumps({"format": _FORMAT, "of": dict(of), **to_json(known)}, indent=1) + "\n")
     else:
         beside.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, dict[str, tuple[Identity, ...]]]:
+def load(path: str | os.PathLike[str], of: Mapping[str, str]) -> dict[str, dict[str, tuple[Identity, ...]]]:
     """What ``save`` wrote beside a file of scores; nothing where it wrote nothing.
 
+    Args:
+        path: of the scores.
+        of: digests of those that are there now.
+
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or was written beside other scores.
     """
     beside = Path(path).with_suffix(".identity.json")
     if not beside.is_file():
         return {}
     folder, damage = os.path.dirname(os.path.abspath(beside)), (KeyError, TypeError, AttributeError, ValueError)
-    with explained(damage, DataError, "is damaged", str(beside), "remove it, or make the matrix again"):
+    fix = "remove it, or make the matrix again"
+    with explained(damage, DataError, "is damaged", str(beside), fix):
         document = json.loads(beside.read_text(encoding="utf-8"))
-        sides = {side: its for side, its in document.items() if side != "format"}
+        written = document.get("of", of)  # earlier versions did not note it
+        same = all(written.get(name) == digest for name, digest in of.items())
+        require(same, f"belongs to other scores than {os.path.basename(path)} holds", str(beside), fix)
+        sides = {side: its for side, its in document.items() if side not in {"format", "of"}}
         return {
             side: {name: tuple(Identity.from_json(each, folder) for each in many) for name, many in its.items()}
             for side, its in sides.items()

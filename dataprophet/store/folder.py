@@ -112,7 +112,12 @@ class FolderStore(Store):
     def _read_all(self, folder: str) -> dict[str, bytes]:
         path = Path(self._path(folder))
         names = sorted(os.listdir(path)) if path.is_dir() else []
-        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):  # another process removed it
+                if (path / name).is_file():
+                    found[name] = (path / name).read_bytes()
+        return found
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -120,8 +120,12 @@ class ObjectStore(Store):
     def _read_all(self, folder: str) -> dict[str, bytes]:
         paths = [entry["name"] for entry in self._list(folder)]
         with _as_system_errors():
-            found = self._fs.cat(paths) if paths else {}
-        return {_base(path): bytes(found[path]) for path in paths}
+            found = self._fs.cat(paths, on_error="return") if paths else {}
+            for each in found.values():
+                if isinstance(each, Exception) and not isinstance(each, FileNotFoundError):
+                    raise each
+        # what another process removed meanwhile, such as the journal of a shard that it committed, is not there
+        return {_base(path): bytes(data) for path, data in found.items() if not isinstance(data, Exception)}
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

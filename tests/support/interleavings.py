@@ -229,6 +229,7 @@ def patch(system: System, monkeypatch: Any, *, folders: bool) -> None:
     if not folders:
         return
     monkeypatch.setattr(base, "checksum_of_file", checksum_of_file)
+
     class Journal:
         def __init__(self, path: str, mode: str, buffering: int) -> None:
             assert (mode, buffering) == ("ab", 0)
@@ -370,8 +371,15 @@ class Objects:
     def cat_file(self, path: str) -> bytes:
         return bytes(self._call("read", path))
 
-    def cat(self, paths: list[str]) -> dict[str, bytes]:
-        return {path: self.cat_file(path) for path in paths}
+    def cat(self, paths: list[str], on_error: str) -> dict[str, Any]:
+        assert on_error == "return"
+        found: dict[str, Any] = {}
+        for path in paths:
+            try:
+                found[path] = self.cat_file(path)
+            except OSError as error:
+                found[path] = error
+        return found
 
     def rm_file(self, path: str) -> None:
         self._call("unlink", path)
@@ -500,7 +508,9 @@ class Search:
                 known = True, [(now, self._end(files, process, act, step[1]))]
             else:
                 found = self._outcomes(files, process, *step)
-                after = [(self._files_id(then), self._node(process, act, given, (*answers, each))) for each, then in found]
+                after = [
+                    (self._files_id(then), self._node(process, act, given, (*answers, each))) for each, then in found
+                ]
                 known = _settled(files, self._lasting, process, *step), after
             self._moves[now, node] = known
         return known

@@ -222,5 +222,5 @@ def test_the_search_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_search_finds_a_write_without_a_condition(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     changed = _changed(ObjectStore._create, (', mode="create"', ""))
     monkeypatch.setattr(ObjectStore, "_create", changed)
-    with pytest.raises(Violation, match="which others trust|does not honour conditional writes"):
+    with pytest.raises(Violation, match=r"which others trust|does not honour conditional writes"):
         _in_an_object_store(monkeypatch, tmp_path / "cache", WORKERS).run(Files(folders={}))

@@ -125,11 +125,15 @@ soak: $(VENV)/.installed $(VENV)/.tools
 	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
 	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
 
-# torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
+# torchvision loads beside the torch of the same index alone: a pair of their own, with CUDA (5.5 GB), and not the pinned torch.
+FAMILIES_TORCH ?= torch==2.14.1 torchvision==0.29.1
+FAMILIES_PIP = .venv-families/bin/python -m pip --disable-pip-version-check install -q -c .venv-families/constraints.txt
+
 families:
 	$(PYTHON) -m venv .venv-families
-	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt scikit-build-core pybind11 cmake ninja pytest hypothesis torchvision timm num2words
-	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation ".[all]"
+	grep -vE '^(torch|torchvision|triton)==' constraints.txt > .venv-families/constraints.txt
+	$(FAMILIES_PIP) scikit-build-core pybind11 cmake ninja pytest hypothesis $(FAMILIES_TORCH) timm num2words
+	$(FAMILIES_PIP) --no-build-isolation ".[all]"
 	.venv-families/bin/python -P tools/families.py --write
 	.venv-families/bin/python -P -m pytest tests/model/test_families.py -k further
 

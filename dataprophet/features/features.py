@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import ProfileError, explained
+from dataprophet.errors import ProfileError, checked, explained
 from dataprophet.ops import backend
 from dataprophet.ops.arrays import Operand, fetched, load
 from dataprophet.ops.directions import average_directions, cosine_to, nearest
@@ -25,6 +25,7 @@ _ROUNDED = -1e-4  # nats: what the rounding of logits may leave of a log-likelih
 _SAME = 1 - 2.0**-19  # cosine: rounding to float16, twice, turns a vector by less than these 2e-3 radians
 
 
+@checked()
 @dataclass
 class Features:
     """Features of n samples, in order.

@@ -114,7 +114,7 @@ def _factors(
     path: Path, sources: list[str], targets: list[str], values: NDArray[np.float64], factors: Collection[str]
 ) -> dict[str, Any]:
     head, rows = read_cells(path)
-    names = [name for name in head if name in factors]
+    names = [name for name in head if name in factors or f"{name}_error" in head]  # ours, and those of packages
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
     columns += [TOKENS] * (TOKENS in head)
     if missing := [name for name in ("target", "source", *columns) if name not in head]:

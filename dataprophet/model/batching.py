@@ -58,6 +58,7 @@ class Batcher:
             tower once.
         max_tokens: longest sample that the model takes.
         max_answer_tokens: bound on the answer tokens of a batch.
+        mixes: batches hold several samples. Off where the start-up checks have found that they change each other.
     """
 
     adapter: Adapter
@@ -65,6 +66,7 @@ class Batcher:
     share: bool
     max_tokens: int
     max_answer_tokens: int
+    mixes: bool = True
 
     def work(
         self, samples: Iterable[Sample | CellEnd], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
@@ -83,7 +85,7 @@ class Batcher:
         with ahead(windows, 2 if workers.count else 0) as read:  # two, as the last window of a cell may be small
             for window in read:
                 yield from window.refused
-                budget = batch_tokens()
+                budget = batch_tokens() if self.mixes else 1
                 yield from self._score_batches(window.items, budget, workers)
                 if texts:
                     kept = [item.sample for item in window.items if item.problem is None]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
-from dataprophet.errors import ProfileError, require_type
+from dataprophet.errors import ProfileError, checked, require_type
 from dataprophet.features.features import FIELDS, MAX_NLL, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
 from dataprophet.ops.arrays import fetched
@@ -32,6 +32,7 @@ SKETCH_SIZE = 20_000
 ALL = "all"  # the sketch size, among the settings, of a sketch without a limit
 
 
+@checked()
 @dataclass(eq=False, repr=False)
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
@@ -91,6 +92,7 @@ class Profile:
         return {name: text for name, text in facts.items() if text}
 
     @classmethod
+    @checked()
     def empty(
         cls,
         name: str,
@@ -107,9 +109,6 @@ class Profile:
         if not fields or set(diversity_fields) - set(FIELDS):
             what = f"unknown diversity fields {sorted(set(diversity_fields))}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
-        for number, where in ((clusters, "clusters"), (sketch_size, "sketch_size")):
-            if number is not None or where == "clusters":
-                require_type(number, (int, np.integer), where, "give a whole number", ProfileError)
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
@@ -220,12 +219,12 @@ class Profile:
             found = f"{what} differs from profile {self.name!r} ({values})"
             raise ProfileError(found, where=f"profile {other.name!r}", fix=fix)
 
+    @checked()
     def update(self, features: Features) -> None:
         """Add samples.
 
         Raises:
-            ProfileError: when an embedding or log-likelihood is not finite, an embedding is zero, or a width differs
-                from earlier samples; the profile is left as it was.
+            ProfileError: features are not finite or zero, or of another width; the profile is left as it was.
         """
         self.measure(features)
 
@@ -311,6 +310,7 @@ class Profile:
             raise ProfileError("holds no samples", where=f"profile {self.name!r}", fix="check the dataset's problems")
         return self.n_samples
 
+    @checked()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with JSON metadata, atomically; :meth:`load` gives back an equal profile."""
         with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there

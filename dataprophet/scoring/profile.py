@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally, check_bad
-from dataprophet.errors import DataError, DataProphetError, ProfileError, require
+from dataprophet.errors import DataError, DataProphetError, ProfileError, checked, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 
 
+@checked("dataset", "model")
 def profile(
     dataset: Iterable[Sample] | Iterable[Features] | Features,
     model: Model | str | None = None,

@@ -43,11 +43,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head that computes nothing, and two machines of a core each; they are processes of this one."""
+    """A head and a machine of a core each; they are processes of this machine."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.machines = [made.add_node(num_cpus=1) for _ in range(2)]
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.machines = [made.add_node(num_cpus=1)]
     yield made
     made.shutdown()
 

@@ -8,8 +8,8 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
 from dataprophet.errors import DataProphetError, explained, first_line, require
@@ -17,7 +17,7 @@ from dataprophet.errors import DataProphetError, explained, first_line, require
 CONNECT_S = 45.0
 """Seconds that a cluster has to take a connection. Ray itself tries for more than ten minutes, without a word."""
 
-_REACH_S = 10.0
+_LEAVE_S, _REACH_S = 5.0, 10.0
 _PULSE_S = 5.0  # between two questions to the head
 _GONE = 30  # looks, a second apart, after which a head that does not answer is gone. Ray ends the program after 60 s
 _AGAIN = "start the cluster again, then run the same command; --engine local goes on as well"
@@ -48,12 +48,14 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
         with refused, chdir(empty), _own_sigterm():
             dashboard = None if where else False
             _within(
-                lambda: ray.init(where or "local", log_to_driver=False, logging_level=50, include_dashboard=dashboard)
+                CONNECT_S,
+                lambda: ray.init(where or "local", log_to_driver=False, logging_level=50, include_dashboard=dashboard),
             )
         try:
             yield
         finally:
-            ray.shutdown()
+            with suppress(ConnectionError):
+                _within(_LEAVE_S, ray.shutdown)
 
 
 def _reach(where: str) -> None:
@@ -65,22 +67,22 @@ def _reach(where: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
 
 
-def _within(connect: Any) -> None:
-    """Connect in a thread, which is left alone where it takes too long: nothing can interrupt it."""
+def _within(seconds: float, ask: Callable[[], Any]) -> None:
+    """Ask Ray something in a thread, which is left alone where it takes too long: nothing can interrupt it."""
     came: list[BaseException | None] = []
 
     def run() -> None:
         try:
-            connect()
+            ask()
             came.append(None)
         except BaseException as error:
             came.append(error)
 
-    thread = threading.Thread(target=run, name="dataprophet-connect", daemon=True)
+    thread = threading.Thread(target=run, name="dataprophet-ray", daemon=True)
     thread.start()
-    thread.join(CONNECT_S)
+    thread.join(seconds)
     if not came:
-        raise ConnectionError(f"it has not answered for {CONNECT_S:.0f} s")
+        raise ConnectionError(f"it has not answered for {seconds:.0f} s")
     if came[0] is not None:
         raise came[0]
 
@@ -123,6 +125,11 @@ class Pulse:
     def end(self) -> None:
         self._ended.set()
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing is to be asked of Ray any more: it would wait, and then end the program."""
+        return self._missed >= _GONE
+
     def require(self) -> None:
         """To be called about once a second, which counts: a program that was stopped itself has missed nothing.
 
@@ -132,7 +139,7 @@ class Pulse:
         self._missed = self._missed + 1 if self._beats == self._seen else 0
         self._seen = self._beats
         what = f"the head of the Ray cluster has not answered for {_GONE} s ({self._reason})"
-        require(self._missed < _GONE, what, self._where, _AGAIN, DataProphetError)
+        require(not self.gone, what, self._where, _AGAIN, DataProphetError)
 
     def room(self, options: Mapping[str, Any]) -> int:
         """Workers with these options that the cluster has room for, were nothing else running on it."""

@@ -265,6 +265,8 @@ class _Actors(Transport):
         actor.asked, actor.rest = self._clock, min(2 * actor.rest, _LONGEST_REST)
 
     def end(self) -> None:
+        if self._pulse.gone:
+            return
         calls = [call for actor in self._actors for call in actor.calls]
         with suppress(self._ray.exceptions.RayError):
             for actor in self._actors:

@@ -6,6 +6,7 @@ The search is exhaustive (``interleavings.py``), and finds what is wrong with pr
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 import textwrap
 import threading
@@ -135,6 +136,11 @@ def _in_a_folder(monkeypatch: pytest.MonkeyPatch, kinds: list[str]) -> Search:
 @pytest.mark.parametrize("kinds", SIDE_BY_SIDE.values(), ids=SIDE_BY_SIDE)
 def test_in_a_folder(kinds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert _in_a_folder(monkeypatch, kinds).run() > 500
+
+
+@pytest.mark.skipif("WHOLE" not in os.environ, reason="takes a minute and 2 GB: make soak")
+def test_the_whole_of_two_drivers_reading_and_two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _in_a_folder(monkeypatch, ["reader", "reader", "worker", "worker"]).run() > 4_000_000
 
 
 def _in_an_object_store(monkeypatch: pytest.MonkeyPatch, cache: Path, kinds: list[str]) -> Search:

@@ -26,7 +26,7 @@ _WAIT = 1.0  # seconds between two looks at signals, actors and the cluster
 _REST, _LONGEST_REST = 2.0, 30.0  # seconds until an actor is asked again how far it is; and where it ended again
 _STALL_S = 600.0
 _SILENT_S = 60.0  # seconds after which an actor that does not answer is stuck, or has no place to start
-_STARTS = 3  # actors in a row that end before they are ready, after which the run ends if no other works
+_STARTS = 12  # questions to actors in a row that fail, about four minutes, after which the run ends if none works
 _OWN = {"max_concurrency", "max_restarts", "max_task_retries"}  # options of an actor that this engine rests on
 
 
@@ -71,7 +71,7 @@ def run_ray(
         fix = "give options that ray.remote takes for an actor, such as num_gpus=0.5"
         with explained((TypeError, ValueError), DataProphetError, "no options of an actor", "ray_option", fix):
             fixed = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": AT_A_TIME[config.kind] + 1}
-            kind = ray.remote(**options, **fixed)(_Scorer)
+            kind = ray.remote(**{**options, **fixed})(_Scorer)  # type: ignore[call-overload]
         pulse = Pulse(ray, where)
         try:
             what = f"the cluster has no room for a worker, which takes {_shown(needs(options))}"
@@ -200,16 +200,21 @@ class _Actors(Transport):
         self.start()  # on machines that joined
         self._look()
         calls = {call: actor for actor in self._actors for call in (*actor.calls, *actor.questions)}
-        done = self._ray.wait(list(calls), num_returns=1, timeout=_WAIT)[0] if calls else time.sleep(_WAIT) or []
+        if not calls:
+            time.sleep(_WAIT)
+            return
+        done, _ = self._ray.wait(list(calls), num_returns=1, timeout=_WAIT)
         for call in done:
             actor = calls[call]
             key = actor.calls.pop(call, None)
             try:
                 said = self._ray.get(call)
             except self._ray.exceptions.RayActorError as error:
-                self._ended(actor, str(error))
                 if key is not None:
+                    actor.ready, actor.told = False, None
                     yield actor, {"died": "ended", "key": key, "words": str(error)}
+                else:
+                    self._not_there(actor, str(error))
                 continue
             if key is not None:
                 actor.since = self._clock
@@ -254,13 +259,12 @@ class _Actors(Transport):
                 if cell["key"] in actor.calls.values():
                     yield actor, {"cell": cell}
 
-    def _ended(self, actor: _Actor, why: str) -> None:
-        """Note that an actor has ended; its calls fail one after another, also those of while it is started anew."""
-        if not actor.ready:
-            self._failed_starts += 1
-            if self._failed_starts >= _STARTS and not self.ready():
-                what, fix = f"actors cannot start ({why.strip().splitlines()[0]})", "see the logs of Ray"
-                raise DataProphetError(what, where=self._store.root, fix=fix)
+    def _not_there(self, actor: _Actor, why: str) -> None:
+        """Note that an actor has ended, or is still being started anew: questions fail meanwhile, one after another."""
+        self._failed_starts += not actor.ready
+        if self._failed_starts >= _STARTS and not self.ready():
+            what, fix = f"actors cannot start ({why.strip().splitlines()[0]})", "see the logs of Ray"
+            raise DataProphetError(what, where=self._store.root, fix=fix)
         actor.ready, actor.told, actor.questions = False, None, []
         actor.asked, actor.rest = self._clock, min(2 * actor.rest, _LONGEST_REST)
 

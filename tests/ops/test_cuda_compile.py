@@ -77,7 +77,8 @@ def test_a_warp_for_each_row_waits_for_no_other(tmp_path):
     assert len(found) == len(types)
     for kernel in found:
         _, packs, most = types["float" if "IfLi" in kernel.name else "__nv_bfloat16"]
-        assert (kernel.stack, kernel.registers <= 128) == (0, True)
+        assert kernel.stack == 0
+        assert kernel.registers <= 168  # three blocks of 128 threads share the 65536 of a multiprocessor
         rows = [
             loop for loop in kernel.loops() if sass.count(kernel.code[loop.start : loop.stop], "LDG.E.128") == packs
         ]

@@ -6,9 +6,11 @@ Reading, batching and the model use it. It knows nothing of what runs.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from dataprophet.ops.threads import thread_count
@@ -18,7 +20,7 @@ _END: Any = object()
 
 
 class Workers:
-    """A pool of threads; with none, each call runs at once, in the caller's thread.
+    """A pool of threads; with none, each call runs when its result is asked for, in the thread that asks.
 
     Args:
         count: how many threads, as far as there are cores for them beside the caller's: more would only take the
@@ -41,12 +43,62 @@ class Workers:
     def submit(self, run: Callable[..., T], *args: Any) -> Future[T]:
         if self._pool is not None:
             return self._pool.submit(run, *args)
-        future: Future[T] = Future()
-        try:
-            future.set_result(run(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        return _Later(run, *args)
+
+
+class _Later(Future[T]):
+    """What a call gives, made when it is asked for."""
+
+    def __init__(self, run: Callable[..., T], *args: Any) -> None:
+        super().__init__()
+        self._run: Callable[[], T] | None = partial(run, *args)
+
+    def result(self, timeout: float | None = None) -> T:
+        if self._run is not None:
+            run, self._run = self._run, None
+            try:
+                self.set_result(run())
+            except Exception as error:
+                self.set_exception(error)
+        return super().result(timeout)
+
+
+class Room:
+    """Room for what several threads make ahead of who takes it, in the order in which it is taken.
+
+    Who is taken next has room whatever it needs, so that no one waits for ever.
+
+    Args:
+        size: the room, in units of the caller's.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._taken = size, dict[int, int]()  # number -> what it takes, in order
+        self._changed = threading.Condition()
+
+    def enter(self, number: int) -> None:
+        """Have a place in the order."""
+        with self._changed:
+            self._taken[number] = 0
+
+    def take(self, number: int, size: int) -> None:
+        """Wait for room."""
+
+        def fits() -> bool:
+            first = number not in self._taken or next(iter(self._taken)) == number
+            return first or sum(self._taken.values()) + size <= self._size
+
+        with self._changed:
+            self._changed.wait_for(fits)
+            if number in self._taken:
+                self._taken[number] += size
+
+    def leave(self, *numbers: int) -> None:
+        """Give back what numbers take; without any, all of it, for good."""
+        with self._changed:
+            for number in numbers or tuple(self._taken):
+                self._taken.pop(number, None)
+            self._changed.notify_all()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from dataprophet.features.features import Features
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
-from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.config import STALL, RunConfig
 from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
 from dataprophet.scoring.folder.rows import CRASHED, DETAILS, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.scoring.folder.shards import UNDER_WAY, Shard, ShardResult
@@ -55,13 +55,16 @@ class Worker:
         store: its output folder.
         pool: the pool, where it is open already.
         model: the model, where it is loaded already.
+        stall: of the processes that try samples, as of ``Work``.
 
     Raises:
         DataProphetError: pool, model or targets are not what the configuration says.
     """
 
-    def __init__(self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None) -> None:
-        self.config, self.store = config, store
+    def __init__(
+        self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None, stall: float = STALL
+    ) -> None:
+        self.config, self.store, self.stall, self._moved = config, store, stall, 0
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
@@ -85,6 +88,15 @@ class Worker:
     def splits(self) -> int:
         """How often a batch was halved because memory ran out."""
         return self._splits + (0 if self._model is None else self._model.splits)
+
+    @property
+    def progress(self) -> int:
+        """What grows while this process comes further: samples that it read, batches that it computed."""
+        return self._moved + (0 if self._model is None else self._model.batches)
+
+    def move(self) -> None:
+        """Note that it came further."""
+        self._moved += 1
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -246,6 +258,7 @@ class _Parts:
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
+        self.worker.move()
         config, targets = self.worker.config, self.worker.targets
         found = self.profile.measure(features, targets.directions, leave_out=True)
         columns = columns.refused({int(places[row]): reason for row, reason in found.reasons.items()})
@@ -325,11 +338,16 @@ def _stream(
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
 
-    def feed() -> Iterator[list[Sample]]:
+    def counted(samples: list[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            worker.move()
+            yield sample
+
+    def feed() -> Iterator[Iterator[Sample]]:
         for number, lines in cells:
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
-            yield lines.samples
+            yield counted(lines.samples)
         parts.reading.end()
 
     for result in worker.model.cells(feed(), gate=parts.device, details=worker.config.details):
@@ -349,7 +367,8 @@ def _poisoned(shard: Shard, worker: Worker, number: int, lines: Lines, journal: 
     )
     require(worker.config.model, what, shard.name, "give the model by its name, so that the cause can be found")
     with worker.released():
-        found = Trial(worker.config, worker.store, shard, number).culprits(len(lines.samples))
+        trial = Trial(worker.config, worker.store, shard, number, worker.stall, worker.move)
+        found = trial.culprits(len(lines.samples))
     for place, how in found.items():
         lines.refuse(place, CRASHED, f"a process that scored it alone {how}, {CRASHES} times")
     return list(found)

@@ -22,6 +22,9 @@ device at 4 ms each; features take less than a tenth of a second then, and a com
 
 ENGINES = ("local", "ray")
 
+STALL = 600.0
+"""Seconds without progress, be it a batch or a sample that is read, after which a worker process is replaced."""
+
 PLACES = ("pool", "model", "shown")
 """Entries that say where things lie, and how they were typed, which may change; what they are is in the others."""
 
@@ -35,6 +38,7 @@ class Work:
         processes: worker processes, or actors; 0 works in this process, None takes as many as there are devices.
         threads: threads of the CPU that each computes with; None as many as torch takes.
         ray_address: of a running Ray cluster.
+        stall: seconds without progress after which a worker process is replaced.
 
     Raises:
         DataProphetError: there is no such engine, or number of processes.
@@ -44,6 +48,7 @@ class Work:
     processes: int | None = None
     threads: int | None = None
     ray_address: str | None = None
+    stall: float = STALL
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:

@@ -62,11 +62,23 @@ def _profile(args: argparse.Namespace) -> Profile:
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     if not args.features:
         warn_of(pool)
-        given = [args.engine != "local", args.processes, args.threads, args.fresh, args.cache, args.recheck, args.ray_address]
+        given = [
+            args.engine != "local",
+            args.processes,
+            args.threads,
+            args.fresh,
+            args.cache,
+            args.recheck,
+            args.ray_address,
+        ]
         if any(given) and not has_files(pool):
             what = "--engine, --processes, --threads, --cache, --fresh and --recheck are for datasets of files"
             raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
-    options = values(args, "name fresh recheck max_bad") | {"settings": settings, "loading": loading(args), "work": work}
+    options = values(args, "name fresh recheck max_bad") | {
+        "settings": settings,
+        "loading": loading(args),
+        "work": work,
+    }
     cache = args.cache or Path(args.out).parent / CACHE
     with pass_over_rows() as progress:
         return ProfilePass(pool, args.model, cache=cache, tell=tell, **options).profile(progress.of)

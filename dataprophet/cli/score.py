@@ -75,7 +75,10 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
         fix = f" (--retry {again} tries such rows again)" if again else ""
         lines.append(f"without a score: {many:,} of {sum(summary['statuses'].values()):,} rows: {why}{fix}")
     if not scored.complete:
-        rows, files = sum(last - first for first, last in (e["rows"] for e in summary["missing"])), summary["unreadable"]
+        rows, files = (
+            sum(last - first for first, last in (e["rows"] for e in summary["missing"])),
+            summary["unreadable"],
+        )
         what = " and ".join(f"{n:,} {kind}" for n, kind in ((len(files), "files"), (rows, "rows")) if n)
         lines.append(f"incomplete: {what} are not scored; run the same command again to go on")
     return "\n".join(lines)

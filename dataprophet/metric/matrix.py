@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise, zip_longest
+from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -283,10 +284,11 @@ class TransferMatrix:
             numbers = (float(part[i, j]) for part in (self.values, *known.values()))
             told = ("" if math.isnan(number) else number for number in numbers)
             lines.append([self.targets[j], place, self.sources[i], *told])
-        matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
-        identity.save(path, self.identities)
+        Path(path).with_suffix(".identity.json").unlink(missing_ok=True)  # whose checksums are of an earlier matrix
         rows = zip(self.sources, self.values.tolist(), strict=True)
-        matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
+        cells = [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)]
+        factors = matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
+        identity.save(path, self.identities, {"scores": matrix_csv.write(path, cells), "factors": factors})
 
     def _pairs(self) -> Iterator[tuple[int, int, int]]:
         """Column, rank from 1, and row of every pair: target by target, best first."""
@@ -342,9 +344,11 @@ class TransferMatrix:
             MetricError: when the file is missing or malformed, naming row and column.
         """
         require_type(path, (str, os.PathLike), "from_csv", "give the path of a CSV file of scores", MetricError)
+        identities, checksums = identity.load(path)
+        matrix_csv.require_written(path, checksums)
         given = matrix_csv.read(path, FACTORS)
         try:
-            return cls(**given, identities=identity.load(path))
+            return cls(**given, identities=identities)
         except MetricError as error:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
 

@@ -10,7 +10,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dataprophet import files
 from dataprophet.errors import MetricError, require
+from dataprophet.store.checksums import checksum_of_file
 
 CORNER = "source\\target"
 TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
@@ -52,14 +53,38 @@ def _begins(text: str, path: Path) -> bool:
         return stream.read(100).decode("utf-8-sig", "replace").lower().startswith(text)
 
 
-def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> None:
-    """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back."""
+def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> str:
+    """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back.
+
+    Returns:
+        The file's checksum; an empty text where there is none.
+    """
     if lines is None:
         Path(path).unlink(missing_ok=True)
-        return
+        return ""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([_quoted(cell) for cell in line] for line in lines)
     files.write_text(path, stream.getvalue())
+    return checksum_of_file(path)
+
+
+def require_written(path: str | os.PathLike[str], checksums: Mapping[str, str]) -> None:
+    """Refuse a matrix, or its factors, that are not what was written.
+
+    Args:
+        path: of the matrix.
+        checksums: of both, as ``write`` gave them; of those that are not known there is none.
+
+    Raises:
+        MetricError: naming the file.
+    """
+    for name, file in (("scores", Path(path)), ("factors", factors_path(path))):
+        if (known := checksums.get(name)) and file.is_file():
+            fix = (
+                f"make the matrix again; if you changed it yourself, remove {file.name.partition('.')[0]}.identity.json"
+            )
+            same = checksum_of_file(file) == known
+            require(same, "is not what was written: it was changed, or is damaged", str(file), fix, MetricError)
 
 
 def _quoted(cell: object) -> object:

@@ -63,6 +63,7 @@ class Model:
         workers: threads that decode pictures and make the next batches while the device works; 0 does all in turn.
         splits: how often a batch has been halved because memory ran out.
         batches: how many have been computed.
+        memory: bytes that reading, decoding and tokenising may take.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Model:
         self.device, self.dtype = str(self._adapter.device), settings["dtype"]
         self.max_tokens, self.batch_tokens, self.workers = batcher.max_tokens, batch_tokens, workers
         self.splits = self.batches = 0
+        self.memory = batcher.budget.memory
         self._width: int = self._adapter.model.config.get_text_config().hidden_size
 
     def __repr__(self) -> str:

@@ -151,6 +151,7 @@ def read_windows(
         max_tokens: longest sample that the model takes.
         budget: of memory.
     """
+    limits: Any = {"share": share, "max_tokens": max_tokens, "budget": budget}
     window, place = Window(), 0
     with closing(_decoded(samples, workers, budget)) as decoded:
         for sample, pictures in decoded:
@@ -162,7 +163,7 @@ def read_windows(
             if window.full:  # not before, or a cell's end would stand alone
                 yield window.closed()
                 window = Window()
-            found = _prepare(sample, place, pictures, window, encoder, share, max_tokens, budget)
+            found = _prepare(sample, place, pictures, window, encoder, **limits)
             place += 1
             if isinstance(found, Refused):
                 window.refused.append(found)
@@ -285,6 +286,7 @@ def _prepare(
     pictures: Pictures,
     window: Window,
     encoder: Encoder,
+    *,
     share: bool,
     max_tokens: int,
     budget: Budget,

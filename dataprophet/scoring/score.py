@@ -178,8 +178,10 @@ def _check_fields(fields: Sequence[str]) -> None:
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:
     """Refuse targets that are not comparable with the pool, or that share a name."""
+    own = config.empty_profile()
+    own.model_name = config.model_name  # for messages
     for first in profiles[:1]:
-        first.require_comparable([*profiles, config.empty_profile()])
+        first.require_comparable([*profiles, own])
     names = [profile.name for profile in profiles]
     for name in names:
         fix = "profile one of them under another --name"

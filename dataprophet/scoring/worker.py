@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dataprophet.data.files.containers import HASHED, suffix_of
 from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError, ModelWarning, require
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from dataprophet.model.model import CellFeatures
 
 _FILES_KEPT = 8  # indices of files that a worker remembers
+_HEAVY = 32  # rows of a cell take up to four times as much as in the file
 
 
 class Worker:
@@ -93,6 +95,12 @@ class Worker:
     def progress(self) -> int:
         """What grows while this process comes further: samples that it read, batches that it computed."""
         return self._moved + (0 if self._model is None else self._model.batches)
+
+    def heavy(self, shard: Shard) -> bool:
+        """Whether rows carry so much themselves, such as base64, that no two shards may be read at a time."""
+        index = self.index(shard.name)
+        of_cell = index.size // max(1, len(index.marks)) if suffix_of(shard.name) in HASHED else 0
+        return of_cell > self.model.memory // _HEAVY
 
     def move(self) -> None:
         """Note that it came further."""
@@ -316,7 +324,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
     cells = worker.lines(shard, shard.first, shard.last, parts.note)
     isolated: list[str] = []
     if not journal.crashes:
-        for number, lines, result in _stream(worker, cells, parts, journal):
+        for number, lines, result in _stream(shard, worker, cells, parts, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
             _tell(shard, worker, number)
@@ -333,7 +341,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
 
 
 def _stream(
-    worker: Worker, cells: Iterator[tuple[int, Lines]], parts: _Parts, journal: Journal
+    shard: Shard, worker: Worker, cells: Iterator[tuple[int, Lines]], parts: _Parts, journal: Journal
 ) -> Iterator[tuple[int, Lines, CellFeatures]]:
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
@@ -348,7 +356,8 @@ def _stream(
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
             yield counted(lines.samples)
-        parts.reading.end()
+        if not worker.heavy(shard):
+            parts.reading.end()
 
     for result in worker.model.cells(feed(), gate=parts.device, details=worker.config.details):
         yield *waiting.popleft(), result

@@ -34,8 +34,7 @@ class FolderStore(Store):
 
     def local(self, name: str) -> str:
         path = self._path(name)
-        fix = "restore it, or remove the folder and score the pool again"
-        require(os.path.exists(path), f"{name} is missing", self.root, fix, StoreError)
+        require(os.path.exists(path), f"{name} is missing", self.root, f"restore it, or {self.remedy}", StoreError)
         return path
 
     def _entries(self) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
+from dataprophet.store.journal import record
 
 pytestmark = pytest.mark.once
 FILES, SAMPLES = 10, 130
@@ -111,7 +112,7 @@ def test_deaths_by_signals_from_outside_cost_no_row(target: Path, model: Any, tm
 
     def died_twice() -> None:
         (out / "commits" / f"{key}.json").unlink()
-        dead = (f"begin\tffffffffffff-1-1-0000000{number}\tcell 0\n" for number in range(2))
+        dead = (record("begin", f"ffffffffffff-1-1-0000000{number}", "cell 0") for number in range(2))
         (out / "journal" / key).write_text("".join(dead))
 
     died_twice()

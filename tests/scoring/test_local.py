@@ -26,6 +26,7 @@ from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.score import score
 from dataprophet.store import open_store
 from dataprophet.store.attempts import new_attempt
+from dataprophet.store.journal import record
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"
@@ -203,7 +204,7 @@ def test_deaths_that_come_closer_to_their_cause_are_no_reason_to_give_up(tmp_pat
     retries = Retries(store)
     for number in range(2 * FRUITLESS):
         attempt = f"{DEAD[:-2]}{number:02d}"
-        store._append(store._path(f"journal/{SHARD.key}"), f"begin\t{attempt}\tsample 0 {number // 2}\n")  # type: ignore[attr-defined]
+        store._append(store._path(f"journal/{SHARD.key}"), record("begin", attempt, f"sample 0 {number // 2}"))  # type: ignore[attr-defined]
         assert retries.died(SHARD, "was ended by SIGSEGV") is None
     assert store.crashes(SHARD.key) == {f"sample 0 {number}": 2 for number in range(FRUITLESS)}
 

@@ -183,7 +183,9 @@ def _require_list(window: _Window, path: str) -> None:
         _, kind = window.element(_CHUNK if window.next() == "{" else _LONGEST)
         if window.next():
             raise _Damage("Extra data", window.offset)
-    raise DataError(f"the top level is {kind_of(kind)}, not a list of rows", where=path, fix="make it a list of objects")
+    raise DataError(
+        f"the top level is {kind_of(kind)}, not a list of rows", where=path, fix="make it a list of objects"
+    )
 
 
 def _told(path: str, damage: _Damage) -> DataError:

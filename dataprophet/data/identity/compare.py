@@ -27,6 +27,7 @@ from dataprophet.data.remote import exists, is_url
 from dataprophet.data.sample import COUNTS
 from dataprophet.errors import DataError, explained, require
 from dataprophet.files import absolute, write_text
+from dataprophet.store.checksums import dump_document, parse_document
 
 PERMISSIONS = frozenset({"allow_outside", "allow_urls"})
 """Options that a user gives each time: a file that came from elsewhere must not lift a guard."""
@@ -34,6 +35,7 @@ PERMISSIONS = frozenset({"allow_outside", "allow_urls"})
 _PLACES = frozenset({"image_root"})  # the images themselves are compared
 _UNSAID = frozenset({"path", "name", "strict", "max_bad"})  # change nothing of what is read
 _FORMAT = "dataprophet-identity-1"
+_CHECKSUMS = "checksums"
 _SHOWN = 12  # digits of a digest in messages
 
 
@@ -213,32 +215,40 @@ def joined(identities: Sequence[Identity]) -> Identity | None:
     return Identity(path, path, first.kind, first.format, first.reading, files, counts, *marks)
 
 
-def save(path: str | os.PathLike[str], known: Known) -> None:
-    """Write the identities behind a file of scores beside it, or remove those of an earlier one where none is known."""
+def save(path: str | os.PathLike[str], known: Known, checksums: Mapping[str, str]) -> None:
+    """Write the identities behind a file of scores beside it, or remove those of an earlier one where none is known.
+
+    Args:
+        path: the file of scores.
+        known: the identities.
+        checksums: name -> checksum of the file, and of what else lies beside it.
+    """
     beside = Path(path).with_suffix(".identity.json")
     if any(many for its in known.values() for many in its.values()):
-        write_text(beside, json.dumps({"format": _FORMAT, **to_json(known)}, indent=1) + "\n")
+        document = {"format": _FORMAT, **to_json(known), _CHECKSUMS: dict(checksums)}
+        write_text(beside, dump_document(document, indent=1).decode())
     else:
         beside.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, dict[str, tuple[Identity, ...]]]:
-    """What ``save`` wrote beside a file of scores; nothing where it wrote nothing.
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, tuple[Identity, ...]]], dict[str, str]]:
+    """What ``save`` wrote beside a file of scores, identities and checksums; nothing where it wrote nothing.
 
     Raises:
         DataError: it is damaged.
     """
     beside = Path(path).with_suffix(".identity.json")
     if not beside.is_file():
-        return {}
+        return {}, {}
     folder, damage = os.path.dirname(os.path.abspath(beside)), (KeyError, TypeError, AttributeError, ValueError)
     with explained(damage, DataError, "is damaged", str(beside), "remove it, or make the matrix again"):
-        document = json.loads(beside.read_text(encoding="utf-8"))
+        document = parse_document(beside.read_bytes())
+        checksums = dict(document.pop(_CHECKSUMS, {}))  # earlier versions tell none
         sides = {side: its for side, its in document.items() if side != "format"}
         return {
             side: {name: tuple(Identity.from_json(each, folder) for each in many) for name, many in its.items()}
             for side, its in sides.items()
-        }
+        }, checksums
 
 
 def to_json(known: Known) -> dict[str, dict[str, list[dict[str, Any]]]]:

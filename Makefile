@@ -115,8 +115,8 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
-	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
-	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
+	FLIPS=300 CUTS=100 ROUNDS=50 $(VENV)/bin/pytest tests/scoring/test_integrity.py tests/scoring/test_changed_files.py
+	$(VENV)/bin/python benchmarks/run.py peak_memory soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
 families:

@@ -149,11 +149,12 @@ def score(
     looked = tell if recheck else None
     if kind == "features":
         list_files(store, list(index_files(store, opened, recheck=looked)))
-        return run_pass(config, store, work, **options)
-    found = scan(store, opened, pool=True, recheck=looked)
-    found.check(max_bad, config.name)
-    list_files(store, found.files)
-    scored = run_pass(config, store, work, tally=found.tally, **options)
+    else:
+        found = scan(store, opened, pool=True, recheck=looked)
+        found.check(max_bad, config.name)
+        list_files(store, found.files)
+        options["tally"] = found.tally
+    scored = run_pass(config, store, work, **options)
     scored.check_bad(max_bad, config.name)
     return scored
 

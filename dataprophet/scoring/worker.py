@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprophet.data.files.containers import HASHED, suffix_of
 from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError, ModelWarning, require
@@ -57,16 +56,14 @@ class Worker:
         store: its output folder.
         pool: the pool, where it is open already.
         model: the model, where it is loaded already.
-        stall: of the processes that try samples, as of ``Work``.
 
     Raises:
         DataProphetError: pool, model or targets are not what the configuration says.
     """
 
-    def __init__(
-        self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None, stall: float = STALL
-    ) -> None:
-        self.config, self.store, self.stall, self._moved = config, store, stall, 0
+    def __init__(self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None) -> None:
+        self.config, self.store = config, store
+        self.stall, self._moved = STALL, 0  # seconds, of the processes that try samples; how far this one came
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
@@ -96,15 +93,15 @@ class Worker:
         """What grows while this process comes further: samples that it read, batches that it computed."""
         return self._moved + (0 if self._model is None else self._model.batches)
 
-    def heavy(self, shard: Shard) -> bool:
-        """Whether rows carry so much themselves, such as base64, that no two shards may be read at a time."""
-        index = self.index(shard.name)
-        of_cell = index.size // max(1, len(index.marks)) if suffix_of(shard.name) in HASHED else 0
-        return of_cell > self.model.memory // _HEAVY
-
     def move(self) -> None:
         """Note that it came further."""
         self._moved += 1
+
+    def counted(self, samples: list[Sample]) -> Iterator[Sample]:
+        """Samples, each of which brings it further."""
+        for sample in samples:
+            self.move()
+            yield sample
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -346,17 +343,12 @@ def _stream(
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
 
-    def counted(samples: list[Sample]) -> Iterator[Sample]:
-        for sample in samples:
-            worker.move()
-            yield sample
-
     def feed() -> Iterator[Iterator[Sample]]:
         for number, lines in cells:
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
-            yield counted(lines.samples)
-        if not worker.heavy(shard):
+            yield worker.counted(lines.samples)
+        if worker.index(shard.name).cell_bytes <= worker.model.memory // _HEAVY:  # else one shard at a time
             parts.reading.end()
 
     for result in worker.model.cells(feed(), gate=parts.device, details=worker.config.details):

@@ -103,6 +103,9 @@ def test_poison_is_isolated(target: Path, model: Any, tmp_path: Path) -> None:
             assert row[name] == pytest.approx(plain[name], rel=1e-5, abs=1e-6), name
         compared += 1
     assert compared == expected.n_samples - 1
+    healed = score(pool, [target], "demo", out=tmp_path / "out", processes=0, retry=["crashed"])  # without the poison
+    assert set(healed.statuses) == {"ok"}
+    assert faults.all_well(faults.account(tmp_path / "out"))
 
 
 def test_deaths_by_signals_from_outside_cost_no_row(target: Path, model: Any, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from dataprophet.store.journal import record
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"
+WORKER = "dataprophet.scoring.engines.worker_process"
 
 
 def _config(**changed: Any) -> RunConfig:
@@ -83,6 +86,23 @@ def test_workers_that_die_before_they_are_ready(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ENDS_AT_START", "1")
     with pytest.raises(DataProphetError, match=r"worker processes cannot start \(no memory\)"):
         run_local(_config(), open_store(tmp_path), [SHARD], print, processes=1)
+
+
+def test_a_worker_that_is_stopped_is_told_and_replaced(features: Any, tmp_path: Path) -> None:
+    folder, target, whole = features
+    told: list[str] = []
+    stopped: list[int] = []
+
+    def stop_one() -> None:
+        own = faults.wait_for(lambda: [p for p, up, line in faults.processes() if up == os.getpid() and WORKER in line])
+        os.kill(own[0], signal.SIGSTOP)
+        stopped.append(own[0])
+
+    threading.Thread(target=stop_one).start()
+    options: dict[str, Any] = {"processes": 2, "stall": 1.5, "tell": told.append, "features": True}
+    scored = score(folder, [target], "m", out=tmp_path / "out", shard_rows=1024, **options)
+    assert scored.digest() == whole.digest()
+    assert [line.startswith(f"worker process {stopped[0]} is stopped (SIGSTOP)") for line in told] == [True]
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,8 @@ class _Process:
 
     def run(self) -> int:
         try:
-            worker = self._worker = Worker(self.config, self.store, stall=self._stall)
+            worker = self._worker = Worker(self.config, self.store)
+            worker.stall = self._stall
         except DataProphetError as error:
             self._tell(error=error.to_dict())
             return 1

@@ -64,41 +64,33 @@ class _Later(Future[T]):
 
 
 class Room:
-    """Room for what several threads make ahead of who takes it, in the order in which it is taken.
-
-    Who is taken next has room whatever it needs, so that no one waits for ever.
+    """Room for what several threads make ahead. None of them waits for it: who asks is told whether there is any.
 
     Args:
         size: the room, in units of the caller's.
     """
 
     def __init__(self, size: int) -> None:
-        self._size, self._taken = size, dict[int, int]()  # number -> what it takes, in order
-        self._changed = threading.Condition()
+        self._size, self._taken, self._lock = size, dict[int, int](), threading.Lock()
 
-    def enter(self, number: int) -> None:
-        """Have a place in the order."""
-        with self._changed:
-            self._taken[number] = 0
+    @property
+    def scarce(self) -> bool:
+        """Whether half of it is taken."""
+        with self._lock:
+            return 2 * sum(self._taken.values()) > self._size
 
-    def take(self, number: int, size: int) -> None:
-        """Wait for room."""
+    def take(self, number: int, size: int) -> bool:
+        """Take room under a number; whether there was as much."""
+        with self._lock:
+            fits = sum(self._taken.values()) + size <= self._size
+            if fits:
+                self._taken[number] = self._taken.get(number, 0) + size
+            return fits
 
-        def fits() -> bool:
-            first = number not in self._taken or next(iter(self._taken)) == number
-            return first or sum(self._taken.values()) + size <= self._size
-
-        with self._changed:
-            self._changed.wait_for(fits)
-            if number in self._taken:
-                self._taken[number] += size
-
-    def leave(self, *numbers: int) -> None:
-        """Give back what numbers take; without any, all of it, for good."""
-        with self._changed:
-            for number in numbers or tuple(self._taken):
-                self._taken.pop(number, None)
-            self._changed.notify_all()
+    def leave(self, number: int) -> None:
+        """Give back what was taken under a number."""
+        with self._lock:
+            self._taken.pop(number, None)
 
 
 @contextlib.contextmanager

@@ -183,33 +183,28 @@ def _decoded(
     recent: dict[object, tuple[Sample, Future[list[Image]]]] = {}
     sizes: dict[object, int] = {}  # pixels of those that are decoded
     here, room = Workers(0), Room(budget.ahead_pixels)
-    try:
-        for number, sample in enumerate(samples):
-            pictures: Pictures = []
-            room.enter(number)
-            limit = _limited(budget.sample_pixels, partial(room.take, number) if workers.count else None)
-            for key, picture in () if isinstance(sample, CellEnd) else _pictures(sample):
-                # What a caller holds may stand in several samples, and must not be decoded by two threads at once.
-                pool = workers if isinstance(picture, ImageSource) and picture is key else here
-                if key in recent:
-                    recent[key] = recent.pop(key)  # the last one used stands last
-                else:
-                    future = pool.submit(_load, picture, partial(_note, sizes, key, limit))
-                    recent[key] = cast(Sample, sample), future
-                pictures.append((key, picture, recent[key][1]))
-                while len(recent) > RECENT_PICTURES or sum(map(sizes.get, recent, repeat(0))) > budget.recent_pixels:
-                    sizes.pop(oldest := next(iter(recent)), None)
-                    recent.pop(oldest)
-            waiting.append((number, sample, pictures))
-            if len(waiting) > 4 * workers.count:
-                first, taken, decoded = waiting.popleft()
-                yield taken, decoded
-                room.leave(first)
-        for first, taken, decoded in waiting:
+    for number, sample in enumerate(samples):
+        pictures: Pictures = []
+        limit = _limited(budget.sample_pixels, partial(room.take, number) if workers.count else None)
+        for key, picture in () if isinstance(sample, CellEnd) else _pictures(sample):
+            # What a caller holds may stand in several samples, and must not be decoded by two threads at once.
+            pool = workers if isinstance(picture, ImageSource) and picture is key else here
+            if key in recent:
+                recent[key] = recent.pop(key)  # the last one used stands last
+            else:
+                future = pool.submit(_load, picture, partial(_note, sizes, key, limit))
+                recent[key] = cast(Sample, sample), future
+            pictures.append((key, picture, recent[key][1]))
+            while len(recent) > RECENT_PICTURES or sum(map(sizes.get, recent, repeat(0))) > budget.recent_pixels:
+                sizes.pop(oldest := next(iter(recent)), None)
+                recent.pop(oldest)
+        waiting.append((number, sample, pictures))
+        while len(waiting) > 4 * workers.count or (waiting and room.scarce):
+            first, taken, decoded = waiting.popleft()
             yield taken, decoded
             room.leave(first)
-    finally:
-        room.leave()
+    for _, taken, decoded in waiting:
+        yield taken, decoded
 
 
 def _note(sizes: dict[object, int], key: object, limit: Callable[[int], None], pixels: int) -> None:
@@ -217,22 +212,20 @@ def _note(sizes: dict[object, int], key: object, limit: Callable[[int], None], p
     limit(pixels)
 
 
-def _limited(most: int, take: Callable[[int], None] | None = None) -> Callable[[int], None]:
-    """What is told the pixels of each picture of a sample before it is decoded: raises _TooLarge, waits for room."""
+def _limited(most: int, take: Callable[[int], bool] | None = None) -> Callable[[int], None]:
+    """What is told the pixels of each picture of a sample before it is decoded; raises _TooLarge."""
     seen: list[int] = []
 
     def limit(pixels: int) -> None:
         seen.append(pixels)
-        if sum(seen) > most:
+        if sum(seen) > most or (take is not None and not take(pixels)):
             raise _TooLarge
-        if take is not None:
-            take(pixels)
 
     return limit
 
 
 class _TooLarge(Exception):
-    """The pictures of a sample have more pixels than it may have."""
+    """The pictures of a sample have more pixels than it may have, or than there is room for ahead of it."""
 
 
 def _pictures(sample: Sample) -> list[tuple[object, object]]:
@@ -262,7 +255,7 @@ def _images(pictures: Pictures, window: Window, most: int) -> dict[object, list[
         else:
             try:
                 found[key] = future.result()
-            except _TooLarge:  # perhaps of another sample, which has it, too
+            except _TooLarge:  # perhaps ahead of the sample only, or of another one that has it
                 found[key] = _load(picture, limit)
                 continue
         limit(_pixels(found[key]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -80,28 +79,16 @@ def test_a_text_beyond_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert (names, refused) == (["b"], {"a": "out_of_memory"})
 
 
-def test_room_is_given_in_order_and_to_the_first_in_any_case() -> None:
-    room, order = Room(10), []
-    for number in range(4):
-        room.enter(number)
-
-    def take(number: int, size: int) -> None:
-        room.take(number, size)
-        order.append(number)
-
-    take(1, 8)
-    threads = [threading.Thread(target=take, args=(number, 8)) for number in (3, 2)]
-    for thread in threads:
-        thread.start()
-    take(0, 100)
-    assert order == [1, 0]  # what is behind them waits
-    room.leave(0)
+def test_room_is_bounded_and_given_back() -> None:
+    room = Room(10)
+    assert [room.take(1, 3), room.take(1, 2), room.scarce, room.take(2, 6), room.take(3, 5)] == [True] * 2 + [
+        False,
+        False,
+        True,
+    ]
+    assert room.scarce
     room.leave(1)
-    threads[1].join(10)
-    assert order == [1, 0, 2]
-    room.leave()
-    threads[0].join(10)
-    assert order == [1, 0, 2, 3]
+    assert [room.scarce, room.take(2, 6), room.take(4, 5)] == [False, False, True]
 
 
 @pytest.mark.parametrize(("given", "size"), [("4G", USUAL), ("1.5 GiB", 3 << 29), (LEAST, LEAST), ("2048m", 2 << 30)])

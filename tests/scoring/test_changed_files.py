@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_any_change_at_any_time_is_told_or_healed(number: int, tmp_path: Path, m
     (tmp_path / "pool").mkdir()
     for name, seed in (("pool/a.npz", 1), ("pool/b.npz", 2 + number), ("other.npz", 900 + number)):
         write(tmp_path / name, seed)
-    path, told, plain = tmp_path / "pool" / "b.npz", list[str](), scoring_worker._score
+    path, told, plain, alone = tmp_path / "pool" / "b.npz", list[str](), scoring_worker._score, threading.Lock()
     contents = {xxhash.xxh3_128_hexdigest(path.read_bytes()): np.load(path)["nll"].astype(np.float32)}
 
     def run(out: str, **more: Any) -> dp.ScoredPool:
@@ -148,9 +149,10 @@ def test_any_change_at_any_time_is_told_or_healed(number: int, tmp_path: Path, m
         return score(tmp_path / "pool", [], "m", tell=told.append, **options)
 
     def changing(shard, *rest):  # type: ignore[no-untyped-def]
-        if shard.name == "b.npz" and shard.first == cell and path.exists():
-            change(path, tmp_path / "other.npz")
-        return plain(shard, *rest)
+        with alone:  # a process in which a mapped file is cut under another thread may end
+            if shard.name == "b.npz" and shard.first == cell:
+                change(path, tmp_path / "other.npz")
+            return plain(shard, *rest)
 
     with monkeypatch.context() as context:
         if in_mid_run:

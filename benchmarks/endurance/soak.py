@@ -174,7 +174,7 @@ class Soak:
         task = "a worker that is stopped (SIGSTOP)"
         self.judge(
             task,
-            not_told=f"worker process {held} is stopped" not in said,
+            not_told=f"worker process {held} has been stopped" not in said,
             exit_status=status,
             result_other_than_without_faults=faults.account(out) != faults.account(expected),
             **_wrong(faults.account(out)),

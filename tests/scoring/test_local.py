@@ -99,10 +99,10 @@ def test_a_worker_that_is_stopped_is_told_and_replaced(features: Any, tmp_path: 
         stopped.append(own[0])
 
     threading.Thread(target=stop_one).start()
-    options: dict[str, Any] = {"processes": 2, "stall": 1.5, "tell": told.append, "features": True}
+    options: dict[str, Any] = {"processes": 2, "stall": 3, "tell": told.append, "features": True}
     scored = score(folder, [target], "m", out=tmp_path / "out", shard_rows=1024, **options)
     assert scored.digest() == whole.digest()
-    assert [line.startswith(f"worker process {stopped[0]} is stopped (SIGSTOP)") for line in told] == [True]
+    assert [line.startswith(f"worker process {stopped[0]} has been stopped (SIGSTOP)") for line in told] == [True]
 
 
 @pytest.fixture(scope="module")

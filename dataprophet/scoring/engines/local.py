@@ -130,6 +130,7 @@ class _Process:
     given: int = 0  # shards that it has
     spoken: bool = False
     heard: float = field(default_factory=time.monotonic)  # when it said something last, or was started
+    running: float = field(default_factory=time.monotonic)  # when it was not stopped last
     moved: float = 0.0  # when it came further last, or was given a shard
     progress: int = -1
 
@@ -141,12 +142,13 @@ class _Process:
 
     def late(self, now: float, stall: float) -> str:
         """Why it is no use waiting for it; empty while it is."""
-        silence = min(stall, _SILENCE)
-        if now - self.heard > silence:
-            if is_stopped(self.popen.pid):
-                return f"is stopped (SIGSTOP), and said nothing for {silence:g} s"
-            if self.spoken:  # else it may still be loading its code from a slow disk
-                return f"said nothing for {silence:g} s"
+        held = min(stall, _SILENCE)
+        if not is_stopped(self.popen.pid):
+            self.running = now
+        if now - self.running > held:
+            return f"has been stopped (SIGSTOP) for {held:g} s"
+        if self.spoken and now - self.heard > _SILENCE:  # before, it may be loading its code from a slow disk
+            return f"said nothing for {_SILENCE:g} s"
         return f"made no progress for {stall:g} s" if self.given and now - self.moved > stall else ""
 
     def send(self, message: Message) -> None:
@@ -225,6 +227,7 @@ class _Processes(Transport):
         self._looked = now
         for process in [*self._processes]:
             process.heard, process.moved = process.heard + absent, process.moved + absent
+            process.running += absent
             if why := process.late(now, self._stall):
                 self._tell(f"worker process {process.popen.pid} {why}: another one takes its place")
                 process.popen.kill()

@@ -1,6 +1,7 @@
 # Everything from a fresh clone: a Python 3.11 or later with venv, a C++ compiler and make are enough. CUDA is used where nvcc is found.
 #   make demo    install with every extra and run the demo into demo-output/
-#   make test    install with every extra and run the tests
+#   make test    install with every extra and run the tests, but for the slow ones
+#   make test-slow  the tests marked slow: kills, Ray, kernels in the interpreter and in the emulator, compilation
 #   make lint    ruff, mypy, clang-format, the order of layers, the numbers of tools/house.py and the stubs, changing nothing
 #   make format  apply ruff and clang-format
 #   make stubs   write dataprophet/_core.pyi and dataprophet/_cuda.pyi from the compiled modules
@@ -33,14 +34,19 @@ SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py test
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 
-.PHONY: demo test lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
+.PHONY: demo test test-slow lint format stubs commands sanitize tsan lowest bench soak families browser docs gpu release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/dataprophet demo --out demo-output --overwrite
 
+TESTS = $(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed $(VENV)/.tools
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(TESTS) -m "not slow"
+
+test-slow: $(VENV)/.installed $(VENV)/.tools
+	$(TESTS) -m slow
 
 lint: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/ruff check $(PYTHON_FILES)

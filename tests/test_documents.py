@@ -49,7 +49,7 @@ def test_a_page_runs_alone(page, tmp_path, monkeypatch):
     run(page)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_the_commands_for_pools_run_as_they_stand(tutorial):
     """In the folder of the tutorial, in order, with the shell and the programs of this Python."""
     script = "set -e\n" + "\n".join(body for page in SHELL for body in blocks(page.read_text(encoding="utf-8"), "bash"))

@@ -20,9 +20,10 @@ constexpr std::int64_t kLeftRows = 448;        // of a job: a multiple of every 
 constexpr std::int64_t kOthersOfJob = 16 * 1024;
 
 // Directions p and q around a common centre c: the cosine is 1 - |p - q|^2 / 2 = 1 - |p|^2 / 2 + (pq - |q|^2 / 2). The
-// product pq comes from tiles of bfloat16 or fp32, and is off by at most a share of |p| |q|, plus a little for what the
-// directions and the terms themselves are rounded by. Only pairs that may beat the best cosine so far are computed
-// again, in double precision; what is found depends on no rounding of the tiles.
+// product pq comes from tiles of bfloat16 or fp32. Where these hold p + e and q + f, it is off by |e| |q| + |p + e| |f|
+// at most, plus a share of |p| |q| for its sums, plus a little for what the directions and the terms are rounded by.
+// Only pairs that may beat the best cosine so far are computed again, in double precision; what is found depends on no
+// rounding of the tiles.
 constexpr float kSlack = 8e-6f;
 
 // The smallest float that is no less.
@@ -40,14 +41,21 @@ struct Packed {
   Buffer panels;
   std::vector<const void*> rows;
   std::vector<float> scale;
-  std::vector<double> squared;
+  std::vector<double> squared, rounded_off;  // and the squared lengths of what packing takes off
 
   void reserve(std::int64_t count, std::int64_t row_bytes) {
     panels.reserve(count * row_bytes + kPackOverrun);
     rows.resize(static_cast<std::size_t>(count));
     scale.resize(static_cast<std::size_t>(count));
     squared.resize(static_cast<std::size_t>(count));
+    rounded_off.resize(static_cast<std::size_t>(count));
   }
+};
+
+struct Scratch {
+  Packed left;
+  Buffer tile;
+  std::vector<float> slack;  // of each other row of the job, for a row of length 1
 };
 
 class Nearest {
@@ -61,11 +69,9 @@ class Nearest {
         origin_(centre.size()),
         d_(points.d()),
         row_bytes_(tiles_.row_bytes(d_)),
+        sums_share_(static_cast<double>(d_ + 20) * 0x1p-24),
         best_(static_cast<std::size_t>(points.n())),
-        locks_(new std::mutex[static_cast<std::size_t>(left_blocks())]) {
-    const double unit = tiles_.element_bytes < 4 ? 0x1p-8 : 0x1p-24;  // of rounding an element
-    share_ = 2.0 * unit * (1.0 + unit) + static_cast<double>(d_ + 16) * 0x1p-24;
-  }
+        locks_(new std::mutex[static_cast<std::size_t>(left_blocks())]) {}
 
   const std::vector<Best>& run(int threads) {
     const std::int64_t slab = std::max<std::int64_t>(kSlabBytes / row_bytes_ / kOthersOfJob, 1) * kOthersOfJob;
@@ -73,9 +79,9 @@ class Nearest {
       const std::int64_t count = std::min(slab, others_.n() - begin);
       pack_slab(begin, count, threads);
       const std::int64_t parts = (count + kOthersOfJob - 1) / kOthersOfJob;
-      parallel_for(parts * left_blocks(), threads, [&, left = Packed(), dots = Buffer()](std::int64_t job) mutable {
+      parallel_for(parts * left_blocks(), threads, [&, scratch = Scratch()](std::int64_t job) mutable {
         const std::int64_t first = job / left_blocks() * kOthersOfJob;
-        work(job % left_blocks(), begin, first, std::min(first + kOthersOfJob, count), &left, &dots);
+        work(job % left_blocks(), begin, first, std::min(first + kOthersOfJob, count), &scratch);
       });
     }
     return best_;
@@ -99,6 +105,8 @@ class Nearest {
       points.gather(indices, some, rows, scale);
       kernels_.squared_distances[static_cast<int>(points.element())](rows, some, scale, centre, buffer.data(),
                                                                      out->squared.data() + at + first);
+      const RoundedOff rounded_off = kernels_.rounded_off[static_cast<int>(points.element())];
+      if (rounded_off) rounded_off(rows, some, scale, centre_.data(), d_, out->rounded_off.data() + at + first);
     }
     pack_rows(out->rows.data() + at, count, out->scale.data() + at, centre_.data(), d_,
               static_cast<char*>(out->panels.get()) + at * row_bytes_);
@@ -107,26 +115,47 @@ class Nearest {
   void pack_slab(std::int64_t begin, std::int64_t count, int threads) {
     const std::int64_t width = padded(count, tiles_.right);
     right_.reserve(width, row_bytes_);
-    right_slack_.assign(static_cast<std::size_t>(width), 0.0f);
     right_terms_.assign(static_cast<std::size_t>(width), -std::numeric_limits<float>::infinity());  // beats nothing
     const std::int64_t rows_of_job = 32 * tiles_.right;
     parallel_for((count + rows_of_job - 1) / rows_of_job, threads, [&](std::int64_t job) {
       const std::int64_t at = job * rows_of_job, some = std::min(rows_of_job, count - at);
       pack(others_, tiles_.pack_right, begin + at, some, at, &right_);
       for (std::int64_t j = at; j < at + some; ++j) {
-        const double squared = right_.squared[static_cast<std::size_t>(j)];
-        right_slack_[static_cast<std::size_t>(j)] = above(share_ * std::sqrt(squared));
-        right_terms_[static_cast<std::size_t>(j)] = static_cast<float>(-0.5 * squared) + kSlack;
+        right_terms_[static_cast<std::size_t>(j)] =
+            static_cast<float>(-0.5 * right_.squared[static_cast<std::size_t>(j)]) + kSlack;
       }
     });
   }
 
+  // The length of what packing takes off a row; that and the row's own are sums in fp32.
+  double rounded_off(const Packed& packed, std::int64_t at) const {
+    return std::sqrt(packed.rounded_off[static_cast<std::size_t>(at)]) * (1.0 + sums_share_);
+  }
+
+  // By how much products of the packed rows with others [first, stop) of the slab may be off, for a row of length 1.
+  void find_slack(const Packed& left, std::int64_t rows, std::int64_t first, std::int64_t stop,
+                  std::vector<float>* slack) const {
+    double share = 0.0;  // the largest share of a row that packing takes off
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const double squared = left.squared[static_cast<std::size_t>(i)];
+      if (squared > 0.0) share = std::max(share, rounded_off(left, i) / std::sqrt(squared));
+    }
+    share *= 1.0 + sums_share_;
+    slack->assign(static_cast<std::size_t>(padded(stop - first, tiles_.right)), 0.0f);
+    for (std::int64_t j = first; j < stop; ++j) {
+      const double length = std::sqrt(right_.squared[static_cast<std::size_t>(j)]), off = rounded_off(right_, j);
+      (*slack)[static_cast<std::size_t>(j - first)] =
+          above(share * length + (1.0 + share) * (off + sums_share_ * (length + off)));
+    }
+  }
+
   // A block of rows against others [first, stop) of the slab that begins at `begin`.
-  void work(std::int64_t block, std::int64_t begin, std::int64_t first, std::int64_t stop, Packed* left,
-            Buffer* scratch) {
+  void work(std::int64_t block, std::int64_t begin, std::int64_t first, std::int64_t stop, Scratch* scratch) {
     const std::int64_t row = block * kLeftRows, rows = std::min(kLeftRows, points_.n() - row);
+    Packed* left = &scratch->left;
     left->reserve(padded(rows, tiles_.left), row_bytes_);
     pack(points_, tiles_.pack_left, row, rows, 0, left);
+    find_slack(*left, rows, first, stop, &scratch->slack);
     Best best[kLeftRows];
     float lengths[kLeftRows], least[kLeftRows];
     {
@@ -143,7 +172,8 @@ class Nearest {
     const auto cosine = kernels_.cosine[static_cast<int>(points_.element())];
     const std::int64_t tile_size = tiles_.left * tiles_.right;
     const std::int64_t dots_bytes = tile_size * 4;
-    auto* dots = static_cast<float*>(scratch->reserve(dots_bytes + tile_size * static_cast<int>(sizeof(Candidate))));
+    auto* dots =
+        static_cast<float*>(scratch->tile.reserve(dots_bytes + tile_size * static_cast<int>(sizeof(Candidate))));
     auto* candidates = reinterpret_cast<Candidate*>(dots + tile_size);
     const auto* left_panels = static_cast<const char*>(left->panels.get());
     const auto* right_panels = static_cast<const char*>(right_.panels.get());
@@ -156,7 +186,7 @@ class Nearest {
                               tiles_.right,
                               lengths + i,
                               least + i,
-                              right_slack_.data() + j,
+                              scratch->slack.data() + (j - first),
                               right_terms_.data() + j};
         const int count = kernels_.screen_tile(tile, candidates);
         for (int c = 0; c < count; ++c) {
@@ -185,11 +215,11 @@ class Nearest {
   const std::vector<float>& centre_;
   const std::vector<float> origin_;
   const std::int64_t d_, row_bytes_;
-  double share_;
+  const double sums_share_;  // of |p| |q|, by which fp32 sums of their products may be off
   std::vector<Best> best_;
   std::unique_ptr<std::mutex[]> locks_;  // of each block of rows
   Packed right_;
-  std::vector<float> right_slack_, right_terms_;
+  std::vector<float> right_terms_;
 };
 
 }  // namespace

@@ -106,6 +106,7 @@ def test_threads_and_instruction_set_come_back(harness, monkeypatch):
     assert ops.core_info()["isa"] == ops.core_info()["available_isas"][0]
 
 
+@pytest.mark.slow
 def test_a_benchmark_runs(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "run.py"), "mean_direction", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ def release(package):
     return tuple(map(int, metadata.version(package).split(".")[:2]))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_kernels(program, tmp_path):
     for module in ("triton", "torch"):

@@ -127,6 +127,7 @@ print("halved" if model.batch_tokens < 1_000_000 else "all of it fits")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a process as Linux does")
 def test_memory_that_really_runs_out(tiny_folder):
     run = subprocess.run(

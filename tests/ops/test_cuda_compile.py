@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = ["80", "90", "100"]
 TENSOR_KERNELS = {"distance_sums.cu": ["norm_tiles", "distance_tiles"], "nearest.cu": ["match_tiles"]}

@@ -11,7 +11,7 @@ from dataprophet.ops.arrays import Operand
 
 torch = pytest.importorskip("torch")
 pytestmark = [
-    pytest.mark.once,
+    pytest.mark.slow,
     pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
 ]
 

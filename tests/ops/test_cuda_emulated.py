@@ -7,7 +7,7 @@ import pytest
 from dataprophet.ops import reference
 
 pytestmark = [
-    pytest.mark.once,
+    pytest.mark.slow,
     pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
 ]
 

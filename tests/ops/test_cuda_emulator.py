@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 pytestmark = [
-    pytest.mark.once,
+    pytest.mark.slow,
     pytest.mark.skipif(cuda_emulated.compiler() is None, reason="there is no C++ compiler"),
 ]
 

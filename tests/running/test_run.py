@@ -167,6 +167,7 @@ def test_a_source_that_runs_out_is_told_and_temperature_evens_shares(data: Path)
     assert wanted[0][0] > wanted[1][0] > wanted[2][0]
 
 
+@pytest.mark.slow
 def test_kills_change_no_byte(data: Path, tmp_path: Path) -> None:
     dp.run(recipe(data))
     first = contents(data / "out")

@@ -15,7 +15,7 @@ from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
 from dataprophet.store.journal import record
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 FILES, SAMPLES = 10, 130
 
 

@@ -82,7 +82,7 @@ def same(mine: Profile, other: Profile) -> bool:
     return mine == other and (log.counts, log.first) == (its.counts, its.first)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_kills_change_no_bit(processes: int, pool: Path, whole: bytes, tmp_path: Path) -> None:
     out, chosen = tmp_path / "x.profile", random.Random(processes)

@@ -18,7 +18,7 @@ from dataprophet.demo.pool import write_pool
 
 ray = pytest.importorskip("ray")
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 SAMPLES = 5000
 
 

@@ -37,6 +37,7 @@ struct Kernels {
   Tiles screen_tiles[kRowElements];   // rough: for a first look
   AddDistances distance_tile;
   Screen screen_tile;
+  RoundedOff rounded_off[kRowElements];  // by screen_tiles; null where they keep floats
 
   SquaredNorms squared_norms[kRowElements];
   AddRows add_rows[kRowElements];

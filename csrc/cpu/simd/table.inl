@@ -102,6 +102,11 @@ constexpr Kernels table(const char* name) {
       {tiles<ScreenTiles<float>>(), tiles<ScreenTiles<Half>>(), tiles<ScreenTiles<BFloat>>()},
       distance_tile,
       screen_tile,
+#if defined(__AVX512BF16__)
+      {rounded_off<float>, rounded_off<Half>, rounded_off<BFloat>},
+#else
+      {},
+#endif
 
       {squared_norms<float>, squared_norms<Half>, squared_norms<BFloat>},
       {add_rows<float>, add_rows<Half>, add_rows<BFloat>},

@@ -182,6 +182,27 @@ inline void split(const T* row, float scale, const float* centre, std::int64_t k
     high -= load(reinterpret_cast<const BFloat*>(&halves) + kLanes);
   }
 }
+
+// What is taken off is exact in fp32.
+template <class T>
+void rounded_off(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
+                 double* squared) {
+  for (std::int64_t r = 0; r < count; ++r) {
+    const T* row = static_cast<const T*>(rows[r]);
+    Vector total{};
+    for (std::int64_t k = 0; k < d; k += 2 * kLanes) {
+      Vector kept;
+      split<1>(row, scale[r], centre, k, d, &kept);
+      const auto* halves = reinterpret_cast<const BFloat*>(&kept);
+      const Vector low = placed(row, scale[r], centre, k, d) - load(halves);
+      total += low * low;
+      if (k + kLanes >= d) break;
+      const Vector high = placed(row, scale[r], centre, k + kLanes, d) - load(halves + kLanes);
+      total += high * high;
+    }
+    squared[r] = static_cast<double>(sum(total));
+  }
+}
 #endif
 
 #if defined(__AVX512BF16__) && !defined(__AMX_BF16__)

@@ -54,5 +54,8 @@ struct Candidate {
 };
 // Writes them row by row, and returns how many there are.
 using Screen = int (*)(const ScreenTile& tile, Candidate* candidates);
+// Squared norms of what packing rows * scale - centre as bfloat16 takes off.
+using RoundedOff = void (*)(const void* const* rows, std::int64_t count, const float* scale, const float* centre,
+                            std::int64_t d, double* squared);
 
 }  // namespace dataprophet::cpu

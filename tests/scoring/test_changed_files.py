@@ -31,7 +31,7 @@ from dataprophet.scoring.score import score
 from dataprophet.store import open_store
 
 ROWS = 3 * CELL_ROWS
-ROUNDS = int(os.environ.get("ROUNDS", "6"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 
 
 def _nothing(_: Any) -> None:
@@ -122,7 +122,8 @@ def forge(out: Path, path: Path) -> None:
     entries = store.document("files.json")["files"]
     for entry in entries:
         if entry["path"] == str(path):
-            entry["state"] = state_of(str(path))
+            now = state_of(str(path))
+            entry["state"] = [now] if isinstance(entry["state"][0], list) else now  # of features, for each part
     store.write_document("files.json", {"files": entries})
 
 

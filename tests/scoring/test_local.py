@@ -88,7 +88,10 @@ def test_workers_that_die_before_they_are_ready(tmp_path: Path, monkeypatch: pyt
         run_local(_config(), open_store(tmp_path), [SHARD], print, processes=1)
 
 
-def test_a_worker_that_is_stopped_is_told_and_replaced(features: Any, tmp_path: Path) -> None:
+def test_a_worker_that_is_stopped_is_told_and_replaced(
+    features: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataprophet.scoring.engines.local._STOPPED", 1.0)
     folder, target, whole = features
     told: list[str] = []
     stopped: list[int] = []
@@ -99,7 +102,7 @@ def test_a_worker_that_is_stopped_is_told_and_replaced(features: Any, tmp_path: 
         stopped.append(own[0])
 
     threading.Thread(target=stop_one).start()
-    options: dict[str, Any] = {"processes": 2, "stall": 3, "tell": told.append, "features": True}
+    options: dict[str, Any] = {"processes": 2, "tell": told.append, "features": True}
     scored = score(folder, [target], "m", out=tmp_path / "out", shard_rows=1024, **options)
     assert scored.digest() == whole.digest()
     assert [line.startswith(f"worker process {stopped[0]} has been stopped (SIGSTOP)") for line in told] == [True]

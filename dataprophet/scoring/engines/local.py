@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _STARTS = 3  # worker processes in a row that die before they are ready, after which the run ends if no other works
 _TAIL = 4096  # bytes of a dead worker's last words that go to the log
 _LOOK_S = 1.0  # between looks at workers
+_STOPPED = 30.0  # seconds
 _SILENCE = 60.0  # seconds without a word, of which a worker says one every other second
 
 
@@ -60,7 +61,7 @@ def run_local(
     """Score shards in worker processes of this machine.
 
     A worker process that dies is started anew and its shards are scored again. One that is stopped, says nothing for a
-    minute or makes no progress for ``stall`` seconds is ended, as if it had died. A shard that ends worker after worker
+    minute, or makes no progress for ``stall`` seconds is ended, as if it had died. A shard that ends worker after worker
     without the journal coming closer to the cause is given up. SIGTERM and Ctrl-C drop the shards under way at the
     end of their cell and then go on as SystemExit (status 143) and KeyboardInterrupt; what is committed stays.
 
@@ -142,11 +143,10 @@ class _Process:
 
     def late(self, now: float, stall: float) -> str:
         """Why it is no use waiting for it; empty while it is."""
-        held = min(stall, _SILENCE)
         if not is_stopped(self.popen.pid):
             self.running = now
-        if now - self.running > held:
-            return f"has been stopped (SIGSTOP) for {held:g} s"
+        if now - self.running > _STOPPED:
+            return f"has been stopped (SIGSTOP) for {_STOPPED:g} s"
         if self.spoken and now - self.heard > _SILENCE:  # before, it may be loading its code from a slow disk
             return f"said nothing for {_SILENCE:g} s"
         return f"made no progress for {stall:g} s" if self.given and now - self.moved > stall else ""

@@ -175,7 +175,7 @@ def test_damage_of_a_matrix_is_detected_or_harmless(made: Any, tmp_path: Path, k
 def test_a_matrix_that_was_changed_by_hand_is_told(made: Any, tmp_path: Path) -> None:
     _, target = made
     path = tmp_path / "scores.csv"
-    matrix = dp.transfer_matrix([target], [target])
+    matrix = dp.transfer_matrix([replace(target)], [replace(target)])
     matrix.identities = {"sources": {"t": (Identity("p", str(tmp_path / "p"), "features"),)}}
     matrix.to_csv(path)
     path.write_text(path.read_text().replace("0.", "1.", 1))

@@ -61,7 +61,7 @@ def run_local(
     """Score shards in worker processes of this machine.
 
     A worker process that dies is started anew and its shards are scored again. One that is stopped, says nothing for a
-    minute, or makes no progress for ``stall`` seconds is ended, as if it had died. A shard that ends worker after worker
+    minute, or makes no progress for ``stall`` seconds is ended, as if it had died. A shard that ends one after another
     without the journal coming closer to the cause is given up. SIGTERM and Ctrl-C drop the shards under way at the
     end of their cell and then go on as SystemExit (status 143) and KeyboardInterrupt; what is committed stays.
 

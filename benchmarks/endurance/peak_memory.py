@@ -116,7 +116,7 @@ def main() -> None:
 
 def measure(pool: Path, out: Path) -> tuple[int, float, str]:
     """Peak of a process in bytes, its time, and what it said."""
-    command = [sys.executable, "-P", "-m", "dataprophet", "score", str(pool), "--model", "demo", "--out", str(out)]
+    command = [sys.executable, "-P", "-m", "dataprophet.cli", "score", str(pool), "--model", "demo", "--out", str(out)]
     began = time.monotonic()
     with (
         tempfile.TemporaryFile("w+") as said,

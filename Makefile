@@ -14,7 +14,7 @@
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it
-#   make gpu     tests marked gpu and the benchmarks, with the packages of the Python that is there (no downloads)
+#   make gpu     tests marked gpu and the benchmarks on CUDA, with the packages of the Python that is there (no downloads)
 #   make release  an sdist and wheels for the Pythons that are here, tried out, into dist/; RELEASE_FLAGS=--cuda: with the CUDA module
 #   make clean   remove what the targets above made
 
@@ -23,9 +23,10 @@ VENV ?= .venv
 GPU_SITE ?= $(CURDIR)/build/gpu
 BENCH_OUT ?=
 BENCH_FLAGS ?=
+GPU_DEVICE ?= cuda
 RELEASE_FLAGS ?=
 CUDA ?= ON
-GPU_BENCHES = $(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py)))
+GPU_BENCHES = $(filter-out metric,$(patsubst bench_%.py,%,$(notdir $(wildcard benchmarks/ops/bench_*.py benchmarks/model/bench_*.py))))
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -124,11 +125,15 @@ soak: $(VENV)/.installed $(VENV)/.tools
 	FLIPS=300 CUTS=100 ROUNDS=50 $(VENV)/bin/pytest tests/scoring/test_integrity.py tests/scoring/test_changed_files.py
 	$(VENV)/bin/python benchmarks/run.py peak_memory soak $(BENCH_FLAGS)
 
-# torchvision loads beside the torch of the same index alone: the registry's fits the registry's torch, with CUDA.
+# torchvision loads beside the torch of the same index alone: a pair of their own, with CUDA (5.5 GB), and not the pinned torch.
+FAMILIES_TORCH ?= torch==2.14.1 torchvision==0.29.1
+FAMILIES_PIP = .venv-families/bin/python -m pip --disable-pip-version-check install -q -c .venv-families/constraints.txt
+
 families:
 	$(PYTHON) -m venv .venv-families
-	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt scikit-build-core pybind11 cmake ninja pytest hypothesis torchvision timm num2words
-	.venv-families/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation ".[all]"
+	grep -vE '^(torch|torchvision|triton)==' constraints.txt > .venv-families/constraints.txt
+	$(FAMILIES_PIP) scikit-build-core pybind11 cmake ninja pytest hypothesis $(FAMILIES_TORCH) timm num2words
+	$(FAMILIES_PIP) --no-build-isolation ".[all]"
 	.venv-families/bin/python -P tools/families.py --write
 	.venv-families/bin/python -P -m pytest tests/model/test_families.py -k further
 
@@ -147,11 +152,13 @@ docs: $(VENV)/.docs-tools
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Nothing is downloaded: torch, pytest, scikit-build-core, pybind11, cmake and ninja are those of $(PYTHON).
-# BENCH_FLAGS=--quick tries the benchmarks out.
+# BENCH_FLAGS=--quick tries the benchmarks out. Tests wait for compilers most of the time: several processes, where xdist
+# is there. benchmarks/device.sh does all of this, and more, within ten minutes.
+GPU_TESTS = $(shell grep -rl "mark[.]gpu" tests --include="test_*.py")
 gpu:
 	DATAPROPHET_CUDA=$(CUDA) $(PYTHON) -m pip --disable-pip-version-check install -q --no-index --no-build-isolation --no-deps --upgrade --target $(GPU_SITE) .
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu
-	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) -P -m pytest -m gpu $$($(PYTHON) -P -c 'import xdist; print("-n 8")' 2>/dev/null) $(GPU_TESTS)
+	PYTHONPATH=$(GPU_SITE) $(PYTHON) benchmarks/run.py $(GPU_BENCHES) --device $(GPU_DEVICE) $(if $(BENCH_OUT),--out $(BENCH_OUT)) $(BENCH_FLAGS)
 
 $(VENV)-release/.tools: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-release

@@ -1,10 +1,12 @@
 # Generated from csrc/bind by tools/stubs.py (make stubs). Do not edit.
 from __future__ import annotations
+import collections.abc
 import typing
 
 __all__: list[str] = [
     "CudaError",
     "architectures",
+    "average_directions",
     "cluster_counts",
     "cosine_to",
     "cosine_to_workspace_bytes",
@@ -14,6 +16,8 @@ __all__: list[str] = [
     "kmeans_workspace_bytes",
     "mean_direction",
     "mean_direction_workspace_bytes",
+    "measure_rows",
+    "measure_rows_workspace_bytes",
     "nearest",
     "nearest_workspace_bytes",
     "runtime_version",
@@ -23,6 +27,18 @@ __all__: list[str] = [
 
 class CudaError(RuntimeError):
     pass
+
+def average_directions(
+    fields: collections.abc.Sequence[typing.Any],
+    chosen: typing.Any,
+    weights: typing.Any,
+    out: typing.Any,
+    norms: typing.Any,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+) -> None:
+    """
+    The directions of rows chosen (m,) int64 of up to four fields (n, d), added up and normalised, into out (m, d) float16, and the lengths of the sums into norms (m,) float32. weights (fields, 2 m) float32 are 1 / length of each row in two factors, 0 for a row without the field.
+    """
 
 def cluster_counts(labels: typing.Any, counts: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -85,6 +101,26 @@ def mean_direction(
 
 def mean_direction_workspace_bytes(
     n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex
+) -> int: ...
+def measure_rows(
+    x: typing.Any,
+    directions: typing.Any,
+    groups: typing.Any,
+    order: typing.Any,
+    cosines: typing.Any,
+    lengths: typing.Any,
+    sums: typing.Any,
+    workspace: typing.Any,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+) -> None:
+    """
+    Cosines (n, T) float32 of the rows of x (n, d) to directions (T, d) float32, lengths (n,) float64, and sums (count, d) int64 of the directions of each group, in multiples of 2^-30. groups (n,) int64 are in [-1, count), -1 for rows left out; order (n,) int64 are the rows, those of a group side by side.
+    """
+
+def measure_rows_workspace_bytes(
+    n: typing.SupportsInt | typing.SupportsIndex,
+    T: typing.SupportsInt | typing.SupportsIndex,
+    d: typing.SupportsInt | typing.SupportsIndex,
 ) -> int: ...
 def nearest(
     x: typing.Any,

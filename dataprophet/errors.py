@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
+import inspect
+import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import metadata
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any, TypeVar
 
 _LISTED = 20  # names in a message
 
@@ -39,6 +44,10 @@ class DataProphetError(ValueError):
         kind = globals().get(values["kind"], DataProphetError)
         made: DataProphetError = kind(values["what"], where=values["where"], fix=values["fix"])
         return made
+
+
+class ArgumentError(DataProphetError, TypeError):
+    """A call has an argument too few or too many, or one of another type than the function takes."""
 
 
 class DataError(DataProphetError):
@@ -111,6 +120,111 @@ def require_type(
     """Raise an error of this kind unless a value is of these types; a truth value is no number."""
     holds = isinstance(value, kinds) and not isinstance(value, bool)
     require(holds, f"it is of type {type(value).__name__}", where, fix, error)
+
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def checked(*but: str) -> Callable[[T], T]:
+    """For a public function, or a class: its arguments are compared with its annotations before it runs.
+
+    Numbers, texts, paths, functions, collections and what a list or tuple holds are compared; and no plain value passes
+    for an object of a class. What else an annotation says, and whether a value makes sense, is for the function itself.
+
+    Args:
+        but: arguments of which it says more itself.
+    """
+
+    def made(of: T) -> T:
+        if isinstance(of, type):
+            setattr(of, "__init__", made(of.__init__))  # noqa: B010 (mypy takes no assignment to a method)
+            return of
+        signature, name = inspect.signature(of), of.__qualname__.removesuffix(".__init__")
+        said = {key: each.annotation for key, each in signature.parameters.items() if key not in but}
+
+        @functools.wraps(of)
+        def call(*args: Any, **named: Any) -> Any:
+            try:
+                given = signature.bind(*args, **named).arguments
+            except TypeError as error:
+                unknown = next((key for key in named if key not in signature.parameters), None)
+                known = [key for key in signature.parameters if key != "self"]
+                fix = f"its arguments are {', '.join(known)}" if unknown is None else choose(unknown, known)
+                raise ArgumentError(str(error), where=name, fix=fix) from None
+            for key, value in given.items():
+                if isinstance(kind := said.get(key), str):
+                    _check(value, _parsed(kind), of.__globals__, key)
+            return of(*args, **named)
+
+        return call  # type: ignore[return-value]
+
+    return made
+
+
+_parsed = functools.cache(lambda annotation: ast.parse(annotation, mode="eval").body)
+_PLAIN: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "None": (lambda value: value is None, "None"),
+    "bool": (lambda value: isinstance(value, Integral) or type(value).__name__ == "bool", "true or false"),
+    "int": (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    "float": (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "PathLike": (lambda value: isinstance(value, os.PathLike), "a path"),
+    "Callable": (callable, "a function"),
+    **dict.fromkeys(("Mapping", "dict"), (lambda value: isinstance(value, Mapping), "a dict")),
+    **dict.fromkeys(("Any", "SupportsInt"), (lambda _: True, "")),
+}
+"""Kinds that annotations name -> whether a value is one, and what it is called."""
+_SEVERAL, _LOOKED_AT = ("Iterable", "Sequence", "Collection", "list"), 100  # items of a list
+
+
+def _check(value: Any, said: ast.expr, known: Mapping[str, Any], where: str) -> None:
+    """Raise ArgumentError unless a value is what an annotation says; ``known`` are the names that it may use."""
+    if _fits(value, said, known):
+        return
+    inside = [kind.slice for kind in _either(said) if isinstance(kind, ast.Subscript) and _name(kind) in _SEVERAL]
+    items = value[:_LOOKED_AT] if inside and isinstance(value, list | tuple) else ()
+    wrong = [item for item in items if not any(_fits(item, kind, known) for kind in inside)]
+    what = f"it holds a {type(wrong[0]).__name__}" if wrong else f"it is of type {type(value).__name__}"
+    raise ArgumentError(what, where=where, fix=f"give {_words(said, known)}")
+
+
+def _either(said: ast.expr) -> list[ast.expr]:
+    """The kinds that an annotation allows."""
+    return [*_either(said.left), *_either(said.right)] if isinstance(said, ast.BinOp) else [said]
+
+
+def _name(said: ast.expr) -> str:
+    bare = said.value if isinstance(said, ast.Subscript) else said
+    return "None" if isinstance(bare, ast.Constant) else ast.unparse(bare).rpartition(".")[2]
+
+
+def _fits(value: Any, said: ast.expr, known: Mapping[str, Any]) -> bool:
+    if isinstance(said, ast.BinOp):
+        return any(_fits(value, kind, known) for kind in _either(said))
+    if (name := _name(said)) in _PLAIN:
+        return _PLAIN[name][0](value)
+    if name in _SEVERAL:
+        several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+        if not several or not isinstance(said, ast.Subscript) or not isinstance(value, list | tuple):
+            return several
+        return all(_fits(item, said.slice, known) for item in value[:_LOOKED_AT])
+    if isinstance(kind := known.get(name), type):
+        return isinstance(value, kind)
+    # the name of a type, or of a class that is imported for type checkers alone
+    return name in known or isinstance(said, ast.Subscript | ast.Attribute) or type(value).__module__ != "builtins"
+
+
+def _words(said: ast.expr, known: Mapping[str, Any], *, many: bool = False) -> str:
+    """What an annotation calls a value, or several."""
+    if isinstance(said, ast.BinOp):
+        *words, last = dict.fromkeys(filter(None, (_words(kind, known, many=many) for kind in _either(said))))
+        return f"{', '.join(words)} or {last}" if words else last
+    if (name := _name(said)) in _SEVERAL:
+        inside = _words(said.slice, known, many=True) if isinstance(said, ast.Subscript) else ""
+        return f"a list of {inside}" if inside else "a list"
+    usual = "" if name in known and not isinstance(known[name], type) else f"a {name}"
+    word = _PLAIN[name][1] if name in _PLAIN else usual
+    return f"{word.removeprefix('a ')}s" if many and word.startswith("a ") else word
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import triton.language as tl
 from dataprophet.kernels import configurations
 from dataprophet.kernels.configurations import Configuration
 from dataprophet.kernels.merge_logprobs import Partials, merge
-from dataprophet.kernels.softmax_sums import add_tile, finished, scale_and_cap
+from dataprophet.kernels.softmax_sums import LOG2E, add_tile, finished, scale_and_cap
 
 try:
     from triton.tools.tensor_descriptor import TensorDescriptor
@@ -86,6 +86,7 @@ def _target_kernel(  # noqa: PLR0917 (a kernel's)
     softcap,
     HAS_BIAS: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
+    FOLDED: tl.constexpr,
     PARTS: tl.constexpr,
     WIDE: tl.constexpr,
     ROWS: tl.constexpr,
@@ -113,7 +114,7 @@ def _target_kernel(  # noqa: PLR0917 (a kernel's)
         DEPTH,
     )
     own = tl.sum(tl.where(lane[:, None] == lane[None, :], dots, 0.0), 1)
-    logit = finished(own, bias, target, inside, scale, softcap, HAS_BIAS, HAS_SOFTCAP)
+    logit = finished(own, bias, target, inside, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
     absent = float("-inf") if PARTS else float("nan")
     tl.store(out + rows, tl.where(inside, logit, absent), mask=in_rows)
 
@@ -123,7 +124,7 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
     hidden,
     weight,
     bias,
-    maximums,
+    peaks,
     totals,
     n,
     V,
@@ -137,6 +138,7 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
     softcap,
     HAS_BIAS: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
+    FOLDED: tl.constexpr,
     WIDE: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
     FLAT: tl.constexpr,
@@ -157,7 +159,8 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
     tiles = tl.cdiv(V, COLUMNS)
     begin, end = split * tiles // splits, (split + 1) * tiles // splits
 
-    maximum = tl.full((ROWS,), float("-inf"), tl.float32)
+    factor = scale if FOLDED else LOG2E
+    peak = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
 
     for tile in tl.range(begin, end, flatten=FLAT):
@@ -187,12 +190,13 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
         for half in tl.static_range(2):
             z = high if half else low
             token = (start + half * (COLUMNS // 2) + tl.arange(0, COLUMNS // 2))[None, :]
-            z = finished(z, bias, token, token < V, scale, softcap, HAS_BIAS, HAS_SOFTCAP)
-            z = tl.where(token < V, z, float("-inf"))  # last: a softcap would make a number of minus infinity
-            maximum, total = add_tile(maximum, total, z)
+            z = finished(z, bias, token, token < V, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
+            if start + COLUMNS > V:  # the last tile; after the softcap, which would make a number of minus infinity
+                z = tl.where(token < V, z, float("-inf"))
+            peak, total = add_tile(peak, total, z, factor)
 
     place = split.to(tl.int64) * n + rows
-    tl.store(maximums + place, maximum, mask=in_rows)
+    tl.store(peaks + place, peak, mask=in_rows)
     tl.store(totals + place, total, mask=in_rows)
 
 
@@ -226,14 +230,16 @@ def sweep(
     if _regular(weight) and not _regular(hidden):  # or the rows' place in memory would choose the instructions
         hidden = hidden.clone(memory_format=torch.contiguous_format)
     bias = None if bias is None else bias.contiguous()
-    numbers, targets = scale_and_cap(scale, softcap), targets.contiguous()
+    targets = targets.contiguous()
+    numbers, folded = scale_and_cap(scale, softcap, fold=len(found) == 1)  # parts hold logits as they are
+    flags = {"HAS_BIAS": bias is not None, "HAS_SOFTCAP": softcap is not None, "FOLDED": folded}
     step = Partials.rows_within(WORKSPACE_BYTES, chosen.splits(len(weight)))
     # The kernels run on the current device, which need not be the tensor's.
     with torch.cuda.device_of(hidden):
         for begin in range(0, len(hidden), step):
             rows = slice(begin, begin + step)
             part = tuple(field[rows] for field in found)
-            _sweep_rows(hidden[rows], weight, targets[rows], part, first, bias, numbers, softcap is not None, chosen)
+            _sweep_rows(hidden[rows], weight, targets[rows], part, first, bias, numbers, flags, chosen)
 
 
 def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
@@ -244,20 +250,16 @@ def _sweep_rows(  # noqa: PLR0917 (what sweep has made of its own)
     first: int,
     bias: Any,
     numbers: tuple[float, float],
-    capped: bool,
+    head: dict[str, bool],
     chosen: Configuration,
 ) -> None:
     """``sweep`` of so few rows that the partial sums fit into the workspace, which is given back at the end."""
     n, splits = len(hidden), chosen.splits(len(weight))
-    partials = Partials.empty(splits, n, hidden.device)
+    factor = numbers[0] if head["FOLDED"] else LOG2E.value
+    partials = Partials.empty(splits, n, hidden.device, factor)
     offsets = targets if bias is None else bias  # unused where there is none
     shape = (n, *weight.shape, *hidden.stride(), *weight.stride())
-    flags = {
-        "HAS_BIAS": bias is not None,
-        "HAS_SOFTCAP": capped,
-        "WIDE": not _sixteen_bit(hidden, weight),
-        "DEPTH": chosen.depth,
-    }
+    flags = {**head, "WIDE": not _sixteen_bit(hidden, weight), "DEPTH": chosen.depth}
     _target_kernel[(triton.cdiv(n, TARGET_ROWS),)](
         hidden,
         weight,

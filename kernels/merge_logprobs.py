@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from dataprophet.kernels.softmax_sums import shift_of
+from dataprophet.kernels.softmax_sums import LN2, LOG2E, below_peak, shift_of
 
 from dataprophet.ops.reference import LogprobParts
 
@@ -24,18 +24,21 @@ class Partials:
 
     Attributes:
         target: (n,) float32, the target's logit; NaN, or minus infinity for a shard, where the target is elsewhere.
-        sums: maximum and total (splits, n) float32, as softmax_sums.py says.
+        sums: peak and total (splits, n) float32, as softmax_sums.py says.
+        factor: powers of 2 of a unit of the target's logit; None where peaks are the largest logits, in nats, and
+            totals the sums of exp(z - peak), as those of LogprobParts.
     """
 
     target: Any
     sums: tuple[Any, Any]
+    factor: float | None
 
     @classmethod
-    def empty(cls, splits: int, n: int, device: Any) -> Partials:
+    def empty(cls, splits: int, n: int, device: Any, factor: float) -> Partials:
         """Room for n rows."""
         shapes = (n,), (splits, n), (splits, n)
         target, *sums = (torch.empty(shape, dtype=torch.float32, device=device) for shape in shapes)
-        return cls(target, (sums[0], sums[1]))
+        return cls(target, (sums[0], sums[1]), factor)
 
     @staticmethod
     def rows_within(size: int, splits: int) -> int:
@@ -47,42 +50,41 @@ class Partials:
 @triton.jit(do_not_specialize=["n", "splits"])
 def _merge_kernel(  # noqa: PLR0917 (a kernel's)
     targets,
-    maximums,
+    peaks,
     totals,
     out,
     second,
     third,
     n,
     splits,
+    factor,
     PARTS: tl.constexpr,
+    NATS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     rows = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = rows < n
     chosen = tl.load(targets + rows, mask=mask, other=0.0)
-    maximum = tl.full((BLOCK,), float("-inf"), tl.float32)
+    peak = tl.full((BLOCK,), float("-inf"), tl.float32)
     place = rows
     for _ in range(splits):
-        largest = tl.load(maximums + place, mask=mask, other=0.0)
-        maximum = tl.maximum(maximum, largest)
+        peak = tl.maximum(peak, tl.load(peaks + place, mask=mask, other=0.0))
         place += n
-    shift = shift_of(maximum)
+    shift = shift_of(peak)
     total = tl.zeros((BLOCK,), tl.float32)
     place = rows
     for _ in range(splits):
-        largest = tl.load(maximums + place, mask=mask, other=0.0)
+        largest = tl.load(peaks + place, mask=mask, other=0.0)
         part = tl.load(totals + place, mask=mask, other=0.0)
-        total += part * tl.exp(largest - shift)
+        total += part * tl.exp2((largest - shift) * (NATS * LOG2E))
         place += n
     if PARTS:
-        tl.store(out + rows, maximum, mask=mask)
-        tl.store(second + rows, total, mask=mask)
+        maximum = shift * LN2
+        tl.store(out + rows, tl.where(peak == float("-inf"), peak, maximum), mask=mask)
+        tl.store(second + rows, total * tl.exp2(shift - maximum * LOG2E), mask=mask)
         tl.store(third + rows, chosen, mask=mask)
     else:
-        # The target is among the logits: where it seems to lie above them, two instructions rounded it differently.
-        chosen = tl.where(chosen > maximum, maximum, chosen)
-        # Subtracted one by one: beside a large logit the log of the sum would round away.
-        tl.store(out + rows, chosen - shift - tl.log(total), mask=mask)
+        tl.store(out + rows, below_peak(chosen, factor, shift, total, NATS), mask=mask)
 
 
 def merge(partials: Partials, found: tuple[Any, ...]) -> None:
@@ -96,7 +98,9 @@ def merge(partials: Partials, found: tuple[Any, ...]) -> None:
             *found[:1] * (3 - len(found)),  # unused
             n,
             splits,
+            1.0 if partials.factor is None else partials.factor,
             PARTS=len(found) == 3,
+            NATS=1.0 if partials.factor is None else LN2.value,
             BLOCK=BLOCK,
             num_warps=WARPS,
             enable_fp_fusion=True,
@@ -108,5 +112,5 @@ def merge_logprobs(parts: Sequence[LogprobParts]) -> Any:
     maximum, total, target = (torch.stack(fields).float() for fields in zip(*parts, strict=True))
     logprobs = torch.empty_like(maximum[0])
     if len(logprobs):
-        merge(Partials(target.amax(0), (maximum, total)), (logprobs,))
+        merge(Partials(target.amax(0), (maximum, total), None), (logprobs,))
     return logprobs

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from dataprophet.kernels.softmax_sums import add_tile, finished, scale_and_cap, shift_of
+from dataprophet.kernels.softmax_sums import LN2, LOG2E, add_tile, below_peak, finished, scale_and_cap, shift_of
 
 # Fixed, so that results are the same bits in every run. Sums are kept for each of LANES groups of NEIGHBOURS columns:
 # a thread reads a group at once, and one exponential in NEIGHBOURS + 1 moves the sums to a new maximum.
@@ -27,6 +27,7 @@ def _token_logprobs_kernel(  # noqa: PLR0917 (a kernel's)
     softcap,
     HAS_BIAS: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
+    FOLDED: tl.constexpr,
     LANES: tl.constexpr,
     NEIGHBOURS: tl.constexpr,
 ):
@@ -35,25 +36,29 @@ def _token_logprobs_kernel(  # noqa: PLR0917 (a kernel's)
     target = tl.load(targets + row).to(tl.int64)
     inside = (target >= 0) & (target < V)
     chosen = tl.load(line + target, mask=inside, other=0.0).to(tl.float32)
-    chosen = finished(chosen, bias, target, inside, scale, softcap, HAS_BIAS, HAS_SOFTCAP)
+    chosen = finished(chosen, bias, target, inside, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
     chosen = tl.where(inside, chosen, float("nan"))
     # Running sums for each lane: nothing crosses lanes until the end.
     offsets = tl.arange(0, LANES)[:, None] * NEIGHBOURS + tl.arange(0, NEIGHBOURS)[None, :]
-    maximum = tl.full((LANES,), float("-inf"), tl.float32)
+    factor = scale if FOLDED else LOG2E
+    peak = tl.full((LANES,), float("-inf"), tl.float32)
     total = tl.zeros((LANES,), tl.float32)
-    for start in range(0, V, LANES * NEIGHBOURS):
+    whole = V // (LANES * NEIGHBOURS) * (LANES * NEIGHBOURS)
+    for start in range(0, whole, LANES * NEIGHBOURS):
         columns = start + offsets
+        z = tl.load(line + columns).to(tl.float32)
+        z = finished(z, bias, columns, columns < V, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
+        peak, total = add_tile(peak, total, z, factor)
+    if whole < V:
+        columns = whole + offsets
         here = columns < V
         z = tl.load(line + columns, mask=here, other=0.0).to(tl.float32)
-        z = finished(z, bias, columns, here, scale, softcap, HAS_BIAS, HAS_SOFTCAP)
+        z = finished(z, bias, columns, here, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
         z = tl.where(here, z, float("-inf"))  # last: a softcap would make a number of minus infinity
-        maximum, total = add_tile(maximum, total, z)
-    peak = tl.max(maximum, 0)
-    shift = shift_of(peak)
-    fade = tl.exp(maximum - shift)
-    total_row = tl.sum(total * fade, 0)  # NaN in any lane stays NaN here
-    # Subtracted one by one: beside a large logit the log of the sum would round away.
-    tl.store(out + row, chosen - shift - tl.log(total_row))
+        peak, total = add_tile(peak, total, z, factor)
+    shift = shift_of(tl.max(peak, 0))
+    total_row = tl.sum(total * tl.exp2(peak - shift), 0)  # NaN in any lane stays NaN here
+    tl.store(out + row, below_peak(chosen, factor, shift, total_row, LN2))
 
 
 def token_logprobs(
@@ -75,7 +80,7 @@ def token_logprobs(
 
     Returns:
         (n,) float32, in nats, accumulated in fp32. NaN for a target outside [0, V), for a row with NaN or plus
-        infinity, and for a row of minus infinities alone.
+        infinity, and for a row of minus infinities alone. A logit beyond 2e38 counts as infinite.
     """
     found = torch.empty_like(targets, dtype=torch.float32)
     n, vocabulary = logits.shape
@@ -83,6 +88,7 @@ def token_logprobs(
         return found
     if vocabulary > 1 and logits.stride(1) != 1:
         logits = logits.contiguous()
+    numbers, folded = scale_and_cap(scale, softcap)
     # The kernel runs on the current device, which need not be the tensor's.
     with torch.cuda.device_of(logits):
         _token_logprobs_kernel[(n,)](
@@ -92,9 +98,10 @@ def token_logprobs(
             found,
             logits.stride(0),
             vocabulary,
-            *scale_and_cap(scale, softcap),
+            *numbers,
             HAS_BIAS=bias is not None,
             HAS_SOFTCAP=softcap is not None,
+            FOLDED=folded,
             LANES=LANES,
             NEIGHBOURS=NEIGHBOURS,
             num_warps=WARPS,

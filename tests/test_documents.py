@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from documents import DOCS, DOCUMENTS, ROOT, blocks, commands, links, run
+from documents import DOCS, DOCUMENTS, FENCE, ROOT, blocks, commands, links, run
 
 from dataprophet import open_dataset, open_scores
 from dataprophet.cli import build_parser
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-WORKED = [ROOT / "docs" / "howto" / name for name in ("own-data.md", "mixture.md")]  # with the files of the tutorial
-ALONE = [ROOT / "docs" / name for name in ("howto/own-model.md", "howto/selector.md", "selector.md")]
+_WORKED = "howto/own-data.md howto/mixture.md howto/own-model.md howto/family.md run.md report.md"
+WORKED = [ROOT / "docs" / name for name in _WORKED.split()]  # with the files of the tutorial
+ALONE = [ROOT / "docs" / name for name in ("howto/selector.md", "selector.md")]
 SHELL = [ROOT / "docs" / "howto" / name for name in ("pool.md", "cluster.md")]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
@@ -64,6 +66,14 @@ def test_the_commands_for_pools_run_as_they_stand(tutorial):
     assert len(list(open_dataset(folder / "best").rows())) == 500
 
 
+def test_every_command_of_a_page_runs():
+    """On that page, or with the same words on another one. docs/commands.md shows how commands look."""
+    pages = {page: commands(page.read_text(encoding="utf-8")) for page in DOCS if page.name != "commands.md"}
+    done = [words for page in (TUTORIAL, *WORKED, *ALONE, *SHELL) for words in pages[page]]
+    done += [["demo", "--out", "demo-output"], ["bench"]]  # by tests/demo and tests/cli
+    assert [(page.name, words) for page, many in pages.items() for words in many if words not in done] == []
+
+
 def test_every_page_with_python_runs():
     with_python = {page for page in DOCS if blocks(page.read_text(encoding="utf-8"), "python")}
     assert with_python <= {
@@ -85,6 +95,14 @@ def test_commands_parse(page, words, capsys):
     except SystemExit as end:
         status = end.code
     assert not status, f"{page}: dataprophet {shlex.join(words)}: {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_what_is_indented_is_no_command_of_ours(page):
+    """It would run nowhere: only commands that install, and those of make, stand so."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    shown = re.findall(r"^    (dataprophet (?!doctor|bench)\S.*|import .*|from \S+ import .*)$", text, re.MULTILINE)
+    assert shown == []
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

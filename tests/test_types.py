@@ -18,7 +18,10 @@ FEATURES = dp.Features(["a"], np.ones(1), {"question": np.ones((1, 2), np.float3
 
 CALLS: dict[str, tuple[Any, str]] = {
     "open a number": (lambda: dp.open_dataset(3), "give a path, a list of dicts"),
-    "columns as text": (lambda: dp.open_dataset(ROWS, columns="question=q"), 'give {"our name": "column'),
+    "columns as text": (
+        lambda: dp.open_dataset(ROWS, columns="question=q"),
+        "columns: it is of type str; give a dict or None",
+    ),
     "a column as number": (lambda: dp.open_dataset(ROWS, columns={"question": 3}), "give the name of a column"),
     "limit as text": (lambda: dp.open_dataset(ROWS, limit="3"), "limit: it is of type str; give a whole number"),
     "limit as float": (lambda: dp.open_dataset(ROWS, limit=2.5), "limit: it is of type float"),
@@ -37,19 +40,44 @@ CALLS: dict[str, tuple[Any, str]] = {
     ),
     "fields as number": (lambda: dp.transfer_matrix([PROFILE], [PROFILE], fields=3), "fields: it is of type int"),
     "level as text": (lambda: MATRIX.rank("t", level="x"), "level: it is of type str"),
-    "a target as number": (lambda: MATRIX.rank(3), "no target 3; choose among t"),
-    "matrix of a number": (lambda: dp.TransferMatrix.from_csv(3), "give the path of a CSV file"),
+    "a target as number": (lambda: MATRIX.rank(3), "target: it is of type int; give a text"),
+    "matrix of a number": (lambda: dp.TransferMatrix.from_csv(3), "path: it is of type int; give a text or a path"),
     "allocate texts": (lambda: dp.allocate(["a", "b"], 3), "expected real numbers"),
     "a budget as text": (lambda: dp.allocate([1, 2], "3"), "'3' is not a number of samples"),
-    "scores of a number": (lambda: dp.open_scores(3), "give the folder that"),
+    "scores of a number": (lambda: dp.open_scores(3), "folder: it is of type int; give a text or a path"),
     "score a dataset": (
         lambda: dp.score(dp.open_dataset(ROWS), [PROFILE], model="demo", out="x"),
         "pool: it is of type Dataset; give the path of the pool",
     ),
     "plan a number": (lambda: dp.plan(3), "plan: it is of type int; give datasets"),
     "plan texts": (lambda: dp.plan(["x"]), "a str is no pool; open it with open_dataset"),
-    "select for a number": (lambda: dp.Selector(3), "targets: it is of type int; give profiles"),
-    "a model as number": (lambda: dp.load_model(3), "give a model's name or its folder"),
+    "select for a number": (
+        lambda: dp.Selector(3),
+        "targets: it is of type int; give a list of Profiles, texts or paths, a Profile, a text or a path",
+    ),
+    "names as number": (
+        lambda: dp.allocate([1, 2], 3, names=3),
+        "names: it is of type int; give a list of texts or None",
+    ),
+    "names as numbers": (lambda: dp.allocate([1], 3, names=[3]), "names: it holds a int; give a list of texts or None"),
+    "fields of the diversity": (
+        lambda: dp.profile(FEATURES, "m", diversity_fields=3),
+        "diversity_fields: it is of type int; give a list of texts",
+    ),
+    "too few": (
+        lambda: dp.TransferMatrix(3),
+        "TransferMatrix: missing a required argument: 'targets'; its arguments are",
+    ),
+    "too many": (lambda: dp.kendall_tau(1, 2, "a", 3), "kendall_tau: too many positional arguments"),
+    "a wrong name": (
+        lambda: dp.allocate([1], 3, temprature=2),
+        "allocate: got an unexpected keyword argument 'temprature'; did you mean temperature?",
+    ),
+    "truth for a number": (lambda: dp.plan([], rows=True), "rows: it is of type bool; give a whole number"),
+    "a text for truth": (lambda: dp.load_model("demo", compile="no"), "compile: it is of type str; give true or false"),
+    "a number for a model": (lambda: dp.plan([], 3), "model: it is of type int; give a Model or None"),
+    "a text for a list": (lambda: MATRIX.without(3), "names: it is of type"),
+    "a model as number": (lambda: dp.load_model(3), "name: it is of type int; give a text or a Path"),
 }
 
 

@@ -2,7 +2,7 @@
 
     python tools/families.py           try every family, built tiny, and print the table
     python tools/families.py --write   and write it into docs/model.md
-    python tools/families.py NAME ...  try these alone
+    python tools/families.py NAME ...  try these alone; --write then leaves the rows of others as they are
 
 A family whose processor exists with torchvision alone is tried where torchvision loads (make families).
 """
@@ -33,7 +33,7 @@ from family_reference import TOLERANCE  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES  # noqa: E402
 
-from dataprophet.errors import DataProphetError, MissingDependencyError  # noqa: E402
+from dataprophet.errors import DataProphetError, MissingDependencyError, first_line  # noqa: E402
 from dataprophet.model import from_transformers  # noqa: E402
 
 PAGE = ROOT / "docs" / "model.md"
@@ -52,8 +52,11 @@ def main() -> int:
         print(name, *found[name], flush=True)
     if given.write:
         before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(before + BEGIN + page_of(found) + END + rest.split(END)[1], encoding="utf-8")
-    return int(any(result == "WRONG" for result, *_ in found.values()))
+        table, after = rest.split(END)
+        found = {**written_in(table), **found}
+        listed = {name: found[name] for name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES if name in found}
+        PAGE.write_text(before + BEGIN + page_of(listed) + END + after, encoding="utf-8")
+    return int(any(result.startswith("WRONG") for result, *_ in found.values()))
 
 
 def page_of(found: Mapping[str, Sequence[str]]) -> str:
@@ -68,6 +71,19 @@ def page_of(found: Mapping[str, Sequence[str]]) -> str:
     return HEAD + "\n".join([*table, "", *wrapped]) + "\n"
 
 
+def written_in(table: str) -> dict[str, list[str]]:
+    """What `page_of` wrote, read back."""
+    found = {}
+    for line in table.replace("\n  ", " ").removeprefix(HEAD).splitlines():
+        if line.startswith("| "):
+            name, *cells = line.strip("| ").split(" | ")
+            found[name] = cells
+        elif line:
+            names, reason = line.removeprefix("- ").split(": ", 1)
+            found |= {name: [reason] for name in names.split(", ")}
+    return found
+
+
 def tried(name: str) -> list[str]:
     """The other cells of a family's row, from its tiny model."""
     if tiny_models.needs_torchvision(name) and importlib.util.find_spec("torchvision") is None:
@@ -79,8 +95,11 @@ def tried(name: str) -> list[str]:
         return [f"not tried here: {error.what}"]
     except DataProphetError as error:
         return [f"refused: {error.what}"]
+    except Exception as error:
+        return [f"WRONG: it ends in {type(error).__name__} ({first_line(error)})"]
     right = found.exact <= TOLERANCE and found.half <= ORDERS * found.plain
-    calls = "one a batch" if found.model._adapter.joins_images else "one a sample"
+    joins = found.model._adapter.joins_images and found.model._batcher.mixes
+    calls = "one a batch" if joins else "one a sample"
     half = f"{found.half:.2g} ({found.plain:.2g})"
     return ["right" if right else "WRONG", found.model.sharing, calls, f"{found.exact:.1g}", half]
 

@@ -49,13 +49,13 @@ def main() -> None:
         print(f"left out: {error}", file=sys.stderr)
         return
     bench = Bench("model_pass", args, rounds=3)
-    cuda = torch.cuda.is_available()
-    demo(bench, ["cpu", *(["cuda"] if cuda else [])])
-    for name in SCALED[:1] if bench.quick else SCALED:
-        sized(bench, name, "cpu")
-    head_at_real_size(bench)
+    demo(bench, args.devices)
+    if "cpu" in args.devices:
+        for name in SCALED[:1] if bench.quick else SCALED:
+            sized(bench, name, "cpu")
+        head_at_real_size(bench)
     for name in ALL:
-        if cuda and not bench.quick:
+        if "cuda" in args.devices and not bench.quick:
             sized(bench, name, "cuda")
             torch.cuda.empty_cache()
         else:

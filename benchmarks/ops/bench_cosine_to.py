@@ -1,7 +1,7 @@
 """Cosine of each row to a few directions: ours, NumPy and torch."""
 
 import numpy as np
-from data import cast, devices, dtypes, hard_rows
+from data import SHAPES, cast, directions_of, dtypes, hard_rows, normal_rows
 from harness import Bench, Way, at_most, exact, faster, of_floor, optional, options, reading
 
 from dataprophet import ops
@@ -12,16 +12,18 @@ TARGETS = 14
 def main() -> None:
     args = options(__doc__)
     bench = Bench("cosine_to", args)
-    n, d = (20_000 if args.quick else 200_000), 768
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((n, d), np.float32)
-    directions = rng.standard_normal((TARGETS, d)).astype(np.float32)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    for device in devices():
+    for device in args.devices:
+        rows = normal_rows(*SHAPES[device, args.quick], device)
         for dtype in dtypes():
-            run(bench, rows, directions, dtype, device)
-    accuracy(bench, directions)
+            run(bench, rows, directions_to(rows.shape[1]), dtype, device)
+    if "cpu" in args.devices:
+        accuracy(bench, directions_to(768))
     bench.write()
+
+
+def directions_to(d):
+    directions = np.random.default_rng(2).standard_normal((TARGETS, d)).astype(np.float32)
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def run(bench, rows, directions, dtype, device):
@@ -66,8 +68,13 @@ def accuracy(bench, directions):
 
 
 def truth(x, directions):
-    x = exact(x)
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)) @ directions.astype(np.float64).T
+    torch = optional("torch")
+    wide = directions.astype(np.float64).T
+    found = [
+        part @ wide if isinstance(part, np.ndarray) else exact(part @ torch.from_numpy(wide).to(part))
+        for part in directions_of(x)
+    ]
+    return np.concatenate(found)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import numpy as np
 from bench_silhouette import product, torch_silhouettes
-from data import blobs, cast, devices
+from data import blobs, cast
 from harness import Bench, Way, optional, options
 
 from dataprophet import ops
@@ -15,7 +15,7 @@ def main() -> None:
     bench = Bench("diversity", args, rounds=3)
     n, d = (1_500, 256) if args.quick else (20_000, 1_536)
     rows = blobs(n, d)
-    for device in devices():
+    for device in args.devices:
         run(bench, rows, device)
     bench.write()
 

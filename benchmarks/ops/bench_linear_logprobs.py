@@ -1,8 +1,7 @@
 """Log-probabilities of targets under a linear head: ours, torch eager and compiled, CCE, Liger and QuACK."""
 
-from data import devices
 from harness import Bench, Target, Way, arithmetic, at_most, faster, optional, options, thread_counts
-from tokens import EXACT, VOCABULARY, at_most_times, eager, if_present, megabytes, negative, truth, usable
+from tokens import VOCABULARY, at_most_times, eager, exact_nats, if_present, megabytes, negative, truth, usable
 
 from dataprophet import ops
 
@@ -18,11 +17,12 @@ def main() -> None:
         print("left out: the peers need torch")
         return
     bench = Bench("linear_logprobs", args, rounds=3)
-    for n, depth in [(30, 256)] if args.quick else CPU_SIZES:
+    sizes = [(30, 256)] if args.quick else CPU_SIZES
+    for n, depth in sizes if "cpu" in args.devices else ():
         for dtype in ("bfloat16", "float32"):
             run(bench, n, depth, dtype, "cpu")
     for depth in CUDA_DEPTHS:
-        if "cuda" in devices():
+        if "cuda" in args.devices:
             run(bench, 2_048 if args.quick else CUDA_ROWS, depth, "bfloat16", "cuda")
         else:
             unmeasured = [Target(each.text, each.bound, None, each.least) for each in cuda_targets([])]
@@ -55,7 +55,10 @@ def run(bench, n, depth, dtype, device):
             title,
             ways,
             floor=arithmetic(2.0 * n * VOCABULARY * depth, dtype, device),
-            targets=cpu_targets(ways, dtype) if device == "cpu" else [exact_enough(ways[0]), *cuda_targets(ways)],
+            targets=[
+                exact_enough(ways[0], depth, device),
+                *(cpu_targets(dtype) if device == "cpu" else cuda_targets(ways)),
+            ],
             device=device,
             counts=None if n < 1_000 or device == "cuda" else thread_counts()[-1:],  # long ones once
             memory=True,
@@ -95,14 +98,14 @@ def cuda_peers(hidden, weight, targets):
         yield Way("QuACK", negative(plain, hidden, weight, None, targets, reduction="none"))
 
 
-def exact_enough(way):
-    return at_most(f"error at most {EXACT:g} nat", EXACT, way.error)
+def exact_enough(way, depth, device):
+    bound = exact_nats(depth, device)
+    return at_most(f"error at most {bound:.1g} nat", bound, way.error)
 
 
-def cpu_targets(ways, dtype):
+def cpu_targets(dtype):
     exact_form = EAGER if dtype == "float32" else WIDE
     return [
-        exact_enough(ways[0]),
         faster("at least 1.5x torch eager in float32", 1.5, exact_form),
         at_most("memory: no n x V, at most 16 MB", 16, megabytes),
     ]

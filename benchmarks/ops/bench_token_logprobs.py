@@ -1,6 +1,5 @@
 """Log-probabilities of targets from logits that are given: ours, torch eager and compiled, Liger and QuACK."""
 
-from data import devices
 from harness import Bench, Floor, Probe, Target, Way, at_most, faster, of_floor, optional, options, reading
 from tokens import EXACT, VOCABULARY, eager, if_present, megabytes, negative, truth, usable
 
@@ -15,9 +14,9 @@ def main() -> None:
         print("left out: the peers need torch")
         return
     bench = Bench("token_logprobs", args)
-    for dtype in ("bfloat16", "float32"):
+    for dtype in ("bfloat16", "float32") if "cpu" in args.devices else ():
         run(bench, 8 if args.quick else 320, dtype, "cpu")
-    if "cuda" in devices():
+    if "cuda" in args.devices:
         run(bench, 256 if args.quick else 16_384, "bfloat16", "cuda")
     else:
         bench.judge(

@@ -7,24 +7,46 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from harness import optional
+from harness import exact, optional
 
 DTYPES = ("float32", "bfloat16", "float16")
+SHAPES = {  # of what is read once, by device and quickness; on CUDA so large that calls from Python do not count
+    ("cpu", False): (200_000, 768),
+    ("cpu", True): (20_000, 768),
+    ("cuda", False): (1_000_000, 1_536),
+    ("cuda", True): (20_000, 1_536),
+}
 
 
-def cast(rows: np.ndarray, dtype: str, device: str = "cpu") -> Any:
+def cast(rows: Any, dtype: str, device: str = "cpu") -> Any:
     """Rows as a torch tensor of a dtype; without torch as a NumPy array, of which there is no bfloat16."""
     torch = optional("torch")
-    return rows.astype(dtype) if torch is None else torch.from_numpy(rows).to(device, getattr(torch, dtype))
+    if torch is None:
+        return rows.astype(dtype)
+    return torch.as_tensor(rows).to(device, getattr(torch, dtype))
 
 
 def dtypes() -> tuple[str, ...]:
     return DTYPES if optional("torch") else ("float32", "float16")
 
 
-def devices() -> list[str]:
+def normal_rows(n: int, d: int, device: str, *, shift: float = 0.0) -> Any:
+    """Rows (n, d) float32 drawn where they are used: an array on the CPU, a tensor on CUDA."""
+    if device == "cpu":
+        return np.random.default_rng(0).standard_normal((n, d), np.float32) + np.float32(shift)
     torch = optional("torch")
-    return ["cpu", *(["cuda"] if torch and torch.cuda.is_available() else [])]
+    rows = torch.empty(n, d, device=device)
+    return rows.normal_(generator=torch.Generator(device).manual_seed(0)).add_(shift)
+
+
+def directions_of(x: Any) -> Iterator[Any]:
+    """The rows of x over their lengths in float64, by parts: arrays, or tensors where x is on CUDA."""
+    if getattr(getattr(x, "device", None), "type", "cpu") == "cpu":
+        wide = exact(x)
+        yield wide / np.linalg.norm(wide, axis=1, keepdims=True)
+        return
+    for part in x.split(1 << 16):
+        yield part.double() / part.double().norm(dim=1, keepdim=True)
 
 
 def blobs(n: int, d: int, k: int = 10, noise: float = 2.0, seed: int = 0) -> np.ndarray:

@@ -9,22 +9,25 @@
 namespace dataprophet::cuda {
 namespace {
 
+// Twice the rows of a panel elsewhere: each element of a direction that a warp reads, from the L1 cache, serves more.
+constexpr int kRows = 2 * kPanelRows;
+
 template <class T, int V>
 __global__ void __launch_bounds__(kPanelThreads, 2)
     cosine_to_kernel(const T* x, std::int64_t n, std::int64_t d, std::int64_t stride, const float* directions,
                      std::int64_t targets, float* out, BadRows* bad) {
-  const std::int64_t first = panel_first_row(), target = blockIdx.y * std::int64_t{kPanel};
+  const std::int64_t first = panel_first_row<kRows>(), target = blockIdx.y * std::int64_t{kPanel};
   if (first >= n) return;
   const int count = static_cast<int>(min(targets - target, std::int64_t{kPanel}));
-  const T* rows[kPanelRows];
+  const T* rows[kRows];
   row_pointers(x, first, n, stride, rows);
-  float sums[kPanelRows][kPanel] = {};
-  float squared[kPanelRows] = {};
-  panel<kPanelRows, kPanel, V>(
+  float sums[kRows][kPanel] = {};
+  float squared[kRows] = {};
+  panel<kRows, kPanel, V>(
       rows, d, directions + target * d, count,
-      [&](std::int64_t, float (&a)[kPanelRows][kPart<V>]) {
+      [&](std::int64_t, float (&a)[kRows][kPart<V>]) {
 #pragma unroll
-        for (int r = 0; r < kPanelRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
 #pragma unroll
           for (int v = 0; v < kPart<V>; ++v) squared[r] = fmaf(a[r][v], a[r][v], squared[r]);
         }
@@ -32,16 +35,16 @@ __global__ void __launch_bounds__(kPanelThreads, 2)
       [](float sum, int, int, float a, float c) { return fmaf(a, c, sum); }, sums);
   const int lane = threadIdx.x % 32, p = lane % kPanel;
 #pragma unroll
-  for (int r = 0; r < kPanelRows; ++r) squared[r] = warp_sum(squared[r]);
+  for (int r = 0; r < kRows; ++r) squared[r] = warp_sum(squared[r]);
 #pragma unroll
-  for (int pair = 0; pair < kPanelRows / 2; ++pair) {
+  for (int pair = 0; pair < kRows / 2; ++pair) {
     const float dot = pair_sums(sums, pair);
     const float mine = lane < kPanel ? squared[pair * 2] : squared[pair * 2 + 1];
     const std::int64_t row = first + pair * 2 + lane / kPanel;
     if (row < n && p < count && plain(mine)) out[row * targets + target + p] = dot * inverse_norm(mine);
   }
 #pragma unroll
-  for (int r = 0; r < kPanelRows; ++r) {
+  for (int r = 0; r < kRows; ++r) {
     const std::int64_t row = first + r;
     if (row < n && !plain(squared[r])) {
       exact_row(rows[r], d, directions + target * d, count, target == 0, row, n, out + row * targets + target, bad);
@@ -85,8 +88,8 @@ void cosine_to(const Rows& x, const float* directions, std::int64_t targets, flo
              tensor::kThreads, 0, stream, data, x.n, x.d, x.stride, directions, terms, at.factors, targets, at.all,
              at.pitch, out, bad);
     } else {
-      launch(cosine_to_kernel<T, width>, grid(panel_blocks(x.n), panels(targets)), kPanelThreads, 0, stream, data, x.n,
-             x.d, x.stride, directions, targets, out, bad);
+      launch(cosine_to_kernel<T, width>, grid(panel_blocks<kRows>(x.n), panels(targets)), kPanelThreads, 0, stream,
+             data, x.n, x.d, x.stride, directions, targets, out, bad);
     }
   });
 }

@@ -44,9 +44,10 @@ message(STATUS "dataprophet: CUDA ${CMAKE_CUDA_COMPILER_VERSION}, architectures 
 string(REPLACE ";" " " ARCHITECTURE_TEXT "${CMAKE_CUDA_ARCHITECTURES}")
 # .cu files never see Python's or pybind11's headers. No fast math: denormal numbers count, and division and square
 # roots are rounded correctly but where ptx.cuh says otherwise. A new file goes here, and the emulator finds it by itself.
-add_library(dataprophet_cuda STATIC csrc/cuda/cluster_counts.cu csrc/cuda/cluster_sums.cu csrc/cuda/cosine_to.cu
-  csrc/cuda/device.cu csrc/cuda/distance_sums.cu csrc/cuda/kmeans.cu csrc/cuda/mean_direction.cu csrc/cuda/nearest.cu
-  csrc/cuda/plus_plus.cu csrc/cuda/silhouette.cu csrc/cuda/weights.cu)
+add_library(dataprophet_cuda STATIC csrc/cuda/average_directions.cu csrc/cuda/cluster_counts.cu
+  csrc/cuda/cluster_sums.cu csrc/cuda/cosine_to.cu csrc/cuda/device.cu csrc/cuda/distance_sums.cu csrc/cuda/kmeans.cu
+  csrc/cuda/mean_direction.cu csrc/cuda/measure_rows.cu csrc/cuda/nearest.cu csrc/cuda/plus_plus.cu
+  csrc/cuda/silhouette.cu csrc/cuda/weights.cu)
 target_include_directories(dataprophet_cuda PRIVATE csrc)
 target_compile_definitions(dataprophet_cuda PRIVATE DATAPROPHET_CUDA_ARCHITECTURES="${ARCHITECTURE_TEXT}")
 pybind11_add_module(_cuda MODULE csrc/bind/cuda/module.cpp csrc/bind/cuda/directions.cpp

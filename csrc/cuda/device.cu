@@ -29,9 +29,13 @@ const char* architectures() { return DATAPROPHET_CUDA_ARCHITECTURES; }
 
 DeviceGuard::DeviceGuard(int device) {
   check(cudaGetDevice(&before_));
-  check(cudaSetDevice(device));
+  // To set a device, the one from before too, makes a context there: only where it is another.
+  changed_ = before_ != device;
+  if (changed_) check(cudaSetDevice(device));
 }
 
-DeviceGuard::~DeviceGuard() { cudaSetDevice(before_); }
+DeviceGuard::~DeviceGuard() {
+  if (changed_) cudaSetDevice(before_);
+}
 
 }  // namespace dataprophet::cuda

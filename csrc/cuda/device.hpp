@@ -25,6 +25,7 @@ class DeviceGuard {
 
  private:
   int before_ = 0;
+  bool changed_ = false;
 };
 
 }  // namespace dataprophet::cuda

@@ -5,6 +5,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/mean_direction.hpp"
 #include "cuda/norm.cuh"
+#include "cuda/warp_directions.cuh"
 #include "cuda/weights.hpp"
 
 namespace dataprophet::cuda {
@@ -17,8 +18,22 @@ std::int64_t chunk_rows(std::int64_t n) {
   return std::clamp<std::int64_t>(round_up<std::int64_t>(divide_up<std::int64_t>(n, 1024), kPacks), kPacks, 256);
 }
 
-// Each thread owns SLOTS packs of columns and keeps kPacks packs of several rows in flight, so that a row is read once:
-// the block sums its squares, then each thread adds up its columns from registers.
+// Calls body with the fewest columns of a lane, of those that there is a kernel for, that hold so many; false: none
+// does.
+template <class Body>
+bool for_columns(std::int64_t columns, const Body& body) {
+  const auto with = [&](auto most) {
+    if (columns > most) return false;
+    body(most);
+    return true;
+  };
+  return with(std::integral_constant<int, 8>()) || with(std::integral_constant<int, 24>()) ||
+         with(std::integral_constant<int, 32>()) || with(std::integral_constant<int, 48>()) ||
+         with(std::integral_constant<int, 64>());
+}
+
+// Rows that a warp does not hold. Each thread owns SLOTS packs of columns and keeps kPacks packs of several rows in
+// flight, so that a row is read once: the block sums its squares, then each thread adds up its columns from registers.
 template <class T, int V, int SLOTS>
 __global__ void sum_directions(const T* x, std::int64_t n, std::int64_t d, std::int64_t stride, std::int64_t chunk,
                                float* partial, BadRows* bad) {
@@ -151,6 +166,14 @@ void mean_direction(const Rows& x, double* out, BadRows* bad, void* workspace, S
     const auto run = [&](auto kernel) {
       launch(kernel, grid(chunks), threads, 0, stream, data, x.n, x.d, x.stride, chunk, at.partial, bad);
     };
+    if constexpr (V > 1) {
+      const auto by_warps = [&](auto columns_of_lane) {
+        constexpr int kPacks = columns_of_lane / V;
+        launch(warps::sum_directions<T, V, kPacks>, grid(chunks), warps::kThreads,
+               static_cast<std::size_t>(x.d) * sizeof(float), stream, data, x.n, x.d, x.stride, chunk, at.partial, bad);
+      };
+      if (for_columns(divide_up<std::int64_t>(x.d, 32), by_warps)) return;
+    }
     if (packs <= kMaxThreads) {
       run(sum_directions<T, V, 1>);
     } else if (packs <= 2 * kMaxThreads) {

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "cuda/load.cuh"
+#include "cuda/ptx.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/rows.hpp"
 
@@ -12,8 +13,10 @@ namespace dataprophet::cuda {
 // Whether a fp32 sum of squares can be trusted: it neither overflowed, nor lost terms to underflow, nor is zero or NaN.
 __device__ inline bool plain(float squared) { return squared > 1e-24f && squared < 1e30f; }
 
+// 1 / sqrt(squared) of a sum that is plain, to an ulp or so: the hardware's estimate and a step of Newton's.
 __device__ inline float inverse_norm(float squared) {
-  return static_cast<float>(1.0 / sqrt(static_cast<double>(squared)));
+  const float estimate = ptx::rsqrt_approx(squared);
+  return fmaf(0.5f * estimate, fmaf(-squared * estimate, estimate, 1.0f), estimate);
 }
 
 __device__ inline void count_bad(bool zero, std::int64_t row, std::int64_t n, BadRows* bad) {

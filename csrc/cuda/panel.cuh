@@ -10,14 +10,18 @@
 namespace dataprophet::cuda {
 
 constexpr int kPanelRows = 4, kPanel = 16, kPanelThreads = 128, kPanelWarps = kPanelThreads / 32;
-constexpr std::int64_t kPanelBlockRows = kPanelWarps * kPanelRows;
 
-inline std::int64_t panel_blocks(std::int64_t n) { return divide_up(n, kPanelBlockRows); }
+// Of warps with R rows each.
+template <int R = kPanelRows>
+std::int64_t panel_blocks(std::int64_t n) {
+  return divide_up<std::int64_t>(n, kPanelWarps * R);
+}
 inline std::int64_t panels(std::int64_t count) { return divide_up<std::int64_t>(count, kPanel); }
 
 // The first row of this warp.
+template <int R = kPanelRows>
 __device__ inline std::int64_t panel_first_row() {
-  return blockIdx.x * kPanelBlockRows + threadIdx.x / 32 * kPanelRows;
+  return blockIdx.x * std::int64_t{kPanelWarps * R} + threadIdx.x / 32 * R;
 }
 
 // Columns that are worked on at a time: four of the eight of a pack, for the sake of registers.
@@ -114,9 +118,10 @@ __device__ inline void squared_distances(const T* x, std::int64_t first, std::in
       sums);
 }
 
-// The sums of two of the kPanelRows rows over the warp: lane i gets that of row pair * 2 + i / kPanel and of vector
+// The sums of two of the R rows over the warp: lane i gets that of row pair * 2 + i / kPanel and of vector
 // i % kPanel.
-__device__ inline float pair_sums(float (&sums)[kPanelRows][kPanel], int pair) {
+template <int R>
+__device__ inline float pair_sums(float (&sums)[R][kPanel], int pair) {
   float values[2 * kPanel];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {

@@ -56,10 +56,15 @@ __device__ inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], 
   }
 }
 
-// Square root to 1 ulp or so, in one instruction.
+// Square root, and its inverse, to 2 ulp or so, in few instructions: denormal numbers count as 0.
 __device__ inline float sqrt_approx(float x) {
   float root;
-  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(x));
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(x));
+  return root;
+}
+__device__ inline float rsqrt_approx(float x) {
+  float root;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(x));
   return root;
 }
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.features.features import FIELDS
-from dataprophet.running.recipe import Recipe
+from dataprophet.running.recipe import EXPORTS, Recipe
 
 # name and settings, as ``add_argument`` takes them
 Argument = tuple[str, dict[str, Any]]
 
 FORMATS = "llava, llamafactory, swift, finevision, verl, vqa, webdataset, vlmeval or huggingface"
-EXPORTS = ("llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids")
 
 
 def argument(name: str, help: str, type: Callable[[str], Any] | None = None, **settings: Any) -> Argument:
@@ -115,7 +114,9 @@ NOISE = (
     ),
     argument("--min-answer-tokens N", "leave out what has fewer answer tokens", count),
 )
-EXPORT = argument("--format", "the trainer's format", choices=EXPORTS, default="llava")
+EXPORT = argument(
+    "--format FORMAT", f"the trainer's: {', '.join(EXPORTS.own)}, or a package's", choices=EXPORTS, default="llava"
+)
 
 # how a model is loaded
 LOADING = (

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from importlib import metadata
 from dataprophet import ops
 from dataprophet.cli.common import output
 from dataprophet.errors import DataProphetError, install
-from dataprophet.ops.backend import COMPILE
+from dataprophet.ops.backend import COMPILE, own_device
 
 _REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors", "xxhash", "rich", "shtab")
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
@@ -66,6 +67,7 @@ def report() -> list[Check]:
         "triton": _triton,
         "torch": partial(_package, "torch", install("model")),
         "torch device": _torch_device,
+        "operations": _operations,
         "transformers": _transformers,
         "torchvision": _torchvision,
         "peft": partial(_package, "peft", f"for models that hold an adapter: {install('peft')}"),
@@ -166,6 +168,20 @@ def _cuda_device() -> str:
     if info["driver"] < info["runtime"]:
         fix = f"update the driver to one for CUDA {_cuda_version(info['runtime'])}"
     raise _Fault(f"none ({info['reason']}); {driver}", fix)
+
+
+def _operations() -> str:
+    """Where similarity, diversity and log-probabilities are computed."""
+    with _failing("", "see the core"):
+        device = own_device()
+    torch = sys.modules.get("torch")
+    if device is None and torch is not None and torch.cuda.is_available():
+        found = "embeddings on the CPU, for torch has a CUDA device and the CUDA module none"
+        raise _Fault(found, "see cuda module and cuda device; what lies on the device is copied to the CPU")
+    if device is None:
+        return "all on the CPU, by the core"
+    tokens = "Triton" if ops.triton_available() else "torch"
+    return f"of a model on CUDA and diversity: the CUDA core on {device}; log-probabilities: {tokens}; else the core"
 
 
 def _cuda_version(number: int) -> str:

@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
         check_suffix(args.heatmap)
         if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
             raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
-    matrix = transfer_matrix(args.source, args.target, fields=args.fields, allow_nonpositive=args.allow_nonpositive)
+    how = {"fields": args.fields, "factors": args.factors, "allow_nonpositive": args.allow_nonpositive}
+    matrix = transfer_matrix(args.source, args.target, **how)
     matrix.to_csv(args.out)
     if args.heatmap:
         save_heatmap(matrix, args.heatmap)

@@ -101,6 +101,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--out CSV", "matrix to write, its factors file beside it", required=True),
         argument("--heatmap FILE", "picture of the matrix to write, .png or .svg"),
         shared.PRODUCT_FIELDS,
+        several("--factors NAME", "further factors in the product, which installed packages add"),
         flag("--allow-nonpositive", "leave a score empty instead of stopping"),
     ),
     "rank": (

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
 def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
     """A ranking as text: score, interval, factors, a mark where a source is not resolved from the next, and remarks."""
-    names = [name for name in FACTORS if name in matrix.factors]
+    names = list(matrix.factors)
     ranking = matrix.rank(target, level=level)
     rows = []
     for place, entry in enumerate(ranking, 1):
@@ -33,9 +33,9 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
         mark = "~" if entry.resolved is False else ""
         cells = [number(entry.score), interval, *(number(factors[name]) for name in names), mark]
         rows.append([f"{place:>2} {entry.source}", *cells])
-    head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS[name] for name in names), ""]
+    head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS.get(name, name) for name in names), ""]
     lines = [table(head, rows, [[entry.score] for entry in ranking])]
-    if matrix.log_error is None:
+    if matrix.log_error is None and (not matrix.errors or matrix.errors.keys() >= matrix.factors.keys()):
         lines.append("no intervals: a matrix that was read from a file does not tell them once something is left out")
     if unresolved := sum(entry.resolved is False for entry in ranking):
         of = f"{unresolved} of {len(ranking) - 1} neighbours"

@@ -79,9 +79,9 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"cannot be {value!r}; {choose(value, action.choices)}")
 
     def _form(self, option: str) -> str:
-        """An option with its value, as help shows it, or with the first of its choices."""
+        """An option with the first of its choices, or with its value as help shows it."""
         action = self._option_string_actions[option]
-        shown = action.metavar or next(iter(action.choices or ()), option.lstrip("-").upper())
+        shown = next(iter(action.choices or ()), action.metavar or option.lstrip("-").upper())
         return " ".join([option, *([shown] if isinstance(shown, str) else shown)])
 
 

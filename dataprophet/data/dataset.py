@@ -28,6 +28,7 @@ from dataprophet.errors import (
     DataError,
     MissingDependencyError,
     NotCountedError,
+    checked,
     explained,
     install,
     require,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dataprophet.data.export.torch_samples import TorchSamples
 
 
+@checked()
 @dataclass(repr=False)
 class Dataset:
     """Rows on disk or in memory. Iterating yields samples; rows that cannot be used are logged and left out.
@@ -73,6 +75,7 @@ class Dataset:
     _located: tuple[int | None, Sequence[Sample]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
+    @checked("samples")
     def from_samples(cls, name: str, samples: Iterable[Sample]) -> Dataset:
         """A dataset of samples in memory."""
         require_type(samples, Iterable, "from_samples", "give samples", DataError)
@@ -157,6 +160,7 @@ class Dataset:
             return None
         return found
 
+    @checked()
     def torch(
         self,
         transform: Callable[[Sample], Any] | None = None,

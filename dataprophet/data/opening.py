@@ -38,11 +38,12 @@ from dataprophet.data.images.decode import MAX_PIXELS
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.remote import is_dir, is_url, plain_path
 from dataprophet.data.sample import Conversation, Problem
-from dataprophet.errors import DataError, choose, require, require_type
+from dataprophet.errors import DataError, checked, choose, require, require_type
 
 _HEAD = 1000  # rows of a dataset of the hub that say what its answers are
 
 
+@checked()
 def open_dataset(
     path: Any,
     format: str = "auto",

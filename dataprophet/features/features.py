@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import ProfileError, explained
-from dataprophet.ops.arrays import Operand, load
+from dataprophet.errors import ProfileError, checked, explained
+from dataprophet.ops import backend
+from dataprophet.ops.arrays import Operand, fetched, load
 from dataprophet.ops.directions import average_directions, cosine_to, nearest
 from dataprophet.ops.directions import measured as _measured
 
@@ -23,6 +25,7 @@ _ROUNDED = -1e-4  # nats: what the rounding of logits may leave of a log-likelih
 _SAME = 1 - 2.0**-19  # cosine: rounding to float16, twice, turns a vector by less than these 2e-3 radians
 
 
+@checked()
 @dataclass
 class Features:
     """Features of n samples, in order.
@@ -32,7 +35,7 @@ class Features:
         nll: (n,) float64, the mean over answer tokens of minus the natural log of their probability, in nats: never
             below 0.
         embeddings: field name -> (n, d) floats of any library and device, not normalised. Rows of absent fields mean
-            nothing.
+            nothing. Those on a CUDA device are measured there.
         present: field name -> (n,) bool, False where the sample lacks the field (a text-only row has no image).
         n_tokens: (n,) int64 answer tokens, 0 where unknown.
         mean_rank: (n,) float64 mean over answer tokens of the tokens that the model thinks more probable; None where
@@ -42,7 +45,7 @@ class Features:
 
     ids: list[str]
     nll: NDArray[np.float64]
-    embeddings: Mapping[str, NDArray[np.float32]]
+    embeddings: Mapping[str, Any]
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     n_tokens: NDArray[np.int64] | None = None
     mean_rank: NDArray[np.float64] | None = None
@@ -157,9 +160,12 @@ def measure(
         here &= usable
         own = np.where(here, 0 if groups is None else groups, -1)
         read[name] = FieldRows(rows.values, here, *_measured(rows, wanted, own, max(count, 1)))
-        lengths = read[name].lengths
-        refuse(here & ~np.isfinite(lengths), f"{name} embedding is not finite")
-        refuse(here & (lengths == 0), f"{name} embedding is zero")
+    arrived = iter(fetched(*(part for given in read.values() for part in given[2:])))  # of all fields, at once
+    read = {name: FieldRows(*given[:2], *islice(arrived, 3)) for name, given in read.items()}
+    for name, given in read.items():
+        here = given.present & usable
+        refuse(here & ~np.isfinite(given.lengths), f"{name} embedding is not finite")
+        refuse(here & (given.lengths == 0), f"{name} embedding is zero")
     if reasons:
         read = {name: _without(given, usable, groups, count) for name, given in read.items()}
         read = {name: given for name, given in read.items() if given.present.any()}
@@ -174,14 +180,15 @@ def _without(given: FieldRows, usable: NDArray[np.bool_], groups: NDArray[np.int
     sums = given.sums
     if groups is not None and len(added):
         rows = Operand(given.rows[added], "", "numpy")
-        sums = sums - _measured(rows, np.zeros((0, rows.shape[1]), np.float32), groups[added], count).sums
+        nothing = np.zeros((0, rows.shape[1]), np.float32)
+        sums = sums - fetched(_measured(rows, nothing, groups[added], count).sums)[0]
     kept = np.flatnonzero(usable)
     return FieldRows(given.rows[kept], given.present[kept], given.cosines[kept], given.lengths[kept], sums)
 
 
 def sketch_vectors(
     fields: Mapping[str, FieldRows], names: str, chosen: NDArray[np.int64], where: str
-) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+) -> tuple[Any, NDArray[np.bool_]]:
     """Z of samples: the average of their normalised diversity fields, normalised again.
 
     Args:
@@ -191,8 +198,8 @@ def sketch_vectors(
         where: the dataset's name, for messages.
 
     Returns:
-        (m, d) float16, and (m,) whether a sample has such a vector: fields that cancel, or none present, give it no
-        place on the sphere.
+        (m, d) float16, where the fields are, and (m,) whether a sample has such a vector: fields that cancel, or none
+        present, give it no place on the sphere.
 
     Raises:
         ProfileError: no sample has a diversity field, or their widths differ.
@@ -205,15 +212,18 @@ def sketch_vectors(
         what = f"the diversity averages fields of one width, and they are {sorted(widths)} wide"
         raise ProfileError(what, where=where, fix="choose some of one width with diversity_fields=")
     z, norms = average_directions([given.rows for given in wanted], [given.lengths for given in wanted], chosen)
-    return z, norms > 1e-6  # less is rounding
+    return z, fetched(norms)[0] > 1e-6  # less is rounding
 
 
-def nearest_vectors(z: NDArray[np.float16], others: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def nearest_vectors(z: Any, others: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Best match of each vector z (n, d) among others (m, d) >= 1, as ``ops.nearest``: (n,) cosine, and (n,) row.
 
-    Two vectors that rounding to float16 may have made of one have cosine 1: see ``same_as_one``.
+    It is sought where z is; many on the host, on a device where there is one. Two vectors that rounding to float16 may
+    have made of one have cosine 1: see ``same_as_one``.
     """
-    cosine, index = nearest(z, others)
+    cosine, index = fetched(
+        *backend.lifted(lambda rows: nearest(rows, others), z, float(len(z)) * z.shape[1] * len(others))
+    )
     return same_as_one(cosine), index
 
 
@@ -221,7 +231,8 @@ def cosines_between(z: NDArray[np.float16]) -> NDArray[np.float32]:
     """(n, n) float32 cosines of vectors z (n, d) with each other, exactly 1 as ``nearest_vectors`` says."""
     wide = z.astype(np.float32)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)  # float16 leaves unit vectors up to 5e-4 longer or shorter
-    return same_as_one(cosine_to(wide, wide))
+    (cosine,) = fetched(backend.lifted(lambda rows: cosine_to(rows, rows), wide, float(wide.size) * len(wide)))
+    return same_as_one(cosine)
 
 
 def same_as_one(cosine: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError
+from dataprophet.errors import MetricError, checked
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.ops.arrays import as_numpy
 
@@ -41,6 +41,7 @@ class RankAgreement:
     variant: str
 
 
+@checked()
 def kendall_tau(
     predicted: Any, observed: Any, variant: Literal["a", "b"] = "b", *, diagonal: bool = True, blanks: bool = False
 ) -> RankAgreement:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise, zip_longest
-from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dataprophet.data.identity import compare as identity
-from dataprophet.errors import MetricError, MissingDependencyError, choose, explained, pip_install, require_type
+from dataprophet.errors import MetricError, MissingDependencyError, checked, choose, explained, pip_install
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.factors import (
     FACTORS,
@@ -50,6 +49,7 @@ class Influences(NamedTuple):
     target: Floats
 
 
+@checked()
 @dataclass(eq=False, repr=False)
 class TransferMatrix:
     """Scores M(s -> t) of S sources for T targets.
@@ -112,6 +112,7 @@ class TransferMatrix:
             and all(np.array_equal(part, other.factors[name], equal_nan=True) for name, part in self.factors.items())
         )
 
+    @checked()
     def column(self, target: str) -> int:
         """Index of a target.
 
@@ -128,6 +129,7 @@ class TransferMatrix:
         column = np.where(np.isnan(column), -np.inf, column)
         return np.array(sorted(range(len(column)), key=lambda row: (-column[row], self.sources[row])), np.int64)
 
+    @checked()
     def rank(self, target: str, *, level: float = 0.95) -> Ranking:
         """Sources for a target, best first, with intervals at a level.
 
@@ -141,7 +143,6 @@ class TransferMatrix:
 
     def _ranking(self, j: int, level: float) -> Ranking:
         """Sources for the target of a column."""
-        require_type(level, (int, float), "level", "use a number between 0 and 1, such as 0.95", MetricError)
         if not 0 < level < 1:
             raise MetricError(f"level is {level}", fix="use a number between 0 and 1, such as 0.95")
         z, order, entries = NormalDist().inv_cdf((1 + level) / 2), self.order(self.targets[j]), list[Ranked]()
@@ -156,6 +157,7 @@ class TransferMatrix:
             entries.append(Ranked(self.sources[row], score, low, high, resolved))
         return Ranking(entries, self.targets[j], level)
 
+    @checked()
     def without(self, *names: str) -> TransferMatrix:
         """The matrix with factors left out of the product.
 
@@ -181,6 +183,7 @@ class TransferMatrix:
         beside: dict[str, Any] = {"same": self.same, "answer_tokens": self.answer_tokens, "identities": self.identities}
         return TransferMatrix(self.sources, self.targets, values, kept, errors, influences=influences, **beside)
 
+    @checked()
     def within(
         self,
         *,
@@ -249,7 +252,9 @@ class TransferMatrix:
     def remarks(self, target: str | None = None) -> list[str]:
         """What makes a target's ranking doubtful, or those of all, a line each; see ``factors.remarks_of``."""
         columns = range(len(self.targets)) if target is None else [self.column(target)]
-        return remarks_of(self.factors, self.sources, self.targets, columns)
+        unknown = [FACTORS.get(name, name) for name in self.factors if self.errors and name not in self.errors]
+        blind = [f"{name} has no standard error, so that scores have no interval" for name in unknown]
+        return [*blind, *remarks_of(self.factors, self.sources, self.targets, columns)]
 
     def _derive_errors(self) -> None:
         """Standard errors of the factors, of log M, and of the log-ratio of neighbours, from the influences."""
@@ -258,6 +263,8 @@ class TransferMatrix:
         for name, part in self.influences.items():
             error = np.broadcast_to(_combine(part.source, part.target, same), shape)
             self.errors[name] = np.abs(self.factors[name]) * error
+        if not self.influences.keys() >= self.factors.keys():
+            return  # an interval without the part of a factor would be too narrow
         totals = [reduce(np.add, parts) for parts in zip(*self.influences.values(), strict=True)]
         source, target = (np.broadcast_to(total, (*shape, total.shape[-1])) for total in totals)
         self.log_error = np.where(np.isnan(self.values), np.nan, _combine(source, target, same))
@@ -273,6 +280,7 @@ class TransferMatrix:
                     its, shared = np.zeros_like(its), shared - its
                 self.next_error[a, j] = np.sqrt((own**2).sum() + (its**2).sum() + (shared**2).sum())
 
+    @checked()
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         r"""Write the matrix, ``source\target`` in its corner.
 
@@ -284,11 +292,10 @@ class TransferMatrix:
             numbers = (float(part[i, j]) for part in (self.values, *known.values()))
             told = ("" if math.isnan(number) else number for number in numbers)
             lines.append([self.targets[j], place, self.sources[i], *told])
-        Path(path).with_suffix(".identity.json").unlink(missing_ok=True)  # whose checksums are of an earlier matrix
+        matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
         rows = zip(self.sources, self.values.tolist(), strict=True)
-        cells = [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)]
-        factors = matrix_csv.write(matrix_csv.factors_path(path), lines if self.factors else None)
-        identity.save(path, self.identities, {"scores": matrix_csv.write(path, cells), "factors": factors})
+        matrix_csv.write(path, [[matrix_csv.CORNER, *self.targets], *([name, *row] for name, row in rows)])
+        identity.save(path, self.identities, matrix_csv.digests(path))
 
     def _pairs(self) -> Iterator[tuple[int, int, int]]:
         """Column, rank from 1, and row of every pair: target by target, best first."""
@@ -315,6 +322,7 @@ class TransferMatrix:
         sources, targets = pd.Index(self.sources, name="source"), pd.Index(self.targets, name="target")
         return pd.DataFrame(self.values.copy(), sources, targets)
 
+    @checked()
     def to_arrow(self, *, level: float = 0.95) -> pa.Table:
         """A row for each pair, target by target, best first.
 
@@ -337,18 +345,16 @@ class TransferMatrix:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     @classmethod
+    @checked()
     def from_csv(cls, path: str | os.PathLike[str]) -> TransferMatrix:
         """Read a matrix, and what lies beside it: its factors and identities. Values round-trip exactly.
 
         Raises:
             MetricError: when the file is missing or malformed, naming row and column.
         """
-        require_type(path, (str, os.PathLike), "from_csv", "give the path of a CSV file of scores", MetricError)
-        identities, checksums = identity.load(path)
-        matrix_csv.require_written(path, checksums)
         given = matrix_csv.read(path, FACTORS)
         try:
-            return cls(**given, identities=identities)
+            return cls(**given, identities=identity.load(path, matrix_csv.digests(path)))
         except MetricError as error:
             raise MetricError(error.what, where=str(path), fix=error.fix) from error
 

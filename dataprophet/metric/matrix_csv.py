@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from numpy.typing import NDArray
 
 from dataprophet import files
 from dataprophet.errors import MetricError, require
-from dataprophet.store.checksums import checksum_of_file
 
 CORNER = "source\\target"
 TOKENS = "answer_tokens"  # of a source's samples, in the mean; a column that older files lack
@@ -48,43 +49,27 @@ def check_replaced(path: str | os.PathLike[str]) -> None:
     require(not others, what, str(path), fix, MetricError)
 
 
+def digests(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Hex digests of the cells of a matrix and of its factors file, if there is one: ``matrix`` and ``factors``."""
+    files_of = {"matrix": Path(path), "factors": factors_path(path)}
+    cells = {name: read_cells(file) for name, file in files_of.items() if name == "matrix" or file.is_file()}
+    texts = {name: json.dumps([head, *(row for _, row in rows)]) for name, (head, rows) in cells.items()}
+    return {name: hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for name, text in texts.items()}
+
+
 def _begins(text: str, path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(100).decode("utf-8-sig", "replace").lower().startswith(text)
 
 
-def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> str:
-    """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back.
-
-    Returns:
-        The file's checksum; an empty text where there is none.
-    """
+def write(path: str | os.PathLike[str], lines: Iterable[Sequence[object]] | None) -> None:
+    """Write a file of these cells, or remove it where there are none. Floats are in full, so that they read back."""
     if lines is None:
         Path(path).unlink(missing_ok=True)
-        return ""
+        return
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([_quoted(cell) for cell in line] for line in lines)
     files.write_text(path, stream.getvalue())
-    return checksum_of_file(path)
-
-
-def require_written(path: str | os.PathLike[str], checksums: Mapping[str, str]) -> None:
-    """Refuse a matrix, or its factors, that are not what was written.
-
-    Args:
-        path: of the matrix.
-        checksums: of both, as ``write`` gave them; of those that are not known there is none.
-
-    Raises:
-        MetricError: naming the file.
-    """
-    for name, file in (("scores", Path(path)), ("factors", factors_path(path))):
-        if (known := checksums.get(name)) and file.is_file():
-            fix = (
-                f"make the matrix again; if you changed it yourself, remove {file.name.partition('.')[0]}.identity.json"
-            )
-            same = checksum_of_file(file) == known
-            require(same, "is not what was written: it was changed, or is damaged", str(file), fix, MetricError)
 
 
 def _quoted(cell: object) -> object:
@@ -129,7 +114,7 @@ def _factors(
     path: Path, sources: list[str], targets: list[str], values: NDArray[np.float64], factors: Collection[str]
 ) -> dict[str, Any]:
     head, rows = read_cells(path)
-    names = [name for name in head if name in factors]
+    names = [name for name in head if name in factors or f"{name}_error" in head]  # ours, and those of packages
     columns = ["score", "log_error", "next_error", *names, *(f"{name}_error" for name in names)]
     columns += [TOKENS] * (TOKENS in head)
     if missing := [name for name in ("target", "source", *columns) if name not in head]:

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprophet.errors import MetricError, choose, require_type
+from dataprophet.errors import MetricError, checked, choose
 from dataprophet.features.features import FIELDS
+from dataprophet.metric.added import influences_of, require_added, values_of
 from dataprophet.metric.factors import FACTORS, Floats, product
 from dataprophet.metric.matrix import Influences, TransferMatrix
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
@@ -30,11 +31,13 @@ _MOST_CELLS_WITH_ERRORS = 16_384
 _NO_INFLUENCE = np.zeros((1, 1, 1))
 
 
+@checked()
 def transfer_matrix(
     sources: Iterable[Item] | Item,
     targets: Iterable[Item] | Item,
     *,
     fields: Iterable[str] = FIELDS,
+    factors: Iterable[str] = (),
     errors: bool | None = None,
     allow_nonpositive: bool = False,
 ) -> TransferMatrix:
@@ -44,6 +47,8 @@ def transfer_matrix(
         sources: S profiles, or paths of saved ones; a single one need not be in a list.
         targets: T profiles, or paths, likewise.
         fields: similarities in the product. Leave out ``image`` to compare datasets of which some have no images.
+        factors: names of further factors in the product, which packages add (``dataprophet.metric.added.Factor``).
+            Where one has no standard errors, the scores have none.
         errors: compute standard errors; by default for up to 16,384 cells.
         allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
 
@@ -58,30 +63,33 @@ def transfer_matrix(
     if not s or not t:
         raise MetricError(f"no {'targets' if s else 'sources'} given", fix="give at least one profile of each")
     s[0].require_comparable([*s, *t])
-    require_type(fields, Iterable, "fields", f"give some of {', '.join(FIELDS)}", MetricError)
-    wanted = list(dict.fromkeys(fields))
+    more, wanted = require_added(factors), list(dict.fromkeys(fields))
     if set(wanted) - set(FIELDS):
         unknown = sorted(set(wanted) - set(FIELDS))[0]
         raise MetricError(f"unknown field {unknown!r}", where="fields", fix=choose(unknown, FIELDS))
     shape = (len(s), len(t))
     known = {id(p): p.directions for p in [*s, *t]}  # sums over the groups: once for each profile, not for each use
     directions = {name: (_directions(s, known, name), _directions(t, known, name)) for name in FIELDS if name in wanted}
-    factors = {f"{name}_similarity": exact_dots(of_s, of_t) for name, (of_s, of_t) in directions.items()}
+    made = {f"{name}_similarity": exact_dots(of_s, of_t) for name, (of_s, of_t) in directions.items()}
     rows = {"source_perplexity": [p.perplexity for p in s], "diversity": [p.diversity for p in s]}
-    factors |= {name: np.repeat(np.array(column)[:, None], len(t), axis=1) for name, column in rows.items()}
-    factors["inverse_target_perplexity"] = np.repeat([[1 / p.perplexity for p in t]], len(s), axis=0)
+    made |= {name: np.repeat(np.array(column)[:, None], len(t), axis=1) for name, column in rows.items()}
+    made["inverse_target_perplexity"] = np.repeat([[1 / p.perplexity for p in t]], len(s), axis=0)
+    made |= {name: values_of(name, s, t) for name in more}
     if not allow_nonpositive:
-        _require_positive(factors, s, t)
+        _require_positive(made, s, t)
     if errors is None:
         errors = len(s) * len(t) <= _MOST_CELLS_WITH_ERRORS
     with np.errstate(divide="ignore", invalid="ignore"):
-        influences = _influences(s, t, factors, directions) if errors else {}
+        influences = _influences(s, t, made, directions) if errors else {}
+        for name in more if errors else ():
+            if (parts := influences_of(name, made[name], s, t)) is not None:
+                influences[name] = Influences(*map(_with_clustering, parts))
         same = np.array([[a is b or a == b for b in t] for a in s], np.bool_) if errors else None
-        names, values = ([p.name for p in s], [p.name for p in t]), product(factors, shape)
+        names, values = ([p.name for p in s], [p.name for p in t]), product(made, shape)
         tokens = np.array([p.n_tokens / p.n_samples for p in s])
         made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
         beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
-        return TransferMatrix(*names, values, factors, influences=influences, **beside)
+        return TransferMatrix(*names, values, made, influences=influences, **beside)
 
 
 def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]], name: str) -> Floats:
@@ -106,7 +114,7 @@ def _require_positive(factors: dict[str, Floats], sources: Sequence[Profile], ta
             of_source = name in ("diversity", "source_perplexity")
             pair = repr(sources[i].name) if of_source else f"{sources[i].name!r} -> {targets[j].name!r}"
             more = f" (and {len(bad) - 1} more cells)" if len(bad) > 1 else ""
-            what = f"{FACTORS[name]} is {part[i, j]:.4g}, not positive, so the score has no meaning{more}"
+            what = f"{FACTORS.get(name, name)} is {part[i, j]:.4g}, not positive, so the score has no meaning{more}"
             fix = "leave the dataset out, drop the factor, or allow non-positive factors to get NaN there"
             raise MetricError(what, where=pair, fix=fix)
 

@@ -19,6 +19,13 @@ from dataprophet.model.tokens import Encoded, ImageSet
 
 _MASKABLE = ("sdpa", "eager")  # kinds of attention that take any mask
 _LAYERS = {"full_attention", "sliding_attention"}  # kinds of layers that look through a mask and nothing else
+# Those that see the keys with the highest scores alone: which of several with equal scores depends on the padding.
+_PICKING = {
+    "indexed_attention",
+    "minimax_m3_sparse",
+    "compressed_sparse_attention",
+    "heavily_compressed_attention",
+}
 
 
 class Vision(NamedTuple):
@@ -44,8 +51,11 @@ class Adapter:
     Attributes:
         masks: whether layers and attention are of kinds that can keep sequences of one row apart. Convolutions,
             recurrences and linear attention, which see what stands before them in the row, are not.
+        picks: whether layers pick the keys that they see, so that samples in one batch may change each other.
         branches: whether rows may hold sequences that part, each seeing its own beginning alone. Off until the start-up
             checks have found that they do.
+        masks_padding: whether padding behind a row is masked. Where tokens see nothing behind them it need not be, and
+            attention without a mask has faster kernels on a GPU. On until the checks have found it without use.
         joins_images: whether one call of the vision tower takes the images of several samples. Off until the checks
             have found that they come out as alone; else it is called once for each image set.
     """
@@ -68,7 +78,9 @@ class Adapter:
         self._rope_parameters = inspect.signature(self._rope_index).parameters if self._rope_index else {}
         known = set(layers or ()) <= _LAYERS and self._windowed_layers <= (self._window is not None)
         self.masks = self._attention in _MASKABLE and known
+        self.picks = not _PICKING.isdisjoint(layers or ())
         self.branches = self.joins_images = False
+        self.masks_padding = True
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the model's device, pixels in its dtype."""
@@ -99,15 +111,14 @@ class Adapter:
         for pixels in batch.pixels:
             inputs = {name: value for name, value in pixels.items() if name in self._vision_parameters}
             outputs.append(self.base.get_image_features(**inputs, return_dict=True))
-            if getattr(outputs[-1], "pooler_output", None) is None:
+            if not _layers(outputs[-1]):
                 what = "its vision tower gives no features as the text model takes them: it projects them later"
                 raise ModelError(what, where=self.where, fix="use one of the families the manual names")
         if not outputs:
             return None
         # Features come per image, per tile or per sample; row after row they stand in the order of the image tokens.
-        parts = [_rows(output.pooler_output) for output in outputs]
-        expected = [sum(batch.image_tokens)] if batch.join_images else batch.image_tokens
-        for rows, tokens in zip(parts, expected, strict=True):
+        parts = [_rows(_layers(output)[0]) for output in outputs]
+        for rows, tokens in zip(parts, batch.call_tokens, strict=True):
             if len(rows) != tokens:
                 what = f"its vision tower gives {len(rows)} features for {tokens} image tokens"
                 raise ModelError(what, where=self.where, fix="use the processor files that belong to these weights")
@@ -152,7 +163,8 @@ class Adapter:
         import torch
 
         inputs = {name: value for name, value in self._inputs(batch, None).items() if name not in batch.types}
-        hidden = self.model.get_decoder()(**inputs, use_cache=False, return_dict=True).last_hidden_state
+        decoder = self.model.get_decoder().base_model  # without the output layer that some have in it
+        hidden = decoder(**inputs, use_cache=False, return_dict=True).last_hidden_state
         rows = hidden.reshape(-1, hidden.shape[-1])[batch.spots].float()
         lengths = torch.tensor(batch.counts, device=rows.device)
         return torch.segment_reduce(rows, "mean", lengths=lengths, axis=0, unsafe=True)
@@ -163,7 +175,8 @@ class Adapter:
         nodes = torch.arange(batch.ids.shape[1], device=batch.ids.device)
         inputs = {"input_ids": batch.ids, **batch.types}
         if batch.ends is None:
-            inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
+            if self.masks_padding:
+                inputs["attention_mask"] = (nodes < batch.lengths[:, None]).long()
         else:
             inputs["attention_mask"] = self._tree_mask(batch, nodes)
             inputs["position_ids"] = batch.depth
@@ -203,11 +216,31 @@ class Adapter:
         """The vision tower's output with its features as they stand on the image tokens of the batch."""
         if features is None:
             return vision.output
-        output = copy.copy(vision.output)
-        output.pooler_output = _picked(output.pooler_output, features)
-        if getattr(output, "deepstack_features", None) is not None:  # Qwen3-VL adds these in further layers
-            output.deepstack_features = [_picked(layer, features) for layer in output.deepstack_features]
-        return output
+        return _with_layers(vision.output, [_picked(values, features) for values in _layers(vision.output)])
+
+
+def _layers(output: Any) -> list[Any]:
+    """Features on the image tokens: those that stand for them, if any, and those that further layers add (Qwen3-VL).
+
+    Granite 4 has the latter alone, each with the number of its layer.
+    """
+    first = getattr(output, "pooler_output", None)
+    more = getattr(output, "deepstack_features", None) or []
+    return [*([] if first is None else [first]), *(layer[1] if _is_numbered(layer) else layer for layer in more)]
+
+
+def _with_layers(output: Any, values: list[Any]) -> Any:
+    """A copy of the output with other features, in the order of `_layers`."""
+    output, left = copy.copy(output), iter(values)
+    if getattr(output, "pooler_output", None) is not None:
+        output.pooler_output = next(left)
+    if more := getattr(output, "deepstack_features", None):
+        output.deepstack_features = [(layer[0], next(left)) if _is_numbered(layer) else next(left) for layer in more]
+    return output
+
+
+def _is_numbered(layer: Any) -> bool:
+    return isinstance(layer, tuple) and isinstance(layer[0], int)
 
 
 def _rows(values: Any) -> Any:
@@ -223,16 +256,11 @@ def _merged(outputs: list[Any]) -> Any:
     """The outputs of several calls of the vision tower as one call would give them."""
     import torch
 
-    def joined(values: list[Any]) -> Any:
+    def joined(values: tuple[Any, ...]) -> Any:
         rows = torch.cat([_rows(value) for value in values])
         return rows if torch.is_tensor(values[0]) else [rows]
 
-    output = copy.copy(outputs[0])
-    output.pooler_output = joined([each.pooler_output for each in outputs])
-    if getattr(output, "deepstack_features", None) is not None:
-        layers = zip(*(each.deepstack_features for each in outputs), strict=True)
-        output.deepstack_features = [joined(list(layer)) for layer in layers]
-    return output
+    return _with_layers(outputs[0], [joined(layer) for layer in zip(*map(_layers, outputs), strict=True)])
 
 
 def _shifted(values: Any) -> Any:

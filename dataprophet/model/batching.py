@@ -60,6 +60,7 @@ class Batcher:
         max_tokens: longest sample that the model takes.
         max_answer_tokens: bound on the answer tokens of a batch.
         budget: of memory.
+        mixes: batches hold several samples. Off where the start-up checks have found that they change each other.
     """
 
     adapter: Adapter
@@ -68,6 +69,7 @@ class Batcher:
     max_tokens: int
     max_answer_tokens: int
     budget: Budget
+    mixes: bool = True
 
     def work(
         self, samples: Iterable[Sample | CellEnd], batch_tokens: Callable[[], int], workers: Workers, *, texts: bool
@@ -88,7 +90,7 @@ class Batcher:
         with ahead(windows, self.budget.windows if workers.count else 0) as read:
             for window in read:
                 yield from window.refused
-                budget = batch_tokens()
+                budget = batch_tokens() if self.mixes else 1
                 yield from self._score_batches(window.items, budget, workers)
                 if texts:
                     kept = [item.sample for item in window.items if item.problem is None]

@@ -48,6 +48,9 @@ class Encoder:
         self.tokenizer = chat.processor.tokenizer
         self.placeholder_id = int(self.tokenizer.convert_tokens_to_ids(chat.image_token))
         self.splices = False
+        # Cosmos 3 Edge needs token types, and its processor leaves them out unless asked.
+        named = "mm_token_type_ids" in self.processor.model_input_names
+        self._asked = {"return_mm_token_type_ids": True} if named and not self.chat.uses_suffix else {}
         self._spelling = Spelling(self.tokenizer)
         self._image_token_id = image_token_id
         # Positions that an image of a height and width takes in the text, to within a few: for planning batches.
@@ -153,7 +156,7 @@ class Encoder:
 
     def _process(self, processor: Any, item: Rendered, images: Sequence[Image]) -> dict[str, Any]:
         text = item.prompt if self.chat.uses_suffix else item.text
-        extra: dict[str, Any] = self._special_tokens(text)
+        extra: dict[str, Any] = self._special_tokens(text) | self._asked
         if self.chat.uses_suffix:
             extra["suffix"] = [item.answer]
         elif self.splices and images:

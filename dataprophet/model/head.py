@@ -5,11 +5,15 @@ The adapter owns it. It knows the layer's weights and the model's configuration,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from dataprophet import ops
 from dataprophet.errors import ModelError
+
+# Factors of the logits in configurations, and the power in which models of Cohere, Granite, Inkling and Muse use it.
+_SCALES = {"logit_scale": 1, "output_multiplier": 1, "logits_scaling": -1, "logits_mup_width_multiplier": -1}
 
 
 class Head:
@@ -24,6 +28,7 @@ class Head:
     Attributes:
         scale: factor of the logits.
         softcap: bound of the logits after the factor, None without.
+        rows: how many tokens have a logit; the layer may be padded.
     """
 
     def __init__(self, model: Any, *, where: str) -> None:
@@ -36,14 +41,17 @@ class Head:
             raise ModelError(what, where=where, fix=fix)
         config = model.config.get_text_config()
         self._layer = layer
-        self.scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
-        self.scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
+        factors = (float(getattr(config, name, None) or 1.0) ** power for name, power in _SCALES.items())
+        self.scale = math.prod(factors)
         softcap = getattr(config, "final_logit_softcapping", None)  # Gemma
         self.softcap = None if softcap is None else float(softcap)
+        self.rows = int(getattr(config, "unpadded_vocab_size", None) or len(layer.weight))  # Inkling
 
     def logprobs(self, states: Any, targets: Any, run: Callable[..., Any] = ops.linear_logprobs) -> Any:
         """(n,) float32 natural-log probabilities of targets (n,) behind hidden states (n, D), accumulated in fp32.
 
         Or what another operation ``run`` on a linear head gives of the same.
         """
-        return run(states, self._layer.weight, targets, bias=self._layer.bias, softcap=self.softcap, scale=self.scale)
+        weight, bias = self._layer.weight[: self.rows], self._layer.bias
+        bias = None if bias is None else bias[: self.rows]
+        return run(states, weight, targets, bias=bias, softcap=self.softcap, scale=self.scale)

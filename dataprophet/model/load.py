@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import MissingDependencyError, ModelError, explained, install, require_type
+from dataprophet.errors import MissingDependencyError, ModelError, checked, explained, install
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
@@ -51,6 +51,7 @@ _WRONG = "check that processor, tokenizer and weights belong together; or use a 
 _LOGITS = 1 << 28  # elements of logits per batch, where they are stored: 1 GiB in float32
 
 
+@checked()
 def load_model(
     name: str | Path = "demo",
     *,
@@ -98,7 +99,6 @@ def load_model(
         MissingDependencyError: torch, transformers or Pillow is missing or unusable, or torchvision does
             not match torch.
     """
-    require_type(name, (str, os.PathLike), "load_model", "give a model's name or its folder", ModelError)
     _require()
     from transformers.utils import logging
 
@@ -195,6 +195,7 @@ def from_transformers(
         why = "it has no image tokens" if takes_features else f"{type(network).__name__} takes no vision features"
         what = f"family {config.model_type!r} is not supported: {why}"
         raise ModelError(what, where=name, fix="use one of the families that docs/model.md names")
+    fused = fused and network.base_model is not network  # else nothing gives hidden states: its own logits are taken
     for option, value, least in (("batch_tokens", batch_tokens, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise ModelError(f"{option} is {value}", where=name, fix=f"give {least} or more")
@@ -215,7 +216,8 @@ def from_transformers(
         stored = sys.maxsize if fused else max(1, _LOGITS // int(text_config.vocab_size))
         limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)
         most = min(int(limit) for limit in limits if limit)
-        batcher = Batcher(adapter, Encoder(chat, adapter.image_token_id), share, most, stored, budget)
+        encoder = Encoder(chat, adapter.image_token_id)
+        batcher = Batcher(adapter, encoder, share, most, stored, budget, mixes=not adapter.picks)
         # Everything beside the fingerprint that changes numbers: profiles are compared by it.
         settings = {
             "dtype": str(adapter.dtype).removeprefix("torch."),

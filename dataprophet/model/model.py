@@ -261,12 +261,8 @@ class Model:
         return None
 
     def _features(self, rows: Sequence[Scored], *, details: bool = False) -> Features:
-        embeddings = {field: np.zeros((len(rows), self._width), np.float32) for field in FIELDS}
-        present = {field: np.zeros(len(rows), np.bool_) for field in FIELDS}
-        for index, row in enumerate(rows):
-            for field, vector in row.vectors.items():
-                if vector is not None:
-                    embeddings[field][index], present[field][index] = vector, True
+        embeddings = {field: self._stacked([row.vectors[field] for row in rows]) for field in FIELDS}
+        present = {field: np.array([row.vectors[field] is not None for row in rows], np.bool_) for field in FIELDS}
         means = np.array([row.details.mean(0, dtype=np.float64) for row in rows if details]).reshape(-1, 2)
         return Features(
             ids=[row.sample.id for row in rows],
@@ -277,6 +273,17 @@ class Model:
             mean_rank=means[:, 0] if details else None,
             mean_entropy=means[:, 1] if details else None,
         )
+
+    def _stacked(self, vectors: Sequence[Any]) -> Any:
+        """(n, D) float32, zero where there is none: a tensor on the model's device, of the CPU an array."""
+        import torch
+
+        some = next((each for each in vectors if each is not None), None)
+        if some is None:
+            return np.zeros((len(vectors), self._width), np.float32)
+        nothing = torch.zeros_like(some)
+        rows = torch.stack([nothing if each is None else each for each in vectors])
+        return rows if rows.is_cuda else rows.numpy()
 
 
 def _raise(problem: Problem) -> None:

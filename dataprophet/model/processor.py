@@ -27,8 +27,7 @@ class NoVideo:
 
     merge_size = 2
     temporal_patch_size = 2
-    num_frames = None
-    fps = None
+    num_frames = fps = slice_mode = downsample_mode = None
     model_input_names: tuple[str, ...] = ()
 
 

@@ -106,6 +106,12 @@ def unsupported(config: Any) -> tuple[str, str] | None:
         return f"{family} as a whole: only its thinker reads images and writes text", fix
     if getattr(config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
         return f"{family}: it is an encoder-decoder, whose answers do not continue the text of the question", use
+    if hasattr(config, "num_query_tokens"):
+        return f"{family}: its processor puts all images before the text, not where they belong", use
+    if config.model_type == "shieldgemma2":
+        return f"{family}: its processor asks its own questions, whether a picture keeps to its policies", use
+    if hasattr(config, "canvas_length"):
+        return f"{family}: it writes answers by diffusion, a block at once, not each token behind those before it", use
     if getattr(text, "cross_attention_layers", None) or getattr(config, "cross_layer_interval", None):
         return f"{family}: its images reach the text through cross-attention, not as tokens of it", use
     return None
@@ -117,6 +123,9 @@ def unset_argument(processor: Any, config: Any) -> tuple[str, str] | None:
         if vars(processor).get(name, "unknown") is None:
             value = getattr(getattr(config, holder) if holder else config, name, "VALUE")
             return f"its processor_config.json has no {name}", f"add it there, or --processor {name}={value}"
+    if not getattr(processor, "image_token", None):
+        fix = "use one of the families that docs/model.md names"
+        return "its processor has no token that stands for an image in the text", fix
     return None
 
 

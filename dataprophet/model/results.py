@@ -1,10 +1,12 @@
 """What batches give, collected until a window ends: nothing waits for the device before that.
 
-The model feeds it batches and makes features of its rows. It knows the adapter, not how batches were made.
+The model feeds it batches and makes features of its rows, whose embeddings stay where they were computed. It knows the
+adapter, not how batches were made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from dataprophet.data.sample import Sample
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.reader import Window
 from dataprophet.model.rows import Batch
+from dataprophet.ops.arrays import fetched
 
 _STATES = 1 << 15  # answer tokens whose hidden states are kept, so that the output layer's weights are read once
 
@@ -26,7 +29,6 @@ class Failure(NamedTuple):
     fix: str
 
 
-Vector = NDArray[np.float32]
 _Means = tuple[list[int], list[int] | slice, Any]  # members, the row of each, the rows
 
 
@@ -38,14 +40,14 @@ class Scored(NamedTuple):
         place: its place in the cell.
         logprobs: (n,) float32 log-probabilities of the answer's tokens.
         details: (n, 2) float32 rank and entropy of each, as ``ops.TokenDetails``; (n, 0) where not asked for.
-        vectors: field -> (D,) float32 embedding, None where the sample lacks the field.
+        vectors: field -> (D,) float32 embedding, a tensor on the model's device; None where the sample lacks the field.
     """
 
     sample: Sample
     place: int
-    logprobs: Vector
-    details: Vector
-    vectors: dict[str, Vector | None]
+    logprobs: NDArray[np.float32]
+    details: NDArray[np.float32]
+    vectors: dict[str, Any]
 
 
 class Results:
@@ -117,7 +119,7 @@ class Results:
         return [*self._scored(states[:middle], targets[:middle]), *self._scored(states[middle:], targets[middle:])]
 
     def close(self, window: Window) -> tuple[list[Scored], list[int]]:
-        """Brings everything to the CPU: the samples of the window that were computed, in order of the input.
+        """Brings all but the embeddings to the CPU: the samples of the window that were computed, in their order.
 
         Returns:
             The usable ones, and the numbers of the items that failed on the device, which have their problem.
@@ -126,11 +128,15 @@ class Results:
 
         self.score_states(least=1)
         with torch.inference_mode():
-            values = torch.cat(self._tokens).cpu().numpy() if self._tokens else np.empty((0, 1), np.float32)
+            means = [each for _, _, each in (*self._images, *self._texts)]
+            finite = [torch.cat([torch.isfinite(each).all(1) for each in means])] if means else []
+            told = [torch.cat(self._tokens)] if self._tokens else [np.empty((0, 1), np.float32)]
+        values, *checked = fetched(*told, *finite)
         parts = np.split(values, np.cumsum(list(self._counts.values()), dtype=np.int64))
         tokens = dict(zip(self._counts, parts, strict=False))  # behind the last one stands nothing
-        images = _by_member(self._images)
-        texts = {window.texts[index]: vector for index, vector in _by_member(self._texts).items()}
+        flags = iter(np.split(checked[0], np.cumsum([len(each) for each in means])) if means else [])
+        images = _by_member(self._images, flags)
+        texts = {window.texts[index]: vector for index, vector in _by_member(self._texts, flags).items()}
         lost_texts = {window.texts[index]: failure for (text, index), failure in self._lost.items() if text}
         lost = {index: failure for (text, index), failure in self._lost.items() if not text}
         scored, failed = [], []
@@ -139,32 +145,39 @@ class Results:
             sample = item.sample
             failure = lost.get(index) or lost_texts.get(sample.question) or lost_texts.get(sample.answer)
             if failure is None:
-                question, answer, image = texts.get(sample.question), texts.get(sample.answer), images.get(index)
-                vectors = {"question": question, "answer": answer, "image": image}
-                named = {f"{field} embedding": vector for field, vector in vectors.items()}
-                failure = self._not_finite({"log-probability": tokens[index], **named})
+                own = {"question": texts.get(sample.question), "answer": texts.get(sample.answer)}
+                own |= {"image": images.get(index)}
+                named = {f"{field} embedding": found is None or found.finite for field, found in own.items()}
+                failure = self._not_finite({"log-probability": np.isfinite(tokens[index]).all(), **named})
             if failure is None:
-                own = tokens[index]
-                scored.append(Scored(sample, item.place, own[:, 0], own[:, 1:], vectors))
+                vectors = {field: found and found.vector for field, found in own.items()}
+                scored.append(Scored(sample, item.place, tokens[index][:, 0], tokens[index][:, 1:], vectors))
             else:
                 item.refuse(*failure)
                 failed.append(index)
         return scored, failed
 
-    def _not_finite(self, values: dict[str, Vector | None]) -> Failure | None:
-        for name, found in values.items():
-            if found is not None and not np.isfinite(found).all():
+    def _not_finite(self, finite: dict[str, Any]) -> Failure | None:
+        for name, holds in finite.items():
+            if not holds:
                 what = f"the model in {self._dtype} gives a {name} that is not finite"
                 return Failure("not_finite", what, "load the model in bfloat16 or float32, or remove the row")
         return None
 
 
-def _by_member(parts: list[_Means]) -> dict[int, Vector]:
-    return {
-        index: vector
-        for members, rows, means in parts
-        for index, vector in zip(members, means.cpu().numpy()[rows], strict=True)
-    }
+class _Embedding(NamedTuple):
+    vector: Any  # (D,) float32, on the device
+    finite: bool
+
+
+def _by_member(parts: list[_Means], flags: Iterator[NDArray[np.bool_]]) -> dict[int, _Embedding]:
+    """Embeddings of members; ``flags`` tell of each row of the parts, in turn, whether it is finite."""
+    found: dict[int, _Embedding] = {}
+    for (members, rows, means), finite in zip(parts, flags, strict=False):
+        own = [_Embedding(*pair) for pair in zip(means, finite.tolist(), strict=True)]
+        picked = own[rows] if isinstance(rows, slice) else [own[row] for row in rows]
+        found |= dict(zip(members, picked, strict=True))
+    return found
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ model, the processor or the device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,7 +63,8 @@ class Batch:
         targets: (n,) int64 the tokens that stand behind the spots in their sequences.
         counts: how many spots each member has.
         pixels: what the vision tower takes for the image sets of the batch, call by call.
-        join_images: whether one call takes all of them.
+        call_tokens: how many features each call gives.
+        join_images: whether one call takes several of them.
         image_tokens: how many features each image set has.
         sets: for each member its image set, by number; -1 without images.
         features: (F,) int64, which feature stands on each image token of the batch; None where they follow in order.
@@ -81,6 +83,7 @@ class Batch:
     targets: Any
     counts: list[int]
     pixels: list[dict[str, Any]]
+    call_tokens: list[int]
     join_images: bool
     image_tokens: list[int]
     sets: list[int]
@@ -155,7 +158,11 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0, join_
                 ordinal[path] = np.cumsum(encoded.ids == row.images.token_id) - 1
         if row.images is not None:
             features.append(first[number] + ordinal[ids[index, :size] == row.images.token_id])
-    order, inputs = np.concatenate(features), [image.inputs for image in images]
+    order = np.concatenate(features)
+    # Sets with inputs of other names, as where pictures without tiles lack those of tiles, go into calls of their own.
+    calls = [
+        list(call) for _, call in itertools.groupby(images, lambda image: {*image.inputs} if join_images else image)
+    ]
     return Batch(
         rows=list(rows),
         texts=texts,
@@ -169,7 +176,8 @@ def assemble(rows: Sequence[Row], *, texts: bool = False, budget: int = 0, join_
         spots=torch.from_numpy(np.concatenate(spots)),
         targets=torch.from_numpy(np.concatenate(targets)),
         counts=counts,
-        pixels=[joined(inputs)] if join_images and inputs else inputs,
+        pixels=[joined([image.inputs for image in call]) for call in calls],
+        call_tokens=[sum(image.tokens for image in call) for call in calls],
         join_images=join_images,
         image_tokens=[image.tokens for image in images],
         sets=sets,

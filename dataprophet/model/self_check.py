@@ -56,8 +56,9 @@ def self_check(model: Model) -> None:
     6. A sample that takes over another's tokens has those that it has when it is encoded whole. Where not, none does.
     7. Two questions on one picture and a third one on two pictures, one of which has another size, give in one batch
        what each gives alone, and so do two texts. What samples share is the most with which they do: a row, or the
-       vision features, or nothing; and one call of the vision tower, or one for each image set. A model whose samples
-       differ even then is refused.
+       vision features, or nothing; and one call of the vision tower, or one for each image set. Where samples differ
+       even then, each is a batch of its own. Where the padding of shorter rows changes nothing without a mask, it gets
+       none.
 
     Where the model does not run in float32, it is checked as it is, and samples share no row and no call.
 
@@ -132,9 +133,11 @@ def _check_passes(model: Model, group: _Group, tolerance: float) -> None:
 
     batch, alone = scored(encoded)
     plain = _plain(model, batch)
-    if adapter.head and adapter.head.scale != 1.0 and not torch.allclose(alone, plain, rtol=0, atol=tolerance):
-        adapter.head.scale = 1.0  # Cohere's models of images leave out the scale that their configuration names
-        batch, alone = scored(encoded)
+    # Cohere's models of images leave out the scale that their configuration names, and HyperCLOVA's invert it.
+    for scale in (1.0, 1.0 / adapter.head.scale) if adapter.head else ():
+        if not torch.allclose(alone, plain, rtol=0, atol=tolerance):
+            adapter.head.scale = scale
+            batch, alone = scored(encoded)
     what = "fused log-probabilities" if adapter.head else "log-probabilities of gathered rows"
     fix = _FUSED_FIX if adapter.head else _FIX
     _compare(model, (alone, plain), f"{what} differ from plain ones", fix, tolerance)
@@ -170,9 +173,12 @@ def _share(model: Model, groups: list[_Group], tolerance: float, *, exact: bool)
     adapter, batcher = model._adapter, model._batcher
     texts = model._encoder.texts([*_ASKED, _LATER[0]])
     single = [([encoded], group.images) for group in groups for encoded in group.encoded]
-    alone = [_measured(model, [Row.pack([0], *pair)]) for pair in single]
-    expected = [torch.cat(parts) for parts in zip(*alone, strict=True)]
-    expected.append(torch.cat([_text_means(model, [[text]]) for text in texts]))
+
+    def apart() -> list[Any]:
+        parts = zip(*(_measured(model, [Row.pack([0], *pair)]) for pair in single), strict=True)
+        return [*map(torch.cat, parts), torch.cat([_text_means(model, [[text]]) for text in texts])]
+
+    expected, failures = apart(), ["its layers pick the keys that they see"]
     rows = {
         "prefix": [Row.pack(range(len(group.encoded)), *group) for group in groups],
         "images": [Row.pack([0], *pair) for pair in single],
@@ -183,7 +189,8 @@ def _share(model: Model, groups: list[_Group], tolerance: float, *, exact: bool)
         """What is wrong with the numbers of a batch that shares so much; empty where nothing is."""
         one_row = [texts] if level == "prefix" else [[text] for text in texts]
         try:
-            found = [*_measured(model, rows[level]), _text_means(model, one_row)]
+            alone = level == "alone"
+            found = apart() if alone else [*_measured(model, rows[level]), _text_means(model, one_row)]
         except Exception as error:  # whatever a vision tower raises that does not take such a batch
             return first_line(error)
         # Embeddings against their largest number, with which rounding grows.
@@ -192,14 +199,21 @@ def _share(model: Model, groups: list[_Group], tolerance: float, *, exact: bool)
         return "" if all(error <= tolerance for error in errors) else f"off by {max(errors):.2g}"  # NaN is not below
 
     branches = exact and adapter.masks and not model._encoder.chat.uses_suffix
-    levels = [*(["prefix"] if branches else []), "images", "nothing"]
+    levels = [*(["prefix"] if branches else []), *([] if adapter.picks else ["images", "nothing"]), "alone"]
     for level, adapter.joins_images in itertools.product(levels, (True, False) if exact else (False,)):
         if not (wrong := difference(level)):
             break
+        failures.append(wrong)
     else:
-        raise ModelError(f"samples in one batch change each other ({wrong})", where=model.name, fix=_FIX)
+        raise ModelError(f"it gives other numbers each time ({wrong})", where=model.name, fix=_FIX)
     adapter.branches = level == "prefix"
-    batcher.share = batcher.share and level != "nothing"
+    if exact and level != "alone":  # a sample in each row, of several lengths
+        adapter.masks_padding = False
+        adapter.masks_padding = bool(difference("images" if level == "prefix" else level))
+    batcher.share = batcher.share and level in ("prefix", "images")
+    batcher.mixes = level != "alone"
+    if not batcher.mixes:
+        _tell(model, f"samples in one batch change each other ({failures[-1]}): a batch for each sample, slower")
     if exact and not adapter.joins_images:
         _tell(model, "its vision tower does not take the pictures of several samples together: a call for each sample")
 

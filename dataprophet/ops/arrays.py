@@ -182,6 +182,14 @@ def _from_dlpack(values: Any, name: str) -> Any:
     return torch.from_dlpack(values)
 
 
+def fetched(*values: Any) -> list[npt.NDArray[Any]]:
+    """NumPy arrays and torch tensors as NumPy; those on a device come side by side, and are waited for once."""
+    given = [each if isinstance(each, np.ndarray) else each.to("cpu", non_blocking=True) for each in values]
+    for device in {each.device for each in values if not isinstance(each, np.ndarray) and each.is_cuda}:
+        sys.modules["torch"].cuda.current_stream(device).synchronize()
+    return [np.asarray(each) for each in given]
+
+
 def as_numpy(values: Any, *, where: str, ndim: int) -> npt.NDArray[Any]:
     """Return numbers as a NumPy array, without a copy where none is needed.
 

@@ -50,9 +50,9 @@ def finite_values(given: Operand) -> npt.NDArray[Any]:
     return values
 
 
-def finite_directions(given: npt.NDArray[np.float32]) -> None:
-    """Raise for directions that hold NaN or infinity once they are float32, naming the first."""
-    bad = np.flatnonzero(~np.isfinite(given).all(axis=1))
+def finite_directions(finite: npt.NDArray[np.bool_]) -> None:
+    """Raise where some directions (T,) are not finite once they are float32, naming the first."""
+    bad = np.flatnonzero(~finite)
     if len(bad):
         problem = f"row {bad[0]} is not finite as float32"
         raise DataProphetError(problem, where="directions", fix="give finite directions")

@@ -36,7 +36,7 @@ def kmeans(x: Any, k: int, *, seed: int = 0, init: Any = None, max_iter: int = 1
     """
     rows = operand(x, "x", 2)
     start = checks.first_centroids(rows, k, init, max_iter, tol)
-    way, draws = backend.place(rows), reference.kmeans_draws(k, seed)
+    way, draws = backend.place("kmeans", rows), reference.kmeans_draws(k, seed)
     if way == "cuda":
         found = KMeans(*cuda.kmeans(rows, k, draws, start, max_iter=max_iter, tol=tol))
     elif way == "reference":
@@ -118,7 +118,7 @@ def silhouettes(
     ``clusters`` are those of all rows, numbered from 0 without gaps. The distances are to the other rows of the own
     cluster and to those of the nearest other one.
     """
-    way = backend.place(rows)
+    way = backend.place("silhouettes", rows)
     if way == "cuda":
         return cuda.silhouettes(rows, clusters, metric, picked)
     if way == "reference":
@@ -148,7 +148,7 @@ def cluster_entropy(labels: Any, k: int) -> float:
     given = operand(labels, "labels", 1, integers=True)
     checks.at_least(given, 1)
     checks.require(k >= 1, f"expected at least 1, got {k}", "k", "raise it")
-    if given.on_cuda and backend.runs_on(given.values.device):
+    if backend.place("cluster_entropy", given) == "cuda":
         counts, outside = cuda.cluster_counts(given.values.long(), k)
         if not outside:
             return reference.entropy_of_counts(counts)

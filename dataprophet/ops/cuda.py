@@ -6,6 +6,7 @@ nothing here waits for the device except to read, at the end, how many rows were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy.typing as npt
 
 from dataprophet.ops import backend, checks
 from dataprophet.ops.arrays import Operand
+from dataprophet.ops.reference import SUM_UNIT, RowMeasures
 
 _BAD = 3  # zero rows, non-finite rows, and n minus the first of either
 _ALIGNMENT = 16  # bytes
+_LONG, _LIFT = 1e30, 2.0**64  # rows longer or shorter than fp32 scales in one step, and what brings them there
 
 
 def mean_direction(rows: Operand) -> Any:
@@ -23,7 +26,7 @@ def mean_direction(rows: Operand) -> Any:
     x, (n, d) = rows.rows(on_cpu=False), rows.shape
     out, bad = _empty(x, "float64", d), _empty(x, "int64", _BAD)
     workspace = _workspace(x, backend.cuda.mean_direction_workspace_bytes(n, d))
-    backend.cuda.mean_direction(x, out, bad, workspace, _stream(x))
+    _enqueue("mean_direction", x, out, bad, workspace)
     _raise_for(rows, bad)
     return out
 
@@ -35,9 +38,42 @@ def cosine_to(rows: Operand, directions: Any) -> Any:
         vectors = vectors.clone()
     out, bad = _empty(x, "float32", rows.shape[0], vectors.shape[0]), _empty(x, "int64", _BAD)
     workspace = _workspace(x, backend.cuda.cosine_to_workspace_bytes(*vectors.shape))
-    backend.cuda.cosine_to(x, vectors, out, bad, workspace, _stream(x))
+    _enqueue("cosine_to", x, vectors, out, bad, workspace)
     _raise_for(rows, bad)
     return out
+
+
+def measure_rows(
+    rows: Operand, directions: npt.NDArray[np.float32], groups: npt.NDArray[np.int64], count: int
+) -> RowMeasures:
+    """Cosines (n, T) float32, lengths (n,) float64 and sums (count, d) float64, as ``directions.measured``."""
+    import torch
+
+    x, (n, d) = _packed(rows), rows.shape
+    own, vectors = _moved(x, groups), _moved(x, directions)
+    order = torch.argsort(own, stable=True)
+    cosines, lengths = _empty(x, "float32", n, len(directions)), _empty(x, "float64", n)
+    sums = _empty(x, "int64", count, d)
+    workspace = _workspace(x, backend.cuda.measure_rows_workspace_bytes(n, len(directions), d))
+    backend.cuda.measure_rows(x, vectors, own, order, cosines, lengths, sums, workspace, _stream(x))
+    return RowMeasures(cosines, lengths, sums.double() * SUM_UNIT)
+
+
+def average_directions(
+    fields: Sequence[Operand], lengths: Sequence[npt.NDArray[np.float64]], chosen: npt.NDArray[np.int64]
+) -> tuple[Any, Any]:
+    """Unit vectors (m, d) float16 and lengths of sums (m,) float32, as ``directions.average_directions``."""
+    given, m = [rows.rows(on_cpu=False) for rows in fields], len(chosen)
+    weights = np.zeros((len(given), m, 2), np.float32)
+    for place, own in enumerate(lengths):
+        length = own[chosen]
+        lift = np.select([length > _LONG, length < 1 / _LONG], [1 / _LIFT, _LIFT], 1.0)
+        some = np.isfinite(length) & (length > 0)
+        weights[place, some] = np.stack([lift[some], 1 / (length[some] * lift[some])], 1)
+    z, norms = _empty(given[0], "float16", m, fields[0].shape[1]), _empty(given[0], "float32", m)
+    places, factors = _moved(given[0], chosen), _moved(given[0], weights.reshape(len(given), -1))
+    backend.cuda.average_directions(given, places, factors, z, norms, _stream(given[0]))
+    return z, norms
 
 
 def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
@@ -46,7 +82,7 @@ def nearest(rows: Operand, others: Operand) -> tuple[Any, Any]:
     cosine, index = _empty(x, "float32", n), _empty(x, "int64", n)
     bad_x, bad_y = _empty(x, "int64", _BAD), _empty(x, "int64", _BAD)
     workspace = _workspace(x, backend.cuda.nearest_workspace_bytes(n, *others.shape))
-    backend.cuda.nearest(x, y, cosine, index, bad_x, bad_y, workspace, _stream(x))
+    _enqueue("nearest", x, y, cosine, index, bad_x, bad_y, workspace)
     _raise_for(rows, bad_x)
     _raise_for(others, bad_y)
     return cosine, index
@@ -62,7 +98,7 @@ def kmeans(
     figures = _empty(x, "float64", 2)
     workspace = _workspace(x, backend.cuda.kmeans_workspace_bytes(n, d, k))
     results = centroids, labels, figures, bad
-    backend.cuda.kmeans(x, start, _moved(x, draws), *results, max_iter, tol, workspace, _stream(x))
+    _enqueue("kmeans", x, start, _moved(x, draws), *results, max_iter, tol, workspace)
     _raise_for(rows, bad)
     inertia, n_iter = figures.tolist()
     return centroids, labels, inertia, int(n_iter)
@@ -72,33 +108,50 @@ def silhouettes(
     rows: Operand, clusters: npt.NDArray[np.int32], metric: str, picked: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Silhouettes of the rows, or of those picked, and the two mean distances of each, as ``clusters.silhouettes``."""
+    import torch
+
     x, (n, d) = rows.rows(on_cpu=False), rows.shape
-    order = np.argsort(clusters, kind="stable")
-    starts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 2))
-    places = np.arange(n)
+    of_rows, k = _moved(x, clusters), int(clusters.max()) + 1
+    order = torch.argsort(of_rows, stable=True)  # on the device, where sorting 100,000 takes no time
+    starts = torch.searchsorted(of_rows[order], torch.arange(k + 1, dtype=torch.int32, device=x.device))
+    tiles = backend.silhouette_tiles(x, sizes := np.bincount(clusters)) if metric == "euclidean" else None
+    if tiles and picked is None and bool(x.isfinite().all()):  # other rows are counted, and named, by the module
+        values, distances = tiles(x, of_rows, order, sizes)
+        return values.cpu().numpy(), distances.cpu().numpy()
+    chosen = wanted = None
     if picked is not None:
-        of_row = np.empty(n, np.int64)
-        of_row[order] = np.arange(n)
-        places = np.sort(of_row[picked])
-    k, m = len(starts) - 1, len(places)
+        wanted, place_of = _moved(x, picked), torch.empty_like(order)
+        place_of[order] = torch.arange(n, device=x.device)
+        chosen = place_of[wanted].sort().values
+    m = n if chosen is None else len(chosen)
     scores, means, bad = _empty(x, "float64", m), _empty(x, "float64", m, 2), _empty(x, "int64", _BAD)
     workspace = _workspace(x, backend.cuda.silhouettes_workspace_bytes(n, d, k, metric, m))
-    given = (_moved(x, clusters), _moved(x, order), _moved(x, starts))
-    chosen = None if picked is None else _moved(x, places)
-    backend.cuda.silhouettes(x, *given, metric, chosen, scores, means, bad, workspace, _stream(x))
+    _enqueue("silhouettes", x, of_rows, order, starts, metric, chosen, scores, means, bad, workspace)
     _raise_for(rows, bad)
-    found = np.empty((n, 3))
-    found[order[places], 0], found[order[places], 1:] = scores.cpu().numpy(), means.cpu().numpy()
-    found = found if picked is None else found[picked]
+    by_row = _empty(x, "float64", n, 3)
+    by_row[order if chosen is None else order[chosen]] = torch.cat([scores[:, None], means], dim=1)
+    found: npt.NDArray[np.float64] = (by_row if wanted is None else by_row[wanted]).cpu().numpy()
     return found[:, 0], found[:, 1:]
 
 
 def cluster_counts(labels: Any, k: int) -> tuple[npt.NDArray[np.int64], int]:
     """How many of the labels (n,) int64 each of k clusters has, and how many labels are outside [0, k)."""
     counts = _empty(labels, "int64", k + 1)
-    backend.cuda.cluster_counts(labels.contiguous(), counts, _stream(labels))
+    _enqueue("cluster_counts", labels.contiguous(), counts)
     found: npt.NDArray[np.int64] = counts.cpu().numpy()
     return found[:k], int(found[k])
+
+
+def _enqueue(name: str, x: Any, *given: Any) -> None:
+    """An operation of the module on the current stream of x's device.
+
+    torch makes that device the current one, as only torch knows which have a context: to go back to one without would
+    make a context there, hundreds of megabytes of another GPU.
+    """
+    import torch
+
+    with torch.cuda.device_of(x):
+        getattr(backend.cuda, name)(x, *given, _stream(x))
 
 
 def _stream(x: Any) -> int:
@@ -120,7 +173,17 @@ def _workspace(x: Any, size: int) -> Any:
 def _moved(x: Any, array: npt.NDArray[Any]) -> Any:
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(array)).to(x.device)
+    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(x.device, non_blocking=True)
+
+
+def _packed(rows: Operand) -> Any:
+    """Rows that are read 16 bytes at a time wherever their width allows it: what they give depends on no alignment."""
+    import torch
+
+    x = rows.rows(on_cpu=False)
+    size = x.element_size()
+    aligned = x.data_ptr() % _ALIGNMENT == 0 and x.stride(0) * size % _ALIGNMENT == 0
+    return x if aligned or x.shape[1] * size % _ALIGNMENT else x.clone(memory_format=torch.contiguous_format)
 
 
 def _raise_for(rows: Operand, bad: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.ops import backend, checks, cuda, reference
-from dataprophet.ops.arrays import Operand, like, operand
+from dataprophet.ops.arrays import Operand, fetched, like, operand
 from dataprophet.ops.reference import RowMeasures, bad_rows_error
 from dataprophet.ops.threads import thread_count
 
@@ -64,10 +64,13 @@ def cosine_to(x: Any, directions: Any) -> Any:
     Raises:
         DataProphetError: different d, or a row without a direction.
     """
-    rows, others, given = _with_directions(x, directions)
-    way = backend.place(rows)
+    rows, others = _with_directions(x, directions)
+    way = backend.place("cosine_to", rows)
     if way == "cuda" and others.shape[0]:
-        return rows.give_back(cuda.cosine_to(rows, others.values))
+        single = others.values.float()
+        checks.finite_directions(fetched(single.isfinite().all(1))[0])
+        return rows.give_back(cuda.cosine_to(rows, single))
+    given = _single(others)
     if way == "reference":
         return rows.give_back(reference.cosine_to(rows.numpy(), others.numpy()))
     out = np.empty((rows.shape[0], given.shape[0]), np.float32)
@@ -93,35 +96,43 @@ def measure_rows(x: Any, directions: Any, groups: Any, count: int) -> RowMeasure
     Raises:
         DataProphetError: different d or n, a group out of range, or a row without a direction that is not left out.
     """
-    rows, others, given = _with_directions(x, directions)
+    rows, others = _with_directions(x, directions)
+    given = _single(others)
     places = checks.groups_of(groups, rows, count)
     found = measured(rows, given if rows.dtype != "float64" else others.numpy(), places, count)
-    bad = (places >= 0) & ~((found.lengths > 0) & np.isfinite(found.lengths))
+    (lengths,) = fetched(found.lengths)
+    bad = (places >= 0) & ~((lengths > 0) & np.isfinite(lengths))
     if bad.any():
-        zero = int((found.lengths[bad] == 0).sum())
+        zero = int((lengths[bad] == 0).sum())
         raise bad_rows_error(rows.name, zero, int(bad.sum()) - zero, int(np.flatnonzero(bad)[0]))
     return RowMeasures(*(rows.give_back(part) for part in found))
 
 
 def measured(rows: Operand, directions: NDArray[Any], groups: NDArray[np.int64], count: int) -> RowMeasures:
-    """``measure_rows`` of checked arguments, in NumPy; lengths tell which rows have no direction."""
-    if rows.dtype == "float64":
+    """``measure_rows`` of checked arguments; lengths tell which rows have no direction.
+
+    In NumPy, but on CUDA for rows that are there, where nothing waits for the device: see ``fetched``.
+    """
+    way = backend.place("measure_rows", rows)
+    if way == "reference":
         return reference.measure_rows(rows.numpy(), directions, groups, count)
     n, d = rows.shape
     given = np.require(directions, np.float32, ["C", "A"])
+    if way == "cuda":
+        return cuda.measure_rows(rows, given, groups, count)
     found = RowMeasures(np.empty((n, len(given)), np.float32), np.empty(n), np.empty((count, d)))
-    # not worth a kernel of its own on CUDA: pools of features lie in files
     backend.core.measure_rows(rows.rows(), given, groups, *found, thread_count())
     return found
 
 
 def average_directions(
     fields: Sequence[Any], lengths: Sequence[NDArray[np.float64]], chosen: NDArray[np.int64]
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+) -> tuple[Any, Any]:
     """Average of the directions of several fields of a row, normalised again.
 
     Args:
-        fields: (n, d) arrays. Of those on CUDA, only the chosen rows leave the device.
+        fields: (n, d) arrays. Where all are on CUDA, results are tensors there, for which nothing waits; of those that
+            the CUDA core cannot read, the chosen rows alone leave the device.
         lengths: for each field (n,) the lengths of its rows, NaN where a row lacks it; what lies there then may be
             anything.
         chosen: (m,) rows.
@@ -132,6 +143,8 @@ def average_directions(
         others are chosen.
     """
     given = [operand(rows, "field", 2) for rows in fields]
+    if backend.place("average_directions", *given) == "cuda" and len(chosen):
+        return cuda.average_directions(given, lengths, chosen)
     if any(rows.on_cuda for rows in given):
         own_rows, own_lengths = [rows.read(chosen) for rows in given], [own[chosen] for own in lengths]
         return average_directions(own_rows, own_lengths, np.arange(len(chosen)))
@@ -171,7 +184,7 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
     others = like(y, "y", 2, rows)
     checks.at_least(others, 1)
     checks.same_columns(rows, others)
-    way = backend.place(rows, others)
+    way = backend.place("nearest", rows, others)
     if way == "cuda":
         cosine, index = cuda.nearest(rows, others)
         return rows.give_back(cosine), rows.give_back(index)
@@ -190,7 +203,7 @@ def nearest(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _mean_direction(rows: Operand) -> Any:
-    way = backend.place(rows)
+    way = backend.place("mean_direction", rows)
     if way == "cuda":
         return rows.give_back(cuda.mean_direction(rows))
     if way == "reference":
@@ -200,12 +213,17 @@ def _mean_direction(rows: Operand) -> Any:
     return rows.give_back(out)
 
 
-def _with_directions(x: Any, directions: Any) -> tuple[Operand, Operand, NDArray[np.float32]]:
-    """Rows, directions of as many columns, and these as the core reads them: aligned float32, and finite as such."""
+def _with_directions(x: Any, directions: Any) -> tuple[Operand, Operand]:
+    """Rows, and directions of as many columns."""
     rows = operand(x, "x", 2)
     others = like(directions, "directions", 2, rows)
     checks.same_columns(rows, others)
+    return rows, others
+
+
+def _single(directions: Operand) -> NDArray[np.float32]:
+    """Directions as the core reads them: aligned float32, and finite as such."""
     with np.errstate(over="ignore"):
-        given = np.require(others.numpy(), np.float32, ["C", "A"])
-    checks.finite_directions(given)
-    return rows, others, given
+        given = np.require(directions.numpy(), np.float32, ["C", "A"])
+    checks.finite_directions(np.isfinite(given).all(axis=1))
+    return given

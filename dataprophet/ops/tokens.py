@@ -223,7 +223,7 @@ def _computed(
     if rows.on_cuda:
         way, values = backend.on_tokens(name, wide=wide), [each.values for each in (*given, at)]
         found = way(*values, bias=offset and offset.values, **options)
-    elif wide:
+    elif backend.note(name, "reference" if wide else "core") == "reference":
         values = [each.numpy() for each in (*given, at)]
         found = getattr(reference, name)(*values, bias=offset and offset.numpy(), **options)
     else:  # the core takes aligned arrays, and a softcap of 0 for none

@@ -14,7 +14,7 @@ import numpy as np
 from dataprophet.data.dataset import Dataset
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Tally
-from dataprophet.errors import DataError, require, require_type
+from dataprophet.errors import DataError, checked, require, require_type
 from dataprophet.planning.amounts import Amounts, amounts_of
 from dataprophet.planning.estimates import Spread, known
 from dataprophet.planning.measure import see_features, see_rows
@@ -82,6 +82,7 @@ class Plan:
         return asdict(self)
 
 
+@checked("pools")
 def plan(
     pools: Iterable[Dataset | FeaturePool | StoredFeatures] | Dataset,
     model: Model | None = None,

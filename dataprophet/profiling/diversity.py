@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from dataprophet import ops
 from dataprophet.errors import ProfileError, explained
+from dataprophet.ops.arrays import fetched
+from dataprophet.ops.backend import lifted
 from dataprophet.profiling.jackknife import influence
 from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of
 
@@ -94,10 +96,10 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
         fix = f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})"
         raise ProfileError(what, where=where, fix=fix)
     with explained(ValueError, ProfileError, "diversity is not defined", where, "use more varied samples"):
-        found = ops.diversity(sketch.z, clusters, seed=seed)
-    groups = groups_of(sketch.hashes)
-    counts = np.bincount(groups * clusters + found.labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
-    sums = np.bincount(groups, weights=found.silhouettes, minlength=N_GROUPS).astype(np.float64)
+        found = _computed(sketch.z, clusters, seed)
+    groups, (labels, silhouettes) = groups_of(sketch.hashes), fetched(found.labels, found.silhouettes)
+    counts = np.bincount(groups * clusters + labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
+    sums = np.bincount(groups, weights=silhouettes, minlength=N_GROUPS).astype(np.float64)
     return DiversitySums(sums, counts.astype(np.int64), _halves(sketch.z[:HALVED_SAMPLES], groups, clusters, seed))
 
 
@@ -108,8 +110,15 @@ def _halves(z: NDArray[np.float16], groups: NDArray[np.int64], clusters: int, se
         parity = np.array([(group & (half + 1)).bit_count() % 2 for group in range(N_GROUPS)])
         rows = z[parity[groups[: len(z)]] == half % 2]
         if _distinct(rows, clusters + 1) > clusters:
-            values[half] = ops.diversity(rows, clusters, seed=seed + 1 + half).value
+            values[half] = _computed(rows, clusters, seed + 1 + half).value
     return values
+
+
+def _computed(z: NDArray[np.float16], clusters: int, seed: int) -> ops.Diversity:
+    """The diversity of vectors (n, d), on a device where there is one."""
+    n, d = z.shape
+    found: ops.Diversity = lifted(lambda rows: ops.diversity(rows, clusters, seed=seed), z, n * d * (n / 2 + clusters))
+    return found
 
 
 def _distinct(rows: NDArray[np.floating], enough: int) -> int:

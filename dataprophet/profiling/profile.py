@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from dataprophet.data.export.notebook import html_table
 from dataprophet.data.identity.compare import Identity
 from dataprophet.data.sample import ProblemLog
-from dataprophet.errors import ProfileError, require_type
+from dataprophet.errors import ProfileError, checked, require_type
 from dataprophet.features.features import FIELDS, MAX_NLL, Features, Measured, measure, require_signs, sketch_vectors
 from dataprophet.files import atomic_file
+from dataprophet.ops.arrays import fetched
 from dataprophet.ops.reference import SUM_UNIT
 from dataprophet.profiling import profile_file
 from dataprophet.profiling.diversity import DiversitySums, diversity_of
@@ -31,6 +32,7 @@ SKETCH_SIZE = 20_000
 ALL = "all"  # the sketch size, among the settings, of a sketch without a limit
 
 
+@checked()
 @dataclass(eq=False, repr=False)
 class Profile:
     """Sums over the samples of a dataset, from which every factor of M(s -> t) follows (arXiv 2603.19688).
@@ -90,6 +92,7 @@ class Profile:
         return {name: text for name, text in facts.items() if text}
 
     @classmethod
+    @checked()
     def empty(
         cls,
         name: str,
@@ -106,9 +109,6 @@ class Profile:
         if not fields or set(diversity_fields) - set(FIELDS):
             what = f"unknown diversity fields {sorted(set(diversity_fields))}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
-        for number, where in ((clusters, "clusters"), (sketch_size, "sketch_size")):
-            if number is not None or where == "clusters":
-                require_type(number, (int, np.integer), where, "give a whole number", ProfileError)
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")
@@ -219,12 +219,12 @@ class Profile:
             found = f"{what} differs from profile {self.name!r} ({values})"
             raise ProfileError(found, where=f"profile {other.name!r}", fix=fix)
 
+    @checked()
     def update(self, features: Features) -> None:
         """Add samples.
 
         Raises:
-            ProfileError: when an embedding or log-likelihood is not finite, an embedding is zero, or a width differs
-                from earlier samples; the profile is left as it was.
+            ProfileError: features are not finite or zero, or of another width; the profile is left as it was.
         """
         self.measure(features)
 
@@ -243,8 +243,7 @@ class Profile:
         """
         if self.sketch is None:
             raise ProfileError("is sealed and takes no more samples", where=self.name, fix="keep the unsealed profile")
-        hashes = hash_ids(features.ids)
-        groups = groups_of(hashes)
+        groups = groups_of(hashes := hash_ids(features.ids))
         found = measure(features, self.name, groups=groups, count=N_GROUPS, directions=directions, leave_out=leave_out)
         if not found.usable.any():
             return found
@@ -252,7 +251,7 @@ class Profile:
         hashes, groups = hashes[found.usable], groups[found.usable]
         low = np.flatnonzero(self.sketch.takes(hashes))
         z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
-        self.sketch = self.sketch.merge(hashes[low[placed]], z[placed])
+        self.sketch = self.sketch.merge(hashes[low[placed]], fetched(z)[0][placed])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
         units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT
@@ -311,6 +310,7 @@ class Profile:
             raise ProfileError("holds no samples", where=f"profile {self.name!r}", fix="check the dataset's problems")
         return self.n_samples
 
+    @checked()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with JSON metadata, atomically; :meth:`load` gives back an equal profile."""
         with atomic_file(path) as temporary:  # not save_file: it takes no umask, and a full disk is no OSError there

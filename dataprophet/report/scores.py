@@ -19,15 +19,18 @@ from dataprophet.report.values import number
 
 SIMILARITIES = ("question_similarity", "answer_similarity", "image_similarity")
 _ROUNDING = 1e-9  # so that a score between two steps has the same colour in each target
-OF_SOURCE = [name for name in FACTORS if name != "inverse_target_perplexity"]
-"""Factors that can change a ranking of sources."""
+
+
+def of_source(matrix: TransferMatrix) -> list[str]:
+    """Factors that can change a ranking of sources."""
+    return [name for name in matrix.factors if name != "inverse_target_perplexity"]
 
 
 def lessened(matrix: TransferMatrix) -> dict[str, TransferMatrix]:
     """Factor -> the matrix without it, for those that can change a ranking of sources where others are left."""
     found = {}
-    for name in OF_SOURCE:
-        if name in matrix.factors and len(matrix.factors) > 1:
+    for name in of_source(matrix):
+        if len(matrix.factors) > 1:
             with suppress(MetricError):  # what is left is the same for all
                 found[name] = matrix.without(name)
     return found
@@ -61,7 +64,7 @@ def target_rows(
         rows["similarity"] = np.prod(similarities, axis=0).tolist()
     for name, other in less.items():
         places = _places(other, target)
-        rows[f"without {FACTORS[name]}"] = [places[i] + 1 for i in order]
+        rows[f"without {FACTORS.get(name, name)}"] = [places[i] + 1 for i in order]
     if gains is not None:
         rows["gain"] = gains[order, j].tolist()
     return rows
@@ -108,7 +111,7 @@ def add_scores(page: Page) -> None:
     if matrix is None:
         return
     less, figures = lessened(matrix), page.figures
-    factors = [FACTORS[name] for name in OF_SOURCE if name in matrix.factors]
+    factors = [FACTORS.get(name, name) for name in of_source(matrix)]
     gains = aligned(page.inputs.gains.matrix, matrix) if page.inputs.gains is not None else None
     first = target_rows(matrix, matrix.targets[0], less, gains)
     for place, target in enumerate(matrix.targets):
@@ -121,7 +124,7 @@ def add_scores(page: Page) -> None:
             figures.add("similarity", key, rows, target)
     values = {
         "targets": matrix.targets,
-        "factors": [FACTORS[name] for name in less],
+        "factors": [FACTORS.get(name, name) for name in less],
         "lines": _lines(matrix),
         "glance": [_glance(matrix, target) for target in matrix.targets],
         "spreads": spreads(matrix, less),
@@ -176,7 +179,7 @@ def spreads(matrix: TransferMatrix, less: Mapping[str, TransferMatrix]) -> list[
         known = part[:, ~np.isnan(part).all(0)]
         ratio = np.exp(np.mean(np.log(np.nanmax(known, 0) / np.nanmin(known, 0)))) if known.size else np.nan
         moved = [_moved(matrix.order(target), _places(other, target)) for target in matrix.targets]
-        found.append([FACTORS[name], number(float(ratio)), f"{np.mean(moved):.1%}"])
+        found.append([FACTORS.get(name, name), number(float(ratio)), f"{np.mean(moved):.1%}"])
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -53,20 +53,12 @@ def check(recipe: Recipe) -> None:
     for side in ("sources", "targets"):
         if not getattr(recipe, side):
             raise recipe.error(f"there are no {side}", side, "name one dataset or more")
-    named: dict[str, str] = {}
-    fix = "give each its own name: NAME=PATH, or name: in a recipe"
     for key, each in recipe.data.items():
         if not re.fullmatch(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*", each.name):
             what = f"the name {each.name!r} cannot be that of a file"
             raise recipe.error(what, key, "use letters, digits, . _ and -")
-        if (first := named.setdefault(each.name, key)) != key:
-            what = f"the name {each.name!r} is that of {recipe.data[first].path}, too"
-            raise recipe.error(what, key, fix)
-    where = {_whole(each): key for key, each in recipe.data.items() if key.startswith("sources")}
-    for key, each in recipe.data.items():
-        if (first := where.get(_whole(each), key)) != key:
-            what = f"{key.partition('s.')[0]} {each.name!r} is source {recipe.data[first].name!r}, too"
-            raise recipe.error(what, key, "leave it out on one side, or choose another split")
+    for key, what, fix in doubled(recipe.data):
+        raise recipe.error(what, key, fix)
     for key, each in recipe.data.items():
         if not each.features and each.path.lower().endswith((".npz", ".npy", ".safetensors")):
             fix = "say features: true beside its path"
@@ -84,6 +76,21 @@ def check(recipe: Recipe) -> None:
         raise recipe.error("holds features, and a mixture is made of rows", rows[0], fix)
     if recipe.nll_quantiles and len(recipe.nll_quantiles) != 2:
         raise recipe.error(f"has {len(recipe.nll_quantiles)} numbers", "nll_quantiles", "give two, such as [0.05, 0.9]")
+
+
+def doubled(data: Mapping[str, Data]) -> Iterator[tuple[str, str, str]]:
+    """Key, what is wrong and the fix, of each dataset with the name of an earlier one, and of each that is a source."""
+    named: dict[str, Data] = {}
+    for key, each in data.items():
+        if (first := named.setdefault(each.name, each)) is not each:
+            fix = "give each its own name: NAME=PATH, or name: in a recipe"
+            yield key, f"the name {each.name!r} is that of {first.path}, too", fix
+    sources: dict[tuple[str, ...], Data] = {}
+    for key, each in data.items():
+        side, whole = key.partition("s.")[0], _whole(each)
+        if (first := sources.setdefault(whole, each) if side == "source" else sources.get(whole, each)) is not each:
+            fix = "leave it out on one side, or choose another split"
+            yield key, f"{side} {each.name!r} is source {first.name!r}, too", fix
 
 
 def _whole(each: Data) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataprophet.data import EXPORT_FORMATS, Dataset, open_dataset
 from dataprophet.data.sample import DUPLICATE, MAX_BAD
 from dataprophet.data.validate import ValidationReport, image_folders, validate
 from dataprophet.errors import DataError
-from dataprophet.running.check import names_of, split_name
+from dataprophet.running.check import doubled, names_of, split_name
 from dataprophet.running.reading import TODO
 from dataprophet.running.recipe import Data, Recipe, relative
 
@@ -61,11 +61,15 @@ def first_recipe(
     typed = [split_name(text) for text in (*sources, *targets)]
     names = names_of([Data(path, name) for name, path in typed])
     made, lines, rows = FirstRecipe(""), [_HEAD.format(name=os.path.basename(file))], 0
+    sides = [f"{'sources' if number < len(sources) else 'targets'}.{number}" for number in range(len(names))]
+    data = [Data(path, name) for name, (_, path) in zip(names, typed, strict=True)]
+    twice = [*doubled(dict(zip(sides, data, strict=True)))]
     for number, (name, (_, path)) in enumerate(zip(names, typed, strict=True)):
         if number in (0, len(sources)):
             lines.append("sources:" if number == 0 else "\ntargets:")
         look = _look(name, path, folder)
         tell(f"looked at {name}: {look.held or 'a question is open'}")
+        look.doubt(*(f"{what}; {fix}" for key, what, fix in twice if key == sides[number]))
         made.open += [f"{name}: {question}" for question in look.open]
         rows += look.usable if number < len(sources) else 0
         lines += [f"  - name: {_text(name)}", f"    path: {_text(relative(path, folder))}", *look.lines]
@@ -97,6 +101,10 @@ class _Look:
     def add(self, key: str, value: Any, note: str = "") -> None:
         self.lines.append(f"    {key}: {_text(value)}" + (f"  # {note}" if note else ""))
 
+    def doubt(self, *questions: str) -> None:
+        self.lines += [f"    # {TODO}? {question}" for question in questions]
+        self.open += questions
+
     def ask(self, key: str, question: str) -> None:
         self.lines.append(f"    {key}: {TODO}  # {question}")
         self.open.append(f"{key}: {question}")
@@ -119,9 +127,7 @@ def _look(name: str, path: str, folder: str) -> _Look:
     if kind := dataset.arguments.get("answer_is"):
         look.add("answer_is", kind)
     look.lines += [f"    # {guess}" for guess in told.guesses if not guess.startswith("format:")]
-    for warning in told.warnings:
-        look.lines.append(f"    # {TODO}? {warning}")
-        look.open.append(warning)
+    look.doubt(*told.warnings)
     if report.counts:
         counts = ", ".join(f"{count:,} {code}" for code, count in sorted(report.counts.items()))
         look.lines.append(f"    # {report.rows - report.good:,} rows are left out: {counts} (dataprophet validate)")

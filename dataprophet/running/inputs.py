@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dataprophet.data import Dataset, open_dataset
+from dataprophet.data import EXPORT_FORMATS, Dataset, open_dataset
 from dataprophet.errors import DataProphetError, RecipeError
 from dataprophet.files import absolute
+from dataprophet.metric.added import require_added
 from dataprophet.metric.factors import FACTORS, factors_named, places_within
 from dataprophet.running.recipe import Data, Recipe
 from dataprophet.scoring.folder.config import Work
@@ -113,7 +114,11 @@ def _opened(each: Data, path: str, tell: Callable[[str], None]) -> Dataset:
 
 def _check_limits(recipe: Recipe) -> None:
     """Refuse names of factors and limits of noise that no matrix takes."""
-    if unknown := sorted(factors_named(recipe.without) - FACTORS.keys()):
+    with placed(recipe, "format"):
+        _ = EXPORT_FORMATS[recipe.format]  # a package's may not load
+    with placed(recipe, "factors"):
+        added = require_added(recipe.factors)
+    if unknown := sorted(factors_named(recipe.without) - {*FACTORS, *added}):
         fix = f"the factors are {', '.join(FACTORS.values())}, and perplexity"
         raise recipe.error(f"there is no factor {unknown[0]!r}", "without", fix)
     with placed(recipe, "nll_quantiles"):

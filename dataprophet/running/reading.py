@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -108,6 +108,8 @@ class _Reader:
             self.places[path] = self._where(key, path)
             if value.tag != _NULL:  # a key alone is its default
                 made[name] = self.value(hints[name], value, path)
+                if choices := known[name].metadata.get("choices"):
+                    self._choice(choices, value, path)
                 self._bounded(known[name].metadata, made[name], value, path)
         needed = [name for name, each in known.items() if each.default is each.default_factory is MISSING]
         if missing := [name for name in needed if name not in made]:
@@ -166,7 +168,7 @@ class _Reader:
         words = " or ".join(map(_words, hints))
         raise self._fail(f"is {_kind(node)}, not {words}", node, key, f"write {words}")
 
-    def _choice(self, choices: tuple[Any, ...], node: Any, key: str) -> Any:
+    def _choice(self, choices: Collection[str], node: Any, key: str) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.value in choices:
             return node.value
         close = get_close_matches(str(node.value), choices, 1) if isinstance(node, yaml.ScalarNode) else []

@@ -7,8 +7,9 @@ needs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import metadata
 from typing import Any, Literal, TypeAlias
 
 from dataprophet.errors import RecipeError
@@ -16,6 +17,29 @@ from dataprophet.errors import RecipeError
 Field: TypeAlias = Literal["question", "answer", "image"]
 _FIELDS: Any = ("question", "answer", "image")
 HF, URL = "hf:", "://"
+
+
+class Names(Collection[str]):
+    """Our names, and behind them those that installed packages add by entry points: looked up when asked for."""
+
+    def __init__(self, own: str, group: str) -> None:
+        self.own, self.group = own.split(), group
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self._added()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.own, *self._added()])
+
+    def __len__(self) -> int:
+        return len([*self])
+
+    def _added(self) -> list[str]:
+        return sorted(metadata.entry_points(group=self.group).names - {*self.own})
+
+
+EXPORTS = Names("llava llamafactory swift webdataset huggingface trl verl ids", "dataprophet.exports")
+"""Formats that are written."""
 
 
 def _key(help: str, default: Any = None, *, path: bool = False, least: float | None = None, **bounds: Any) -> Any:
@@ -26,7 +50,8 @@ def _key(help: str, default: Any = None, *, path: bool = False, least: float | N
         default: its default, ``...`` where it must be given.
         path: whether it names a file or folder, relative to the recipe's folder.
         least: the least number that it may be.
-        bounds: ``above`` and ``most``: further bounds of a number; ``free``: whether it changes no result.
+        bounds: ``above``, ``most`` and ``below``: further bounds of a number; ``choices``: the texts that it may be;
+            ``free``: whether it changes no result.
     """
     facts = {"help": help, "path": path, "least": least, **bounds}
     if default is ...:
@@ -76,9 +101,7 @@ class Recipe:
     out: str = _key("folder of the results", ..., path=True)
     model: str | None = _key("name, local folder or demo; of features, a label")
     budget: int | None = _key("rows of each mixture (default: no mixtures)", least=1)
-    format: Literal["llava", "llamafactory", "swift", "webdataset", "huggingface", "trl", "verl", "ids"] = _key(
-        "of the mixtures: llava, llamafactory, swift, webdataset, huggingface, trl, verl or ids", "llava"
-    )
+    format: str = _key(f"of the mixtures: {', '.join(EXPORTS.own)}, or a package's", "llava", choices=EXPORTS)
     temperature: float = _key("weights are M^(1/temperature): above 1 more even, below 1 sharper", 1.0, above=0)
     minimum: int = _key("least rows of every source in a mixture", 0, least=0)
     seed: int = _key("of the sampling of rows", 0)
@@ -89,6 +112,7 @@ class Recipe:
     level: float = _key("level of the intervals of rankings", 0.95, above=0, below=1)
     max_bad: float = _key("largest share of a dataset's rows that cannot be used", 0.05, least=0, most=1)
     fields: tuple[Field, ...] = _key("similarities in the product", _FIELDS)
+    factors: tuple[str, ...] = _key("further factors in the product, which installed packages add", ())
     clusters: int = _key("clusters of the diversity", 10, least=1)
     sketch_size: int | Literal["all"] = _key("samples for the diversity, or all", 20_000, least=1)
     diversity_fields: tuple[Field, ...] = _key("fields of the diversity", _FIELDS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError
+from dataprophet.errors import BudgetError, DataError, MissingDependencyError, ModelError, ProfileError, checked
 from dataprophet.files import write_text
 from dataprophet.metric import matrix_csv
 from dataprophet.metric.matrix import TransferMatrix
@@ -65,6 +65,7 @@ class _Quiet:
         pass
 
 
+@checked()
 def run(
     recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any],
     *,
@@ -156,7 +157,7 @@ class _Job:
         """The matrix, which is written, too."""
         sides = ([profiles[each.name] for each in many] for many in (self.recipe.sources, self.recipe.targets))
         with placed(self.recipe, "sources"):
-            scores = transfer_matrix(*sides, fields=self.recipe.fields)
+            scores = transfer_matrix(*sides, fields=self.recipe.fields, factors=self.recipe.factors)
         lying = {
             side: {name: _lying(many, many[0].path, self.output.folder) if many else many for name, many in its.items()}
             for side, its in scores.identities.items()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,9 +27,6 @@ from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.store import Store, open_store
-
-if TYPE_CHECKING:
-    pass
 
 CACHE = ".dataprophet-cache"
 """Name of the cache's folder, beside the profile unless another is given."""

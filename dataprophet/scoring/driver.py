@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.errors import DataError, ProfileError
+from dataprophet.ops.backend import as_lists, watching
 from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import FILES, POOL_PROFILE, SUMMARY, index_name
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -160,16 +161,18 @@ def _finish(store: Store, why: Mapping[str, str], tally: Mapping[str, int]) -> S
     """Write the pool's profile and the summary, and open the folder; ``why`` is the reason of shards not scored."""
     store.collect()  # of workers that died meanwhile
     scored = ScoredPool(store.root)
-    short = None
+    short, computed = None, as_lists(*(shard.marker.get("computed", {}) for shard in scored.shards))
     if scored.n_samples:
         profile = scored.merged_profile()
         if scored.complete and profile.sketch is not None and profile.sketch.bound is not None:
             short = [len(profile.sketch), profile.sketch.size]
         if scored.complete:
-            with suppress(ProfileError):  # too few different samples: the commands that need it say so
-                _ = profile.diversity  # kept in the file, so that no later command has to compute it
+            # Kept in the file, so that no later command has to compute it. Too few samples: those that need it say so.
+            with suppress(ProfileError), watching() as here:
+                _ = profile.diversity
+            computed = as_lists(computed, here)
             store.write(POOL_PROFILE, profile.to_bytes(), replace=True)
-    store.write_document(SUMMARY, _summary(scored, why, short) | {"read": dict(tally)})
+    store.write_document(SUMMARY, _summary(scored, why, short) | {"read": dict(tally), "computed": computed})
     store.tidy()
     return scored
 
@@ -207,3 +210,8 @@ def remarks(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["short_sketch"]:
         kept, wanted = summary["short_sketch"]
         yield f"most rows gave no sample: the diversity is that of {kept:,} samples, not {wanted:,}"
+    computed = summary.get("computed", {})
+    every = sorted({place for places in computed.values() for place in places})
+    if any(place in ("cuda", "triton") or place.endswith("copied") for place in every):  # else all is on the CPU
+        parts = [f"{place}: " + ", ".join(name for name in computed if place in computed[name]) for place in every]
+        yield f"computed by {'; '.join(parts)}"

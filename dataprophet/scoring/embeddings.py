@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet.features.features import FIELDS, Measured
+from dataprophet.ops.arrays import fetched
 from dataprophet.ops.directions import average_directions
 
 
@@ -28,7 +29,7 @@ def unit_embeddings(found: Measured, lines: NDArray[np.int64]) -> dict[str, NDAr
     for name in FIELDS:
         if name in found.fields:
             given = found.fields[name]
-            made[name], _ = average_directions([given.rows], [given.lengths], np.arange(len(lines)))
+            (made[name],) = fetched(average_directions([given.rows], [given.lengths], np.arange(len(lines)))[0])
             made[name][~given.present] = 0
             made[f"{name}_present"] = given.present.astype(np.uint8)
         elif name in found.widths:

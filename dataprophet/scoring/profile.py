@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from dataprophet.data import Dataset
 from dataprophet.data.index import CELL_ROWS
-from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally
-from dataprophet.errors import DataError, DataProphetError, ProfileError, require
+from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally, check_bad
+from dataprophet.errors import DataError, DataProphetError, ProfileError, checked, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling import build
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _NAME = "profile"  # of a profile in the cache: the dataset's name changes no number
 
 
+@checked("dataset", "model")
 def profile(
     dataset: Iterable[Sample] | Iterable[Features] | Features,
     model: Model | str | None = None,
@@ -103,7 +104,10 @@ def profile(
         require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
         if isinstance(dataset, Dataset) and (dataset.files or not dataset.path):
             dataset.check_bad(max_bad)
-        return build.profile(dataset, model, name=name, progress=progress, **settings)
+        made = build.profile(dataset, model, name=name, progress=progress, **settings)
+        left_out = made.problems.counts  # with the images that turned out to be broken
+        check_bad(left_out, made.n_samples + left_out.total(), max_bad, made.name)
+        return made
     if not isinstance(dataset, Dataset) or not has_files(dataset):
         raise DataProphetError("only a dataset of files has a cache", where="cache", fix="open it with open_dataset")
     if model is None:

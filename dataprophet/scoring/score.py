@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
-from dataprophet.errors import DataProphetError, ProfileError, choose, require, require_type
+from dataprophet.errors import DataProphetError, ProfileError, checked, choose, require, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.driver import Progress, Tell, ignore, index_files, list_files, run_pass
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _OWN_SETTINGS = ("clusters", "sketch_size", "diversity_fields", "seed")
 
 
+@checked("pool")
 def score(
     pool: str | os.PathLike[str],
     targets: Iterable[Profile | str | os.PathLike[str]] = (),

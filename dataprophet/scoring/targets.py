@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class Targets:
         self.names = [profile.name for profile in profiles]
         self.fields = list(fields)
         self._profiles = list(profiles)
+        self._moved: dict[tuple[int, Any], Any] = {}  # (number, device) -> vectors of a target there
         self.directions = {name: _directions(profiles, name) for name in self.fields}
         self.mean_nll = np.array([np.log(profile.perplexity) for profile in profiles])
         self.fingerprint = self._fingerprint()
@@ -122,8 +124,18 @@ class Targets:
                 what, fix = "is sealed, and keeps no samples to compare with", "give the target's unsealed profile"
                 raise ProfileError(what, where=f"profile {profile.name!r}", fix=f"{fix}, or do without nearest")
             if len(profile.sketch):
-                nearest[usable, number] = nearest_vectors(z[usable], profile.sketch.z)[0]
+                nearest[usable, number] = nearest_vectors(z[np.flatnonzero(usable)], self._kept(number, z))[0]
         return nearest
+
+    def _kept(self, number: int, z: Any) -> Any:
+        """Vectors that a target keeps, where z is: they go to a device once."""
+        sketch = self._profiles[number].sketch
+        assert sketch is not None  # it was asked for
+        if isinstance(z, np.ndarray) or not z.is_cuda:
+            return sketch.z
+        if (number, z.device) not in self._moved:
+            self._moved[number, z.device] = z.new_tensor(sketch.z)
+        return self._moved[number, z.device]
 
     def scores_of(self, found: Measured) -> SampleScores:
         """Scores of samples that were measured with :attr:`directions`."""

@@ -25,6 +25,7 @@ from dataprophet.data.identity.census import Census, as_text
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Sample
 from dataprophet.errors import DataError, ModelWarning, require
 from dataprophet.features.features import Features
+from dataprophet.ops.backend import as_lists, watching
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
@@ -183,7 +184,8 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
     parts, splits = _Parts(worker), worker.splits
     try:
         seen = worker.pool.state(shard.file)
-        isolated = _score(shard, worker, parts)
+        with watching() as computed:
+            isolated = _score(shard, worker, parts)
         marker = {
             "file": shard.name,
             "first": shard.first,
@@ -197,6 +199,7 @@ def score_shard(shard: Shard, worker: Worker) -> ShardResult:
             "isolated": isolated,
             "problems": parts.problems[: ProblemLog().keep],
             "splits": worker.splits - splits,
+            "computed": as_lists(computed),
             "seconds": round(time.monotonic() - started, 3),
         }
         worker.proof.require(shard, seen)

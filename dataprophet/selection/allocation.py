@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 import numpy.typing as npt
 
-from dataprophet.errors import BudgetError, MetricError
+from dataprophet.errors import BudgetError, MetricError, checked
 from dataprophet.ops.arrays import as_numpy
 
 _LARGEST = 2**63 - 1
 
 
+@checked()
 def allocate(
     weights: Any,
-    budget: int,
+    budget: SupportsInt,
     *,
     capacity: Any = None,
     minimum: Any = 0,

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import chain, count
 from operator import itemgetter
@@ -164,8 +164,7 @@ def mix(
     read = count(1)
     tick = (lambda: None) if progress is None else (lambda: progress(next(read)))
     pools = list(_pools(scores, datasets, seed, tick))
-    for pool in pools:
-        check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
+    _check_bad(pools, max_bad)
     shared: dict[str, Any] = {"minimum": minimum, "names": scores.sources, "temperature": temperature}
     while True:  # again only when images of chosen rows fail to decode and a source has no spare rows left
         capacities = [min(all_of[pool.name], len(pool)) for pool in pools]
@@ -173,6 +172,7 @@ def mix(
         found = [pool.take(int(number)) for pool, number in zip(pools, counts, strict=True)]
         if [len(rows) for rows in found] == counts.tolist():
             break
+    _check_bad(pools, max_bad)  # images of chosen rows are decoded by now
     chosen = [row for _, row in sorted(chain.from_iterable(found), key=itemgetter(0))]
     wanted = allocate(weights, budget, **shared).tolist()
     shares = []
@@ -189,6 +189,11 @@ def mix(
     name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
     written = write_rows(chosen, out, format, name=name, overwrite=overwrite, manifest=manifest)
     return Mixture(target, budget, shares, Path(out), written.files, beyond)
+
+
+def _check_bad(pools: Iterable[_Pool], max_bad: float) -> None:
+    for pool in pools:
+        check_bad(pool.left_out, pool.tally.rows, max_bad, pool.name)
 
 
 def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from dataprophet.data.sample import Problem, Sample
-from dataprophet.errors import DataProphetError, MetricError, explained
+from dataprophet.errors import DataProphetError, MetricError, checked, explained
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.files import atomic_file
 from dataprophet.profiling.profile import Profile
@@ -74,6 +74,7 @@ class BatchScores:
     problems: list[Problem] = field(default_factory=list)
 
 
+@checked()
 class Selector:
     """Scores samples as they come and remembers the best of them.
 
@@ -154,6 +155,7 @@ class Selector:
             self._trim()
             return len(self._kept)
 
+    @checked()
     def feed(self, batch: Features | Iterable[Sample]) -> BatchScores:
         """Score a batch, remember its best samples and add it to the profile.
 
@@ -218,6 +220,7 @@ class Selector:
             self._take({scored.id for scored in chosen})
             return found if samples else chosen
 
+    @checked()
     def merge(self, other: Selector) -> None:
         """Take over what another selector has seen, such as one that ran in another process and was saved and loaded.
 
@@ -241,6 +244,7 @@ class Selector:
             self._floor = min(self._floor, floor)
             self._remember(theirs)
 
+    @checked()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot, atomically; ``load`` gives back an equal selector. The same state gives the same bytes."""
         with self._state:
@@ -262,6 +266,7 @@ class Selector:
             temporary.write_bytes(data)
 
     @classmethod
+    @checked()
     def load(
         cls,
         path: str | os.PathLike[str],

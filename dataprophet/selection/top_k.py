@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprophet.errors import BudgetError, MetricError
+from dataprophet.errors import BudgetError, MetricError, checked
 from dataprophet.ops.arrays import as_numpy
 from dataprophet.selection.allocation import whole_number
 
@@ -25,8 +25,9 @@ Tied = tuple[int, NDArray[np.int64], int]  # a chunk, rows within it, and rows b
 _LEAST = 1 << 16  # numbers that are gathered at least before they are pruned
 
 
+@checked()
 def select(
-    scores: Any, k: int, *, ids: Sequence[Any] | npt.NDArray[Any] | None = None, threshold: float | None = None
+    scores: Any, k: SupportsInt, *, ids: Sequence[Any] | npt.NDArray[Any] | None = None, threshold: float | None = None
 ) -> npt.NDArray[np.int64]:
     """Return the rows of the k highest scores.
 

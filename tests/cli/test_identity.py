@@ -355,6 +355,21 @@ def test_a_matrix_that_does_not_know_is_told(scores: Path, data: dict[str, Path]
     assert "source 'a': not compared with what was profiled (the matrix does not tell)" in err
 
 
+def test_identities_of_other_scores_are_refused(scores: Path, data: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    other = tmp_path / "other" / "scores.csv"
+    other.parent.mkdir()
+    for name in ("scores.csv", "scores.factors.csv", "scores.identity.json"):
+        shutil.copy(tmp_path / name, other.parent / name)
+    assert run(*mixing(other))[0] == 0  # it may move as a whole
+    text = other.read_text()
+    other.write_text(text.replace("\n", "\r\n"))  # a program that saves the cells as they are
+    assert run(*mixing(other))[0] == 0
+    other.write_text(text.replace("\na,", "\nc,").replace("\nb,", "\na,").replace("\nc,", "\nb,"))
+    (tmp_path / "other" / "scores.factors.csv").unlink()
+    said = refused(run(*mixing(other)))
+    assert "scores.identity.json: belongs to other scores than scores.csv holds; remove it, or make the matrix" in said
+
+
 def test_a_matrix_tells_what_was_made_of_the_same_data(
     data: dict[str, Path], model: Any, tmp_path: Path, run: Run
 ) -> None:

@@ -128,5 +128,6 @@ To bits_as(From from) {
 }
 inline float __uint_as_float(unsigned bits) { return bits_as<float>(bits); }
 inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
+inline int __float2int_rn(float value) { return static_cast<int>(std::lrint(value)); }
 inline long long __float2ll_rn(float value) { return std::llrint(value); }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }

@@ -3,10 +3,12 @@
 #include <exception>
 #include <string>
 
+#include "cuda/average_directions.hpp"
 #include "cuda/cluster_counts.hpp"
 #include "cuda/cosine_to.hpp"
 #include "cuda/kmeans.hpp"
 #include "cuda/mean_direction.hpp"
+#include "cuda/measure_rows.hpp"
 #include "cuda/nearest.hpp"
 #include "cuda/silhouette.hpp"
 #include "emulator.hpp"
@@ -49,6 +51,24 @@ std::size_t cosine_to_workspace_bytes(std::int64_t targets, std::int64_t d) {
 const char* cosine_to(const cuda::Rows* x, const float* directions, std::int64_t targets, float* out,
                       cuda::BadRows* bad, void* workspace) {
   return guarded([&] { cuda::cosine_to(*x, directions, targets, out, bad, workspace, nullptr); });
+}
+
+std::size_t measure_rows_workspace_bytes(std::int64_t n, std::int64_t targets, std::int64_t d) {
+  return cuda::measure_rows_workspace_bytes(n, targets, d);
+}
+
+const char* measure_rows(const cuda::Rows* x, const float* directions, std::int64_t targets, const std::int64_t* groups,
+                         const std::int64_t* order, std::int64_t count, float* cosines, double* lengths,
+                         unsigned long long* sums, void* workspace) {
+  return guarded([&] {
+    cuda::measure_rows(*x, directions, targets, groups, order, count, {cosines, lengths, sums}, workspace, nullptr);
+  });
+}
+
+const char* average_directions(const cuda::Rows* fields, std::int64_t count, const std::int64_t* chosen, std::int64_t m,
+                               const cuda::RowWeight* weights, std::uint16_t* out, float* norms) {
+  return guarded(
+      [&] { cuda::average_directions(fields, static_cast<int>(count), chosen, m, weights, out, norms, nullptr); });
 }
 
 const char* cluster_counts(const std::int64_t* labels, std::int64_t n, std::int64_t k, unsigned long long* counts) {

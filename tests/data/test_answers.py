@@ -22,6 +22,9 @@ AS_WRITTEN = {  # kind -> the answer as a file has it, for the option of this nu
     "text": lambda place, choices: f" {choices[place]}",
 }
 
+ARC = {"text": ["red", "blue"], "label": ["A", "B"]}
+AS_PANDAS_WRITES = "{'text': array(['red', 'b[1]'], dtype=object), 'label': array(['A', 'B'],\n      dtype=object)}"
+TWO = "Q\nA. red\nB. blue"
 ELEVEN = "Q" + "".join(f"\n{letter}. n{number}" for number, letter in enumerate("ABCDEFGHIJK", 1))
 
 
@@ -133,6 +136,18 @@ def test_rows_without_options_say_nothing_and_later_ones_are_not_guessed(tmp_pat
         ({"answer": [0.1, 0.2, 0.3, 0.4]}, "bad_answer", ""),
         ({"answer": [3]}, "3", "Q"),
         ({"answers": [3, 4, 4]}, "4", "Q"),
+        ({"choices": ARC, "answerKey": "B"}, "blue", "Q\nA. red\nB. blue"),
+        ({"choices": ARC, "answerKey": "(b)"}, "blue", "Q\nA. red\nB. blue"),
+        ({"choices": ARC, "answerKey": "blue"}, "blue", "Q\nA. red\nB. blue"),
+        ({"choices": json.dumps(ARC), "answerKey": "A"}, "red", "Q\nA. red\nB. blue"),
+        ({"choices": AS_PANDAS_WRITES, "answerKey": "B"}, "b[1]", "Q\nA. red\nB. b[1]"),
+        ({"choices": [{"text": "red", "label": "A"}, {"text": "blue", "label": "B"}], "answer": "B"}, "blue", TWO),
+        ({"choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answerKey": "1"}, "red", TWO),
+        ({"choices": {"text": ["red", "blue"], "label": ["B", "A"]}, "answerKey": "A"}, "blue", TWO),
+        ({"choices": {"text": ["red", "blue"], "label": ["A", "C"]}, "answerKey": "B"}, "bad_answer", ""),
+        ({"choices": {"text": ["red", "blue"], "label": ["A", "A"]}, "answerKey": "A"}, "bad_row", ""),
+        ({"choices": {"text": ["red", "blue"], "label": ["A"]}, "answerKey": "A"}, "bad_row", ""),
+        ({"options": {"text": "red", "label": "blue"}, "answer": "A"}, "bad_row", ""),
     ],
 )
 def test_shapes_of_options_and_answers(row: dict[str, object], answer: str, question: str, tmp_path: Path) -> None:
@@ -141,6 +156,23 @@ def test_shapes_of_options_and_answers(row: dict[str, object], answer: str, ques
     assert answers(path) == [answer]
     if isinstance(read, Conversation):
         assert read.turns[0].question == question
+
+
+def test_options_with_labels_of_letters_and_of_numbers(tmp_path: Path) -> None:
+    """As in ARC, where some rows number their options: a label is one also where another option's text is the same."""
+    rows = [
+        {"id": str(number), "question": "Q", "choices": {"text": texts, "label": list(labels)}, "answerKey": key}
+        for number, (texts, labels, key) in enumerate(
+            [(["4", "3", "2"], "ABC", "B"), (["red", "blue", "grey"], "123", "3"), (["4", "3", "2"], "123", "1")] * 4
+        )
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "arc.parquet")
+    dataset = open_dataset(tmp_path / "arc.parquet")
+    assert [sample.answer for sample in dataset] == ["3", "grey", "4"] * 4
+    assert any("answers beside options: a letter, by 12 of 12 rows" in line for line in dataset.told().guesses)
+    rows = [{**row, "choices": {"text": ["4", "3", "2"], "label": list("123")}, "answerKey": "2"} for row in rows]
+    with pytest.raises(DataError, match="may be the text of an option or an index from 1, which are different answers"):
+        open_dataset(files.dump(tmp_path / "a.jsonl", rows))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

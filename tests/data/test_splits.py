@@ -1,5 +1,6 @@
 """Folders as the hub's tools leave them: splits are asked for, and nothing is mixed silently."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -54,6 +55,22 @@ def test_one_split_and_files_without_one(tmp_path: Path) -> None:
         open_dataset(tmp_path, split="train")
     with pytest.raises(DataError, match="a file has no splits"):
         open_dataset(tmp_path / "data" / "a.parquet", split="train")
+
+
+def test_compressed_files_are_not_passed_over(tmp_path: Path) -> None:
+    row = json.dumps({"question": "Q", "answer": "A"}).encode()
+    for name in ("a.jsonl.gz", "a.csv.zst", "images.zip"):
+        (tmp_path / name).write_bytes(gzip.compress(row))
+    with pytest.raises(DataError, match=r"a\.jsonl\.gz: a compressed file is not read.*; unpack it first"):
+        open_dataset(tmp_path / "a.jsonl.gz")
+    with pytest.raises(DataError, match=r"a\.csv\.zst is compressed, and would not be read; unpack it first"):
+        open_dataset(tmp_path)
+    (tmp_path / "a.csv.zst").unlink()
+    (tmp_path / "b.jsonl").write_bytes(row)
+    with pytest.raises(DataError, match=r"a\.jsonl\.gz is compressed"):
+        open_dataset(tmp_path)
+    (tmp_path / "a.jsonl").write_bytes(row)  # unpacked beside it
+    assert questions(tmp_path) == ["Q", "Q"]
 
 
 CARD = """---

@@ -4,8 +4,11 @@ import csv
 import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from dataprophet.data import open_dataset
 from dataprophet.data.files.containers import MARKS, read_rows
 from dataprophet.data.files.rows import BadRow
 from dataprophet.errors import DataError
@@ -85,3 +88,9 @@ def test_missing_values_of_pandas_are_no_text(suffix: str, tmp_path: Path) -> No
         ["2", "None", "n/a", "nano"],
         [None, None, None, "0"],
     ]
+
+
+def test_a_table_of_other_columns_tells_them(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"prompt_text": ["Q"], "completion": ["A"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"format not recognised .*\(columns: prompt_text, completion\)"):
+        open_dataset(tmp_path / "a.parquet")

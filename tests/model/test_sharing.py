@@ -242,6 +242,32 @@ def test_pictures_that_do_not_go_through_the_tower_together(dtype, tiny_folder, 
         np.testing.assert_allclose(values, others, rtol=0, atol=tolerance)
 
 
+def test_samples_that_change_each_other_in_a_batch_go_alone(tiny_folder, tiny_model, monkeypatch):
+    from transformers import LlamaModel
+
+    from dataprophet import load_model
+    from dataprophet.errors import ModelWarning
+
+    samples, original = five_questions(3), LlamaModel.forward
+    [expected] = tiny_model("llava").features(samples)
+
+    @functools.wraps(original)
+    def mixed(self, *args, **options):
+        output = original(self, *args, **options)
+        output.last_hidden_state = output.last_hidden_state.lerp(output.last_hidden_state[:1], 0.1)
+        return output
+
+    monkeypatch.setattr(LlamaModel, "forward", mixed)
+    with pytest.warns(ModelWarning, match="samples in one batch change each other .*: a batch for each sample"):
+        model = load_model(str(tiny_folder("llava")), device="cpu")
+    assert model.sharing == "nothing"
+    [found] = model.features(samples)
+    assert found.ids == expected.ids
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=2e-6)
+    for field, values in found.embeddings.items():
+        np.testing.assert_allclose(values, expected.embeddings[field], rtol=0, atol=2e-5)
+
+
 def test_the_checks_leave_the_weights_as_they_were(tiny_folder):
     from transformers import AutoModelForImageTextToText
 

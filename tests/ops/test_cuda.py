@@ -1,9 +1,12 @@
 """The CUDA module: what it refuses, on any machine, and its results on a GPU, where there is one."""
 
 import ctypes
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cuda_waiting import nothing_waits
 
 from dataprophet import ops
 from dataprophet.errors import DataProphetError
@@ -114,6 +117,20 @@ def test_workspace_is_that_of_the_design(module):
     assert module.mean_direction_workspace_bytes(n, d) <= n * d * 4 / 8
     assert module.kmeans_workspace_bytes(n, d, k) <= n * d * 4 / 8
     assert module.silhouettes_workspace_bytes(n, d, 5000, "cosine", n) <= n * 5000 * 4 + n * d * 12
+
+
+def test_the_mode_in_which_nothing_waits_is_left_again():
+    """As torch on a GPU: the first call warns, after it has set the mode."""
+    modes = []
+
+    def set_mode(mode):
+        modes.append(mode)
+        if len(modes) == 1:
+            warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
+
+    with nothing_waits(SimpleNamespace(cuda=SimpleNamespace(set_sync_debug_mode=set_mode))):
+        assert modes == ["error"]
+    assert modes == ["error", "default"]
 
 
 @pytest.fixture
@@ -251,14 +268,11 @@ def test_kernels_do_not_wait_for_the_device(torch, module):
 
     enqueue()  # loads the kernels, which does wait
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits(torch):
         torch.cuda._sleep(2_000_000_000)
         asleep = torch.cuda.Event()
         asleep.record()
         enqueue()
         assert not asleep.query()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
     assert torch.equal(index, torch.arange(2000, device="cuda"))

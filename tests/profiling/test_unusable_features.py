@@ -132,7 +132,7 @@ def test_embeddings_are_read_once_and_stay_in_their_library(monkeypatch: pytest.
     monkeypatch.setattr("dataprophet.features.features._measured", counting)
     Profile.empty("d", "m").measure(features, leave_out=True)
     once = [(torch.bfloat16, 50)] * 3
-    assert read == [*once, (torch.bfloat16, 1)]  # what the bad sample's question added to the sums is taken off
+    assert read == [*once, *[(torch.bfloat16, 1)] * 2]  # what its question and image added to the sums is taken off
 
 
 def test_of_tensors_on_a_device_only_chosen_rows_are_copied_for_the_sketch(monkeypatch: pytest.MonkeyPatch) -> None:

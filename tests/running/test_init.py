@@ -85,6 +85,25 @@ def test_a_folder_of_images_beside_the_data_is_found(data: Path) -> None:
     assert read_recipe("r.yaml").sources[0].image_root == ("set/pictures",)
 
 
+def test_data_that_is_named_twice_is_told(data: Path, run: Run) -> None:
+    link = data / "link.jsonl"
+    link.symlink_to(data / "bench.jsonl")
+    made = first_recipe(
+        ["a/train.jsonl", "link.jsonl", "again=a/../a/train.jsonl", "bench=b/train.jsonl"],
+        ["bench.jsonl"],
+        "r.yaml",
+        model="demo",
+        budget=3,
+    )
+    both, name = "leave it out on one side, or choose another split", "the name 'bench' is that of b/train.jsonl, too"
+    assert made.open == [
+        f"again: source 'again' is source 'train', too; {both}",
+        f"bench: {name}; give each its own name: NAME=PATH, or name: in a recipe",
+        f"bench: target 'bench' is source 'link', too; {both}",
+    ]
+    assert f"    # TODO? target 'bench' is source 'link', too; {both}" in made.text.splitlines()
+
+
 def test_what_is_not_there_is_an_error(data: Path, run: Run) -> None:
     status, _, err = run("init", "none.jsonl", "--target", "bench.jsonl")
     assert status == 1

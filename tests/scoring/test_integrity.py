@@ -23,7 +23,7 @@ from sample_features import make_features
 import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.data.identity.compare import Identity
-from dataprophet.errors import DataProphetError, MetricError
+from dataprophet.errors import DataProphetError
 from dataprophet.features.file import load_features
 from dataprophet.files import MANIFEST
 from dataprophet.profiling.build import profile
@@ -179,7 +179,7 @@ def test_a_matrix_that_was_changed_by_hand_is_told(made: Any, tmp_path: Path) ->
     matrix.identities = {"sources": {"t": (Identity("p", str(tmp_path / "p"), "features"),)}}
     matrix.to_csv(path)
     path.write_text(path.read_text().replace("0.", "1.", 1))
-    with pytest.raises(MetricError, match=r"scores\.csv: is not what was written.*remove scores\.identity\.json"):
+    with pytest.raises(DataProphetError, match=r"scores\.identity\.json: belongs to other scores than scores\.csv"):
         dp.TransferMatrix.from_csv(path)
     (tmp_path / "scores.identity.json").unlink()
     (tmp_path / "scores.factors.csv").unlink()

@@ -78,12 +78,13 @@ class _Rows(ctypes.Structure):
     )
 
 
+def _rows_of(x):
+    stride = x.strides[0] // x.itemsize if len(x) > 1 else x.shape[1]
+    return _Rows(x.ctypes.data, *x.shape, stride, _ELEMENTS[x.dtype.name])
+
+
 def _rows(x):
-    return ctypes.byref(
-        _Rows(
-            x.ctypes.data, *x.shape, x.strides[0] // x.itemsize if len(x) > 1 else x.shape[1], _ELEMENTS[x.dtype.name]
-        )
-    )
+    return ctypes.byref(_rows_of(x))
 
 
 def _argument(value):
@@ -129,6 +130,20 @@ class Emulated:
         self._call("cosine_to", _rows(x), directions, len(directions), out, bad, workspace)
         return out, _report(bad, x)
 
+    def measure_rows(self, x, directions, groups, count):
+        """Cosines, lengths, and sums in multiples of 2^-30."""
+        (n, d), targets = x.shape, len(directions)
+        cosines, lengths = np.full((n, targets), 9, np.float32), np.full(n, -9.0)
+        sums, order = np.full((count, d), -9), np.argsort(groups, kind="stable")
+        workspace = self.workspace("measure_rows", n, targets, d)
+        self.run("measure_rows", x, directions, np.asarray(groups), order, cosines, lengths, sums, workspace)
+        return cosines, lengths, sums
+
+    def average_directions(self, fields, chosen, weights):
+        out, norms = np.full((len(chosen), fields[0].shape[1]), 9, np.float16), np.full(len(chosen), -9, np.float32)
+        self.run("average_directions", fields, chosen, weights, out, norms)
+        return out, norms
+
     def nearest(self, x, y):
         cosine, index, bad = np.full(len(x), np.nan, np.float32), np.full(len(x), -9), (_bad(), _bad())
         workspace = self.workspace("nearest", len(x), *y.shape)
@@ -168,6 +183,14 @@ class Emulated:
         elif name == "cosine_to":
             x, directions, *rest = arguments
             self._call(name, _rows(x), directions, len(directions), *rest)
+        elif name == "measure_rows":
+            x, directions, groups, order, cosines, lengths, sums, workspace = arguments
+            sizes, results = (len(directions), len(sums)), (cosines, lengths, sums)
+            self._call(name, _rows(x), directions, sizes[0], groups, order, sizes[1], *results, workspace)
+        elif name == "average_directions":
+            fields, chosen, *rest = arguments
+            rows = (_Rows * len(fields))(*map(_rows_of, fields))
+            self._call(name, ctypes.byref(rows), len(fields), chosen, len(chosen), *rest)
         elif name == "nearest":
             x, y, *rest = arguments
             self._call(name, _rows(x), _rows(y), *rest)

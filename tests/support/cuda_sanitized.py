@@ -16,6 +16,8 @@ for n, d, dtype in ((1, 1, np.float32), (130, 13, np.float32), (20, 72, np.float
     x = rng.standard_normal((n, d)).astype(dtype)
     emulated.mean_direction(x)
     emulated.cosine_to(x, rng.standard_normal((17, d)).astype(np.float32))
+    emulated.measure_rows(x, rng.standard_normal((3, d)).astype(np.float32), np.arange(n) % 7 - 1, 6)
+    emulated.average_directions([x, x], np.arange(0, n, 2), np.ones((2, len(range(0, n, 2)) * 2), np.float32))
     emulated.nearest(x, x)
     k = min(n, 5)
     emulated.kmeans(x, k, draws=rng.random(4 * k), max_iter=2)

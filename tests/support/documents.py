@@ -10,12 +10,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import dataprophet
 from dataprophet.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(ROOT.glob("docs/**/*.md"))
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *DOCS]
+DEMO_MODEL = str(Path(dataprophet.__file__).parent / "demo" / "model")
+STAND_INS = {"OpenGVLab/InternVL3-2B-hf": "demo", "path/to/model": DEMO_MODEL}  # of models that are not here
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -74,7 +77,8 @@ def tree_paths(text: str) -> list[str]:
 def run(page: Path) -> str:
     """Run the Python and shell blocks of a page in order, in the folder that this process works in.
 
-    `dataprophet` is called in this process, which has imported torch already; all other lines go to bash.
+    `dataprophet` is called in this process, which has imported torch already, with the demo's model in the place of
+    one that would have to be downloaded; all other lines go to bash.
 
     Returns:
         What Python and `dataprophet` printed.
@@ -86,7 +90,7 @@ def run(page: Path) -> str:
             if language == "python":
                 exec(compile(body, f"{page.name}, block {number}", "exec"), namespace)
             for line in lines(body) if language == "bash" else []:
-                words = shlex.split(line, comments=True)
+                words = [STAND_INS.get(word, word) for word in shlex.split(line, comments=True)]
                 if words[0] == "dataprophet":
                     assert main(words[1:]) == 0, f"{page.name}: {line}"
                 else:

@@ -66,10 +66,13 @@ def predictions(model, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
         text = processor.apply_chat_template(messages, tokenize=False)
         bos = processor.tokenizer.bos_token
         extra = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        if "mm_token_type_ids" in processor.model_input_names:
+            extra["return_mm_token_type_ids"] = True
         images = [list(sample.images)] if sample.images else None
         inputs = processor(text=[text], images=images, return_tensors="pt", **extra)
         scored = spelled(processor.tokenizer, inputs["input_ids"][0].tolist(), sample.answer, text)
-    inputs = {name: value.to(network.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+    floats = {name: value for name, value in inputs.items() if torch.is_tensor(value) and value.is_floating_point()}
+    inputs = {**inputs, **{name: value.to(network.dtype) for name, value in floats.items()}}
     labels = torch.full_like(inputs["input_ids"], -100)
     labels[0, scored] = inputs["input_ids"][0, scored]
     with torch.inference_mode():

@@ -7,17 +7,22 @@ import json
 from pathlib import Path
 
 import tiny_families
+import tiny_grid_families
 import tiny_more_families
 import tiny_other_families
+import tiny_tile_families
 import torch
 import transformers
 
 FAMILIES = tuple(tiny_families.BUILDERS)
 """Those that every test of the pass runs with."""
-MORE_FAMILIES = (*tiny_more_families.BUILDERS, *tiny_other_families.BUILDERS)
-NEED_TORCHVISION = {"mistral3"}
-"""Families whose processor asks for torchvision, though their image processor does not."""
-BUILDERS = {**tiny_families.BUILDERS, **tiny_more_families.BUILDERS, **tiny_other_families.BUILDERS}
+LATER_FAMILIES = (*tiny_grid_families.BUILDERS, *tiny_tile_families.BUILDERS)
+"""Those that `make families` alone tries, with torchvision and timm."""
+MORE_FAMILIES = (*tiny_more_families.BUILDERS, *tiny_other_families.BUILDERS, *LATER_FAMILIES)
+NEED_TORCHVISION = {"mistral3", "mistral_large4", "fast_vlm", "gemma3n"}
+"""Families whose processor or tower asks for torchvision, though their image processor does not."""
+_OTHERS = (tiny_more_families, tiny_other_families, tiny_grid_families, tiny_tile_families)
+BUILDERS = tiny_families.BUILDERS | {name: one for part in _OTHERS for name, one in part.BUILDERS.items()}
 
 
 def needs_torchvision(family: str) -> bool:
@@ -47,8 +52,10 @@ def write(family: str, folder: Path, *, seed: int = 0) -> Path:
         if bars:
             transformers.utils.logging.enable_progress_bar()
     parts["tokenizer"].save_pretrained(folder)
+    if "also" in parts:  # a second tokenizer
+        parts["tokenizer"].save_pretrained(folder / parts["also"])
     name, settings = parts["image"]
-    image = getattr(transformers, name if torchvision else f"{name}Pil")
+    image = getattr(transformers, name if torchvision or not hasattr(transformers, f"{name}Pil") else f"{name}Pil")
     image(image_mean=[0.5] * 3, image_std=[0.5] * 3, **settings).save_pretrained(folder)
     if torchvision and "video" in parts:
         name, settings = parts["video"]

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import torch
-from dataprophet.kernels import configurations, linear_sweep
+from dataprophet.kernels import configurations, euclidean_silhouettes, linear_sweep
 from dataprophet.kernels.linear_logprobs import linear_logprobs
 from dataprophet.kernels.logprob_parts import logprob_parts
 from dataprophet.kernels.merge_logprobs import merge_logprobs
@@ -16,7 +16,7 @@ from dataprophet.kernels.segment_means import segment_means
 from dataprophet.kernels.token_logprobs import token_logprobs
 from scipy.special import log_softmax
 
-from dataprophet.ops import backend, torch_ops
+from dataprophet.ops import backend, reference, torch_ops
 
 INF, NAN = float("inf"), float("nan")
 HEADS = [
@@ -86,7 +86,7 @@ def check_infinities() -> None:
 
 
 def check_huge_and_tied() -> None:
-    for offset in (0.0, 1e4, 1e6, -3e38):
+    for offset in (0.0, 1e4, 1e6, -2e38):
         logits = torch.full((2, 700), offset)
         targets = torch.tensor([0, 699])
         check(token_logprobs(logits, targets), np.full(2, -np.log(700)))
@@ -242,6 +242,29 @@ def check_segment_means() -> None:
     assert segment_means(values, offsets[:1]).shape == (0,)
 
 
+def check_silhouettes() -> None:
+    """Of rows rounded to fp16: within a square of tiles and over several, tight clusters far apart, equal rows."""
+    suits = euclidean_silhouettes.suits
+    for sizes, d, spread in (([500, 250], 72, 1.0), ([1000, 1200, 256], 16, 1e4), ([256, 255, 1], 5, 1.0)):
+        assert suits(90, np.array(sizes)) == (1 not in sizes)
+        rng = np.random.default_rng(0)
+        labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+        wide = rng.standard_normal((len(sizes), d))[labels] * spread + rng.standard_normal((len(labels), d)) + 3
+        wide[labels == 1] = wide[labels == 1][0]  # all equal
+        clusters = torch.from_numpy(labels).int()
+        for dtype in (torch.float32, torch.bfloat16) if d == 72 else (torch.float16,):
+            x = torch.from_numpy(wide).to(dtype)
+            order = torch.argsort(clusters, stable=True)
+            given = x, clusters, order, np.array(sizes)
+            scores, means = euclidean_silhouettes.euclidean_silhouettes(*given)
+            expected, distances = reference.silhouettes(x.double().numpy(), labels, "euclidean")
+            np.testing.assert_allclose(scores.numpy(), expected, atol=2e-4 if d > 5 else 5e-4)
+            np.testing.assert_allclose(means.numpy(), distances, rtol=2e-3)
+            assert bool((means[clusters == 1, 0] == 0).all())
+    assert not suits(80, np.array([512, 512]))
+    assert not suits(90, np.array([130, 130, 130]))
+
+
 if __name__ == "__main__":
     # The interpreter computes as NumPy does, which tells of infinities and of rows beyond the last.
     warnings.simplefilter("ignore", RuntimeWarning)
@@ -255,4 +278,5 @@ if __name__ == "__main__":
     check_parts()
     check_dispatch()
     check_segment_means()
+    check_silhouettes()
     print("fine")

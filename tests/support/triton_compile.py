@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import triton
-from dataprophet.kernels import configurations, linear_sweep, merge_logprobs, segment_means, token_logprobs
+from dataprophet.kernels import (
+    configurations,
+    euclidean_silhouettes,
+    linear_sweep,
+    merge_logprobs,
+    segment_means,
+    token_logprobs,
+)
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -20,11 +27,11 @@ ARCHITECTURES = (80, 90, 100)
 POINTERS = {
     "targets": "*i64",
     "bias": "*bf16",
-    **dict.fromkeys(("out", "maximums", "totals", "second", "third"), "*fp32"),
+    **dict.fromkeys(("out", "peaks", "totals", "second", "third"), "*fp32"),
 }
 NUMBERS = {
     **dict.fromkeys(("n", "V", "D", "stride", "hidden_row", "weight_row", "splits", "first"), "i32"),
-    **dict.fromkeys(("scale", "softcap"), "fp32"),
+    **dict.fromkeys(("scale", "softcap", "factor"), "fp32"),
 }
 ALIGNED = ("V", "D", "stride", "hidden_row", "weight_row")
 
@@ -65,7 +72,7 @@ def stack_bytes(cubin: bytes) -> int:
 
 
 def head(wanted: bool) -> dict[str, bool]:
-    return {"HAS_BIAS": wanted, "HAS_SOFTCAP": wanted}
+    return {"HAS_BIAS": wanted, "HAS_SOFTCAP": wanted, "FOLDED": not wanted}
 
 
 def token_builds() -> list[Build]:
@@ -86,11 +93,25 @@ def merge_builds() -> list[Build]:
     return [
         Build(
             merge_logprobs._merge_kernel,
-            {"PARTS": parts, "BLOCK": merge_logprobs.BLOCK},
+            {"PARTS": parts, "NATS": 1.0, "BLOCK": merge_logprobs.BLOCK},
             merge_logprobs.WARPS,
             types={"targets": "*fp32"},
         )
         for parts in (False, True)
+    ]
+
+
+def silhouette_builds() -> list[Build]:
+    module = euclidean_silhouettes
+    shape = {"ROWS": module.ROWS, "COLUMNS": module.COLUMNS, "DEPTH": module.DEPTH}
+    types = {
+        name: f"tensordesc<fp16[{rows},{module.DEPTH}]>" for name, rows in (("a", module.ROWS), ("b", module.COLUMNS))
+    }
+    types |= {"norms": "*fp32", "halves": "*fp32", "sums": "*i64", "cluster_of": "*i32"}
+    types |= {"n": "i32", "k": "i32", "depth": "i32"}
+    return [
+        Build(kernel, shape | more, module.WARPS, module.STAGES, types, (90,))
+        for kernel, more in ((module._norms_kernel, {}), (module._tiles_kernel, {"SIDE": module.SIDE}))
     ]
 
 
@@ -139,6 +160,7 @@ def linear_builds(
 def builds() -> list[Build]:
     """Every build that is to compile without spills."""
     found = [
+        *silhouette_builds(),
         Build(
             segment_means._segment_means_kernel,
             {"BLOCK": segment_means.BLOCK},

@@ -1,6 +1,7 @@
 // The module _cuda: arrays of a device are checked here and work is enqueued on a stream, given as its handle. Nothing
 // waits for the device. Rows are float32, float16 or bfloat16; all arrays are those of one device, in any library.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "bind/cuda/operations.hpp"
 #include "cuda/cosine_to.hpp"
@@ -8,6 +9,7 @@
 #include "cuda/error.hpp"
 #include "cuda/kmeans.hpp"
 #include "cuda/mean_direction.hpp"
+#include "cuda/measure_rows.hpp"
 #include "cuda/nearest.hpp"
 
 namespace py = pybind11;
@@ -35,6 +37,17 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("cosine_to", &bindings::cosine_to, py::arg("x"), py::arg("directions"), py::arg("out"), py::arg("bad"),
         py::arg("workspace"), py::arg("stream"),
         "Cosines of the rows of x (n, d) to directions (T, d) float32, used as given, into out (n, T) float32.");
+  m.def("measure_rows", &bindings::measure_rows, py::arg("x"), py::arg("directions"), py::arg("groups"),
+        py::arg("order"), py::arg("cosines"), py::arg("lengths"), py::arg("sums"), py::arg("workspace"),
+        py::arg("stream"),
+        "Cosines (n, T) float32 of the rows of x (n, d) to directions (T, d) float32, lengths (n,) float64, and sums "
+        "(count, d) int64 of the directions of each group, in multiples of 2^-30. groups (n,) int64 are in [-1, "
+        "count), -1 for rows left out; order (n,) int64 are the rows, those of a group side by side.");
+  m.def("average_directions", &bindings::average_directions, py::arg("fields"), py::arg("chosen"), py::arg("weights"),
+        py::arg("out"), py::arg("norms"), py::arg("stream"),
+        "The directions of rows chosen (m,) int64 of up to four fields (n, d), added up and normalised, into out (m, "
+        "d) float16, and the lengths of the sums into norms (m,) float32. weights (fields, 2 m) float32 are 1 / "
+        "length of each row in two factors, 0 for a row without the field.");
   m.def(
       "nearest", &bindings::nearest, py::arg("x"), py::arg("y"), py::arg("cosine"), py::arg("index"), py::arg("bad_x"),
       py::arg("bad_y"), py::arg("workspace"), py::arg("stream"),
@@ -54,6 +67,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
         "How many of labels (n,) int64 each of k clusters has, and how many are outside, into counts (k + 1,) int64.");
   m.def("mean_direction_workspace_bytes", &cuda::mean_direction_workspace_bytes, py::arg("n"), py::arg("d"));
   m.def("cosine_to_workspace_bytes", &cuda::cosine_to_workspace_bytes, py::arg("T"), py::arg("d"));
+  m.def("measure_rows_workspace_bytes", &cuda::measure_rows_workspace_bytes, py::arg("n"), py::arg("T"), py::arg("d"));
   m.def("nearest_workspace_bytes", &cuda::nearest_workspace_bytes, py::arg("n"), py::arg("m"), py::arg("d"));
   m.def("kmeans_workspace_bytes", &cuda::kmeans_workspace_bytes, py::arg("n"), py::arg("d"), py::arg("k"));
   m.def("silhouettes_workspace_bytes", &bindings::silhouettes_workspace_bytes, py::arg("n"), py::arg("d"), py::arg("k"),

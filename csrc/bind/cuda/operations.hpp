@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace dataprophet::cuda::bindings {
 
@@ -14,6 +15,11 @@ void mean_direction(pybind11::handle x, pybind11::handle out, pybind11::handle b
                     std::uintptr_t stream);
 void cosine_to(pybind11::handle x, pybind11::handle directions, pybind11::handle out, pybind11::handle bad,
                pybind11::handle workspace, std::uintptr_t stream);
+void measure_rows(pybind11::handle x, pybind11::handle directions, pybind11::handle groups, pybind11::handle order,
+                  pybind11::handle cosines, pybind11::handle lengths, pybind11::handle sums, pybind11::handle workspace,
+                  std::uintptr_t stream);
+void average_directions(const std::vector<pybind11::object>& fields, pybind11::handle chosen, pybind11::handle weights,
+                        pybind11::handle out, pybind11::handle norms, std::uintptr_t stream);
 void nearest(pybind11::handle x, pybind11::handle y, pybind11::handle cosine, pybind11::handle index,
              pybind11::handle bad_x, pybind11::handle bad_y, pybind11::handle workspace, std::uintptr_t stream);
 void kmeans(pybind11::handle x, pybind11::handle init, pybind11::handle draws, pybind11::handle centroids,

@@ -23,9 +23,15 @@ FILE_NAMES = ("image_path", "file_name", "file_names", "image_file_name", "image
 FLAT = ("image.bytes", "image.path")
 """The columns of an image struct that was flattened."""
 
-READ = frozenset({*COLUMNS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"}).union(
-    {"prompt", "reward_model"}  # of verl
-)
+ANSWERS = ("answer", "answers", "answerKey")
+"""Columns of answers, the first of which that has one counts; the last is that of ARC and its like."""
+
+LABEL = "label"
+"""Column of preference data (KTO), in rows of conversations: where it is false, the answer is one to avoid."""
+
+READ = frozenset(
+    {*COLUMNS, *ANSWERS, *FILE_NAMES, *FLAT, "question_id", "choices", "hint", "index", *"ABCDEFGHIJ"}
+).union({"prompt", "reward_model"})  # of verl
 """Columns that some format reads, beside those with the number of an image."""
 
 _NUMBERED = re.compile(r"(?:image|img|picture|photo)s?[ _-]?([0-9]{1,2})", re.IGNORECASE)
@@ -37,11 +43,12 @@ _NOUN = re.compile(
 
 
 _IMAGE_ID = re.compile(r"(?:.*[_ .-])?(?:image|img|picture|photo)[_ .-]?(?:ids?|idx|index|key|hash)", re.IGNORECASE)
+_CLIP = re.compile(r".*(?:video|audio|clip|speech).*", re.IGNORECASE)
 _OPTION = re.compile(r"([A-J])|(?i:op(?:t|tion)?|choice)s?[ _-]?(?:([A-Ja-j])|([0-9]{1,2}))")
 
 
 class Wanted(frozenset[str]):
-    """Names of columns worth reading, and all names that are those of images, of their ids or of one option."""
+    """Names of columns worth reading, and all that are those of images, their ids, clips, one option or a label."""
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or _worth_reading(str(name))
@@ -49,7 +56,8 @@ class Wanted(frozenset[str]):
 
 @lru_cache(4096)
 def _worth_reading(name: str) -> bool:
-    return named_like_image(name) or any(pattern.fullmatch(name) for pattern in (_IMAGE_ID, _OPTION))
+    patterns = (_IMAGE_ID, _OPTION, _CLIP)
+    return name == LABEL or named_like_image(name) or any(pattern.fullmatch(name) for pattern in patterns)
 
 
 @lru_cache(4096)

@@ -30,6 +30,9 @@ MARKS: dict[str, Callable[[str, Digest | None], Iterator[Mark]]] = {
 }
 """Suffix -> marks of the rows of a file, and (not of a tar) a hash of it on the way. Others find rows by number."""
 
+COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".tgz", ".7z", ".lz4"})
+UNPACK = "unpack it first (gunzip, unzstd, unzip), or keep it as Parquet, which is small too"
+
 ARROW = frozenset(SUFFIXES) - MARKS.keys()
 HASHED = MARKS.keys() - {".tar"}
 
@@ -42,6 +45,7 @@ def suffix_of(path: str) -> str:
 def known_suffix(path: str) -> str:
     """The suffix of a file. Raises DataError where no reader takes it."""
     suffix = suffix_of(path)
+    require(suffix not in COMPRESSED, "a compressed file is not read: its rows cannot be found again", path, UNPACK)
     require(suffix in _READERS, f"unknown suffix {suffix!r}", path, f"use {', '.join(SUFFIXES)}")
     return suffix
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprophet.data.files.containers import SUFFIXES, suffix_of
+from dataprophet.data.files.containers import COMPRESSED, SUFFIXES, UNPACK, suffix_of
 from dataprophet.data.files.rows import opened
 from dataprophet.data.remote import files_below, is_dir, is_file, is_url, names_in
 from dataprophet.errors import DataError, explained, require
@@ -116,9 +116,14 @@ def _data_names(folder: str) -> list[str]:
     found = [name for name in names if suffix_of(name) in SUFFIXES]
     if not is_url(folder) and not any(os.path.isfile(os.path.join(folder, name)) for name in found):
         found = []
+    listed = names
     if not found:  # a folder, a pipe or a link to nothing among files is one that cannot be read
-        below = (name for name in files_below(folder) if suffix_of(name) in SUFFIXES)
+        listed = files_below(folder)
+        below = (name for name in listed if suffix_of(name) in SUFFIXES)
         found = [name for name in below if os.path.basename(name) not in _NOT_DATA]
+    packed = {os.path.splitext(name)[0]: name for name in listed if suffix_of(name) in COMPRESSED}
+    alone = next((packed[name] for name in sorted(packed.keys() - set(listed)) if suffix_of(name) in SUFFIXES), "")
+    require(not alone, f"{alone} is compressed, and would not be read", folder, UNPACK)
     seen, fix = ", ".join(names[:5]) or "nothing", f"name a file that ends in {', '.join(SUFFIXES)}"
     require(found, f"no data files in the folder (it holds {seen})", folder, fix)
     return found

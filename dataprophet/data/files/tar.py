@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = (
 )
 _TEXTS = ("txt", "text", "caption")
 _DATA = {"json", *_TEXTS}
-_CLIPS = ("mp4", "avi", "mov", "webm", "mkv", "mp3", "wav", "flac", "ogg", "m4a")
+CLIP_SUFFIXES = ("mp4", "avi", "mov", "webm", "mkv", "mp3", "wav", "flac", "ogg", "m4a")
 _PLAIN = re.compile(r"(?:(?:(?:image|img|picture|photo)s?)?[_-]?[0-9]*\.)?[^.]+")
 _NUMBERS = re.compile(r"([^0-9]*)([0-9]*)")
 _LONGEST_TEXT = 1 << 24
@@ -78,7 +78,9 @@ def _row(row: Row, key: str, members: Sequence[tarfile.TarInfo], path: str, file
         elif suffix in _TEXTS:
             row.setdefault(middle or "answer", _text(member, file))
         else:
-            others["video" if suffix in _CLIPS else name] = Member(path, member.name, member.offset_data, member.size)
+            others["video" if suffix in CLIP_SUFFIXES else name] = Member(
+                path, member.name, member.offset_data, member.size
+            )
     names = row.get("images") or row.get("image")
     images = {name: member for name, member in others.items() if name.rpartition(".")[2] in IMAGE_SUFFIXES}
     if images:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Protocol
 
+from dataprophet.data.files.columns import ANSWERS
 from dataprophet.data.files.rows import BadRow, Row, kind_of
+from dataprophet.data.formats.chat import as_objects
 from dataprophet.data.formats.conversation import clean_text
 from dataprophet.errors import DataError
 
@@ -33,6 +35,7 @@ ANSWER_IS = " answer_is"
 
 _SETTLE = f"say what it is: answer_is={'|'.join(ANSWER_KINDS)}"
 _NAMED = 8  # keys in a message
+_LABELLED = {"text", "label"}
 _CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
@@ -41,6 +44,7 @@ _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ITEM = re.compile(rf"{_TEXT}|[-+.\w]+")
 _NUMPY = re.compile(rf"\[\s*(?:(?:{_TEXT}|[-+]?[.\d]+)\s+)*(?:{_TEXT}|[-+]?[.\d]+)\s*\]")  # no commas
 _ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
+_ARRAYS = re.compile(rf"array\((\[\s*(?:(?>{_TEXT}|[-+.\w]+)[\s,]*+)*+\])(?:,\s*dtype=[^)]*)?\)")
 
 
 class Renames(Protocol):
@@ -195,9 +199,43 @@ def answer_text(row: Any, choices: Sequence[str]) -> str:
     if choices and several:
         what = f"{len(value)} right options, where one is expected"
         raise BadRow("bad_answer", what, "split the row, or leave it out")
-    if value in (None, "", []):
-        value = string_list(row.get("answers"))
+    for name in ANSWERS[1:]:
+        if value in (None, "", []):
+            value = string_list(row.get(name))
     return clean_text(pick_answer(value), "the answer")
+
+
+def labelled(value: Any) -> tuple[Any, list[str]]:
+    """Texts and labels of options that have both, ``{"text": [...], "label": [...]}`` or a list of such objects (ARC).
+
+    Other options are given back as they are, without labels.
+    """
+    given = literal(value.strip()) if isinstance(value, str) and value.lstrip()[:1] in {"{", "["} else value
+    given = as_objects(given) if isinstance(given, dict) and given.keys() >= _LABELLED else given
+    if not isinstance(given, list) or not given:
+        return value, []
+    if not all(isinstance(option, dict) and option.keys() >= _LABELLED for option in given):
+        return value, []
+    labels = [clean_text(option["label"], "a label").strip("(). ").upper() for option in given]
+    if len(set(labels)) < len(labels):
+        raise BadRow("bad_row", f"the options are labelled {', '.join(labels)}", "give each a label of its own")
+    return [option["text"] for option in given], labels
+
+
+def by_letter(answer: str, choices: Sequence[str], labels: Sequence[str]) -> str:
+    """The answer, with a letter in place of a label: options without letters are labelled by numbers, or in any order.
+
+    Raises:
+        BadRow: it is neither a label nor the text of an option.
+    """
+    usual, label = list(ascii_uppercase[: len(labels)]), answer.strip("(). ").upper()
+    place = labels.index(label) if label in labels else -1
+    if usual == list(labels) or not answer or (answer in choices and (place < 0 or choices[place] != answer)):
+        return answer
+    if place < 0:
+        what = f"answer {answer[:60]!r} is none of the labels {', '.join(labels)}"
+        raise BadRow("bad_answer", what, "correct it")
+    return usual[place]
 
 
 def pick_answer(value: Any) -> Any:
@@ -212,12 +250,16 @@ def pick_answer(value: Any) -> Any:
 
 
 def string_list(value: Any) -> Any:
-    """Text that is the literal of a list of strings, as text tables hold ``answers``, becomes the list."""
+    """Text that is the literal of a list of strings or answers, as text tables hold ``answers``, becomes the list."""
     if isinstance(value, str) and value.lstrip().startswith(("[", "array(")):
         parsed = literal(value.strip())
-        if isinstance(parsed, list) and parsed and all(isinstance(item, str) for item in parsed):
+        if isinstance(parsed, list) and parsed and all(isinstance(item, str) or _has_answer(item) for item in parsed):
             return parsed
     return value
+
+
+def _has_answer(item: Any) -> bool:
+    return isinstance(item, dict) and "answer" in item
 
 
 def as_list(value: Any, what: str) -> list[Any]:
@@ -249,7 +291,7 @@ def literal(text: str) -> Any:
         text = array[1]
     if _NUMPY.fullmatch(text):  # Python would join texts that no comma parts
         text = f"[{', '.join(_ITEM.findall(text))}]"
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (json.loads, ast.literal_eval, lambda cell: ast.literal_eval(_ARRAYS.sub(r"\1", cell))):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return parse(text)
     return text

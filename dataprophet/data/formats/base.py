@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.files.arrow import arrow_columns, arrow_labels
-from dataprophet.data.files.columns import READ, Wanted, by_number, image_ids, other_images
+from dataprophet.data.files.columns import ANSWERS, READ, Wanted, by_number, image_ids, other_images
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
 from dataprophet.data.formats.conversation import clean_text, make_conversation
 from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
-from dataprophet.data.images.unused import unread_image
+from dataprophet.data.images.unused import clip_in, unread_image
 from dataprophet.data.sample import Conversation, Problem
 from dataprophet.errors import choose, require
 
@@ -26,7 +26,7 @@ _READ = READ.union(COMPANIONS)
 KNOWN = Wanted(_READ | CARRIED)
 """Columns that some format reads."""
 
-_RIVALS = {"answer": "answers", "answers": "answer", "image": "images", "images": "image"}
+_RIVALS = {name: names for names in (ANSWERS, ("image", "images")) for name in names}
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class Options:
             row[ANSWER_IS] = self.answer_is
         out = dict(row) if self.columns else row
         for name, column in self.columns.items():
-            if (rival := _RIVALS.get(name)) and rival not in self.columns:
-                out.pop(rival, None)
+            for rival in _RIVALS.get(name, ()):
+                if rival not in self.columns:
+                    out.pop(rival, None)
             if column.startswith("="):
                 out[name] = column[1:]
             elif column in row:
@@ -156,11 +157,15 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
 def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
     read = _READ if format.columns is None else frozenset((*format.columns.values(), *format.ids))
-    if name := unread_image(row, path, read.union(mapped) if mapped else read):
+    read = read.union(mapped) if mapped else read
+    if name := unread_image(row, path, read):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:
             fix = f'add "images": "{name}" to columns of the dataset'
         raise BadRow("unread_image", f"column {name!r} looks like an image and is not read", fix)
+    if clip := clip_in(row, read):
+        what = f"the row has no image, and {clip!r} names a clip; only text and images are scored"
+        raise BadRow("unsupported_media", what, "remove the row")
     if not ("image" in row or "images" in row) and (ids := image_ids(tuple(row))):
         fix = "add a column of images, or pass --columns image== where the text alone is wanted"
         raise BadRow("unread_image", f"column {ids[0]!r} names an image, and the row has none", fix)

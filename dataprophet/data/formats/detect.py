@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from dataprophet.data.files.arrow import arrow_columns
-from dataprophet.data.files.columns import numbered, option_columns
+from dataprophet.data.files.columns import ANSWERS, numbered, option_columns
 from dataprophet.data.files.containers import ARROW, read_rows, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows, read_object
 from dataprophet.data.files.text import delimited_columns
@@ -54,7 +54,7 @@ def formats() -> dict[str, str]:
 
 _PEEKED_ROWS, _SHOWN = 20, 12
 _SURVEYED_ROWS, _LEAST_ROWS = 20_000, 1_000  # that say what answers beside options are; of a file without options
-_OF_ANSWERS = ("options", "choices", "answer", "answers", *"ABCDEFGHIJ")
+_OF_ANSWERS = ("options", "choices", *ANSWERS, *"ABCDEFGHIJ")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ def detect_rows(files: Sequence[str], options: Options) -> str:
     if suffix_of(first) == ".tar":  # its rows are not looked at: opening stays cheap
         return "webdataset"
     options.check_columns(first)
-    row = _first_good(read_rows(first, options.wanted()), first, "file")
-    return shape_of(row, suffix_of(first), first, options, arrow_columns(first) if suffix_of(first) in ARROW else row)
+    wanted, names = options.wanted(), arrow_columns(first) if suffix_of(first) in ARROW else None
+    unread = names is not None and not any(name in wanted for name in names)  # then its rows have nothing to show
+    row = {} if unread else _first_good(read_rows(first, wanted), first, "file")
+    return shape_of(row, suffix_of(first), first, options, row if names is None else names)
 
 
 def _first_good(rows: Rows, where: str, of: str) -> Row:

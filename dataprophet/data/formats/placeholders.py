@@ -10,20 +10,31 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from dataprophet.data.files.columns import LABEL
 from dataprophet.data.files.rows import BadRow, Row, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER
 
+_STARTS = (
+    r"(?:\|(?:vision_start|begin_of_image|start_of_img|(?:image|media)_start)\||im_start|start_of_image|img)>"
+    r"(?:image<\|media_content\|>)?"
+)
+_ENDS = r"<(?:\|(?:vision_end|end_of_image|end_of_img|(?:image|media)_end)\||im_end|end_of_image|/img)>"
+_TOKENS = (  # <image>, <|image|>, <image_placeholder>, <ImageHere>, <|image@placeholder|>, <IMG_CONTEXT>
+    r"(?:\|?image(?:[ _@-]?(?:placeholder|here|pad|(?:soft_)?token))?\|?"
+    r"|img_context|im_patch|\|(?:media_pad|img_patch)\|)>"
+)
 _PLACEHOLDERS = {  # behind their <
     "path": r"(?:img|image(?=>[^<>\n]+\.[a-z0-9]{3,4}<))>(?P<name>[^<>\n]+)</(?:img|image)>",  # Qwen-VL: in the text
-    "number": r"\|?(?:image|img)[ _:#-]{0,2}(?P<k>[0-9]{1,2})\|?>",  # MMMU <image 1>, Phi <|image_1|>
-    "next": r"(?:\|vision_start\|><)?\|image_pad\|>(?:<\|vision_end\|>)?|start_of_image>|image_soft_token>"
-    r"|img>(?:<imagehere>)?</img>|image></image>|img_context>|im_patch>|\|media_pad\|>"
-    r"|\|?image(?:[ _-]?(?:placeholder|here|pad|token))?\|?>",  # <image>, <|image|>, <image_placeholder>, <ImageHere>
-    "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad))?\|?>",
+    "number": r"\|?(?:image|img)[ _:#-]{0,2}(?P<k>[0-9]{1,2})(?:\|| ?/)?>",  # MMMU <image 1>, Phi <|image_1|>
+    "next": rf"{_STARTS}(?:<{_TOKENS})+{_ENDS}"  # one image, however many of its tokens are written out
+    r"|(?:fake_token_around_image><)?image>(?:<fake_token_around_image>)"  # of Idefics, which neighbours share
+    rf"|start_of_image>|img></img>|image>(?:\./)?</image>|image ?/>|{_TOKENS}",
+    "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad|(?:soft_)?token))?\|?>",
     "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
 }
 _KINDS = "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items())
-_TOKEN = re.compile(f"<(?:{_KINDS})", re.IGNORECASE)
+_BRACKETS = "[IMG]"  # of Pixtral, and a word of forums
+_TOKEN = re.compile(rf"<(?:{_KINDS})|\[IMG\]", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:<\|?)?(?:image|img)[ _-]?([0-9]{1,2})(?:\|?>)?", re.IGNORECASE)
 
 _ASKS = {"user", "human"}
@@ -37,14 +48,16 @@ _REFUSED = {
 }
 
 _TOOLS = ("tools", "functions")
-COMPANIONS = (*_TOOLS, *(f"{kind}{end}" for kind in ("video", "audio") for end in ("", "s", "_path", "_url")))
+COMPANIONS = (*_TOOLS, *(f"{kind}{end}" for kind in ("video", "audio") for end in ("", "s", "_path", "_url", "_file")))
 """Keys that change what a row's text means: one that has a value refuses the row."""
-_COMPANIONS = frozenset(COMPANIONS)
+
+_TALKS = frozenset({"conversations", "messages", "response", "texts"})
+_COMPANIONS = frozenset({*COMPANIONS, LABEL})
 
 CARRIED = frozenset({"objects", "channel", "rejected_response", "solution"})
 """Keys that trainers read and that do not change what is scored: exports write them again."""
 
-UNTRAINED = ("loss", "weight", "train")
+UNTRAINED = ("loss", "loss_scale", "loss_weight", "loss_mask", "weight", "train", "training", "trainable")
 """Keys of an answer's message: where one is false or 0, the answer is not trained on, and stays as context only."""
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -52,9 +65,15 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def refuse_companions(row: Row, columns: Mapping[str, str] | None = None) -> None:
-    """Raise BadRow for a row with clips or tools. ``columns``: key -> the column that holds it, else its own name."""
+    """Raise BadRow for a row with clips or tools, or with an answer that is one to avoid.
+
+    ``columns``: key -> the column that holds it, else its own name.
+    """
     if columns is None and _COMPANIONS.isdisjoint(row):
         return
+    label = row.get(columns.get("kto_tag", "") if columns is not None else "" if _TALKS.isdisjoint(row) else LABEL)
+    if label is False or (isinstance(label, str) and label.strip().lower() == "false"):
+        raise BadRow("untrained", "label is false: the answer is one to avoid", "remove the row")
     for key in COMPANIONS:
         value = row.get(key if columns is None else columns.get(key, ""))
         if value and value != "[]":
@@ -108,8 +127,8 @@ def place_images(
     """
     numbered = _by_number(images) if isinstance(images, dict) else None
     values = listed(images) if numbered is None else list(numbered.values())
-    marked = [text for _, text in messages if "<" in text]
-    if all(text.count("<") == text.count(IMAGE_MARKER) for text in marked):  # nearly every row
+    marked = [text for _, text in messages if "<" in text or _BRACKETS in text]
+    if all(text.count("<") == text.count(IMAGE_MARKER) and _BRACKETS not in text for text in marked):  # nearly all rows
         return messages, values
     found = [(at, match) for at, (_, text) in enumerate(messages) for match in _TOKEN.finditer(text)]
     if all(match[0] == IMAGE_MARKER for _, match in found):
@@ -171,8 +190,8 @@ def _by_number(images: dict[Any, Any]) -> dict[int, Any] | None:
 
 
 def _is_word(match: re.Match[str]) -> bool:
-    """Whether it is ``<Image>``, which is a word of code too: it marks an image only where nothing else does."""
-    return match[0] != IMAGE_MARKER and match[0].lower() == IMAGE_MARKER
+    """Whether it is ``<Image>``, a word of code, or ``[IMG]``: it marks an image only where nothing else does."""
+    return match[0] != IMAGE_MARKER and match[0].lower() in {IMAGE_MARKER, _BRACKETS.lower()}
 
 
 def _check_mark(match: re.Match[str], role: str, number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataprophet.data.files.rows import BadRow, Row
+from dataprophet.data.files.rows import Row
 from dataprophet.data.formats.base import Format, Parsed, lacks_list
 from dataprophet.data.formats.chat import query_messages, read_messages, with_system
 from dataprophet.data.formats.placeholders import row_images
@@ -12,8 +12,6 @@ from dataprophet.data.formats.placeholders import row_images
 
 def _parse(row: Row) -> Parsed:
     """One row. Images are paths, addresses, ``data:`` URIs, base64 or structs."""
-    if row.get("label") is False:  # of KTO
-        raise BadRow("untrained", "label is false: the answer is one to avoid", "remove the row")
     inline: list[Any] = []
     if row.get("messages") is not None:
         messages, inline = read_messages(row["messages"], "role", "content")

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataprophet.data.files.columns import option_columns
+from dataprophet.data.files.columns import ANSWERS, option_columns
 from dataprophet.data.files.rows import Row
-from dataprophet.data.formats.answers import ANSWER_IS, answer_text, as_list, chosen, option_texts, with_options
+from dataprophet.data.formats.answers import (
+    ANSWER_IS,
+    answer_text,
+    as_list,
+    by_letter,
+    chosen,
+    labelled,
+    option_texts,
+    with_options,
+)
 from dataprophet.data.formats.base import Format, Parsed, first_of, lacks
 from dataprophet.data.formats.conversation import clean_text
 from dataprophet.data.formats.placeholders import row_images
@@ -28,14 +37,15 @@ def options_of(row: Row) -> tuple[list[str], str]:
     value = first_of(row, "options", "choices")
     if value is None:
         value = [row.get(name) for name in option_columns(tuple(row))]
-    choices = option_texts(value)
-    return choices, answer_text(row, choices)
+    texts, labels = labelled(value)
+    choices = option_texts(texts)
+    return choices, by_letter(answer_text(row, choices), choices, labels)
 
 
 def _mismatch(row: Row, suffix: str) -> str:
     if lacking := lacks(row, "question"):
         return lacking
-    return "" if "answer" in row or "answers" in row else "no column 'answer' or 'answers'"
+    return "no column 'answer' or 'answers'" if row.keys().isdisjoint(ANSWERS) else ""
 
 
 def cell_images(value: Any) -> Any:

@@ -35,7 +35,6 @@ PERMISSIONS = frozenset({"allow_outside", "allow_urls"})
 _PLACES = frozenset({"image_root"})  # the images themselves are compared
 _UNSAID = frozenset({"path", "name", "strict", "max_bad"})  # change nothing of what is read
 _FORMAT = "dataprophet-identity-1"
-_CHECKSUMS = "checksums"
 _SHOWN = 12  # digits of a digest in messages
 
 
@@ -215,40 +214,46 @@ def joined(identities: Sequence[Identity]) -> Identity | None:
     return Identity(path, path, first.kind, first.format, first.reading, files, counts, *marks)
 
 
-def save(path: str | os.PathLike[str], known: Known, checksums: Mapping[str, str]) -> None:
+def save(path: str | os.PathLike[str], known: Known, of: Mapping[str, str]) -> None:
     """Write the identities behind a file of scores beside it, or remove those of an earlier one where none is known.
 
     Args:
-        path: the file of scores.
+        path: of the scores.
         known: the identities.
-        checksums: name -> checksum of the file, and of what else lies beside it.
+        of: digests of the scores, by which ``load`` knows that they are still the same.
     """
     beside = Path(path).with_suffix(".identity.json")
     if any(many for its in known.values() for many in its.values()):
-        document = {"format": _FORMAT, **to_json(known), _CHECKSUMS: dict(checksums)}
-        write_text(beside, dump_document(document, indent=1).decode())
+        write_text(beside, dump_document({"format": _FORMAT, "of": dict(of), **to_json(known)}, indent=1).decode())
     else:
         beside.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, tuple[Identity, ...]]], dict[str, str]]:
-    """What ``save`` wrote beside a file of scores, identities and checksums; nothing where it wrote nothing.
+def load(path: str | os.PathLike[str], of: Mapping[str, str]) -> dict[str, dict[str, tuple[Identity, ...]]]:
+    """What ``save`` wrote beside a file of scores; nothing where it wrote nothing.
+
+    Args:
+        path: of the scores.
+        of: digests of those that are there now.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or was written beside other scores.
     """
     beside = Path(path).with_suffix(".identity.json")
     if not beside.is_file():
-        return {}, {}
+        return {}
     folder, damage = os.path.dirname(os.path.abspath(beside)), (KeyError, TypeError, AttributeError, ValueError)
-    with explained(damage, DataError, "is damaged", str(beside), "remove it, or make the matrix again"):
+    fix = "remove it, or make the matrix again"
+    with explained(damage, DataError, "is damaged", str(beside), fix):
         document = parse_document(beside.read_bytes())
-        checksums = dict(document.pop(_CHECKSUMS, {}))  # earlier versions tell none
-        sides = {side: its for side, its in document.items() if side != "format"}
+        written = document.get("of", of)  # earlier versions did not note it
+        same = all(written.get(name) == digest for name, digest in of.items())
+        require(same, f"belongs to other scores than {os.path.basename(path)} holds", str(beside), fix)
+        sides = {side: its for side, its in document.items() if side not in {"format", "of"}}
         return {
             side: {name: tuple(Identity.from_json(each, folder) for each in many) for name, many in its.items()}
             for side, its in sides.items()
-        }, checksums
+        }
 
 
 def to_json(known: Known) -> dict[str, dict[str, list[dict[str, Any]]]]:

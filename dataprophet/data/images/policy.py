@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -32,6 +33,12 @@ _FOLDERS_KEPT = 4096
 def looks_like_base64(text: str) -> bool:
     """Whether text begins as base64 of an image does, or as a ``data:`` URI of one."""
     return text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64
+
+
+@lru_cache(64)
+def _starts(roots: tuple[str, ...]) -> tuple[str, ...]:
+    """With what paths in these folders start."""
+    return tuple(os.path.join(root, "") for root in roots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class ImagePolicy:
                 found = inside and (root == self.roots[-1] or is_file(path))
             else:
                 path, found = self._resolve(os.path.join(root, text))
-                inside = self.allow_outside or any(path.startswith(os.path.join(other, "")) for other in self.roots)
+                inside = self.allow_outside or path.startswith(_starts(self.roots))
             if inside and found:
                 return path
             outside = outside or not inside
@@ -133,5 +140,11 @@ class ImagePolicy:
         if name in {"", ".", ".."}:
             return os.path.realpath(path), False
         path = os.path.join(self._real_folder(folder), name)
-        path = os.path.realpath(path) if os.path.islink(path) else path
-        return path, os.path.isfile(path)
+        try:
+            mode = os.lstat(path).st_mode  # one call to the system, and not one for the link and one for the file
+        except OSError:
+            return path, False
+        if stat.S_ISLNK(mode):
+            path = os.path.realpath(path)
+            return path, os.path.isfile(path)
+        return path, stat.S_ISREG(mode)

@@ -14,13 +14,13 @@ from dataprophet.data.files.arrow import Cell, bytes_columns
 from dataprophet.data.files.columns import READ, beside, named_like_image, numbered
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import Row
-from dataprophet.data.files.tar import IMAGE_SUFFIXES, Member
+from dataprophet.data.files.tar import CLIP_SUFFIXES, IMAGE_SUFFIXES, Member
 from dataprophet.data.images.decode import image_suffix
 from dataprophet.data.images.policy import looks_like_base64
 from dataprophet.data.images.sources import ImageSource, TarImage
 from dataprophet.data.remote import local
 
-_ENDS = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
+_ENDS, _CLIPS = (tuple(f".{suffix}" for suffix in suffixes) for suffixes in (IMAGE_SUFFIXES, CLIP_SUFFIXES))
 _LONGEST_NAME, _LEAST = 512, 64
 _NAMES = ("path", "image", "url")
 
@@ -43,6 +43,12 @@ def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
     if name or not _is_table(path) or "image" in row or "images" in row:  # null there says that it has none
         return name
     return next(iter(_hidden(path, row)), "")
+
+
+def clip_in(row: Row, read: frozenset[str]) -> str:
+    """Name of a column that names a clip and is none of those that are ``read``; or an empty text."""
+    values = ((name, row[name]) for name in beside(tuple(row), read))
+    return next((name for name, value in values if isinstance(value, str) and value[-5:].lower().endswith(_CLIPS)), "")
 
 
 def is_image(value: Any) -> bool:

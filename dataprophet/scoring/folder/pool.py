@@ -15,7 +15,7 @@ from dataprophet.data.identity.census import added
 from dataprophet.data.identity.compare import Identity, reading_of
 from dataprophet.data.index import FileIndex
 from dataprophet.data.sample import COUNTS, check_bad
-from dataprophet.errors import DataProphetError, explained, require_type
+from dataprophet.errors import DataProphetError, checked, explained
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.files import (
@@ -63,6 +63,7 @@ class ScoredShard:
         return self.store.part(self.marker, EMBEDDINGS) if EMBEDDINGS in self.marker["files"] else None
 
 
+@checked()
 class ScoredPool:
     """What `dataprophet score` wrote.
 
@@ -79,7 +80,6 @@ class ScoredPool:
         Raises:
             DataProphetError: it is no scored folder, or is damaged.
         """
-        require_type(folder, (str, os.PathLike), "open_scores", "give the folder that `dataprophet score` wrote")
         self.folder = os.fspath(folder)
         self.store = open_store(self.folder)
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
@@ -246,6 +246,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+@checked()
 def open_scores(folder: str | os.PathLike[str]) -> ScoredPool:
     """Open what `dataprophet score` wrote. Raises DataProphetError where it is no such folder."""
     return ScoredPool(folder)

@@ -96,6 +96,11 @@ void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, 
   });
 }
 
-inline float sqrt_approx(float x) { return std::sqrt(x); }
+// Two places short of right, as the hardware may be; denormal numbers count as 0.
+inline float two_places_off(double x) { return std::nextafter(std::nextafter(static_cast<float>(x), 0.0f), 0.0f); }
+inline float sqrt_approx(float x) { return x < 0x1p-126f ? 0.0f : two_places_off(std::sqrt(static_cast<double>(x))); }
+inline float rsqrt_approx(float x) {
+  return x < 0x1p-126f ? INFINITY : two_places_off(1.0 / std::sqrt(static_cast<double>(x)));
+}
 
 }  // namespace dataprophet::cuda::ptx

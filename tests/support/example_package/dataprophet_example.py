@@ -1,6 +1,7 @@
-"""A package that adds to DataProphet: a format of rows with `ask` and `reply`, and one of tab-separated lines."""
+"""A package that adds to DataProphet: a format of rows with `ask` and `reply`, one of tab-separated lines, a factor."""
 
 from dataprophet.data.formats.base import Format, Parsed
+from dataprophet.metric.added import Factor
 
 
 def _parse(row):
@@ -24,3 +25,12 @@ def write_lines(rows, folder, name):
                 file.write("\t".join([row.id, turn.question, turn.answer, *images]).encode() + b"\n")
             count += 1
     return count
+
+
+def _length(source, target):
+    """1 where answers are as long as the target's, less the more they differ."""
+    lengths = [profile.n_tokens / profile.n_samples for profile in (source, target)]
+    return min(lengths) / max(lengths)
+
+
+LENGTH = Factor(_length, grouped=True)  # it reads sums alone

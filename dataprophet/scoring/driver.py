@@ -60,6 +60,8 @@ def run_pass(
         tell: called with a line for the user.
     """
     scored = ScoredPool(store.root)
+    for status in (each for each in retry if each not in scored.statuses):
+        tell(f"no row is {status}: there is nothing of it to try again")
     if again := {each.shard.key: each.marker for each in scored.shards if {*retry} & each.marker["statuses"].keys()}:
         store.remove([POOL_PROFILE, SUMMARY])
         store.withdraw(again)

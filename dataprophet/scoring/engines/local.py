@@ -56,7 +56,7 @@ def run_local(
     processes: int | None = None,
     *,
     stall: float = STALL,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Score shards in worker processes of this machine.
 

@@ -32,7 +32,7 @@ class Names(Collection[str]):
         return iter([*self.own, *self._added()])
 
     def __len__(self) -> int:
-        return len([*self])
+        return len(self.own) + len(self._added())
 
     def _added(self) -> list[str]:
         return sorted(metadata.entry_points(group=self.group).names - {*self.own})

@@ -179,10 +179,12 @@ def test_a_matrix_that_was_changed_by_hand_is_told(made: Any, tmp_path: Path) ->
     matrix.identities = {"sources": {"t": (Identity("p", str(tmp_path / "p"), "features"),)}}
     matrix.to_csv(path)
     path.write_text(path.read_text().replace("0.", "1.", 1))
+    with pytest.raises(DataProphetError, match=r"scores\.factors\.csv: scores differ from those of the matrix"):
+        dp.TransferMatrix.from_csv(path)
+    (tmp_path / "scores.factors.csv").unlink()
     with pytest.raises(DataProphetError, match=r"scores\.identity\.json: belongs to other scores than scores\.csv"):
         dp.TransferMatrix.from_csv(path)
     (tmp_path / "scores.identity.json").unlink()
-    (tmp_path / "scores.factors.csv").unlink()
     assert dp.TransferMatrix.from_csv(path) != matrix
 
 

@@ -103,7 +103,6 @@ def score(
             ``max_bad`` cannot be used.
     """
     _check_fields(fields)
-    retry = retry.split(",") if isinstance(retry, str) else retry
     for status in retry:
         fix = f"name statuses of rows that have no score, such as {CRASHED}"
         require(status not in (OK, ""), f"{status!r} is no status to try again", "retry", fix, DataProphetError)

@@ -36,7 +36,7 @@ def test_shards_with_rows_of_a_status_are_computed_anew(tmp_path: Path) -> None:
     assert score(tmp_path / "a.npz", [], "m", retry=["crashed"], **options).digest() == digest
     assert attempts(tmp_path / "out") == before
     told: list[str] = []
-    again = score(tmp_path / "a.npz", [], "m", retry="crashed,bad_features", tell=told.append, **options)
+    again = score(tmp_path / "a.npz", [], "m", retry=["crashed", "bad_features"], tell=told.append, **options)
     assert told == ["no row is crashed: there is nothing of it to try again"]
     after = attempts(tmp_path / "out")
     assert {cell for cell, attempt in after.items() if attempt != before[cell]} == {1}

@@ -141,6 +141,7 @@ def checked(*but: str) -> Callable[[T], T]:
             return of
         signature, name = inspect.signature(of), of.__qualname__.removesuffix(".__init__")
         said = {key: each.annotation for key, each in signature.parameters.items() if key not in but}
+        many = {key for key, each in signature.parameters.items() if each.kind is each.VAR_POSITIONAL}
 
         @functools.wraps(of)
         def call(*args: Any, **named: Any) -> Any:
@@ -153,7 +154,8 @@ def checked(*but: str) -> Callable[[T], T]:
                 raise ArgumentError(str(error), where=name, fix=fix) from None
             for key, value in given.items():
                 if isinstance(kind := said.get(key), str):
-                    _check(value, _parsed(kind), of.__globals__, key)
+                    for each in value if key in many else (value,):
+                        _check(each, _parsed(kind), of.__globals__, key)
             return of(*args, **named)
 
         return call  # type: ignore[return-value]
@@ -167,13 +169,14 @@ _PLAIN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda value: isinstance(value, Integral) or type(value).__name__ == "bool", "true or false"),
     "int": (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
     "float": (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
-    "str": (lambda value: isinstance(value, str), "a text"),
+    **dict.fromkeys(("str", "Literal"), (lambda value: isinstance(value, str), "a text")),
     "PathLike": (lambda value: isinstance(value, os.PathLike), "a path"),
     "Callable": (callable, "a function"),
     **dict.fromkeys(("Mapping", "dict"), (lambda value: isinstance(value, Mapping), "a dict")),
     **dict.fromkeys(("Any", "SupportsInt"), (lambda _: True, "")),
 }
 """Kinds that annotations name -> whether a value is one, and what it is called."""
+_SCALARS = (object, bool, int, float, str, bytes, type(None))
 _SEVERAL, _LOOKED_AT = ("Iterable", "Sequence", "Collection", "list"), 100  # items of a list
 
 
@@ -204,14 +207,18 @@ def _fits(value: Any, said: ast.expr, known: Mapping[str, Any]) -> bool:
     if (name := _name(said)) in _PLAIN:
         return _PLAIN[name][0](value)
     if name in _SEVERAL:
-        several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+        flat = getattr(value, "ndim", 1) == 1  # or no array
+        several = isinstance(value, Iterable) and flat and not isinstance(value, str | bytes)
         if not several or not isinstance(said, ast.Subscript) or not isinstance(value, list | tuple):
             return several
         return all(_fits(item, said.slice, known) for item in value[:_LOOKED_AT])
     if isinstance(kind := known.get(name), type):
         return isinstance(value, kind)
-    # the name of a type, or of a class that is imported for type checkers alone
-    return name in known or isinstance(said, ast.Subscript | ast.Attribute) or type(value).__module__ != "builtins"
+    if name in known:  # of a type
+        return True
+    # a type of another module, or a class that is imported for type checkers alone
+    elsewhere = isinstance(said, ast.Subscript | ast.Attribute)
+    return type(value) not in _SCALARS if elsewhere else type(value).__module__ not in ("builtins", "numpy")
 
 
 def _words(said: ast.expr, known: Mapping[str, Any], *, many: bool = False) -> str:

@@ -76,7 +76,7 @@ CALLS: dict[str, tuple[Any, str]] = {
     "truth for a number": (lambda: dp.plan([], rows=True), "rows: it is of type bool; give a whole number"),
     "a text for truth": (lambda: dp.load_model("demo", compile="no"), "compile: it is of type str; give true or false"),
     "a number for a model": (lambda: dp.plan([], 3), "model: it is of type int; give a Model or None"),
-    "a text for a list": (lambda: MATRIX.without(3), "names: it is of type"),
+    "a text for a list": (lambda: MATRIX.without(3), "names: it is of type int; give a text"),
     "a model as number": (lambda: dp.load_model(3), "name: it is of type int; give a text or a Path"),
 }
 

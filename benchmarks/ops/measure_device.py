@@ -24,6 +24,7 @@ from device_table import record
 from measure_linear_logprobs import TABLE, measured, milliseconds
 
 from dataprophet import ops
+from dataprophet.ops import backend
 
 DTYPES = ("bfloat16", "float16", "float32")
 DEVICE = "cpu" if rehearsal else "cuda"
@@ -36,7 +37,7 @@ ONCE, SILHOUETTE, NEAREST = (
         (20_000, 1_536),
     )
 )
-LOGITS, PRODUCT, LINEAR = ((8, 3_000), 64, (70, 2_100)) if rehearsal else ((16_384, 151_936), 8_192, (65_536, 151_936))
+LOGITS, PRODUCT, LINEAR = ((2, 5_000), 64, (20, 1_100)) if rehearsal else ((16_384, 151_936), 8_192, (65_536, 151_936))
 DEPTHS = {1_536: 32, 2_048: 48, 3_584: 64}  # of the head, and in a rehearsal
 TARGETS, K = 14, 10
 
@@ -65,13 +66,18 @@ def survives(step, *given) -> bool:
             torch.cuda.empty_cache()
 
 
+def goal(reached: bool) -> bool | None:
+    """A rehearsal reaches no goal and misses none."""
+    return None if rehearsal else reached
+
+
 def normal(*shape, dtype="float32", seed=0):
     drawn = torch.randn(*shape, generator=torch.Generator(DEVICE).manual_seed(seed), device=DEVICE)
     return drawn.to(getattr(torch, dtype))
 
 
 def timed(run) -> float:
-    return milliseconds(torch, run, DEVICE)
+    return milliseconds(torch, run, DEVICE, 0 if rehearsal else 5)
 
 
 def ceilings(file) -> dict[str, float]:
@@ -100,7 +106,7 @@ def once(file, peaks) -> None:
             percent[name].append(100 * x.nbytes / taken / 1e6 / peaks["copy"])
             print(f"{name} {dtype}: {taken:.3f} ms", flush=True)
     for name, found in percent.items():
-        record(file, name, "/".join(f"{value:.0f}" for value in found), min(found) >= 80)
+        record(file, name, "/".join(f"{value:.0f}" for value in found), goal(min(found) >= 80))
 
 
 def silhouette(file, peaks) -> None:
@@ -108,14 +114,21 @@ def silhouette(file, peaks) -> None:
     labels = torch.arange(n, device=DEVICE) % K
     x = (normal(K, d, seed=1)[labels] + normal(n, d)).half()
     run = lambda: ops.silhouette_samples(x, labels)  # noqa: E731
-    taken = timed(run)
+    taken, chosen = timed(run), backend.silhouette_tiles
+    backend.silhouette_tiles = lambda *_: None
+    module = timed(run)  # the same by the CUDA module alone
+    backend.silhouette_tiles = chosen
     percent = 100 * n * n * d / taken / 1e9 / peaks["product"]
-    record(file, "silhouette", f"{percent:.0f} ({taken:.1f} ms)", percent >= 50)
+    record(file, "silhouette", f"{percent:.0f} ({taken:.1f} ms, by CUDA C++ {module:.1f})", goal(percent >= 50))
     activity = torch.profiler.ProfilerActivity
     with torch.profiler.profile(activities=[activity.CPU, *([activity.CUDA] if DEVICE == "cuda" else [])]) as profile:
         run()
-    kernels = {event.key: getattr(event, "self_device_time_total", 0.0) / 1e3 for event in profile.key_averages()}
-    tiles = sum(spent for name, spent in kernels.items() if "distance_tiles" in name)
+    kernels = {
+        event.key: event.self_device_time_total / 1e3
+        for event in profile.key_averages()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    }
+    tiles = sum(spent for name, spent in kernels.items() if "_tiles" in name)
     rest = sum(kernels.values()) - tiles
     record(file, "silhouette_parts", f"{tiles:.1f}/{rest:.1f}/{max(0.0, taken - tiles - rest):.1f}")
     for name, spent in sorted(kernels.items(), key=lambda item: -item[1])[:12]:
@@ -143,7 +156,7 @@ def token_logprobs(file, peaks) -> None:
     targets = torch.randint(LOGITS[1], LOGITS[:1], device=DEVICE)
     taken = timed(lambda: kernel(logits, targets))
     percent = 100 * logits.nbytes / taken / 1e6 / peaks["copy"]
-    record(file, "token_logprobs", f"{percent:.0f} ({taken:.2f} ms)", percent >= 90)
+    record(file, "token_logprobs", f"{percent:.0f} ({taken:.2f} ms)", goal(percent >= 90))
 
 
 def linear_logprobs(file, _) -> None:
@@ -152,7 +165,7 @@ def linear_logprobs(file, _) -> None:
         found = {
             name: (taken, error)
             for name, taken, error in measured(
-                torch, *LINEAR, small if rehearsal else depth, DEVICE, 1 if rehearsal else 5
+                torch, *LINEAR, small if rehearsal else depth, DEVICE, 0 if rehearsal else 5
             )
         }
         for name, (taken, error) in found.items():
@@ -160,7 +173,7 @@ def linear_logprobs(file, _) -> None:
         alone, (ours, error) = found.pop("product alone")[0], found[TABLE]
         bound = max(2e-5, 2.8e-8 * depth)
         text = f"{ours / alone:.2f} ({ours:.1f} ms, error {error:.0e})"
-        record(file, f"linear_{depth}", text, ours / alone <= 1.11 and error <= bound)
+        record(file, f"linear_{depth}", text, goal(ours / alone <= 1.11 and error <= bound))
         if depth == next(iter(DEPTHS)):
             name, (best, _) = min(
                 ((name, way) for name, way in found.items() if not isinstance(way[0], str)), key=lambda item: item[1][0]

@@ -107,10 +107,11 @@ def specialised(module):
 
 
 def milliseconds(torch, run, device="cuda", rounds=ROUNDS):
-    """Median time of a run by the device's clock, after one that compiles."""
-    run()
+    """Median time of a run by the device's clock, after one that compiles; for no rounds the time of that one."""
+    if rounds:
+        run()
     times = []
-    for _ in range(rounds):
+    for _ in range(rounds or 1):
         if device == "cpu":
             start = time.perf_counter()
             run()

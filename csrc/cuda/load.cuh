@@ -26,10 +26,16 @@ struct Pack {
   __device__ void clear() { bits = make_uint4(0, 0, 0, 0); }
   __device__ void unpack(float (&to)[V]) const {
     static_assert(V * sizeof(T) == sizeof(bits));
-    T elements[V];
-    memcpy(elements, &bits, sizeof(bits));
+    if constexpr (std::is_same_v<T, __nv_bfloat16>) {  // the upper half of a float: one instruction each
+      const unsigned pairs[V / 2] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
-    for (int i = 0; i < V; ++i) to[i] = to_float(elements[i]);
+      for (int i = 0; i < V; ++i) to[i] = __uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16);
+    } else {
+      T elements[V];
+      memcpy(elements, &bits, sizeof(bits));
+#pragma unroll
+      for (int i = 0; i < V; ++i) to[i] = to_float(elements[i]);
+    }
   }
 };
 

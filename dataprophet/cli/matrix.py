@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> int:
         check_suffix(args.heatmap)
         if os.path.realpath(args.heatmap) == os.path.realpath(args.out):
             raise DataProphetError("is the matrix's own file", where="--heatmap", fix="give the picture another name")
-    how = {"fields": args.fields, "factors": args.factors, "allow_nonpositive": args.allow_nonpositive}
-    matrix = transfer_matrix(args.source, args.target, **how)
+    options = values(args, "fields factors allow_nonpositive weights")
+    matrix = transfer_matrix(args.source, args.target, **options)
     matrix.to_csv(args.out)
     if args.heatmap:
         save_heatmap(matrix, args.heatmap)

@@ -103,6 +103,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.PRODUCT_FIELDS,
         several("--factors NAME", "further factors in the product, which installed packages add"),
         flag("--allow-nonpositive", "leave a score empty instead of stopping"),
+        argument("--weights JSON", "exponents of the factors, from calibrate (default: the published metric)"),
     ),
     "rank": (
         "rank the sources for a target, with intervals, and tell which neighbours are not resolved",
@@ -119,6 +120,14 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("observed OBSERVED", "measured gains: a matrix, or source,target,gain or before,after", nargs="?"),
         flag("--published", "recompute the figures of the paper instead"),
         argument("--variant", "tau-a or tau-b", choices=("a", "b"), default="b"),
+        flag("--off-diagonal", "leave out cells of a dataset with itself"),
+    ),
+    "calibrate": (
+        "fit the exponents of the factors to measured gains, and tell how they do on targets left out of the fit",
+        "dataprophet calibrate scores.csv gains.csv --out weights.json",
+        shared.MATRIX_FILE,
+        argument("gains GAINS", "measured gains, as for evaluate"),
+        argument("--out JSON", "weights to write, for matrix --weights", required=True),
         flag("--off-diagonal", "leave out cells of a dataset with itself"),
     ),
     "report": (

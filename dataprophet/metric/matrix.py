@@ -123,6 +123,7 @@ class TransferMatrix:
             raise MetricError(f"no target {target!r}", fix=choose(target, self.targets))
         return self.targets.index(target)
 
+    @checked()
     def order(self, target: str) -> NDArray[np.int64]:
         """Indices of the sources, best first; ties by name, NaN last."""
         column = self.values[:, self.column(target)]
@@ -249,6 +250,7 @@ class TransferMatrix:
                         made.next_error[a, j] = self.next_error[rows[a], j]
         return made
 
+    @checked()
     def remarks(self, target: str | None = None) -> list[str]:
         """What makes a target's ranking doubtful, or those of all, a line each; see ``factors.remarks_of``."""
         columns = range(len(self.targets)) if target is None else [self.column(target)]

@@ -7,7 +7,7 @@ is then used for it does not know.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dataprophet.errors import MetricError, checked, choose
 from dataprophet.features.features import FIELDS
 from dataprophet.metric.added import influences_of, require_added, values_of
+from dataprophet.metric.calibration import read_weights, weighted
 from dataprophet.metric.factors import FACTORS, Floats, product
 from dataprophet.metric.matrix import Influences, TransferMatrix
 from dataprophet.ops.reference.products import exact_dots, exact_dots_with
@@ -40,6 +41,7 @@ def transfer_matrix(
     factors: Iterable[str] = (),
     errors: bool | None = None,
     allow_nonpositive: bool = False,
+    weights: Mapping[str, float] | str | os.PathLike[str] | None = None,
 ) -> TransferMatrix:
     """Score every source for every target.
 
@@ -51,6 +53,8 @@ def transfer_matrix(
             Where one has no standard errors, the scores have none.
         errors: compute standard errors; by default for up to 16,384 cells.
         allow_nonpositive: give NaN for a score that has a factor that is not positive, instead of an error.
+        weights: factor -> exponent, 1 for those that are not named, or the path of what `dataprophet calibrate` wrote.
+            Without it the score is the published one.
 
     Returns:
         The matrix with every factor.
@@ -89,7 +93,8 @@ def transfer_matrix(
         tokens = np.array([p.n_tokens / p.n_samples for p in s])
         made_of = {"sources": {p.name: p.identity for p in s}, "targets": {p.name: p.identity for p in t}}
         beside: dict[str, Any] = {"same": same, "answer_tokens": tokens, "identities": made_of}
-        return TransferMatrix(*names, values, made, influences=influences, **beside)
+        matrix = TransferMatrix(*names, values, made, influences=influences, **beside)
+        return matrix if weights is None else weighted(matrix, read_weights(weights))
 
 
 def _directions(profiles: Sequence[Profile], known: dict[int, dict[str, Floats]], name: str) -> Floats:

@@ -13,7 +13,7 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -176,7 +176,9 @@ def own_device() -> Any:
     except ImportError:
         return None
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
-    return device if device is not None and runs_on(device) else None
+    with suppress(MissingDependencyError):  # a module for other GPUs
+        return device if device is not None and runs_on(device) else None
+    return None
 
 
 def lifted(compute: Callable[[Any], Any], rows: Any, products: float) -> Any:

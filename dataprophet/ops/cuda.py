@@ -55,7 +55,7 @@ def measure_rows(
     cosines, lengths = _empty(x, "float32", n, len(directions)), _empty(x, "float64", n)
     sums = _empty(x, "int64", count, d)
     workspace = _workspace(x, backend.cuda.measure_rows_workspace_bytes(n, len(directions), d))
-    backend.cuda.measure_rows(x, vectors, own, order, cosines, lengths, sums, workspace, _stream(x))
+    _enqueue("measure_rows", x, vectors, own, order, cosines, lengths, sums, workspace)
     return RowMeasures(cosines, lengths, sums.double() * SUM_UNIT)
 
 
@@ -72,7 +72,7 @@ def average_directions(
         weights[place, some] = np.stack([lift[some], 1 / (length[some] * lift[some])], 1)
     z, norms = _empty(given[0], "float16", m, fields[0].shape[1]), _empty(given[0], "float32", m)
     places, factors = _moved(given[0], chosen), _moved(given[0], weights.reshape(len(given), -1))
-    backend.cuda.average_directions(given, places, factors, z, norms, _stream(given[0]))
+    _enqueue("average_directions", given, places, factors, z, norms)
     return z, norms
 
 
@@ -143,15 +143,16 @@ def cluster_counts(labels: Any, k: int) -> tuple[npt.NDArray[np.int64], int]:
 
 
 def _enqueue(name: str, x: Any, *given: Any) -> None:
-    """An operation of the module on the current stream of x's device.
+    """An operation of the module on the current stream of the device of x, a tensor or several of one device.
 
     torch makes that device the current one, as only torch knows which have a context: to go back to one without would
     make a context there, hundreds of megabytes of another GPU.
     """
     import torch
 
-    with torch.cuda.device_of(x):
-        getattr(backend.cuda, name)(x, *given, _stream(x))
+    first = x[0] if isinstance(x, list) else x
+    with torch.cuda.device_of(first):
+        getattr(backend.cuda, name)(x, *given, _stream(first))
 
 
 def _stream(x: Any) -> int:

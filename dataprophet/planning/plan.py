@@ -114,6 +114,7 @@ def plan(
     """
     if rows < LEAST_ROWS:
         raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
+    require(seed >= 0, f"it is {seed}", "seed", "use a number of 0 or more")
     made: list[PoolPlan] = []
     spreads: list[dict[str, Spread]] = []
     require_type(pools, Iterable, "plan", "give datasets", DataError)

@@ -19,7 +19,7 @@ LABELLED = 40
 """Points above this number have no names beside them."""
 
 _DIGITS = ".4g"
-_TIMES = [1e-3, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1e3]
+_TIMES = [1e-3, 0.01, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 5, 10, 100, 1e3]
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
 
@@ -100,7 +100,7 @@ def factors(names: Sequence[str]) -> dict[str, Any]:
                 "times:Q",
                 title="times the mean",
                 scale=alt.Scale(type="log", nice=False),
-                axis=alt.Axis(values=_TIMES, format="~g"),
+                axis=alt.Axis(values=_TIMES, format="~g", labelOverlap="greedy"),
             ),
             x2=alt.datum(1),
             color=alt.condition("datum.times < 1", alt.value("var(--cut)"), alt.value("var(--bar)")),
@@ -136,9 +136,16 @@ def _scatter(x: tuple[str, str, str], y: tuple[str, str, str], *told: str) -> di
     base = alt.Chart(alt.NamedData(ROWS)).transform_filter(known)
     base = base.encode(x=axis(alt.X, x), y=axis(alt.Y, y), tooltip=tips)
     points = base.mark_point(filled=True, size=70, color="var(--bar)", opacity=0.9)
-    few = base.transform_joinaggregate(all="count()").transform_filter(f"datum.all <= {LABELLED}")
-    words = few.mark_text(align="left", dx=8, dy=-6, limit=140).encode(text="source:N")
-    return finished(alt.layer(points, words).properties(height=340), "container")
+    few = base.transform_joinaggregate(all="count()", low=f"min({x[0]})", high=f"max({x[0]})")
+    few = few.transform_filter(f"datum.all <= {LABELLED}")
+    few = few.transform_window(place="row_number()", sort=[alt.SortField(y[0], "descending")])
+    right = f"datum['{x[0]}'] - datum.low > 0.8 * (datum.high - datum.low)"
+    layers = [points]
+    for below in (0, 1):  # one name above its point, the next one below, so that neighbours do not cover each other
+        for align, side, dx in (("left", f"!({right})", 7), ("right", right, -7)):
+            some = few.transform_filter(f"datum.place % 2 != {below} && ({side})")
+            layers.append(some.mark_text(align=align, dx=dx, dy=9 if below else -7, limit=140).encode(text="source:N"))
+    return finished(alt.layer(*layers).properties(height=340), "container")
 
 
 def taus() -> dict[str, Any]:

@@ -105,8 +105,9 @@ def profile(
         if isinstance(dataset, Dataset) and (dataset.files or not dataset.path):
             dataset.check_bad(max_bad)
         made = build.profile(dataset, model, name=name, progress=progress, **settings)
-        left_out = made.problems.counts  # with the images that turned out to be broken
-        check_bad(left_out, made.n_samples + left_out.total(), max_bad, made.name)
+        if isinstance(dataset, Dataset):
+            left_out = made.problems.counts  # with the images that turned out to be broken
+            check_bad(left_out, made.n_samples + left_out.total(), max_bad, made.name)
         return made
     if not isinstance(dataset, Dataset) or not has_files(dataset):
         raise DataProphetError("only a dataset of files has a cache", where="cache", fix="open it with open_dataset")

@@ -182,6 +182,7 @@ class Selector:
         scores, values = (np.concatenate([getattr(part, name) for part in fed]) for name in ("scores", "values"))
         return BatchScores(ids, scores, values, problems)
 
+    @checked()
     def best(self, count: int) -> list[Scored]:
         """The best samples that were not taken, from the highest score down; fewer where there are no more.
 
@@ -200,6 +201,7 @@ class Selector:
     def take(self, count: int, *, samples: Literal[True]) -> list[Sample]: ...
     @overload
     def take(self, count: int, *, samples: bool) -> list[Scored] | list[Sample]: ...
+    @checked()
     def take(self, count: int, *, samples: bool = False) -> list[Scored] | list[Sample]:
         """The next best batch: as ``best``, and these samples are not given again, even when they are fed again.
 

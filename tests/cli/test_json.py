@@ -11,6 +11,7 @@ import pytest
 import sample_features
 
 from dataprophet.cli import main, parser
+from dataprophet.metric.matrix import TransferMatrix
 
 # how each command is called on the files of `folder`, in this order
 CALLS = {
@@ -27,6 +28,7 @@ CALLS = {
     "score": "a.npz --features --model x --target a.profile --processes 0 --out scores",
     "run": "--source a=a.npz --target t=b.npz --features --model x --clusters 2 --out results",
     "init": "a.jsonl --target t=b.jsonl --out recipe.yaml",
+    "calibrate": "weighed.csv gains.csv --out weights.json",
     "report": "one.csv --out report.html",
     "check": "scores",
     "select": "scores --target a --budget 3 --format ids --out best",
@@ -44,6 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "a.jsonl").write_text("\n".join(rows))
     (path / "b.jsonl").write_text("\n".join(rows[:40]))
     (path / "scores.csv").write_text("source\\target,t\na,1\n")
+    factor = np.array([[1.0, 2, 3], [2, 1, 5]])
+    TransferMatrix(["a", "b"], list("xyz"), factor, {"diversity": factor}).to_csv(path / "weighed.csv")
+    (path / "gains.csv").write_text("source\\target,x,y,z\na,1,2,3\nb,2,1,4\n")
     return path
 
 

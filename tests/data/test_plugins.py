@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sample_files import EXPORTED, RED
 
+from dataprophet.cli import main
 from dataprophet.data import EXPORT_FORMATS, formats, open_dataset, write_rows
 from dataprophet.data.formats.detect import ROW_FORMATS
-from dataprophet.errors import DataError
+from dataprophet.errors import DataError, RecipeError
+from dataprophet.running.reading import read_recipe
 
 EXAMPLE = Path(__file__).parents[1] / "support" / "example_package"
 
@@ -69,6 +71,26 @@ def test_an_export_is_written(install, tmp_path: Path) -> None:
     assert (written.rows, len(lines)) == (3, 4)
     assert (tmp_path / "out" / lines[0].split("\t")[3]).read_bytes() == RED
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["format"] == "lines"
+
+
+def test_commands_and_recipes_take_their_names(install, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"key": "a", "ask": "What?", "reply": "this"}\n' * 2)
+    (tmp_path / "scores.csv").write_text("source\\target,t\na,1\n")
+    words = ["mix", str(tmp_path / "scores.csv"), "--target", "t", "--budget", "1", "--out", str(tmp_path / "out")]
+    words += ["--dataset", f"a={tmp_path / 'rows.jsonl'}", "--input-format", "pairs", "--format", "lines"]
+    recipe = {"sources": ["a"], "targets": ["b"], "model": "demo", "out": "o", "format": "lines"}
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "--format: cannot be 'lines'; choose among llava" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"'format': is 'lines', not one of llava, .*, ids; use llava"):
+        read_recipe(recipe)
+    install(EXAMPLE)
+    assert main(words) == 0
+    assert (tmp_path / "out" / "mixture-t.txt").read_text() == "a/a\tWhat?\tthis\n"
+    assert read_recipe(recipe).format == "lines"
+    with pytest.raises(SystemExit):
+        main([*words[:-1], "liness"])
+    assert "--format: cannot be 'liness'; did you mean lines?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,21 @@ def test_one_vision_pass_serves_embedding_and_score(family, tiny_model, monkeypa
     assert calls == [1]
 
 
-SHARES_IMAGES = {"qwen3_5", "qwen3_5_moe", "gemma4", "molmo2", "lfm2_vl", "lfm3_vl", "minicpmv4_6", "minicpmv4_7"}
+MINICPM = {"minicpm_ocr", "minicpmv4_6", "minicpmv4_7"}
+SHARES_IMAGES = {"qwen3_5", "qwen3_5_moe", "gemma3n", "gemma4", "gemma4_unified", "molmo2", "lfm2_vl", "lfm3_vl"}
+SHARES_IMAGES |= {"inkling_mm_model", "inkling2", "unlimited_ocr", "nemotron_h_omni", *MINICPM}
 PICKS_KEYS = {"dots3_note", "glm5_next", "qwen4_exp", "minimax_m3_vl", "mistral_large4"}
-CALLS_FOR_EACH = {"molmo2", "perception_lm", "emu3", "minicpmv4_6", "minicpmv4_7"}
+CALLS_FOR_EACH = {"molmo2", "perception_lm", "emu3", *MINICPM}
 REFUSED = {
     "chameleon": "its answer tokens spell",  # its processor writes a token behind them
     "got_ocr2": "Nested images are only supported",
     "llama4": "gives no features as the text model takes them",
+    "blip-2": "puts all images before the text",
+    "instructblip": "puts all images before the text",
+    "diffusion_gemma": "writes answers by diffusion",
+    "shieldgemma2": "asks its own questions",
+    "fuyu": "refuses a question on a picture",
+    "pp_chart2table": "no token that stands for an image",
 }
 
 

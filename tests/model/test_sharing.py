@@ -372,6 +372,12 @@ def test_images_behind_the_question_count_in_each_branch(tiny_model, monkeypatch
     assert max(sizes) <= 1100
 
 
+@family
+def test_padding_is_masked_only_where_tokens_see_it(family, tiny_model):
+    """PaliGemma's tokens see those behind them up to the end of the prompt."""
+    assert tiny_model(family)._adapter.masks_padding == (family == "paligemma")
+
+
 @pytest.mark.gpu
 @family
 def test_on_cuda(family, tiny_folder, tiny_model):

@@ -121,14 +121,18 @@ def test_capacity_and_minimum_bind(folders: Path) -> None:
 def test_rows_whose_image_fails_give_their_place_to_the_next(folders: Path) -> None:
     for number in range(0, 40, 2):
         (folders / "a" / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    mixture = mix(SCORES, "t", 28, datasets(folders), folders / "out")
+    with pytest.raises(DataProphetError, match=r"a: \d+ of 40 rows .* more than 5% \(\d+ undecodable_image\)"):
+        mix(SCORES, "t", 28, datasets(folders), folders / "out")
+    assert not (folders / "out").exists()
+    mixture = mix(SCORES, "t", 28, datasets(folders), folders / "out", max_bad=0.5)
     assert taken(mixture) == {"a": 16, "b": 8, "c": 4}
     share = mixture.shares[0]
     assert share.left_out["undecodable_image"] > 0
     numbers = [int(s.id.split("/")[1]) for s in open_dataset(folders / "out") if s.id.startswith("a/")]
     assert len(numbers) == 16
     assert all(number % 2 for number in numbers)
-    again = mix(SCORES, "t", 45, datasets(folders), folders / "more")  # a has 20 good rows left: others make up for it
+    # a has 20 good rows left: others make up for it
+    again = mix(SCORES, "t", 45, datasets(folders), folders / "more", max_bad=0.5)
     assert sum(taken(again).values()) == 45
     assert taken(again)["a"] == 20
 

@@ -340,7 +340,8 @@ def _nemotron() -> Parts:
     image = ("NemotronH_Omni_Reasoning_V3ImageProcessor", {**settings, "min_num_patches": 4, "max_num_patches": 64})
     video = ("NemotronH_Omni_Reasoning_V3VideoProcessor", settings)
     processor = ("NemotronH_Omni_Reasoning_V3Processor", {})
-    return built(config, tokenizer, image, processor, chatml("<image>\n"), video=video)
+    more = {"video": video, "extractor": ("ParakeetFeatureExtractor", {})}
+    return built(config, tokenizer, image, processor, chatml("<image>\n"), **more)
 
 
 _TAGS = {"image_start_id": "<image>", "image_end_id": "</image>", "slice_start_id": "<slice>"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sass
 import triton
 from dataprophet.kernels import (
     configurations,
@@ -184,11 +185,38 @@ def builds() -> list[Build]:
     return found
 
 
+def check_passes(build: Build, cubin: bytes) -> None:
+    """What a pass through the longest loop of a kernel without bias and softcap takes on sm_90, and keeps to.
+
+    Each logit is one multiply-add and one power of 2: no factor of its own, no number that is not normal, no mask.
+    """
+    limits = {"_sweep_kernel": (900, 128), "_token_logprobs_kernel": (116, 16)}  # instructions, logits of a thread
+    most, logits = limits[build.kernel.__name__]
+    [kernel] = sass.kernels(cubin)
+    code = kernel.passes(kernel.loops()[0])
+    counts = {name: sass.count(code, name) for name in ("FFMA", "MUFU.EX2", "FMUL", "FSEL")}
+    assert len(code) <= most, (build, len(code))
+    assert counts["FFMA"] >= logits, counts
+    assert logits <= counts["MUFU.EX2"] <= logits + 4, counts
+    assert max(counts["FMUL"], counts["FSEL"]) <= 4, counts
+
+
+def counted(build: Build, architecture: int) -> bool:
+    plain = not build.constants.get("HAS_BIAS", True)
+    fast = build.constants.get("DESCRIPTORS", build.types.get("logits") == "*bf16")
+    return architecture == 90 and plain and fast
+
+
 if __name__ == "__main__":
+    checked = 0
     for build in builds():
         for architecture in build.architectures:
             made = build.compile(architecture)
             assert f".target sm_{architecture}" in made.asm["ptx"], architecture
             spilled = stack_bytes(made.asm["cubin"])
             assert spilled == 0, (build, architecture, spilled)
+            if counted(build, architecture):
+                check_passes(build, made.asm["cubin"])
+                checked += 1
+    assert checked == 3, checked  # the sweep for two dtypes, and logits that are given
     print("fine")

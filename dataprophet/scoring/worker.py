@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.model.model import CellFeatures
 
-_FILES_KEPT = 8  # indices of files that a worker remembers
-_HEAVY = 32  # rows of a cell take up to four times as much as in the file
+_FILES_KEPT, _HEAVY = 8, 32  # indices that a worker remembers; rows take up to four times as much as in their file
 
 
 class Worker:
@@ -366,9 +365,8 @@ def _poisoned(shard: Shard, worker: Worker, number: int, lines: Lines, journal: 
     """
     if journal.crashes[f"cell {number}"] < CRASHES:
         return []
-    what = (
-        f"the process died {CRASHES} times while cell {number} was scored, and a loaded model cannot be tried elsewhere"
-    )
+    died = f"the process died {CRASHES} times while cell {number} was scored"
+    what = f"{died}, and a loaded model cannot be tried elsewhere"
     require(worker.config.model, what, shard.name, "give the model by its name, so that the cause can be found")
     with worker.released():
         trial = Trial(worker.config, worker.store, shard, number, worker.stall, worker.move)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from floors import Floor, Probe, arithmetic, reading, utilisation
 from memory import extra_memory
 
-from dataprophet import _core
-from dataprophet.ops.threads import thread_count
 from dataprophet.ops.timing import (
     KINDS,
     Way,
@@ -33,6 +32,8 @@ from dataprophet.ops.timing import (
 
 __all__ = [
     "Bench",
+    "Floor",
+    "Probe",
     "Target",
     "Way",
     "arithmetic",
@@ -51,86 +52,6 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BIT_THREADS = (1, 2, 3, 8, 64)
-SPIN_ROUNDS = {"float32": 200_000, "bfloat16": 50_000}
-
-
-@dataclass
-class Probe:
-    """A way to do nothing but read or multiply, and the work it does at a number of threads."""
-
-    way: Way
-    work: Callable[[int], float]
-
-
-@dataclass
-class Floor:
-    """The work of a task, and what finds out how fast it can be done.
-
-    Attributes:
-        unit: "GB" or "GFLOP".
-        work: how many of them.
-        probes: the best of them counts.
-        label: what the table calls the share of the floor in a way's time.
-    """
-
-    unit: str
-    work: float
-    probes: list[Probe]
-    label: str = "% of floor"
-
-    def seconds(self, found: dict[str, Any], kind: str) -> float:
-        rates = [
-            probe.work(count) / sorted(seconds)[len(seconds) // 2]
-            for probe in self.probes
-            for count, seconds in found[probe.way.name].seconds[kind].items()
-        ]
-        return self.work / max(rates)
-
-
-def reading(work_bytes: float, x: Any) -> Floor:
-    """Floor of a task that must read so many bytes; the probes read x, an array in CPU memory or a CUDA tensor."""
-    gigabytes = x.nbytes / 1e9
-    torch = optional("torch")
-    runs = {}
-    if torch is not None and isinstance(x, torch.Tensor):
-        runs["read: torch sum"] = x.sum
-        runs["read: torch sum of words"] = lambda: x.view(torch.int32).sum()
-        if x.device.type == "cpu":
-            runs["read: core"] = lambda: _core.read(x, thread_count())
-    else:
-        runs["read: core"] = lambda: _core.read(x, thread_count())
-        runs["read: numpy sum"] = lambda: x.sum(dtype=np.float32)
-    return Floor("GB", work_bytes / 1e9, [Probe(Way(name, run), lambda _: gigabytes) for name, run in runs.items()])
-
-
-def arithmetic(work: float, dtype: str, device: str = "cpu") -> Floor:
-    """Floor of a task of so many floating-point operations, at the rate of the instructions made for the dtype.
-
-    On the CPU, that of bfloat16 is the rate of AMX or of AVX-512's dot products of bfloat16, where the instruction set
-    in use has them; that of float32 and float16 is the rate of fused multiply-adds of float32. On CUDA it is the rate
-    of a large matrix product.
-    """
-    if device == "cuda":
-        return Floor("GFLOP", work / 1e9, [_matrix_product(dtype, device)])
-    narrow = dtype == "bfloat16"
-    rounds = SPIN_ROUNDS["bfloat16" if narrow else "float32"]
-    once = _core.spin(narrow, 1, 1) * rounds / 1e9
-    way = Way("multiply-adds", lambda: _core.spin(narrow, rounds, thread_count()))
-    return Floor("GFLOP", work / 1e9, [Probe(way, lambda count: once * count)])
-
-
-def utilisation(work: float, dtype: str, device: str) -> Floor:
-    """Model FLOP utilisation: the share of a way's time that so many operations take in a large matrix product."""
-    return Floor("GFLOP", work / 1e9, [_matrix_product(dtype, device)], "MFU %")
-
-
-def _matrix_product(dtype: str, device: str) -> Probe:
-    torch = optional("torch")
-    size = 8192 if device == "cuda" else 2048
-    # At random: of equal numbers, whose bits do not switch, a GPU makes 13% more products a second.
-    generator = torch.Generator(device).manual_seed(0)
-    a = torch.randn((size, size), generator=generator, device=device).to(getattr(torch, dtype))
-    return Probe(Way("matrix product", lambda: a @ a), lambda _: 2 * size**3 / 1e9)
 
 
 @dataclass

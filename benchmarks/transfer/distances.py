@@ -26,7 +26,7 @@ def mmd(x: np.ndarray, y: np.ndarray) -> float:
     return float(within_x + within_y - 2 * kernel[:n, n:].mean())
 
 
-def sinkhorn(cost: np.ndarray, *, blur: float = 0.05, rounds: int = 200) -> float:
+def sinkhorn(cost: np.ndarray, *, blur: float = 0.05, rounds: int = 100) -> float:
     """Cost of the entropic transport plan of uniform weights (Cuturi, 2013); ``blur`` is in shares of the mean cost."""
     n, m = cost.shape
     scaled, f, g = -cost / (blur * cost.mean()), np.zeros(n), np.zeros(m)

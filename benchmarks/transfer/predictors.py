@@ -23,7 +23,7 @@ from dataprophet.profiling.profile import Profile
 from transfer.distances import evidence, mmd, transport, unit
 from transfer.learner import Measured
 
-MOST = 300  # samples of a dataset in what takes every pair of samples
+MOST = 150  # samples of a dataset in what takes every pair of samples
 NEAR = 0.1  # share of a source's questions that count as near a target
 _FIELDS = ("question", "answer", "image")
 

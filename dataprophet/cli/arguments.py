@@ -202,6 +202,7 @@ WORKERS = (
     argument("--engine", "what runs the shards", choices=("local", "ray"), default="local"),
     argument("--processes N", "worker processes; 0 works in this one", count),
     argument("--ray-address ADDRESS", "of a running Ray cluster (default: start one here)"),
+    several("--ray-option KEY=VALUE", "options of each Ray actor, such as num_gpus=0.5", assignment),
     argument("--stall SECONDS", "a worker process without progress is replaced after so long", above_zero, default=600),
     flag("--recheck", "also read the files that look unchanged, and compare them with what was read before"),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprophet.cli.common import (
+    assigned,
     loading,
     open_from,
     output,
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _profile(args: argparse.Namespace) -> Profile:
     settings = values(args, "clusters sketch_size diversity_fields seed")
-    work = Work(args.engine, args.processes, args.threads, args.ray_address, stall=args.stall)
+    work = Work(args.engine, args.processes, args.threads, args.ray_address, assigned(args.ray_option), args.stall)
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     if not args.features:
         warn_of(pool)

@@ -59,8 +59,7 @@ def describe(done: running.Run) -> str:
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """Keys of a recipe that were given as options."""
     given = {each.name: getattr(args, each.name) for each in fields(Recipe) if hasattr(args, each.name)}
-    if "processor" in given:
-        given["processor"] = assigned(given["processor"])
+    given |= {key: assigned(given[key]) for key in ("processor", "ray_option") if key in given}
     entries = {side: [split_name(text) for text in getattr(args, option)] for side, option in _SIDES.items()}
     many = [Data(path, name) for side in entries.values() for name, path in side]
     if not many and (unused := next((name for name in _READING.split() if getattr(args, name)), None)):

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from dataprophet.cli.common import (
+    assigned,
     loading,
     open_from,
     output,
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         reads |= {"answer_is": pool.arguments.get("answer_is")}  # is not looked for twice
     with pass_over_rows() as progress:
         options = {"reading": reads, "loading": loading(args), "progress": progress.of, **values(args, _OF_ONE_NAME)}
-        options |= {"retry": args.retry or [], "tell": tell}
+        options |= {"retry": args.retry or [], "tell": tell, "ray_option": assigned(args.ray_option)}
         scored = score(args.pool, args.target, args.model, **options)
     summary = scored.summary
     for entry in summary["unreadable"]:

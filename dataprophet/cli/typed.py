@@ -14,14 +14,15 @@ from dataprophet.errors import DataProphetError
 
 _OF_ONE_NAME = """allow_outside allow_urls answer_is budget cache candidates clusters combine details device
 diverse diversity_fields dtype embeddings engine factors fields image_root leakage max_bad max_nll max_pixels max_share
-min_answer_tokens near_duplicates nll_quantiles overwrite partial processes ray_address selection split subset template
-trust_remote_code unit without"""
+min_answer_tokens near_duplicates nll_quantiles overwrite partial processes ray_address ray_option selection split
+subset template trust_remote_code unit without"""
 _OPTIONS = {
     **{name: f"--{name.replace('_', '-')}" for name in _OF_ONE_NAME.split()},
     **{"fused": "--plain-head", "minimum": "--min-score", "quotas": "--quota", "target_quotas": "--target-quota"},
     **{"targets": "--target", "pools": "--pool", "max_nll and nll_quantiles": "--max-nll and --nll-quantiles"},
 }
-_NAMED = re.compile(rf"(?<![\w./=-])(?<!--processor )({'|'.join(_OPTIONS)})=(True\b|False\b)?(?=(\w)?)")
+_NOT_THESE = r"(?<![\w./=-])(?<!--processor )(?<!--ray-option )"
+_NAMED = re.compile(rf"{_NOT_THESE}({'|'.join(_OPTIONS)})=(True\b|False\b)?(?=(\w)?)")
 
 
 def as_typed(text: str) -> str:

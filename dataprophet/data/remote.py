@@ -33,6 +33,7 @@ from dataprophet.errors import (
     install,
     require,
 )
+from dataprophet.store.patience import Patient
 
 CACHE, CACHE_GB = "DATAPROPHET_CACHE", "DATAPROPHET_CACHE_GB"
 """Environment variables: the folder of the copies, and how many gigabytes they may take."""
@@ -246,14 +247,51 @@ def _is_page(url: str) -> bool:
     return url.lower().startswith(_WEB) and not posixpath.splitext(url.partition("://")[2].partition("/")[2])[1]
 
 
+def check_upload(url: str, last: str, *, overwrite: bool) -> None:
+    """See whether a folder can be uploaded to a URL.
+
+    Raises:
+        DataError: nothing can be written there, or something is there; with ``overwrite``, without a file ``last``.
+    """
+    with _file_system(url, "cannot be written") as (fs, place):
+        probe = f"{place}/.dataprophet-{os.urandom(8).hex()}"
+        fs.pipe_file(probe, b"")
+        fs.rm_file(probe)
+        fs.invalidate_cache()
+        there = {name.rpartition("/")[2] for name in fs.find(place, maxdepth=1)}
+        full = there or fs.find(place)
+    other = "choose another name"
+    require(not full or overwrite, "already exists", url, f"{other}, or allow overwriting (overwrite=True)")
+    require(not full or last in there, f"holds no {last}, so it is not overwritten", url, other)
+
+
+def upload(folder: str, url: str, last: str) -> None:
+    """Upload the files of a local folder in the place of those at a URL, of which ``last`` goes first and comes last.
+
+    Raises:
+        DataError: it cannot be written. Then there is no file ``last``.
+    """
+    names = [os.path.relpath(os.path.join(top, file), folder) for top, _, files in os.walk(folder) for file in files]
+    with _file_system(url, "cannot be written") as (fs, place):
+        fs.invalidate_cache()
+        old = fs.find(place)
+        new = {f"{place}/{name}": os.path.join(folder, name) for name in sorted(names, key=lambda name: name == last)}
+        for name in sorted(old, key=lambda name: name != f"{place}/{last}"):
+            if name not in new or name == f"{place}/{last}":
+                fs.rm_file(name)
+        for name, path in new.items():
+            fs.put_file(path, name)
+        fs.invalidate_cache()
+
+
 @contextmanager
-def _file_system(url: str) -> Iterator[tuple[Any, str]]:
+def _file_system(url: str, failed: str = "cannot be read") -> Iterator[tuple[Any, str]]:
     """The file system of a URL, and the file's place in it. Its errors, which may be of any class, become DataError."""
     try:
         from fsspec.core import url_to_fs
 
         fs, place = url_to_fs(url)
-        yield fs, str(place)
+        yield Patient(fs), str(place).rstrip("/") or "/"
     except DataProphetError:
         raise
     except ImportError as error:
@@ -265,7 +303,7 @@ def _file_system(url: str) -> Iterator[tuple[Any, str]]:
         if isinstance(error, OSError) and error.errno in _FULL:  # of the cache
             raise
         fix = "check the address, your rights and the connection, and use a scheme that fsspec knows"
-        raise DataError(f"cannot be read ({first_line(error)})", where=url, fix=fix) from error
+        raise DataError(f"{failed} ({first_line(error)})", where=url, fix=fix) from error
 
 
 def fetch(url: str, *, max_bytes: int = MAX_FETCH_BYTES, timeout_s: float = TIMEOUT_S) -> bytes:

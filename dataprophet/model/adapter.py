@@ -13,7 +13,7 @@ import numpy as np
 
 from dataprophet import ops
 from dataprophet.errors import ModelError
-from dataprophet.model.head import Head
+from dataprophet.model.head import Head, output_layer
 from dataprophet.model.rows import Batch
 from dataprophet.model.tokens import Encoded, ImageSet
 
@@ -152,7 +152,7 @@ class Adapter:
         def at_spots(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
             return args[0].reshape(-1, args[0].shape[-1])[batch.spots][None], *args[1:]
 
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(at_spots)
+        hook = output_layer(self.model).register_forward_pre_hook(at_spots)
         try:
             return self.model(**self._inputs(batch, vision), use_cache=False, return_dict=True).logits[0]
         finally:

@@ -34,7 +34,7 @@ class Head:
     def __init__(self, model: Any, *, where: str) -> None:
         import torch
 
-        layer = model.get_output_embeddings()
+        layer = output_layer(model)
         if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
             what = f"its output layer is a {type(layer).__name__}, not a plain linear layer"
             fix = "load it with fused=False, which uses the model's own logits"
@@ -55,3 +55,8 @@ class Head:
         weight, bias = self._layer.weight[: self.rows], self._layer.bias
         bias = None if bias is None else bias[: self.rows]
         return run(states, weight, targets, bias=bias, softcap=self.softcap, scale=self.scale)
+
+
+def output_layer(model: Any) -> Any:
+    """A transformers model's output layer, which may belong to a language model in it (Nemotron Omni)."""
+    return model.get_output_embeddings() or model.get_decoder().get_output_embeddings()

@@ -32,6 +32,7 @@ from dataprophet.model.processor import (
 )
 from dataprophet.model.reasons import (
     ADAPTER,
+    MERGE,
     PROCESSORS,
     base_of,
     check_folder,
@@ -343,7 +344,7 @@ def _network(path: str, config: Any, where: str, dtype: str, hub: dict[str, Any]
 
 def _adapt(network: Any, adapter: str, where: str, revision: str | None) -> None:
     """Puts an adapter into the layers of a transformers model; every weight of it must find its place."""
-    what, fix = "its adapter cannot be applied", "check that the adapter is of this model"
+    what, fix = "its adapter cannot be applied", f"check that the adapter is of this model; or {MERGE}"
     with explained(Exception, ModelError, what, where, fix):  # peft and torch each raise their own
         info = network.load_adapter(adapter, adapter_kwargs={"revision": revision}).to_dict()
     kinds = {"no layer takes": "unexpected_keys", "it lacks": "missing_keys", "of another shape is": "mismatched_keys"}

@@ -22,7 +22,7 @@ PROCESSORS = (*_TOKENIZERS, "processor_config.json", "preprocessor_config.json",
 
 _UNAVAILABLE = re.compile(r"(torchvision)|need to have (sentencepiece)", re.IGNORECASE)
 _PACKAGE = re.compile(r"pip install ['\"`]?(\w[\w.-]*)|requires the (\w+) library|No module named '(\w+)")
-_MERGE = (
+MERGE = (
     "merge it: PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(new folder), and save the "
     "processor there"
 )
@@ -54,7 +54,7 @@ def check_folder(folder: Path, where: str) -> None:
 
 def _check_adapter(folder: Path, where: str) -> None:
     if not (folder / "adapter_model.safetensors").is_file():
-        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", _MERGE
+        what, fix = "it holds an adapter without adapter_model.safetensors, the only kind of weights loaded", MERGE
         raise ModelError(what, where=where, fix=fix)
 
 
@@ -70,7 +70,7 @@ def base_of(folder: Path, where: str) -> Path | None:
     if (folder / "config.json").is_file() or not (folder / ADAPTER).is_file():
         return None
     _check_adapter(folder, where)
-    with explained((OSError, ValueError), ModelError, f"its {ADAPTER} cannot be read", where, _MERGE):
+    with explained((OSError, ValueError), ModelError, f"its {ADAPTER} cannot be read", where, MERGE):
         settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
     name = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
     if not isinstance(name, str) or not name:
@@ -87,7 +87,7 @@ def base_of(folder: Path, where: str) -> Path | None:
         check_folder(path, f"{where}, its base model {name}")
         return path
     what = f"it is an adapter for the base model {name!r}, which is neither a folder nor in the cache"
-    fix = f"`hf download {name}`, or write the base model's folder into {ADAPTER}; or {_MERGE}"
+    fix = f"`hf download {name}`, or write the base model's folder into {ADAPTER}; or {MERGE}"
     raise ModelError(what, where=where, fix=fix)
 
 

@@ -66,7 +66,7 @@ def open_inputs(
     settings: dict[str, Any] = {"clusters": recipe.clusters, "seed": recipe.diversity_seed}
     settings["sketch_size"] = None if recipe.sketch_size == "all" else recipe.sketch_size
     settings["diversity_fields"] = list(recipe.diversity_fields)
-    work = Work(recipe.engine, recipe.processes, recipe.threads, recipe.ray_address)
+    work = Work(recipe.engine, recipe.processes, recipe.threads, recipe.ray_address, recipe.ray_option)
     pools: dict[str, Any] = {}
     for key, each in recipe.data.items():  # what is quick to find out first
         with placed(recipe, key):

@@ -133,6 +133,7 @@ class Recipe:
     processes: int | None = _key("worker processes; 0 works in this one (default: by device)", least=0, free=True)
     threads: int | None = _key("CPU threads of each worker (default: of all cores)", least=1)
     ray_address: str | None = _key("of a running Ray cluster (default: start one here)", free=True)
+    ray_option: dict[str, Any] = _key("options of each Ray actor, such as num_gpus: 0.5", {}, free=True)  # noqa: RUF009
     cache: str | None = _key("folder to work in (default: in the folder of the results)", path=True, free=True)
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

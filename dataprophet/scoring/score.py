@@ -47,6 +47,7 @@ def score(
     reading: Mapping[str, Any] | None = None,
     loading: Mapping[str, Any] | None = None,
     ray_address: str | None = None,
+    ray_option: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     max_bad: float = MAX_BAD,
     recheck: bool = False,
@@ -87,6 +88,7 @@ def score(
         reading: further arguments of ``open_dataset``.
         loading: further arguments of ``load_model``.
         ray_address: of a running Ray cluster.
+        ray_option: of each Ray actor, such as ``num_gpus=0.5``, ``resources`` or ``runtime_env``.
         progress: called with the input rows done and in all.
         max_bad: share of rows that may be unusable. Rows are read before the model runs; where more turn out to be
             unusable on the way, the results are kept, and a call with a larger share accepts them.
@@ -109,7 +111,7 @@ def score(
     fix = "leave it out, or score the samples themselves"
     require(not (details and features), "needs a model, and features are given", "details", fix, ProfileError)
     require_type(pool, (str, os.PathLike), "pool", "give the path of the pool; reading= says how to open it")
-    work = Work(engine, processes, threads, ray_address, stall=stall)
+    work = Work(engine, processes, threads, ray_address, ray_option or {}, stall)
     where = os.fspath(out)
     store = open_store(where)
     store.require_own({RUN, TARGETS, COMMITS, TEMPORARY}, "name a new or empty folder, or one of an earlier run")

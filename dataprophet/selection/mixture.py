@@ -21,11 +21,12 @@ import numpy as np
 
 from dataprophet.data import Dataset
 from dataprophet.data.export import write_rows
+from dataprophet.data.export.place import check_output, place_of, seen_from
 from dataprophet.data.identity.census import Census, rule_of
 from dataprophet.data.identity.compare import joined
 from dataprophet.data.sample import MAX_BAD, Conversation, Problem, Tally, check_bad
 from dataprophet.errors import BudgetError, DataError, MetricError, explained
-from dataprophet.files import MANIFEST, check_folder
+from dataprophet.files import MANIFEST
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.allocation import allocate
 from dataprophet.selection.written_rows import decodes
@@ -64,7 +65,7 @@ class Mixture:
     target: str
     budget: int
     shares: list[Share]
-    folder: Path
+    folder: str | Path
     files: Mapping[str, str]
     left_out: list[str] = field(default_factory=list)
 
@@ -160,7 +161,7 @@ def mix(
     for row in np.flatnonzero(np.isnan(weights)):
         bad = scores.sources[row]
         raise MetricError(f"the score of {bad!r} for {target!r} is not defined", fix="leave that source out")
-    check_folder(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     read = count(1)
     tick = (lambda: None) if progress is None else (lambda: progress(next(read)))
     pools = list(_pools(scores, datasets, seed, tick))
@@ -188,7 +189,7 @@ def mix(
     manifest = {**asked, "sources": sources, "ids": [row.id for row in chosen]}
     name = "mixture-" + re.sub(r"[^A-Za-z0-9._-]", "_", target)
     written = write_rows(chosen, out, format, name=name, overwrite=overwrite, manifest=manifest)
-    return Mixture(target, budget, shares, Path(out), written.files, beyond)
+    return Mixture(target, budget, shares, place_of(out), written.files, beyond)
 
 
 def _check_bad(pools: Iterable[_Pool], max_bad: float) -> None:
@@ -199,7 +200,7 @@ def _check_bad(pools: Iterable[_Pool], max_bad: float) -> None:
 def _origin(dataset: Dataset, out: str | os.PathLike[str]) -> dict[str, str]:
     """Where a dataset lies, as seen from the mixture's folder, and its fingerprint."""
     by_name = not dataset.path or not dataset.files  # in memory, or on the hub
-    path = dataset.path if by_name else os.path.relpath(dataset.path, Path(out))
+    path = dataset.path if by_name else seen_from(out, dataset.path)
     return {"path": path, "format": dataset.format, "fingerprint": dataset.fingerprint()}
 
 

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from dataprophet.data.export import write_rows
+from dataprophet.data.export.place import check_output, place_of, seen_from
+from dataprophet.data.remote import real_path
 from dataprophet.errors import DataProphetError, choose
-from dataprophet.files import check_folder
 from dataprophet.scoring.folder.config import PLACES
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection import written_rows
@@ -56,7 +57,7 @@ class Selection:
         files: name of each file but the images and the manifest -> SHA-256 of its bytes.
     """
 
-    folder: Path
+    folder: str | Path
     settings: Settings
     chosen: int
     sources: dict[str, int]
@@ -106,7 +107,7 @@ def select_pool(
         DataProphetError: a folder is not scored, incomplete or damaged, or ``out`` cannot be written.
     """
     places, roots = dict(pools or {}), dict(image_roots or {})
-    check_folder(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     candidates = open_candidates(scores, settings, partial=partial)
     _check_places(candidates.pools, out, places, roots)
 
@@ -117,9 +118,9 @@ def select_pool(
 
     def entry(pool: ScoredPool) -> dict[str, Any]:
         path = places.get(pool.name)
-        then = {"scores": _seen_from(out, pool.folder), "path": None if path is None else _seen_from(out, path)}
+        then = {"scores": seen_from(out, pool.folder), "path": None if path is None else seen_from(out, path)}
         if root := roots.get(pool.name):
-            then["image_root"] = _seen_from(out, root)
+            then["image_root"] = seen_from(out, root)
         return {"name": pool.name, **then, **content_of(pool, settings)}
 
     how = {"settings": settings.to_json(), "decode": decode, "partial": partial}
@@ -146,7 +147,7 @@ def select_pool(
             rejected.update(error.args[0])
             continue
         lowest = float(np.min(table.column("score").to_numpy()))
-        return Selection(Path(out), settings, table.num_rows, sources, lowest, noisy, picked.counts, written.files)
+        return Selection(place_of(out), settings, table.num_rows, sources, lowest, noisy, picked.counts, written.files)
 
 
 def open_candidates(scores: Folders, settings: Settings, *, partial: bool = False) -> Candidates:
@@ -184,11 +185,11 @@ def _check_places(
     names = [pool.name for pool in pools]
     if unknown := [name for name in (*places, *roots) if name not in names]:
         raise DataProphetError(f"no pool {unknown[0]!r}", where="pools", fix=choose(unknown[0], names))
-    final = os.path.join(os.path.realpath(out), "")
+    final = os.path.join(real_path(os.fspath(out)), "")
     for pool in pools:
         data = places.get(pool.name) or str(pool.config.pool.get("path", ""))
         for path in (pool.folder, data):
-            if "://" not in path and os.path.join(os.path.realpath(path), "").startswith(final):
+            if os.path.join(real_path(path), "").startswith(final):
                 what = f"holds {path}, which the selection is made from"
                 raise DataProphetError(what, where=os.fspath(out), fix="choose another name")
 
@@ -208,8 +209,3 @@ def content_of(pool: ScoredPool, settings: Settings) -> dict[str, Any]:
     unscored = {name: pool.unscored[name] for name in settings.targets}
     counts = {"statuses": dict(sorted(pool.statuses.items())), "unscored": unscored}
     return {"configuration": digest, "rows": pool.digest(), "files": files, **counts}
-
-
-def _seen_from(out: str | os.PathLike[str], path: str) -> str:
-    """A path relative to the output folder, so that both can move together; URLs stay."""
-    return path if "://" in path else os.path.relpath(path, out)

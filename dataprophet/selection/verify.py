@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.errors import DataProphetError, explained
+from dataprophet.data.remote import is_url
+from dataprophet.errors import DataProphetError, explained, require
 from dataprophet.files import MANIFEST, sha256
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection.pools import FORMAT, content_of, select_pool
@@ -38,6 +39,7 @@ def verify(out: str | os.PathLike[str], *, progress: Callable[[int], Any] | None
     Raises:
         DataProphetError: the folder holds no selection.
     """
+    require(not is_url(os.fspath(out)), "is not on a disk", os.fspath(out), "copy the folder first", DataProphetError)
     folder = Path(out)
     manifest = _read(folder / MANIFEST)
     settings = Settings.from_json(manifest["settings"])

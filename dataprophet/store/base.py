@@ -214,17 +214,24 @@ class Store(ABC):
         """Remove what dead processes left behind; returns the names.
 
         That is parts that no marker names, and temporary files, whose process has ended; of processes on other
-        machines, those older than ``ORPHAN_AGE``. What running processes are writing stays.
+        machines, those older than ``ORPHAN_AGE``. What running processes are writing stays. Journals of committed
+        shards go, too.
         """
         with self.explained():
             # In this order. A file's process is seen dead before markers are read: it can make no marker after that.
-            ages = {f"{folder}/{name}": age for folder in (DATA, TEMPORARY) for name, age in self._ages(folder).items()}
-            dead = [name for name, age in ages.items() if _left_behind(os.path.basename(name), age)]
+            dead = self._files_of_the_dead()
             markers = self.markers() if dead else {}
             named = {name for marker in markers.values() for name in marker["files"].values()}
             orphans = [name for name in dead if name not in named]
             self._remove(orphans)
+            for key in self._journal_keys():
+                if self.done(key):  # by another process than the one that died
+                    self._forget_journal(key)
         return orphans
+
+    def _files_of_the_dead(self) -> list[str]:
+        ages = {f"{folder}/{name}": age for folder in (DATA, TEMPORARY) for name, age in self._ages(folder).items()}
+        return [name for name, age in ages.items() if _left_behind(os.path.basename(name), age)]
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -34,7 +34,7 @@ class FolderStore(Store):
 
     def local(self, name: str) -> str:
         path = self._path(name)
-        require(os.path.exists(path), f"{name} is missing", self.root, f"restore it, or {self.remedy}", StoreError)
+        require(os.path.exists(path), f"{name} is missing", self.root, self.remedy, StoreError)
         return path
 
     def _entries(self) -> list[str]:
@@ -102,6 +102,7 @@ class FolderStore(Store):
         _sync(os.path.dirname(final))
 
     def _link(self, temporary: str, final: str) -> None:
+        _sync(self.path)  # in which the parts' folder may be new
         os.link(temporary, final)
         _sync(os.path.dirname(final))
 
@@ -111,7 +112,12 @@ class FolderStore(Store):
     def _read_all(self, folder: str) -> dict[str, bytes]:
         path = Path(self._path(folder))
         names = sorted(os.listdir(path)) if path.is_dir() else []
-        return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):  # another process removed it
+                if (path / name).is_file():
+                    found[name] = (path / name).read_bytes()
+        return found
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

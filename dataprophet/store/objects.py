@@ -17,6 +17,7 @@ from typing import Any
 from dataprophet.errors import MissingDependencyError, StoreError, explained, install, require
 from dataprophet.store.attempts import is_alive, new_attempt
 from dataprophet.store.base import JOURNALS, Store
+from dataprophet.store.patience import Patient
 
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 """Schemes whose file systems create an object only where there is none in one request (`If-None-Match: *` or the like).
@@ -50,7 +51,8 @@ class ObjectStore(Store):
         with explained(ImportError, MissingDependencyError, what, root, fix):
             fsspec.get_filesystem_class(scheme)
         with self.explained(), _as_system_errors():
-            self._fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+            fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+        self._fs = Patient(fs)
         self._prefix = str(path).rstrip("/")
         _remove_left_behind()
         self._cache = tempfile.mkdtemp(prefix=f"{_CACHE}.{new_attempt()}.")
@@ -118,8 +120,12 @@ class ObjectStore(Store):
     def _read_all(self, folder: str) -> dict[str, bytes]:
         paths = [entry["name"] for entry in self._list(folder)]
         with _as_system_errors():
-            found = self._fs.cat(paths) if paths else {}
-        return {_base(path): bytes(found[path]) for path in paths}
+            found = self._fs.cat(paths, on_error="return") if paths else {}
+            for each in found.values():
+                if isinstance(each, Exception) and not isinstance(each, FileNotFoundError):
+                    raise each
+        # what another process removed meanwhile, such as the journal of a shard that it committed, is not there
+        return {_base(path): bytes(data) for path, data in found.items() if not isinstance(data, Exception)}
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -84,6 +84,19 @@ def test_torchvision_that_breaks_on_import(versions, monkeypatch, tmp_path):
     assert "torchvision::nms does not exist" in check.found
 
 
+def test_where_operations_run(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(doctor, "own_device", lambda: None)
+    assert not (check := named("operations")).ok
+    assert "copied to the CPU" in check.fix
+    monkeypatch.setattr(doctor, "own_device", lambda: torch.device("cuda", 1))
+    assert "the CUDA core on cuda:1" in named("operations").found
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "own_device", lambda: None)
+    assert named("operations").found == "all on the CPU, by the core"
+
+
 def test_not_installed(versions):
     versions(torch=None, transformers=None, datasets=None, altair=None, pillow=None, triton=None, torchvision=None)
     checks = {check.name: check for check in doctor.report()}

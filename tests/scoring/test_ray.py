@@ -1,25 +1,31 @@
-"""The Ray engine: the same bytes as without it, whatever dies."""
+"""The Ray engine: the same bytes as without it, whatever dies, and no waiting for what does not answer."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from sample_features import make_features
 
 import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.demo.datasets import write_datasets
 from dataprophet.demo.pool import write_pool
+from dataprophet.errors import DataProphetError
+from dataprophet.scoring.engines import cluster as clusters
+from dataprophet.scoring.engines import ray as engine
 
 ray = pytest.importorskip("ray")
 
 pytestmark = pytest.mark.slow
-SAMPLES = 5000
+SAMPLES = 4000
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +41,36 @@ def place(tmp_path_factory):
     return folder
 
 
-def command(place, out, *more):
+@pytest.fixture(scope="module")
+def cluster():
+    """A head and a machine of a core each; they are processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.machines = [made.add_node(num_cpus=1)]
+    yield made
+    made.shutdown()
+
+
+def command(place, out, cluster, *more):
     words = ["score", place / "pool", "--target", place / "target.profile", "--model", "demo", "--out", place / out]
-    options = ["--engine", "ray", "--processes", "2", "--shard-rows", "1024", "--json"]
+    options = ["--engine", "ray", "--ray-address", cluster.address, "--shard-rows", "1024", "--json"]
     return [sys.executable, "-P", "-m", "dataprophet.cli", *map(str, words), *options, *more]
 
 
-def workers():
+def started(place, out, cluster, until, *more):
+    """A command, once ``until`` holds of its output folder."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(place, out, cluster, *more), **pipes)
+    patience = time.monotonic() + 200
+    while not until(place / out):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    return process
+
+
+def actors():
     """Processes of actors, by what Ray calls them."""
     found = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
@@ -61,33 +90,100 @@ def same(place, out):
     assert mine.profile == other.profile
 
 
-def test_two_actors_give_the_bytes_of_one_process_while_one_of_them_is_killed(place):
-    out = place / "killed"
-    process = subprocess.Popen(command(place, "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 300
-    while not workers() or not any((out / "journal").glob("*")):  # until one has begun
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    os.kill(workers()[0], signal.SIGKILL)
+def test_the_same_bytes_while_an_actor_and_a_machine_die_and_one_joins(place, cluster):
+    options = ["--ray-option", "num_cpus=1", 'runtime_env={"env_vars": {"PASSED_ON": "yes"}}']
+    process = started(place, "killed", cluster, lambda out: actors() and any((out / "journal").glob("*")), *options)
+    with open(f"/proc/{actors()[0]}/environ", "rb") as file:
+        assert b"PASSED_ON=yes" in file.read()
+    os.kill(actors()[0], signal.SIGKILL)
+    cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
+    cluster.machines.append(cluster.add_node(num_cpus=1, num_gpus=1))
     answer, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert json.loads(answer)["samples"] == SAMPLES, answer
     same(place, "killed")
 
 
-def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on_later(place):
-    out = place / "stopped"
-    process = subprocess.Popen(command(place, "stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 300
-    while not any((out / "commits").glob("*.json")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on_later(place, cluster):
+    process = started(place, "stopped", cluster, lambda out: any((out / "commits").glob("*.json")))
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert not dp.open_scores(out).complete
-    assert not workers()
-    assert main([*command(place, "stopped")[4:], "--engine", "local", "--processes", "0"]) == 0
+    assert not dp.open_scores(place / "stopped").complete
+    assert not actors()
+    here = command(place, "stopped", cluster)[4:13]
+    assert main([*here, "--shard-rows", "1024", "--processes", "0"]) == 0
     same(place, "stopped")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """A pool of features, its target, and the pool scored in this process."""
+    folder = tmp_path_factory.mktemp("features")
+    for number in range(4):
+        made = make_features(3000, 8, seed=number, prefix=f"{number}-")
+        columns = {"nll": made.nll, "n_tokens": made.n_tokens, **made.embeddings}
+        np.savez(folder / f"part{number}.npz", id=np.array(made.ids), **columns)
+    target = dp.profile(make_features(100, 8, seed=9), "m", name="t", clusters=4, sketch_size=1000)
+    whole = dp.score(folder, [target], "m", features=True, out=tmp_path_factory.mktemp("whole") / "out")
+    return folder, target, whole
+
+
+def score(features, out, **options):
+    folder, target, _ = features
+    return dp.score(folder, [target], "m", features=True, out=out, shard_rows=1024, engine="ray", **options)
+
+
+def test_two_actors_share_a_device(features, cluster, tmp_path):
+    """One machine has a device, in name: two actors that take half of it, and no core, run there."""
+    options = {"num_gpus": 0.5, "num_cpus": 0}
+    scored = score(features, tmp_path / "out", ray_address=cluster.address, ray_option=options)
+    assert scored.digest() == features[2].digest()
+    assert len({marker["attempt"].rpartition("-")[0] for marker in scored.store.markers().values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"num_gpus": 2}, "no room for a worker, which takes 1 CPU, 2 GPU"),
+        ({"speed": 9}, "ray_option: no options of an actor"),
+        ({"max_restarts": 1}, "max_restarts is the engine's to set"),
+    ],
+)
+def test_options_that_cannot_be(options, what, features, cluster, tmp_path):
+    with pytest.raises(DataProphetError, match=what):
+        score(features, tmp_path / "out", ray_address=cluster.address, ray_option=options)
+
+
+def test_a_stopped_actor_is_told_and_replaced(features, cluster, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine, "_SILENT_S", 3.0)
+    stopped = []
+
+    def stop(done, total):
+        if actors() and not stopped:
+            stopped.extend(actors()[:1])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    scored = score(features, tmp_path / "out", ray_address=cluster.address, progress=stop)
+    assert scored.digest() == features[2].digest()
+    assert capsys.readouterr().out.count("has not answered") == 1
+    assert not os.path.exists(f"/proc/{stopped[0]}")
+
+
+def test_an_address_that_does_not_answer(features, tmp_path, monkeypatch):
+    assert clusters.CONNECT_S < 60
+    monkeypatch.setattr(clusters, "CONNECT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(DataProphetError, match=f"{address}: Ray cannot be started or reached .it has not answered"):
+            score(features, tmp_path / "out", ray_address=address)
+
+
+def test_a_head_that_is_killed(place, cluster):
+    process = started(place, "headless", cluster, lambda out: any((out / "commits").glob("*.json")))
+    cluster.remove_node(cluster.head_node, allow_graceful=False)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the head of the Ray cluster has not answered" in said
+    assert main([*command(place, "headless", cluster)[4:13], "--shard-rows", "1024", "--processes", "0"]) == 0
+    same(place, "headless")

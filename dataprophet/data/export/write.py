@@ -14,12 +14,12 @@ from typing import IO, Any
 
 from dataprophet.data.export.folder import Export, Folder, checked_bytes
 from dataprophet.data.export.parquet import write_huggingface, write_trl, write_verl
+from dataprophet.data.export.place import output_folder
 from dataprophet.data.export.text import messages_of, to_json
 from dataprophet.data.formats.plugins import Extensible
 from dataprophet.data.ids import KnownIds, exportable
 from dataprophet.data.sample import Conversation
 from dataprophet.errors import DataError, require
-from dataprophet.files import atomic_folder
 
 SHARD_ROWS = 10_000
 SHARD_BYTES = 1 << 30
@@ -59,7 +59,7 @@ def write_rows(
         raise DataError(f"unknown export format {format!r}", where=target, fix=f"use {', '.join(EXPORT_FORMATS)}")
     usable = name and name == os.path.basename(name) and not name.startswith(".") and name.isprintable()
     require(usable, f"{name!r} is not a usable name", target, "use letters, digits, - and _")
-    with atomic_folder(target, overwrite=overwrite) as path:
+    with output_folder(target, overwrite=overwrite) as path:
         folder = Folder(os.fspath(path))
         rows = EXPORT_FORMATS[format](_checked(conversations), folder, name)
         for extra, write in (beside or {}).items():

@@ -38,16 +38,18 @@ class Work:
         processes: worker processes, or actors; 0 works in this process, None takes as many as there are devices.
         threads: threads of the CPU that each computes with; None as many as torch takes.
         ray_address: of a running Ray cluster.
+        ray_option: of each Ray actor, such as ``num_gpus`` or ``runtime_env``.
         stall: seconds without progress after which a worker process is replaced.
 
     Raises:
-        DataProphetError: there is no such engine, or number of processes.
+        DataProphetError: there is no such engine, or number of processes, or something is for another engine.
     """
 
     engine: str = "local"
     processes: int | None = None
     threads: int | None = None
     ray_address: str | None = None
+    ray_option: Mapping[str, Any] = field(default_factory=dict)
     stall: float = STALL
 
     def __post_init__(self) -> None:
@@ -55,6 +57,9 @@ class Work:
             raise DataProphetError(f"unknown engine {self.engine!r}", where="engine", fix=f"use {' or '.join(ENGINES)}")
         if self.processes is not None and self.processes < 0:
             raise DataProphetError(f"it is {self.processes}", where="processes", fix="use 0 or more, or leave it out")
+        for name in ("ray_address", "ray_option"):
+            fix = "give engine=ray, or leave it out"
+            require(self.engine == "ray" or not getattr(self, name), "is for Ray", name, fix, DataProphetError)
 
 
 @dataclass(frozen=True)

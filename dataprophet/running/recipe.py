@@ -124,6 +124,7 @@ class Recipe:
     batch_tokens: int | None = _key("padded tokens of a batch (default: by device)", least=1)
     workers: int | None = _key("threads that prepare batches (default: by device)", least=0)
     compile: bool = _key("torch.compile the layers: for large datasets", False)
+    memory: str | None = _key("what each worker may take beside the model, such as 8G (default: 4G)", free=True)
     template: str | None = _key("chat template in the place of the model's own, a .jinja file", path=True)
     processor: dict[str, Any] = _key("arguments of the processor, such as max_pixels: 200704", {})  # noqa: RUF009
     score_terminator: bool = _key("count the end-of-turn token as part of each answer", False)
@@ -159,7 +160,7 @@ class Recipe:
 
     def loading(self) -> dict[str, Any]:
         """Arguments of ``load_model`` beside the name, as far as they are not its defaults."""
-        names = "device dtype revision trust_remote_code batch_tokens workers compile template processor"
+        names = "device dtype revision trust_remote_code batch_tokens workers compile memory template processor"
         given = {name: getattr(self, name) for name in [*names.split(), "score_terminator"]}
         if self.template:
             given["template"] = os.path.abspath(self.template)  # workers may run elsewhere

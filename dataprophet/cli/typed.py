@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataprophet.errors import DataProphetError
 
 _OF_ONE_NAME = """allow_outside allow_urls answer_is budget cache candidates clusters combine details device
-diverse diversity_fields dtype embeddings engine factors fields image_root leakage max_bad max_nll max_pixels max_share
+diverse diversity_fields dtype embeddings engine factors fields image_root leakage max_bad max_nll max_pixels max_share memory
 min_answer_tokens near_duplicates nll_quantiles overwrite partial processes ray_address ray_option selection split
 subset template trust_remote_code unit without"""
 _OPTIONS = {

@@ -14,8 +14,8 @@ from dataprophet.errors import DataProphetError
 
 _OF_ONE_NAME = """allow_outside allow_urls answer_is budget cache candidates clusters combine details device
 diverse diversity_fields dtype embeddings engine factors fields image_root leakage max_bad max_nll max_pixels max_share
-min_answer_tokens near_duplicates nll_quantiles overwrite partial processes ray_address ray_option selection split
-subset template trust_remote_code unit without"""
+memory min_answer_tokens near_duplicates nll_quantiles overwrite partial processes ray_address ray_option selection
+split subset template trust_remote_code unit without"""
 _OPTIONS = {
     **{name: f"--{name.replace('_', '-')}" for name in _OF_ONE_NAME.split()},
     **{"fused": "--plain-head", "minimum": "--min-score", "quotas": "--quota", "target_quotas": "--target-quota"},

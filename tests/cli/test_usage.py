@@ -76,7 +76,7 @@ def spoken() -> Iterator[tuple[str, str]]:
 PYTHON_ONLY = (
     "dataprophet.load_model(", "model=<label", "give cache=FOLDER", "use processes=0", "pass model=, or feed",
     "safe_serialization", "max_iter=", ", tol=", ", device=", ", dtype=", "reading= says", "keep_samples=True",
-    ", low=", ", high=", ", resolved=", ' style="',
+    ", low=", ", high=", ", resolved=", ' style="', "num_gpus=",
 )  # fmt: skip
 """In messages about calls that no command makes, and in what objects print."""
 

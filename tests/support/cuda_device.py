@@ -137,4 +137,5 @@ def install(emulated, monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(backend, "cuda", _Module(emulated), raising=False)
     monkeypatch.setattr(backend, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(backend, "architectures", lambda: ("80-real",))
     return OnDevice.left

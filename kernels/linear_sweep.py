@@ -191,7 +191,9 @@ def _sweep_kernel(  # noqa: PLR0917 (a kernel's)
             z = high if half else low
             token = (start + half * (COLUMNS // 2) + tl.arange(0, COLUMNS // 2))[None, :]
             z = finished(z, bias, token, token < V, scale, softcap, HAS_BIAS, HAS_SOFTCAP, FOLDED)
-            if start + COLUMNS > V:  # the last tile; after the softcap, which would make a number of minus infinity
+            # After the softcap, which would make a number of minus infinity. Through pointers every tile is masked: a
+            # branch would take registers that are not there.
+            if not DESCRIPTORS or start + COLUMNS > V:
                 z = tl.where(token < V, z, float("-inf"))
             peak, total = add_tile(peak, total, z, factor)
 

@@ -87,9 +87,7 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
 
 def test_a_quick_run_replaces_no_measurement(harness, tmp_path):
     (tmp_path / "sleep.json").write_text('{"quick": false}')
-    with pytest.raises(
-        SystemExit, match=r"--out .*: sleep\.json holds measurements, which a quick run does not replace"
-    ):
+    with pytest.raises(SystemExit, match="holds measurements, which a quick run does not replace"):
         harness.Bench("sleep", argparse.Namespace(out=tmp_path, quick=True))
     harness.Bench("sleep", argparse.Namespace(out=tmp_path, quick=False))
     (tmp_path / "sleep.json").write_text('{"quick": true}')

@@ -58,6 +58,7 @@ def test_sums_that_are_cut_off_stay_within_the_bound(depth):
         sums = exact.astype(np.float32)
         sums = np.where(np.abs(sums) > np.abs(exact), np.nextafter(sums, np.float32(0)), sums)
     errors = np.abs(log_softmax(sums.astype(float), axis=1) - log_softmax(hidden @ weight.T, axis=1))
+    errors = errors[np.arange(70), rng.integers(0, 257, 70)]  # of a target in each row
     assert errors.max() <= max(NATS, TRUNCATED * depth)
     assert (errors.max() > NATS) == (depth > 1000)  # a bound for all depths would be too narrow, or too wide
 

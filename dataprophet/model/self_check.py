@@ -134,10 +134,11 @@ def _check_passes(model: Model, group: _Group, tolerance: float) -> None:
     batch, alone = scored(encoded)
     plain = _plain(model, batch)
     # Cohere's models of images leave out the scale that their configuration names, and HyperCLOVA's invert it.
-    for scale in (1.0, 1.0 / adapter.head.scale) if adapter.head else ():
-        if not torch.allclose(alone, plain, rtol=0, atol=tolerance):
-            adapter.head.scale = scale
-            batch, alone = scored(encoded)
+    if head := adapter.head:
+        for scale in (1.0, 1.0 / head.scale):
+            if not torch.allclose(alone, plain, rtol=0, atol=tolerance):
+                head.scale = scale
+                batch, alone = scored(encoded)
     what = "fused log-probabilities" if adapter.head else "log-probabilities of gathered rows"
     fix = _FUSED_FIX if adapter.head else _FIX
     _compare(model, (alone, plain), f"{what} differ from plain ones", fix, tolerance)

@@ -46,10 +46,10 @@ class Miniature:
     test: int = 150
     training: Training = field(default_factory=partial(Training, rate=5e-4, epochs=2.0, rows=16))
     weaken: float = 0.25
-    bases: tuple[str, ...] = ("first", "second")
+    bases: tuple[str, ...] = ("first",)
 
 
-SMOKE = Miniature(datasets=4, train=24, test=12, training=Training(rate=1e-3, epochs=0.5, rows=8), bases=("first",))
+SMOKE = Miniature(datasets=4, train=24, test=12, training=Training(rate=1e-3, epochs=0.5, rows=8))
 
 
 def _drawn(specs: tuple[Spec, ...], train: int, test: int, name: str, split: str) -> list[Sample]:

@@ -72,6 +72,9 @@ _WORDINGS = {
     ("read", "bars"): ("How tall is the {0} bar?", "height of the {0} bar:", "Tell me the value of the {0} column."),
     ("shape", "shapes"): ("What shape is the {0} thing?", "{0} shape:", "Tell me which form the {0} object has."),
 }
+_ASKED_FORMS = {"word": "One word.", "digit": "A digit.", "sentence": "A sentence."}
+"""Every question says the form of its answer: else a base would fail by the form, and gains would be of learning it."""
+
 _SENTENCES = {"colour": "It is {0}.", "where": "It is at the {0}.", "read": "It says {0}.", "shape": "It is a {0}."}
 
 Row = tuple[Picture, list[tuple[str, str]]]
@@ -112,7 +115,7 @@ def _ask(rng: random.Random, picture: Picture, task: str, scene: str, wording: i
     parts, text = list(picture.parts), _WORDINGS[task, scene][wording]
     pairs = _ASKED[task, scene](parts)
     rng.shuffle(pairs)
-    return [(text.format(asked), _formed(task, answer, form)) for asked, answer in pairs]
+    return [(f"{text.format(asked)} {_ASKED_FORMS[form]}", _formed(task, answer, form)) for asked, answer in pairs]
 
 
 def _formed(task: str, answer: str, form: str) -> str:

@@ -37,16 +37,16 @@ class Base:
 class Sizes:
     """Pictures of the mixture and of each dataset, for training, for each seed's test, and to be profiled."""
 
-    mixture: int = 700
-    train: int = 150
-    test: int = 36
-    profiled: int = 60
-    gradient: int = 36
+    mixture: int = 900
+    train: int = 230
+    test: int = 60
+    profiled: int = 100
+    gradient: int = 60
 
 
 BASES = {
-    "A": Base({"shapes": 0.5, "sign": 0.25, "bars": 0.25}, seed=0, steps=55),
-    "B": Base({"shapes": 0.25, "sign": 0.45, "bars": 0.3}, seed=1, steps=65, rate=4e-4),
+    "A": Base({"shapes": 0.5, "sign": 0.25, "bars": 0.25}, seed=0, steps=130),
+    "B": Base({"shapes": 0.25, "sign": 0.45, "bars": 0.3}, seed=1, steps=170, rate=4e-4),
 }
 
 

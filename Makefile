@@ -122,9 +122,9 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 
 # BENCH_FLAGS=--quick tries it out, with a few kills.
 soak: $(VENV)/.installed $(VENV)/.tools
-	FLIPS=300 CUTS=100 $(VENV)/bin/pytest tests/scoring/test_integrity.py
+	FLIPS=300 CUTS=100 ROUNDS=50 $(VENV)/bin/pytest tests/scoring/test_integrity.py tests/scoring/test_changed_files.py
 	WHOLE=1 $(VENV)/bin/pytest tests/store/test_every_interleaving.py -k whole
-	$(VENV)/bin/python benchmarks/run.py soak $(BENCH_FLAGS)
+	$(VENV)/bin/python benchmarks/run.py peak_memory soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: a pair of their own, with CUDA (5.5 GB), and not the pinned torch.
 FAMILIES_TORCH ?= torch==2.14.1 torchvision==0.29.1

@@ -160,6 +160,43 @@ class Soak:
             ],
         )
 
+    def stopped_worker(self) -> None:
+        pool = faults.make_pool(self.folder / "stopped", 12, 100)
+        expected, out, stall = self.whole(pool), self.folder / "stopped-out", 60
+        run = self.start(pool, out)
+        faults.wait_for(lambda: faults.commits(out) > 0)
+        held = run.workers()[0]
+        os.kill(held, signal.SIGSTOP)
+        began = time.monotonic()
+        faults.wait_for(lambda: held not in run.workers(), 300)
+        took = time.monotonic() - began
+        status, said = run.end()
+        task = "a worker that is stopped (SIGSTOP)"
+        self.judge(
+            task,
+            not_told=f"worker process {held} has been stopped" not in said,
+            exit_status=status,
+            result_other_than_without_faults=faults.account(out) != faults.account(expected),
+            **_wrong(faults.account(out)),
+        )
+        self.bench.judge(task, [at_most("seconds until it is told and replaced", 2 * stall, took)])
+
+    def hanging_sample(self) -> None:
+        pool = faults.make_pool(self.folder / "hangs", 3, 100)
+        faults.change_row(pool / "part-00001.parquet", 7, faults.poison)
+        out, tokens = self.folder / "hangs-out", faults.poison_tokens(self.model)
+        status, said = self.start(pool, out, "--stall", "15", POISON=tokens, HANGS="1").end(600)
+        found = faults.account(out)
+        again, _ = self.start(pool, out, "--retry", "crashed").end()
+        self.judge(
+            "a sample at which the process waits for ever",
+            not_told=said.count("made no progress for 15 s: another one takes its place") != 2,
+            exit_status=status + again,
+            other_samples_lost=found["statuses"].get("crashed", 0) - 1,
+            still_without_a_score=sum(n for name, n in faults.account(out)["statuses"].items() if name != "ok"),
+            **_wrong(found),
+        )
+
     def tar(self) -> None:
         folder = self.folder / "tars"
         faults.make_tars(folder, 3, 50)
@@ -251,6 +288,8 @@ def main() -> None:
             soak.full_disk,
             soak.two_drivers,
             soak.poison,
+            soak.stopped_worker,
+            soak.hanging_sample,
             soak.random_kills,
         ]
         for scenario in scenarios:

@@ -127,6 +127,7 @@ LOADING = (
     argument("--batch-tokens N", "padded tokens of a batch (default: by device)", positive),
     argument("--workers N", "threads that prepare batches (default: by device)", count),
     flag("--compile", "torch.compile the layers: for large pools"),
+    argument("--memory SIZE", "what each worker may take beside the model, such as 8G (default: 4G)"),
     argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
     several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),
     flag("--score-terminator", "count the end-of-turn token as part of each answer"),
@@ -202,4 +203,6 @@ WORKERS = (
     argument("--processes N", "worker processes; 0 works in this one", count),
     argument("--ray-address ADDRESS", "of a running Ray cluster (default: start one here)"),
     several("--ray-option KEY=VALUE", "options of each Ray actor, such as num_gpus=0.5", assignment),
+    argument("--stall SECONDS", "a worker process without progress is replaced after so long", above_zero, default=600),
+    flag("--recheck", "also read the files that look unchanged, and compare them with what was read before"),
 )

@@ -67,7 +67,7 @@ def own_reading(args: argparse.Namespace, name: str, names: Sequence[str]) -> di
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``load_model`` other than the name, as far as they were given."""
-    names = "device dtype revision trust_remote_code batch_tokens workers compile score_terminator template"
+    names = "device dtype revision trust_remote_code batch_tokens workers compile memory score_terminator template"
     return _chosen({**values(args, names), "processor": assigned(args.processor) or None}) | (
         {"fused": False} if args.plain_head else {}
     )

@@ -198,6 +198,11 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         *shared.WORKERS,
         argument("--threads N", "CPU threads of each worker", positive, default=1),
         argument("--shard-rows N", "rows that are committed at a time (default: 8192; with --features 32768)", count),
+        argument(
+            "--retry STATUS,...",
+            "compute shards anew that hold rows of these statuses, such as crashed,out_of_memory",
+            shared.names,
+        ),
         *shared.READING,
         *shared.LOADING,
     ),

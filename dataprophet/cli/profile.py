@@ -59,15 +59,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _profile(args: argparse.Namespace) -> Profile:
     settings = values(args, "clusters sketch_size diversity_fields seed")
-    work = Work(args.engine, args.processes, args.threads, args.ray_address, assigned(args.ray_option))
+    work = Work(args.engine, args.processes, args.threads, args.ray_address, assigned(args.ray_option), args.stall)
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     if not args.features:
         warn_of(pool)
-        given = [args.engine != "local", args.processes, args.threads, args.fresh, args.cache, args.ray_address]
+        given = [
+            args.engine != "local",
+            args.processes,
+            args.threads,
+            args.fresh,
+            args.cache,
+            args.recheck,
+            args.ray_address,
+        ]
         if any(given) and not has_files(pool):
-            what = "--engine, --processes, --threads, --cache and --fresh are for datasets of files"
+            what = "--engine, --processes, --threads, --cache, --fresh and --recheck are for datasets of files"
             raise DataProphetError(what, where=pool.name, fix="leave them out, or save the dataset to disk")
-    options = values(args, "name fresh max_bad") | {"settings": settings, "loading": loading(args), "work": work}
+    options = values(args, "name fresh recheck max_bad") | {
+        "settings": settings,
+        "loading": loading(args),
+        "work": work,
+    }
     cache = args.cache or Path(args.out).parent / CACHE
     with pass_over_rows() as progress:
         return ProfilePass(pool, args.model, cache=cache, tell=tell, **options).profile(progress.of)

@@ -21,12 +21,14 @@ from dataprophet.cli.common import (
 from dataprophet.data.sample import Tally
 from dataprophet.scoring.driver import remarks
 from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.rows import CRASHED, OUT_OF_MEMORY
 from dataprophet.scoring.score import score
 
 _SHOWN = 5
 # parameters whose options have the same name
 _OF_ONE_NAME = (
-    "out name features fields embeddings nearest details shard_rows engine processes threads ray_address max_bad"
+    "out name features fields embeddings nearest details shard_rows engine processes threads ray_address stall "
+    "max_bad recheck"
 )
 
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         reads |= {"answer_is": pool.arguments.get("answer_is")}  # is not looked for twice
     with pass_over_rows() as progress:
         options = {"reading": reads, "loading": loading(args), "progress": progress.of, **values(args, _OF_ONE_NAME)}
-        options["ray_option"] = assigned(args.ray_option)
+        options |= {"retry": args.retry or [], "tell": tell, "ray_option": assigned(args.ray_option)}
         scored = score(args.pool, args.target, args.model, **options)
     summary = scored.summary
     for entry in summary["unreadable"]:
@@ -64,12 +66,20 @@ def describe(scored: ScoredPool, summary: dict[str, Any]) -> str:
     if summary.get("read"):
         tally = Tally(**summary["read"])
         lines += [f"read: {tally}", *tally.guesses(scored.identity.format)]
-    if bad:
-        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in bad.items()))
     for target, count in summary["unscored"].items():
         why = "samples without an image, or with a factor that is not positive"
         lines.append(f"no score for {target}: {count:,} {why}")
     lines += remarks(summary)
+    if bad:
+        many, why = sum(bad.values()), ", ".join(f"{count:,} {name}" for name, count in bad.items())
+        again = ",".join(name for name in (CRASHED, OUT_OF_MEMORY) if name in bad)
+        fix = f" (--retry {again} tries such rows again)" if again else ""
+        lines.append(f"without a score: {many:,} of {sum(summary['statuses'].values()):,} rows: {why}{fix}")
     if not scored.complete:
-        lines.append("incomplete: run the same command again to go on")
+        rows, files = (
+            sum(last - first for first, last in (e["rows"] for e in summary["missing"])),
+            summary["unreadable"],
+        )
+        what = " and ".join(f"{n:,} {kind}" for n, kind in ((len(files), "files"), (rows, "rows")) if n)
+        lines.append(f"incomplete: {what} are not scored; run the same command again to go on")
     return "\n".join(lines)

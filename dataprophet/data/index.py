@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from dataprophet.data.files.arrow import arrow_rows
-from dataprophet.data.files.containers import ARROW, HASHED, MARKS, known_suffix, read_rows
+from dataprophet.data.files.containers import ARROW, HASHED, MARKS, known_suffix, read_rows, suffix_of
 from dataprophet.data.files.rows import BadRow, Mark, Row, opened
 from dataprophet.data.remote import is_url, local, size_of, version
 from dataprophet.errors import DataError, require
@@ -47,6 +47,11 @@ class FileIndex:
     digest: str
     rows: int
     marks: tuple[Mark, ...] = ()
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of the rows of a cell in the mean, images in them included; 0 where these are read apart from rows."""
+        return self.size // max(1, len(self.marks)) if suffix_of(self.path) in HASHED else 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

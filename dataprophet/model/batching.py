@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from dataprophet.data.sample import Sample
 from dataprophet.errors import first_line
 from dataprophet.model.adapter import Adapter
 from dataprophet.model.encode import Encoder
+from dataprophet.model.memory import Budget
 from dataprophet.model.prefetch import Workers, ahead
 from dataprophet.model.reader import CellEnd, Item, Refused, Window, read_windows
 from dataprophet.model.rows import Batch, Row, assemble
@@ -58,6 +59,7 @@ class Batcher:
             tower once.
         max_tokens: longest sample that the model takes.
         max_answer_tokens: bound on the answer tokens of a batch.
+        budget: of memory.
         mixes: batches hold several samples. Off where the start-up checks have found that they change each other.
     """
 
@@ -66,6 +68,7 @@ class Batcher:
     share: bool
     max_tokens: int
     max_answer_tokens: int
+    budget: Budget
     mixes: bool = True
 
     def work(
@@ -81,8 +84,10 @@ class Batcher:
             workers: decode pictures and encode samples.
             texts: whether questions and answers are embedded.
         """
-        windows = read_windows(samples, self.encoder, workers, share=self.share)
-        with ahead(windows, 2 if workers.count else 0) as read:  # two, as the last window of a cell may be small
+        limits: dict[str, Any] = {"max_tokens": self.max_tokens, "budget": self.budget}
+        windows = read_windows(samples, self.encoder, workers, share=self.share, **limits)
+        # two, as the last window of a cell may be small
+        with ahead(windows, self.budget.windows if workers.count else 0) as read:
             for window in read:
                 yield from window.refused
                 budget = batch_tokens() if self.mixes else 1

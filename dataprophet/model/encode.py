@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ _TYPES = "token_type_ids"  # how names of token types end
 # What a processor says of the text; everything else that it returns, but token types, goes to the vision tower.
 _TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets")
 # Not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of.
+_PIECE, _CUT = 1 << 16, 16  # characters that are tokenised at a time, and tokens that a cut may add
 _PLAIN = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
 
 
@@ -132,6 +133,16 @@ class Encoder:
     def text_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Tokens of each text as it stands, image tokens not expanded: for planning batches."""
         return [np.array(ids, np.int64) for ids in self.tokenizer(list(texts), **_PLAIN)["input_ids"]]
+
+    def takes_more(self, texts: Iterable[str], most: int) -> bool:
+        """Whether texts certainly take more tokens: piece by piece, and no further than until that is known."""
+        least = 0
+        for text in texts:
+            for start in range(0, len(text), _PIECE):
+                least += len(self.text_ids([text[start : start + _PIECE]])[0]) - _CUT
+                if least > most:
+                    return True
+        return False
 
     def _image_tokens(self, height: int, width: int) -> int:
         from PIL import Image

@@ -21,6 +21,7 @@ from dataprophet.model.batching import Batcher
 from dataprophet.model.chat import Chat
 from dataprophet.model.encode import Encoder
 from dataprophet.model.fingerprint import folder_fingerprint, hub_fingerprint, network_fingerprint, text_fingerprint
+from dataprophet.model.memory import USUAL, Budget
 from dataprophet.model.model import Model
 from dataprophet.model.processor import (
     configure,
@@ -68,6 +69,7 @@ def load_model(
     share: bool = True,
     workers: int | None = None,
     compile: bool = False,
+    memory: int | str = USUAL,
 ) -> Model:
     """Loads a multimodal language model for scoring. Only safetensors are read.
 
@@ -89,6 +91,8 @@ def load_model(
         workers: threads that decode pictures and make the next batches while the device works; by default up to 8 on
             CUDA and 0, everything in turn, on the CPU.
         compile: compile the model's layers with torch.compile, which takes a minute or more and pays on large pools.
+        memory: bytes that reading, decoding and tokenising may take beside the model, or a text such as ``8G``; 4 GiB
+            unless given. No number depends on it: a sample that does not fit is refused as ``out_of_memory``.
 
     Raises:
         ModelError: the model is missing, is not multimodal, or fails a check; the device, dtype or an argument of the
@@ -138,6 +142,7 @@ def load_model(
         share=share,
         workers=workers,
         compile=compile,
+        memory=memory,
     )
     if processor:
         model.settings["processor"] = ", ".join(f"{name}={value}" for name, value in sorted(processor.items()))
@@ -158,6 +163,7 @@ def from_transformers(
     share: bool = True,
     workers: int | None = None,
     compile: bool = False,
+    memory: int | str = USUAL,
 ) -> Model:
     """A `Model` around one that is in memory already, on the device and in the dtype that it has there.
 
@@ -175,13 +181,14 @@ def from_transformers(
         share: as in `load_model`.
         workers: as in `load_model`.
         compile: as in `load_model`.
+        memory: as in `load_model`.
 
     Raises:
         ModelError: the model is not of a kind that can be scored, or fails a check.
     """
     import torch
 
-    config = network.config
+    config, budget = network.config, Budget.of(memory)
     takes_features = "mm_encoder_outputs" in inspect.signature(network.forward).parameters
     if reason := unsupported(config):
         raise ModelError(reason[0], where=name, fix=reason[1])
@@ -211,7 +218,7 @@ def from_transformers(
         limits = (getattr(text_config, "max_position_embeddings", None), processor.tokenizer.model_max_length)
         most = min(int(limit) for limit in limits if limit)
         encoder = Encoder(chat, adapter.image_token_id)
-        batcher = Batcher(adapter, encoder, share, most, stored, mixes=not adapter.picks)
+        batcher = Batcher(adapter, encoder, share, most, stored, budget, mixes=not adapter.picks)
         # Everything beside the fingerprint that changes numbers: profiles are compared by it.
         settings = {
             "dtype": str(adapter.dtype).removeprefix("torch."),

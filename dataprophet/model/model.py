@@ -62,6 +62,8 @@ class Model:
             good.
         workers: threads that decode pictures and make the next batches while the device works; 0 does all in turn.
         splits: how often a batch has been halved because memory ran out.
+        batches: how many have been computed.
+        memory: bytes that reading, decoding and tokenising may take.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Model:
         self._batcher, self._adapter, self._encoder = batcher, batcher.adapter, batcher.encoder
         self.name, self.fingerprint, self.settings = self._adapter.where, fingerprint, settings
         self.device, self.dtype = str(self._adapter.device), settings["dtype"]
-        self.max_tokens, self.batch_tokens, self.workers, self.splits = batcher.max_tokens, batch_tokens, workers, 0
+        self.max_tokens, self.batch_tokens, self.workers = batcher.max_tokens, batch_tokens, workers
+        self.splits = self.batches = 0
+        self.memory = batcher.budget.memory
         self._width: int = self._adapter.model.config.get_text_config().hidden_size
 
     def __repr__(self) -> str:
@@ -222,6 +226,7 @@ class Model:
             # One that was planned before the budget was halved, and is larger than it now, is not tried.
             if not (several and part.budget > self.batch_tokens and tokens > self.batch_tokens):
                 failure = self._failure(part, results)
+                self.batches += 1
                 if failure is None:
                     continue
                 if not several:

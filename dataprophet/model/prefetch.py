@@ -6,9 +6,11 @@ Reading, batching and the model use it. It knows nothing of what runs.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from dataprophet.ops.threads import thread_count
@@ -18,7 +20,7 @@ _END: Any = object()
 
 
 class Workers:
-    """A pool of threads; with none, each call runs at once, in the caller's thread.
+    """A pool of threads; with none, each call runs when its result is asked for, in the thread that asks.
 
     Args:
         count: how many threads, as far as there are cores for them beside the caller's: more would only take the
@@ -41,12 +43,54 @@ class Workers:
     def submit(self, run: Callable[..., T], *args: Any) -> Future[T]:
         if self._pool is not None:
             return self._pool.submit(run, *args)
-        future: Future[T] = Future()
-        try:
-            future.set_result(run(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        return _Later(run, *args)
+
+
+class _Later(Future[T]):
+    """What a call gives, made when it is asked for."""
+
+    def __init__(self, run: Callable[..., T], *args: Any) -> None:
+        super().__init__()
+        self._run: Callable[[], T] | None = partial(run, *args)
+
+    def result(self, timeout: float | None = None) -> T:
+        if self._run is not None:
+            run, self._run = self._run, None
+            try:
+                self.set_result(run())
+            except Exception as error:
+                self.set_exception(error)
+        return super().result(timeout)
+
+
+class Room:
+    """Room for what several threads make ahead. None of them waits for it: who asks is told whether there is any.
+
+    Args:
+        size: the room, in units of the caller's.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._taken, self._lock = size, dict[int, int](), threading.Lock()
+
+    @property
+    def scarce(self) -> bool:
+        """Whether half of it is taken."""
+        with self._lock:
+            return 2 * sum(self._taken.values()) > self._size
+
+    def take(self, number: int, size: int) -> bool:
+        """Take room under a number; whether there was as much."""
+        with self._lock:
+            fits = sum(self._taken.values()) + size <= self._size
+            if fits:
+                self._taken[number] = self._taken.get(number, 0) + size
+            return fits
+
+    def leave(self, number: int) -> None:
+        """Give back what was taken under a number."""
+        with self._lock:
+            self._taken.pop(number, None)
 
 
 @contextlib.contextmanager

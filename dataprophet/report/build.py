@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprophet.files import atomic_file, check_file
+from dataprophet.files import atomic_file, check_replaced
 from dataprophet.report.agreement import add_agreement
 from dataprophet.report.data import add_data
 from dataprophet.report.inputs import Inputs, read_inputs
@@ -48,7 +48,7 @@ def write_report(
         DataProphetError: nothing to report is there, what is there is damaged, or a file cannot be written.
         MissingDependencyError: Altair, vl-convert-python or Jinja2 is not installed.
     """
-    check_file(out)
+    check_replaced(out, "report", _is_report)
     page = build(read_inputs(path, gains=gains, selection=selection), model)
     made = html(page)
     with atomic_file(out) as temporary:
@@ -56,6 +56,11 @@ def write_report(
     for suffix, folder in (pictures or {}).items():
         save_pictures(page, suffix, folder)
     return page
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return b": DataProphet report</title>" in stream.read(1 << 14)
 
 
 def build(inputs: Inputs, model: Any = None) -> Page:

@@ -5,7 +5,6 @@ It finds and reads files, and says of what is missing what would add it. What th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from dataprophet.scoring.folder.files import FILES, RUN, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.selection.pools import FORMAT as SELECTION
 from dataprophet.store import open_store
+from dataprophet.store.checksums import parse_document
 
 SCORES, PROFILES, MIXTURES, MIXTURE, SUFFIX = "scores.csv", "profiles", "mixtures", "mixture", ".profile"
 RECIPE = "recipe.yaml"
@@ -159,7 +159,4 @@ def _read_selection(folder: Path, pool: ScoredPool | None) -> tuple[dict[str, An
 def _json(path: Path) -> dict[str, Any]:
     fix = "make it again"
     with explained((OSError, ValueError), DataProphetError, "cannot be read", str(path), fix):
-        document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict):
-        raise DataProphetError("is no JSON object", where=str(path), fix=fix)
-    return document
+        return parse_document(path.read_bytes())

@@ -25,6 +25,7 @@ from dataprophet.running.check import changed
 from dataprophet.running.reading import read_recipe
 from dataprophet.running.recipe import Recipe, relative
 from dataprophet.scoring.cache import CACHE
+from dataprophet.store.checksums import dump_document, parse_document
 
 RECIPE, RUN, REPORT = "recipe.yaml", "run.json", "report.html"
 PROFILES, SCORES, RANKINGS, MIXTURES = "profiles", "scores.csv", "rankings.csv", "mixtures"
@@ -79,7 +80,7 @@ class Output:
             with _held(self.folder, where):
                 self._tidy()
                 with suppress(OSError, ValueError, KeyError, TypeError):  # else every mixture is made anew
-                    self.mixtures = dict(json.loads(self.path(RUN).read_text(encoding="utf-8"))["mixtures"])
+                    self.mixtures = dict(parse_document(self.path(RUN).read_bytes())["mixtures"])
                 yield
         finally:
             with suppress(OSError):  # it holds something
@@ -137,8 +138,8 @@ class Output:
             "versions": versions,
             "model": dict(model),
         }
-        text = json.dumps({**document, "mixtures": made, "files": own}, indent=1, ensure_ascii=False)
-        write_text(self.path(RUN), f"{text}\n")
+        data = dump_document({**document, "mixtures": made, "files": own}, indent=1, ascii_only=False)
+        write_text(self.path(RUN), data.decode())
 
     def kept(self, target: str, made_of: str) -> bool:
         """Whether a mixture of a target is there whole, and was made of this."""

@@ -101,7 +101,7 @@ class Recipe:
     out: str = _key("folder of the results", ..., path=True)
     model: str | None = _key("name, local folder or demo; of features, a label")
     budget: int | None = _key("rows of each mixture (default: no mixtures)", least=1)
-    format: str = _key(f"of the mixtures: {', '.join(EXPORTS.own)}, or a package's", "llava", choices=EXPORTS)
+    format: str = _key(f"of the mixtures: {', '.join(EXPORTS.own[:-1])} or ids", "llava", choices=EXPORTS)
     temperature: float = _key("weights are M^(1/temperature): above 1 more even, below 1 sharper", 1.0, above=0)
     minimum: int = _key("least rows of every source in a mixture", 0, least=0)
     seed: int = _key("of the sampling of rows", 0)
@@ -124,6 +124,7 @@ class Recipe:
     batch_tokens: int | None = _key("padded tokens of a batch (default: by device)", least=1)
     workers: int | None = _key("threads that prepare batches (default: by device)", least=0)
     compile: bool = _key("torch.compile the layers: for large datasets", False)
+    memory: str | None = _key("what each worker may take beside the model, such as 8G (default: 4G)", free=True)
     template: str | None = _key("chat template in the place of the model's own, a .jinja file", path=True)
     processor: dict[str, Any] = _key("arguments of the processor, such as max_pixels: 200704", {})  # noqa: RUF009
     score_terminator: bool = _key("count the end-of-turn token as part of each answer", False)
@@ -159,7 +160,7 @@ class Recipe:
 
     def loading(self) -> dict[str, Any]:
         """Arguments of ``load_model`` beside the name, as far as they are not its defaults."""
-        names = "device dtype revision trust_remote_code batch_tokens workers compile template processor"
+        names = "device dtype revision trust_remote_code batch_tokens workers compile memory template processor"
         given = {name: getattr(self, name) for name in [*names.split(), "score_terminator"]}
         if self.template:
             given["template"] = os.path.abspath(self.template)  # workers may run elsewhere

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +27,6 @@ from dataprophet.scoring.folder.config import RunConfig, Work
 from dataprophet.scoring.folder.files import POOL_PROFILE, PROFILE, ROWS, RUN, SUMMARY
 from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.store import Store, open_store
-from dataprophet.store.base import COMMITS
-
-if TYPE_CHECKING:
-    pass
 
 CACHE = ".dataprophet-cache"
 """Name of the cache's folder, beside the profile unless another is given."""
@@ -138,5 +134,4 @@ def configure(store: Store, config: RunConfig) -> None:
 def prune(scored: ScoredPool) -> None:
     """Remove shards of what the files, the model or the settings were before."""
     markers = scored.store.markers()
-    for key in markers.keys() - {shard.shard.key for shard in scored.shards}:
-        scored.store.remove([f"{COMMITS}/{key}.json", *markers[key]["files"].values()])
+    scored.store.withdraw({key: markers[key] for key in markers.keys() - {each.shard.key for each in scored.shards}})

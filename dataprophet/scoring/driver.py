@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Takes the input rows done, and in all."""
 
+Tell = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+def ignore(line: str) -> None:
+    """Take a line, and tell nobody."""
+
 
 def run_pass(
     config: RunConfig,
@@ -36,6 +43,8 @@ def run_pass(
     model: Model | None = None,
     progress: Progress | None = None,
     tally: Mapping[str, int] | None = None,
+    retry: Sequence[str] = (),
+    tell: Tell = ignore,
 ) -> ScoredPool:
     """Do the shards of a pool that are missing, and write its profile and the summary.
 
@@ -47,13 +56,21 @@ def run_pass(
         model: the model, where it is loaded already.
         progress: called at the start, and after each cell or, with Ray, each shard.
         tally: what the pool's rows hold, for the summary.
+        retry: shards with rows of these statuses are computed anew.
+        tell: called with a line for the user.
     """
     scored = ScoredPool(store.root)
+    for status in (each for each in retry if each not in scored.statuses):
+        tell(f"no row is {status}: there is nothing of it to try again")
+    if again := {each.shard.key: each.marker for each in scored.shards if {*retry} & each.marker["statuses"].keys()}:
+        store.remove([POOL_PROFILE, SUMMARY])
+        store.withdraw(again)
+        scored = ScoredPool(store.root)
     done, total = scored.n_rows, scored.n_rows + sum(shard.rows for shard in scored.missing)
     under_way: dict[str, int] = {}  # shard -> rows of it that are done
     why: dict[str, str] = {}  # shard that was not scored -> the reason
 
-    tell = progress or (lambda *_: None)
+    told = progress or (lambda *_: None)
 
     def report(result: ShardResult) -> None:
         nonlocal done
@@ -64,9 +81,9 @@ def run_pass(
             done += result.rows
         if result.detail:
             why[result.key] = result.detail
-        tell(done + sum(under_way.values()), total)
+        told(done + sum(under_way.values()), total)
 
-    tell(done, total)
+    told(done, total)
     here = work.processes == 0 or (work.processes is None and (config.kind == "features" or model is not None))
     if scored.missing and work.engine == "ray":
         from dataprophet.scoring.engines.ray import run_ray
@@ -78,17 +95,20 @@ def run_pass(
         if here:
             run_here(Worker(config, store, pool=pool, model=model), scored.missing, report)
         else:
-            run_local(config, store, scored.missing, report, work.processes)
+            run_local(config, store, scored.missing, report, work.processes, stall=work.stall, tell=tell)
     return _finish(store, why, tally or {})
 
 
-def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[dict[str, Any]]:
+def index_files(
+    store: Store, pool: Any, *, strict: bool = False, recheck: Tell | None = None
+) -> Iterator[dict[str, Any]]:
     """Index every file of the pool, or keep the index of one that has not changed since it was listed.
 
     Args:
         store: where the indices go.
         pool: the pool, opened.
         strict: a file that cannot be read is an error.
+        recheck: also read the files that look unchanged, and call this with a line for each that is another one.
 
     Yields:
         For each file its path, state, name, digest and raw rows. A file that cannot be read has its error instead; the
@@ -100,7 +120,8 @@ def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[di
     known = {entry.get("path"): entry for entry in listed_files(store) if "error" not in entry}
     for number, path in enumerate(pool.files):
         entry: dict[str, Any] = {"path": path, "state": pool.state(number)}
-        if entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]:
+        same = entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]
+        if same and recheck is None:
             yield dict(known[path])
             continue
         try:
@@ -110,6 +131,8 @@ def index_files(store: Store, pool: Any, *, strict: bool = False) -> Iterator[di
                 raise
             yield {**entry, "name": os.path.basename(path), "error": str(error)}
             continue
+        if same and recheck is not None and index.digest != known[path]["digest"]:
+            recheck(f"{path}: another content under the same size and times, so it is scored anew")
         store.write_document(index_name(index.name), {"index": index.to_json()}, indent=None)
         yield {**entry, "name": index.name, "digest": index.digest, "rows": index.rows}
 

@@ -132,7 +132,10 @@ def require_origin(config: RunConfig, model: Model) -> None:
     # a batch budget that memory has halved since is no other configuration
     differs = sorted(key for key in its if mine.get(key) != its[key] and not (key == "batch_tokens" and model.splits))
     for key in differs[:1]:
-        what = f"{key} is {mine.get(key, 'unset')}, and the run began with {its[key]}"
+        now, then = mine.get(key, "unset"), its[key]
+        if key == "model":
+            now, then = f"{model.name} {model.fingerprint[:16]}", config.told("fingerprint")
+        what = f"{key} is {now}, and the run began with {then}"
         fix = "resume on the same kind of machine, or score into another folder"
         raise DataProphetError(what, where=model.name, fix=fix)
 

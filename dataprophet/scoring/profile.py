@@ -33,7 +33,7 @@ from dataprophet.scoring.cache import (
     open_cache,
     prune,
 )
-from dataprophet.scoring.driver import Progress, index_files, list_files, remarks, run_pass
+from dataprophet.scoring.driver import Progress, Tell, ignore, index_files, list_files, remarks, run_pass
 from dataprophet.scoring.folder.config import SHARD_CELLS, RunConfig, Work
 from dataprophet.scoring.folder.files import POOL_PROFILE
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -64,6 +64,7 @@ def profile(
     cache: str | os.PathLike[str] | None = None,
     processes: int | None = None,
     fresh: bool = False,
+    recheck: bool = False,
     max_bad: float = MAX_BAD,
 ) -> Profile:
     """Profile a dataset in one pass.
@@ -84,6 +85,7 @@ def profile(
         processes: worker processes of such a pass, for a model that is given by name; 0 or 1 works in this one. By
             default one for each CUDA device.
         fresh: forget what the cache knows of this dataset, model and settings.
+        recheck: with ``cache``, also read the files that look unchanged, and compare their digests.
         max_bad: share of rows that may be unusable. They are read before the model runs; with ``cache``, where more
             turn out to be unusable on the way, what was computed is kept.
 
@@ -98,7 +100,7 @@ def profile(
     settings: dict[str, Any] = {"clusters": clusters, "sketch_size": sketch_size, "seed": seed}
     settings["diversity_fields"] = list(diversity_fields)
     if cache is None:
-        plain, where = processes is None and not fresh, "processes and fresh"
+        plain, where = processes is None and not (fresh or recheck), "processes, fresh and recheck"
         require(plain, "is for a pass in a cache", where, "give cache=FOLDER", DataProphetError)
         if isinstance(dataset, Dataset) and (dataset.files or not dataset.path):
             dataset.check_bad(max_bad)
@@ -113,6 +115,7 @@ def profile(
         raise ProfileError("samples need a model", where=dataset.name, fix="pass model=dataprophet.load_model(...)")
     told, work = progress or (lambda _: None), Work(processes=processes)
     options: dict[str, Any] = {"name": name, "fresh": fresh, "max_bad": max_bad, "cache": cache, "work": work}
+    options["recheck"] = recheck
     return ProfilePass(dataset, model, settings=settings, **options).profile(lambda done, _: told(done))
 
 
@@ -145,6 +148,7 @@ class ProfilePass:
         name: the pool's name; by default its own.
         loading: further arguments of ``load_model``.
         fresh: forget what the cache knows of this pool, model and settings.
+        recheck: also read the files that look unchanged, and compare their digests.
         tell: called with a line where something is taken from the cache.
         max_bad: share of rows that may be unusable.
 
@@ -163,11 +167,12 @@ class ProfilePass:
         name: str | None = None,
         loading: Mapping[str, Any] | None = None,
         fresh: bool = False,
+        recheck: bool = False,
         tell: Callable[[str], None] | None = None,
         max_bad: float = MAX_BAD,
     ) -> None:
         self.pool, self.name, self._work, self._max_bad = pool, name or pool.name, work, max_bad
-        self._settings, self._tell = settings, tell or (lambda _: None)
+        self._settings, self._tell = settings, tell or ignore
         self._samples = isinstance(pool, Dataset)
         self._model = NamedModel(model, loading or {}) if self._samples and isinstance(model, str) else model
         self.digests: tuple[str, ...] = ()
@@ -181,10 +186,12 @@ class ProfilePass:
         self._sketch = Profile.empty(_NAME, "", **settings).settings
         self._known = self._origin()
         data = {key: value for key, value in self._arguments.items() if key != "name"}
-        asked = [data, self._given or self._known, self._sketch, machine(work)]
+        given = {key: value for key, value in self._given.items() if key != "memory"}  # changes no number
+        asked = [data, given or self._known, self._sketch, machine(work)]
         self._store = open_cache(cache, asked, self._tell, fresh=fresh)
         with nothing_left(self._store):
-            self._files, self._log, self.tally = _files(self._store, pool, self.name, max_bad)
+            looked = self._tell if recheck else None
+            self._files, self._log, self.tally = _files(self._store, pool, self.name, max_bad, looked)
             list_files(self._store, self._files)
         self.usable = self.tally.rows - len(self._log)
         self.digests = tuple(str(entry["digest"]) for entry in self._files)
@@ -256,7 +263,7 @@ class ProfilePass:
             model = self._model.load(work.threads) if work.processes == 0 else None
             if model is None:
                 self._model.unload()  # the device's memory is for the workers
-        scored = run_pass(config, self._store, work, pool=self.pool, model=model, progress=progress)
+        scored = run_pass(config, self._store, work, pool=self.pool, model=model, progress=progress, tell=self._tell)
         if isinstance(self._model, NamedModel) and model is not None and model.splits:
             self._model.unload()  # with the batches that memory left it
         if scored.missing:
@@ -272,13 +279,15 @@ class ProfilePass:
         return made
 
 
-def _files(store: Store, pool: Any, name: str, max_bad: float) -> tuple[list[dict[str, Any]], ProblemLog, Tally]:
+def _files(
+    store: Store, pool: Any, name: str, max_bad: float, recheck: Tell | None
+) -> tuple[list[dict[str, Any]], ProblemLog, Tally]:
     """Entries for the list of files, what is wrong with rows, and what they hold. Raises DataError for a bad file."""
     if isinstance(pool, Dataset):
-        scanned = scan(store, pool)
+        scanned = scan(store, pool, recheck=recheck)
         scanned.check(max_bad, name)
         return scanned.files, scanned.problems(), Tally(**scanned.tally)
-    files = list(index_files(store, pool, strict=True))
+    files = list(index_files(store, pool, strict=True, recheck=recheck))
     return files, ProblemLog(), Tally(sum(int(entry["rows"]) for entry in files))
 
 

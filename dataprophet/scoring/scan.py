@@ -24,7 +24,7 @@ from dataprophet.data.images.sources import FileImage
 from dataprophet.data.index import CELL_ROWS
 from dataprophet.data.sample import Conversation, Problem, ProblemLog, Tally, check_bad
 from dataprophet.errors import DataError
-from dataprophet.scoring.driver import index_files
+from dataprophet.scoring.driver import Tell, index_files
 from dataprophet.scoring.folder.files import read_index
 from dataprophet.store import Store
 
@@ -65,13 +65,14 @@ class Scan:
         check_bad(self.counts, self.tally["rows"], max_bad, where)
 
 
-def scan(store: Store, dataset: Dataset, *, pool: bool = False) -> Scan:
+def scan(store: Store, dataset: Dataset, *, pool: bool = False, recheck: Tell | None = None) -> Scan:
     """Scan a dataset, unless neither its files nor its images have changed since the last time.
 
     Args:
         store: where the indices of files and the scan go.
         dataset: it.
         pool: for ``score``: a file that cannot be read is listed with its error, whole files count, and images do not.
+        recheck: as of ``index_files``; all rows are read then.
 
     Raises:
         DataError: a file cannot be read, or a row where the dataset is strict.
@@ -79,9 +80,9 @@ def scan(store: Store, dataset: Dataset, *, pool: bool = False) -> Scan:
     earlier = None
     with suppress(ValueError, TypeError):  # a damaged one is made anew
         earlier = Scan(**store.document(SCAN)) if store.exists(SCAN) else None
-    if earlier is not None and _unchanged(earlier, dataset):
+    if recheck is None and earlier is not None and _unchanged(earlier, dataset):
         return earlier
-    made = _scan(store, dataset, pool=pool)
+    made = _scan(store, dataset, pool=pool, recheck=recheck)
     store.write_document(SCAN, asdict(made), indent=None)
     return made
 
@@ -109,10 +110,10 @@ def _described(dataset: Dataset) -> list[str]:
     return [_hash([Path(dataset.folder, INFO).read_text(encoding="utf-8", errors="replace")])]
 
 
-def _scan(store: Store, dataset: Dataset, *, pool: bool) -> Scan:
+def _scan(store: Store, dataset: Dataset, *, pool: bool, recheck: Tell | None) -> Scan:
     states, files, rows = _states(dataset), [], _Rows(dataset, pool=pool)
     described = _described(dataset)
-    for entry in () if rows.full else index_files(store, dataset, strict=not pool):
+    for entry in () if rows.full else index_files(store, dataset, strict=not pool, recheck=recheck):
         files.append(entry)
         if "error" in entry:
             continue

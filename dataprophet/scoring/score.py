@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataprophet.data.sample import MAX_BAD
-from dataprophet.errors import ProfileError, checked, choose, require, require_type
+from dataprophet.errors import DataProphetError, ProfileError, checked, choose, require, require_type
 from dataprophet.features.features import FIELDS
 from dataprophet.profiling.profile import Profile
-from dataprophet.scoring.driver import Progress, index_files, list_files, run_pass
-from dataprophet.scoring.folder.config import RunConfig, Work, cells_of
+from dataprophet.scoring.driver import Progress, Tell, ignore, index_files, list_files, run_pass
+from dataprophet.scoring.folder.config import STALL, RunConfig, Work, cells_of
 from dataprophet.scoring.folder.files import CARRIED_PROFILE, RUN, TARGETS, target_name
 from dataprophet.scoring.folder.pool import ScoredPool
+from dataprophet.scoring.folder.rows import CRASHED, OK
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.scan import scan
 from dataprophet.scoring.sources.opener import open_pool, pool_arguments
@@ -49,6 +50,10 @@ def score(
     ray_option: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     max_bad: float = MAX_BAD,
+    recheck: bool = False,
+    retry: Sequence[str] = (),
+    stall: float = STALL,
+    tell: Tell = ignore,
 ) -> ScoredPool:
     """Score every sample of a pool for every target, in one pass that can be interrupted and resumed at any time.
 
@@ -87,6 +92,10 @@ def score(
         progress: called with the input rows done and in all.
         max_bad: share of rows that may be unusable. Rows are read before the model runs; where more turn out to be
             unusable on the way, the results are kept, and a call with a larger share accepts them.
+        recheck: also read the files that look unchanged, and compare their digests with what was scored.
+        retry: statuses, such as ``crashed`` and ``out_of_memory``: shards that hold rows of these are computed anew.
+        stall: seconds without progress after which a worker process is replaced.
+        tell: called with a line for a file that was changed unnoticed, and for a worker that is replaced.
 
     Returns:
         The scored folder. Files that could not be read are in its ``files`` and ``missing`` shards.
@@ -96,10 +105,13 @@ def score(
             ``max_bad`` cannot be used.
     """
     _check_fields(fields)
+    for status in retry:
+        fix = f"name statuses of rows that have no score, such as {CRASHED}"
+        require(status not in (OK, ""), f"{status!r} is no status to try again", "retry", fix, DataProphetError)
     fix = "leave it out, or score the samples themselves"
     require(not (details and features), "needs a model, and features are given", "details", fix, ProfileError)
     require_type(pool, (str, os.PathLike), "pool", "give the path of the pool; reading= says how to open it")
-    work = Work(engine, processes, threads, ray_address, ray_option or {})
+    work = Work(engine, processes, threads, ray_address, ray_option or {}, stall)
     where = os.fspath(out)
     store = open_store(where)
     store.require_own({RUN, TARGETS, COMMITS, TEMPORARY}, "name a new or empty folder, or one of an earlier run")
@@ -136,13 +148,16 @@ def score(
     if kept is not None:
         _carry_over(store, config, opened.profile)
     store.collect()
+    options: dict[str, Any] = {"pool": opened, "model": loaded, "progress": progress, "retry": retry, "tell": tell}
+    looked = tell if recheck else None
     if kind == "features":
-        list_files(store, list(index_files(store, opened)))
-        return run_pass(config, store, work, pool=opened, model=loaded, progress=progress)
-    found = scan(store, opened, pool=True)
-    found.check(max_bad, config.name)
-    list_files(store, found.files)
-    scored = run_pass(config, store, work, pool=opened, model=loaded, progress=progress, tally=found.tally)
+        list_files(store, list(index_files(store, opened, recheck=looked)))
+    else:
+        found = scan(store, opened, pool=True, recheck=looked)
+        found.check(max_bad, config.name)
+        list_files(store, found.files)
+        options["tally"] = found.tally
+    scored = run_pass(config, store, work, **options)
     scored.check_bad(max_bad, config.name)
     return scored
 
@@ -167,8 +182,10 @@ def _check_fields(fields: Sequence[str]) -> None:
 
 def _check_targets(config: RunConfig, profiles: Sequence[Profile]) -> None:
     """Refuse targets that are not comparable with the pool, or that share a name."""
+    own = config.empty_profile()
+    own.model_name = config.model_name  # for messages
     for first in profiles[:1]:
-        first.require_comparable([*profiles, config.empty_profile()])
+        first.require_comparable([*profiles, own])
     names = [profile.name for profile in profiles]
     for name in names:
         fix = "profile one of them under another --name"

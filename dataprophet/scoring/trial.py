@@ -7,26 +7,29 @@ that it dies of is tried alone, in a new process each time. What a signal from o
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataprophet.errors import DataError, DataProphetError
-from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.config import STALL, RunConfig
 from dataprophet.scoring.folder.shards import Shard
+from dataprophet.store.attempts import is_stopped
 from dataprophet.store.base import Store
 from dataprophet.store.journal import CRASHES, Stopped
 
 _PROCESS = "dataprophet.scoring.engines.trial_process"
 _COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", _PROCESS)
 _KILLS = 5  # from outside, of the processes of one suspicion, after which there is no verdict
-_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGSTOP}
 _WAIT_S = 0.2
 _TAIL = 2048  # bytes of a process's last words
 
@@ -40,6 +43,8 @@ class Trial:
         store: its output folder.
         shard: the shard.
         cell: number of the cell in its file.
+        stall: seconds without a word after which a process is ended: the sample that it has begun is to blame.
+        waiting: called again and again meanwhile.
         command: what a process runs.
     """
 
@@ -47,6 +52,8 @@ class Trial:
     store: Store
     shard: Shard
     cell: int
+    stall: float = STALL
+    waiting: Callable[[], None] = lambda: None
     command: Sequence[str] = _COMMAND
     _kills: int = 0
 
@@ -76,7 +83,7 @@ class Trial:
             begun, status, words = self._process(left)
             if status == 0:
                 return None
-            how = cause_of_death(status)
+            how = f"made no progress for {self.stall:g} s" if status is None else cause_of_death(status)
             if status == -signal.SIGKILL and _memory_kills() > known:
                 how = "was ended by the system, whose memory was full"
             elif status in _OUTSIDE:
@@ -93,8 +100,11 @@ class Trial:
                 raise DataError(what, where=self._place(None), fix=fix)
             return begun, how
 
-    def _process(self, places: Sequence[int]) -> tuple[int | None, int, str]:
-        """Try samples in a process: the one that it began last, its exit status, and what it said last."""
+    def _process(self, places: Sequence[int]) -> tuple[int | None, int | None, str]:
+        """Try samples in a process: the one that it began last, its exit status, and what it said last.
+
+        The status is None where it said nothing for too long; SIGSTOP's where it was stopped from outside meanwhile.
+        """
         asked: dict[str, Any] = {"root": self.store.root, "config": self.config.to_json(), "cell": self.cell}
         asked |= {"shard": self.shard.to_json(), "places": list(places)}
         with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
@@ -104,11 +114,17 @@ class Trial:
                 with suppress(BrokenPipeError):
                     popen.stdin.write(json.dumps(asked).encode() + b"\n")
                     popen.stdin.flush()  # and left open: the process ends when it is closed, by whatever
-                while popen.poll() is None:
+                said_so_far, since, late = 0, time.monotonic(), False
+                while popen.poll() is None and not late:
                     if self.store.stopping.wait(0):
                         raise Stopped("the shard is dropped")
                     with suppress(subprocess.TimeoutExpired):
                         popen.wait(_WAIT_S)
+                    self.waiting()
+                    if (size := os.fstat(answers.fileno()).st_size) > said_so_far:
+                        said_so_far, since = size, time.monotonic()
+                    late = time.monotonic() - since > self.stall
+                status = popen.poll() if not late else -signal.SIGSTOP if is_stopped(popen.pid) else None
             finally:
                 popen.kill()
                 popen.wait()
@@ -121,7 +137,7 @@ class Trial:
         for line in lines:
             if "error" in line:
                 raise DataProphetError.from_dict(line["error"])
-        return lines[-1]["begun"] if lines else None, popen.returncode, words
+        return lines[-1]["begun"] if lines else None, status, words
 
     def _place(self, sample: int | None) -> str:
         own = "" if sample is None else f", sample {sample}"

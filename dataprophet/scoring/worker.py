@@ -29,7 +29,7 @@ from dataprophet.ops.backend import as_lists, watching
 from dataprophet.profiling.profile import Profile
 from dataprophet.profiling.sketch import Sketch, bound_of
 from dataprophet.scoring.embeddings import unit_embeddings, write_embeddings
-from dataprophet.scoring.folder.config import RunConfig
+from dataprophet.scoring.folder.config import STALL, RunConfig
 from dataprophet.scoring.folder.files import EMBEDDINGS, FILES, PROFILE, ROWS, load_targets, read_index
 from dataprophet.scoring.folder.rows import CRASHED, DETAILS, Columns, Lines, schema, status_of, table_of, write_rows
 from dataprophet.scoring.folder.shards import UNDER_WAY, Shard, ShardResult
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dataprophet.model import Model
     from dataprophet.model.model import CellFeatures
 
-_FILES_KEPT = 8  # indices of files that a worker remembers
+_FILES_KEPT, _HEAVY = 8, 32  # indices that a worker remembers; rows take up to four times as much as in their file
 
 
 class Worker:
@@ -63,6 +63,7 @@ class Worker:
 
     def __init__(self, config: RunConfig, store: Store, *, pool: Any = None, model: Model | None = None) -> None:
         self.config, self.store = config, store
+        self.stall, self._moved = STALL, 0  # seconds, of the processes that try samples; how far this one came
         self.reading, self.gate = threading.Lock(), threading.Lock()  # of the shard that is read, and on the device
         self.pool = open_pool(config.kind, config.pool) if pool is None else pool
         self.targets = load_targets(store, config.targets, config.fields)
@@ -86,6 +87,21 @@ class Worker:
     def splits(self) -> int:
         """How often a batch was halved because memory ran out."""
         return self._splits + (0 if self._model is None else self._model.splits)
+
+    @property
+    def progress(self) -> int:
+        """What grows while this process comes further: samples that it read, batches that it computed."""
+        return self._moved + (0 if self._model is None else self._model.batches)
+
+    def move(self) -> None:
+        """Note that it came further."""
+        self._moved += 1
+
+    def counted(self, samples: list[Sample]) -> Iterator[Sample]:
+        """Samples, each of which brings it further."""
+        for sample in samples:
+            self.move()
+            yield sample
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -249,6 +265,7 @@ class _Parts:
 
     def add(self, columns: Columns, places: NDArray[np.int64], features: Features) -> None:
         """Score features, and add the rows, the features and the embeddings. Bad ones get a status and the reason."""
+        self.worker.move()
         config, targets = self.worker.config, self.worker.targets
         found = self.profile.measure(features, targets.directions, leave_out=True)
         columns = columns.refused({int(places[row]): reason for row, reason in found.reasons.items()})
@@ -306,7 +323,7 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
     cells = worker.lines(shard, shard.first, shard.last, parts.note)
     isolated: list[str] = []
     if not journal.crashes:
-        for number, lines, result in _stream(worker, cells, parts, journal):
+        for number, lines, result in _stream(shard, worker, cells, parts, journal):
             journal.end(f"cell {number}")
             _add_cell(parts, lines, result, shard.name)
             _tell(shard, worker, number)
@@ -323,17 +340,18 @@ def _score_samples(shard: Shard, worker: Worker, parts: _Parts, journal: Journal
 
 
 def _stream(
-    worker: Worker, cells: Iterator[tuple[int, Lines]], parts: _Parts, journal: Journal
+    shard: Shard, worker: Worker, cells: Iterator[tuple[int, Lines]], parts: _Parts, journal: Journal
 ) -> Iterator[tuple[int, Lines, CellFeatures]]:
     """Cells through the model, the next ones being read and decoded meanwhile."""
     waiting: deque[tuple[int, Lines]] = deque()
 
-    def feed() -> Iterator[list[Sample]]:
+    def feed() -> Iterator[Iterator[Sample]]:
         for number, lines in cells:
             journal.begin(f"cell {number}")
             waiting.append((number, lines))
-            yield lines.samples
-        parts.reading.end()
+            yield worker.counted(lines.samples)
+        if worker.index(shard.name).cell_bytes <= worker.model.memory // _HEAVY:  # else one shard at a time
+            parts.reading.end()
 
     for result in worker.model.cells(feed(), gate=parts.device, details=worker.config.details):
         yield *waiting.popleft(), result
@@ -347,12 +365,12 @@ def _poisoned(shard: Shard, worker: Worker, number: int, lines: Lines, journal: 
     """
     if journal.crashes[f"cell {number}"] < CRASHES:
         return []
-    what = (
-        f"the process died {CRASHES} times while cell {number} was scored, and a loaded model cannot be tried elsewhere"
-    )
+    died = f"the process died {CRASHES} times while cell {number} was scored"
+    what = f"{died}, and a loaded model cannot be tried elsewhere"
     require(worker.config.model, what, shard.name, "give the model by its name, so that the cause can be found")
     with worker.released():
-        found = Trial(worker.config, worker.store, shard, number).culprits(len(lines.samples))
+        trial = Trial(worker.config, worker.store, shard, number, worker.stall, worker.move)
+        found = trial.culprits(len(lines.samples))
     for place, how in found.items():
         lines.refuse(place, CRASHED, f"a process that scored it alone {how}, {CRASHES} times")
     return list(found)

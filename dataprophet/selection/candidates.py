@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dataprophet.data.files.rows import printable
 from dataprophet.errors import DataProphetError, MetricError, choose, explained
-from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool, ScoredShard
+from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
 from dataprophet.selection.noise import NLL, TOKENS, Limits, Numbers, Scores, floats
 from dataprophet.selection.settings import Settings
 
@@ -174,11 +174,13 @@ class Candidates:
 
     def _read(self, part: Part, columns: Sequence[str]) -> pa.Table:
         path = part.scored.rows
-        damaged = explained((pa.ArrowException, OSError), DataProphetError, "cannot be read", path, MAKE_ANEW)
+        damaged = explained(
+            (pa.ArrowException, OSError), DataProphetError, "cannot be read", path, part.scored.store.remedy
+        )
         with damaged, pq.ParquetFile(path) as file:
             table = file.read(columns=list(columns), use_threads=False)
         if missing := [name for name in columns if name not in table.column_names]:
-            raise DataProphetError(f"has no column {missing[0]!r}", where=path, fix=MAKE_ANEW)
+            raise DataProphetError(f"has no column {missing[0]!r}", where=path, fix=part.scored.store.remedy)
         return table
 
 

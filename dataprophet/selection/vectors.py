@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dataprophet.errors import DataProphetError
 from dataprophet.features.columns import safetensors_columns
 from dataprophet.features.features import FIELDS, Features, measure, same_as_one, sketch_vectors
-from dataprophet.scoring.folder.pool import MAKE_ANEW, ScoredPool
+from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.targets import Targets
 from dataprophet.selection.candidates import Candidates, lines_of
 
@@ -107,6 +107,6 @@ def features_of(candidates: Candidates, table: pa.Table) -> Iterator[tuple[Score
             embeddings = {name: tensors[name][places] for name in FIELDS if name in tensors}
             present = {name: tensors[f"{name}_present"][places].astype(np.bool_) for name in embeddings}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise DataProphetError(f"damaged embeddings ({error})", where=path, fix=MAKE_ANEW) from error
+            raise DataProphetError(f"damaged embeddings ({error})", where=path, fix=part.scored.store.remedy) from error
         ids = [str(place) for place in range(len(owner))]
         yield pool, here[owner], Features(ids, np.zeros(len(owner)), embeddings, present)

@@ -38,6 +38,11 @@ def is_alive(attempt: str) -> bool | None:
     return state not in ("Z", "X") and now in (started, _UNKNOWN)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is held by a signal such as SIGSTOP, or by a debugger."""
+    return _status(pid)[0] in ("T", "t")
+
+
 @cache
 def _machine() -> str:
     """Hash of what process numbers are unique within: the start of the machine and the namespace of the numbers."""

@@ -125,6 +125,11 @@ class Store(ABC):
             self._forget_journal(key)
         return won
 
+    def withdraw(self, markers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take commits back, by their keys and markers. The markers go first: nothing names what is gone."""
+        self.remove(map(_marker, markers))
+        self.remove(str(name) for marker in markers.values() for name in marker["files"].values())
+
     def write(self, name: str, data: bytes, *, replace: bool = False) -> bool:
         """Write a file that appears whole or not at all.
 

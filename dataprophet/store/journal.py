@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -76,24 +77,31 @@ class Journal:
     def _record(self, kind: str, unit: str) -> None:
         with self._lock:
             if not self.closed:
-                self._append(f"{kind}\t{self.attempt}\t{unit}\n")
+                self._append(record(kind, self.attempt, unit))
 
     def _finish(self, kind: str) -> None:
         self._record(kind, "")
         self.closed = True
 
 
+def record(kind: str, attempt: str, unit: str) -> str:
+    """A line of a journal, its checksum at the end."""
+    text = f"{kind}\t{attempt}\t{unit}"
+    return f"{text}\t{zlib.crc32(text.encode()):08x}\n"
+
+
 def crashes_of(records: Iterable[str]) -> Counter[str]:
     """Units that were under way when attempts died, from the records of all attempts.
 
     An attempt whose process runs, or that was closed, has not died. One of another machine, which cannot be asked, is
-    taken for dead: at worst the shard is scored a cell at a time for nothing.
+    taken for dead: at worst the shard is scored a cell at a time for nothing. A damaged record says nothing.
     """
     open_units: defaultdict[str, Counter[str]] = defaultdict(Counter)
     failed = set()
-    for record in records:
-        kind, _, rest = record.rstrip("\n").partition("\t")
-        attempt, _, unit = rest.partition("\t")
+    for line in records:
+        kind, attempt, unit, *_ = [*line.split("\t"), "", "", ""]
+        if record(kind, attempt, unit) != f"{line.rstrip()}\n":
+            continue
         if kind == _BEGIN:
             open_units[attempt][unit] += 1
         elif kind == _END:

@@ -57,6 +57,12 @@ def test_only_files_of_their_own_kind_are_replaced(tmp_path: Path, run: Run) -> 
         assert status == 1
         assert says in err
     assert (tmp_path / "gains.csv").read_text() == "source,target,gain\n"
+    pytest.importorskip("altair")
+    words = ["report", tmp_path / "scores.csv", "--out"]
+    assert [run(*words, tmp_path / "page.html")[0] for _ in range(2)] == [0, 0]
+    (tmp_path / "mine.html").write_text("<title>my page</title>")
+    status, err = run(*words, tmp_path / "mine.html")
+    assert (status, "exists and is no report, so it is not overwritten" in err) == (1, True)
 
 
 def test_score_fills_no_folder_that_holds_something_else(tmp_path: Path, run: Run) -> None:

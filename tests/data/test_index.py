@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import tarfile
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,6 +108,7 @@ def test_json(tmp_path, rows, size, mark, indent, chunk):
     with pytest.MonkeyPatch.context() as patch:
         small_cells(size, patch)
         patch.setattr("dataprophet.data.files.json_list._CHUNK", max(chunk, 3 * mark))
+        patch.setattr("dataprophet.data.files.json_list._AT_ONCE", chunk)  # larger parts are read row by row
         dataset = open_dataset(path, format="vqa")
         check(dataset, size)
         assert dataset.index(0).digest == xxhash.xxh3_128_hexdigest(path.read_bytes())
@@ -291,6 +293,30 @@ def test_what_has_no_files_says_so():
 
     with pytest.raises(DataError, match="no files that are read in parts"):
         Dataset.from_samples("m", []).index(0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[: len(data) * 2 // 3], "bad JSON at line 66[67] column .* .(Unterminated|Expecting)"),
+        (lambda data: data.replace(b'"500": "', b'"500": x'), r"bad JSON at line 501 column 9 \(Expecting value\)"),
+        (lambda data: data.replace(b'"500": "', b'"500": "\xff'), "is not UTF-8"),
+        (lambda data: b'{"all": ' + data + b"}", "the top level is a dict, not a list of rows"),
+        (lambda data: data[1:-2].replace(b"},", b"}"), r"line 2 column 1 \(Extra data\)"),
+        (lambda data: data.replace(b'"}', b"}", 1), "Invalid control character"),
+    ],
+)
+def test_damage_of_a_large_json_list_takes_little_memory(tmp_path, damage, message):
+    rows = [json.dumps({str(number): "é" + "x" * 12_000}, ensure_ascii=False) for number in range(1000)]
+    path = tmp_path / "a.json"
+    path.write_bytes(damage(("[" + ",\n".join(rows) + "]\n").encode()))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message):
+            list(map(str, map(type, (row for _, row in read_json(str(path))))))
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_json_list_holds_what_json_reads(tmp_path):

@@ -282,8 +282,8 @@ def test_a_sample_that_the_template_refuses_is_left_out(tiny_folder):
 def test_decoded_pictures_are_let_go_as_their_batches_are_made(tiny_model, monkeypatch):
     decoded, load = [], reader._load
 
-    def loaded(picture):
-        found = load(picture)
+    def loaded(picture, limit):
+        found = load(picture, limit)
         decoded.extend(weakref.ref(image) for image in found)
         return found
 

@@ -13,6 +13,7 @@ import pytest
 
 from dataprophet.scoring.folder.pool import open_scores
 from dataprophet.scoring.score import score
+from dataprophet.store.journal import record
 
 pytestmark = pytest.mark.slow
 FILES, SAMPLES = 10, 130
@@ -102,6 +103,9 @@ def test_poison_is_isolated(target: Path, model: Any, tmp_path: Path) -> None:
             assert row[name] == pytest.approx(plain[name], rel=1e-5, abs=1e-6), name
         compared += 1
     assert compared == expected.n_samples - 1
+    healed = score(pool, [target], "demo", out=tmp_path / "out", processes=0, retry=["crashed"])  # without the poison
+    assert set(healed.statuses) == {"ok"}
+    assert faults.all_well(faults.account(tmp_path / "out"))
 
 
 def test_deaths_by_signals_from_outside_cost_no_row(target: Path, model: Any, tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_deaths_by_signals_from_outside_cost_no_row(target: Path, model: Any, tm
 
     def died_twice() -> None:
         (out / "commits" / f"{key}.json").unlink()
-        dead = (f"begin\tffffffffffff-1-1-0000000{number}\tcell 0\n" for number in range(2))
+        dead = (record("begin", f"ffffffffffff-1-1-0000000{number}", "cell 0") for number in range(2))
         (out / "journal" / key).write_text("".join(dead))
 
     died_twice()

@@ -22,6 +22,7 @@ from sample_features import make_features
 
 import dataprophet as dp
 from dataprophet.cli import main
+from dataprophet.data.identity.compare import Identity
 from dataprophet.errors import DataProphetError
 from dataprophet.features.file import load_features
 from dataprophet.files import MANIFEST
@@ -36,7 +37,7 @@ from dataprophet.store.checksums import dump_document, parse_document
 
 FLIPS, CUTS = (int(os.environ.get(name, usual)) for name, usual in (("FLIPS", 20), ("CUTS", 10)))
 KINDS = ["run.json", "files.json", "index/*", "targets/*", "commits/*", "data/*.parquet", "data/*.profile"]
-KINDS += ["data/*.safetensors", "pool.profile", "summary.json"]
+KINDS += ["data/*.safetensors", "pool.profile", "summary.json", "journal/*", "logs/*"]
 
 
 def _nothing(_: Any) -> None:
@@ -109,10 +110,17 @@ def test_damage_of_a_scored_folder_is_detected_or_harmless(made: Any, tmp_path: 
         out = tmp_path / "out"
         shutil.rmtree(out)
         shutil.copytree(folder / "out", out, copy_function=os.link)
-        path = draw.choice(sorted(out.glob(KINDS[number % len(KINDS)])))
+        commits = sorted((out / "commits").iterdir())
+        open_store(str(out)).journal(commits[0].stem).begin("cell 0")
+        if number // len(KINDS) % 2:  # half-finished
+            for name in [*commits[::2], out / "pool.profile", out / "summary.json"]:
+                name.unlink()
+        if not (found := sorted(out.glob(KINDS[number % len(KINDS)]))):
+            continue
+        path = draw.choice(found)
         damage(path, draw, cut=cut)
         if path.parent.name in ("targets", "index"):  # read where a shard is still to be done
-            sorted((out / "commits").iterdir())[0].unlink()
+            commits[0].unlink(missing_ok=True)
         if not same_or_told(partial(results, folder, target, out), whole):
             seen += 1
             store = open_store(str(out))
@@ -147,6 +155,37 @@ def test_damage_of_a_snapshot_is_detected_or_harmless(made: Any, tmp_path: Path)
         whole = path.read_bytes()
         damage(path, draw, cut=number >= FLIPS)
         same_or_told(partial(resaved, path, target), whole)
+
+
+@pytest.mark.parametrize("kind", ["scores.csv", "scores.factors.csv", "scores.identity.json"])
+def test_damage_of_a_matrix_is_detected_or_harmless(made: Any, tmp_path: Path, kind: str) -> None:
+    _, target = made
+    source = profile(make_features(100, 8, seed=5), "m", name="s", clusters=4, sketch_size=1000)
+    target = replace(target)
+    for each in (source, target):
+        each.identity = (Identity("p", str(tmp_path / "p"), "features"),)
+    matrix = dp.transfer_matrix([source], [target])
+    draw, path = random.Random(1), tmp_path / "scores.csv"
+    for number in range(30):
+        matrix.to_csv(path)
+        damage(tmp_path / kind, draw, cut=number >= 20)
+        same_or_told(partial(dp.TransferMatrix.from_csv, path), matrix)
+
+
+def test_a_matrix_that_was_changed_by_hand_is_told(made: Any, tmp_path: Path) -> None:
+    _, target = made
+    path = tmp_path / "scores.csv"
+    matrix = dp.transfer_matrix([replace(target)], [replace(target)])
+    matrix.identities = {"sources": {"t": (Identity("p", str(tmp_path / "p"), "features"),)}}
+    matrix.to_csv(path)
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    with pytest.raises(DataProphetError, match=r"scores\.factors\.csv: scores differ from those of the matrix"):
+        dp.TransferMatrix.from_csv(path)
+    (tmp_path / "scores.factors.csv").unlink()
+    with pytest.raises(DataProphetError, match=r"scores\.identity\.json: belongs to other scores than scores\.csv"):
+        dp.TransferMatrix.from_csv(path)
+    (tmp_path / "scores.identity.json").unlink()
+    assert dp.TransferMatrix.from_csv(path) != matrix
 
 
 def test_damage_of_a_manifest_is_detected_or_harmless(made: Any, tmp_path: Path) -> None:

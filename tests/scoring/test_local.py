@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.score import score
 from dataprophet.store import open_store
 from dataprophet.store.attempts import new_attempt
+from dataprophet.store.journal import record
 
 SHARD = Shard("0123456789abcdef", 0, "a.jsonl", 0, 1, 10)
 DEAD = "ffffffffffff-1-1-00000000"
+WORKER = "dataprophet.scoring.engines.worker_process"
 
 
 def _config(**changed: Any) -> RunConfig:
@@ -82,6 +86,26 @@ def test_workers_that_die_before_they_are_ready(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ENDS_AT_START", "1")
     with pytest.raises(DataProphetError, match=r"worker processes cannot start \(no memory\)"):
         run_local(_config(), open_store(tmp_path), [SHARD], print, processes=1)
+
+
+def test_a_worker_that_is_stopped_is_told_and_replaced(
+    features: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataprophet.scoring.engines.local._STOPPED", 1.0)
+    folder, target, whole = features
+    told: list[str] = []
+    stopped: list[int] = []
+
+    def stop_one() -> None:
+        own = faults.wait_for(lambda: [p for p, up, line in faults.processes() if up == os.getpid() and WORKER in line])
+        os.kill(own[0], signal.SIGSTOP)
+        stopped.append(own[0])
+
+    threading.Thread(target=stop_one).start()
+    options: dict[str, Any] = {"processes": 2, "tell": told.append, "features": True}
+    scored = score(folder, [target], "m", out=tmp_path / "out", shard_rows=1024, **options)
+    assert scored.digest() == whole.digest()
+    assert [line.startswith(f"worker process {stopped[0]} has been stopped (SIGSTOP)") for line in told] == [True]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +227,7 @@ def test_deaths_that_come_closer_to_their_cause_are_no_reason_to_give_up(tmp_pat
     retries = Retries(store)
     for number in range(2 * FRUITLESS):
         attempt = f"{DEAD[:-2]}{number:02d}"
-        store._append(store._path(f"journal/{SHARD.key}"), f"begin\t{attempt}\tsample 0 {number // 2}\n")  # type: ignore[attr-defined]
+        store._append(store._path(f"journal/{SHARD.key}"), record("begin", attempt, f"sample 0 {number // 2}"))  # type: ignore[attr-defined]
         assert retries.died(SHARD, "was ended by SIGSEGV") is None
     assert store.crashes(SHARD.key) == {f"sample 0 {number}": 2 for number in range(FRUITLESS)}
 

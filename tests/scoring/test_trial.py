@@ -6,6 +6,7 @@ The processes here are real and compute nothing: `test_faults.py` has those that
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dataprophet.store import open_store
 from dataprophet.store.journal import Stopped
 
 _TRIED = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 plan = json.loads(sys.argv[1])
 asked = json.loads(sys.stdin.readline())
 if plan.get("start"):
@@ -35,16 +36,18 @@ for place in asked["places"]:
     alone = len(asked["places"]) == 1
     for kind, *what in plan["plan"].get(str(place), []):
         if kind == "always" or (kind == "times" and before < what[1]) or (kind == "together" and not alone):
-            os.kill(os.getpid(), what[0]) if what[0] > 0 else os._exit(-what[0])
+            time.sleep(60) if not what[0] else os.kill(os.getpid(), what[0]) if what[0] > 0 else os._exit(-what[0])
 """
 
 
-def trial(folder: Path, plan: dict[int, Any], **more: Any) -> Trial:
+def trial(folder: Path, plan: dict[int, Any], stall: float = 30, **more: Any) -> Trial:
     given = {"plan": plan, "log": str(folder / "log"), **more}
     config: dict[str, Any] = {"name": "p", "kind": "samples", "pool": {}, "model": {"name": "m"}, "fingerprint": "f"}
     config |= {"settings": {}, "numbers": {}, "reading": "", "targets": [], "fields": ["question"], "sketch": {}}
     command = (sys.executable, "-S", "-c", _TRIED, json.dumps(given))
-    return Trial(RunConfig(**config), open_store(folder / "out"), Shard("k", 0, "a", 0, 1, 9), 0, command)
+    return Trial(
+        RunConfig(**config), open_store(folder / "out"), Shard("k", 0, "a", 0, 1, 9), 0, stall, command=command
+    )
 
 
 def tried(folder: Path) -> list[int]:
@@ -57,10 +60,10 @@ def test_samples_that_end_a_process_alone_twice_are_found(tmp_path: Path) -> Non
     assert tried(tmp_path) == [0, 1, 2, 2, 2, 3, 4, 5, 5, 5, 6, 7]
 
 
-@pytest.mark.parametrize("signal", [9, 15])
+@pytest.mark.parametrize("number", [9, 15])
 @pytest.mark.parametrize("times", [1, 4])
-def test_signals_from_outside_blame_no_sample(tmp_path: Path, signal: int, times: int) -> None:
-    assert trial(tmp_path, {3: [["times", signal, times]]}).culprits(6) == {}
+def test_signals_from_outside_blame_no_sample(tmp_path: Path, number: int, times: int) -> None:
+    assert trial(tmp_path, {3: [["times", number, times]]}).culprits(6) == {}
     assert tried(tmp_path) == [0, 1, 2, *[3] * times, 3, 4, 5]  # each goes on where the last one was
 
 
@@ -76,6 +79,16 @@ def test_signals_again_and_again_have_no_verdict(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plan", [{3: [["together", -11]]}, {3: [["times", -11, 2]]}])
 def test_deaths_that_do_not_repeat_alone_blame_no_sample(tmp_path: Path, plan: dict[int, Any]) -> None:
     assert trial(tmp_path, plan).culprits(5) == {}
+
+
+def test_a_sample_at_which_processes_wait_for_ever_is_found(tmp_path: Path) -> None:
+    assert trial(tmp_path, {1: [["always", 0]]}, 0.5).culprits(3) == {1: "made no progress for 0.5 s"}
+    assert tried(tmp_path) == [0, 1, 1, 1, 2]
+
+
+def test_a_process_that_is_stopped_from_outside_blames_no_sample(tmp_path: Path) -> None:
+    assert trial(tmp_path, {1: [["times", signal.SIGSTOP, 1]]}, 0.5).culprits(3) == {}
+    assert tried(tmp_path) == [0, 1, 1, 2]
 
 
 def test_processes_that_cannot_start_are_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dataprophet.store import open_store
+from dataprophet.store.journal import record
 
 KEY = "0123456789abcdef"
 
@@ -21,6 +22,7 @@ def test_killed_process_has_its_journal_read(root: str) -> None:
     code = """
         import os, sys
         from dataprophet.store import open_store
+from dataprophet.store.journal import record
         journal = open_store(sys.argv[1]).journal(sys.argv[2])
         journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
         os.kill(os.getpid(), 9)
@@ -56,7 +58,7 @@ def test_cut_record_of_a_journal(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     (tmp_path / "journal").mkdir()
     dead = "ffffffffffff-1-1-00000000"
-    (tmp_path / "journal" / KEY).write_text(f"begin\t{dead}\tcell 0\nbegin\t{dead}\tcel")
+    (tmp_path / "journal" / KEY).write_text(record("begin", dead, "cell 0") + f"begin\t{dead}\tcel")
     with store.journal(KEY) as journal:
         journal.begin("cell 0")
     records = (tmp_path / "journal" / KEY).read_text().splitlines()

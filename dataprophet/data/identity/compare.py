@@ -27,6 +27,7 @@ from dataprophet.data.remote import exists, is_url
 from dataprophet.data.sample import COUNTS
 from dataprophet.errors import DataError, explained, require
 from dataprophet.files import absolute, write_text
+from dataprophet.store.checksums import dump_document, parse_document
 
 PERMISSIONS = frozenset({"allow_outside", "allow_urls"})
 """Options that a user gives each time: a file that came from elsewhere must not lift a guard."""
@@ -77,7 +78,7 @@ class Identity:
         options = " ".join(option(name, value) for name, value in sorted(self.reading.items()))
         how = ", ".join(part for part in (self.format, options) if part)
         counts = ", ".join(f"{self.counts[name]:,} {name.replace('_', ' ')}" for name in COUNTS if name in self.counts)
-        return f"{self.path} ({how}): {counts}{', ' if counts else ''}digest {self.digest[:_SHOWN]}"
+        return f"{self.path}{f' ({how})' if how else ''}: {counts}{', ' if counts else ''}digest {self.digest[:_SHOWN]}"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "digest": self.digest}
@@ -223,7 +224,7 @@ def save(path: str | os.PathLike[str], known: Known, of: Mapping[str, str]) -> N
     """
     beside = Path(path).with_suffix(".identity.json")
     if any(many for its in known.values() for many in its.values()):
-        write_text(beside, json.dumps({"format": _FORMAT, "of": dict(of), **to_json(known)}, indent=1) + "\n")
+        write_text(beside, dump_document({"format": _FORMAT, "of": dict(of), **to_json(known)}, indent=1).decode())
     else:
         beside.unlink(missing_ok=True)
 
@@ -244,7 +245,7 @@ def load(path: str | os.PathLike[str], of: Mapping[str, str]) -> dict[str, dict[
     folder, damage = os.path.dirname(os.path.abspath(beside)), (KeyError, TypeError, AttributeError, ValueError)
     fix = "remove it, or make the matrix again"
     with explained(damage, DataError, "is damaged", str(beside), fix):
-        document = json.loads(beside.read_text(encoding="utf-8"))
+        document = parse_document(beside.read_bytes())
         written = document.get("of", of)  # earlier versions did not note it
         same = all(written.get(name) == digest for name, digest in of.items())
         require(same, f"belongs to other scores than {os.path.basename(path)} holds", str(beside), fix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,16 @@ def image_suffix(data: bytes) -> str:
     return _format(data)[0]
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Image:
+def decode(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "", sized: Callable[[int], None] | None = None
+) -> Image:
     """Decode an image: first frame, upright, RGB, alpha composited on white.
 
     Args:
         data: the bytes of an image file.
         max_pixels: images with more pixels are refused before any pixel is decoded.
         where: file and row, for messages.
+        sized: called with the number of pixels before any is decoded; what it raises is passed on.
 
     Raises:
         DataError: unknown format, damaged or truncated data, or too many pixels.
@@ -80,6 +84,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, where: str = "") -> Ima
     ):
         image: Image = reader(BytesIO(data), f"image{suffix}")
     check_pixels(image.size, max_pixels, where)
+    if sized is not None:
+        sized(image.size[0] * image.size[1])
     fix = "unset ImageFile.LOAD_TRUNCATED_IMAGES"
     require(not ImageFile.LOAD_TRUNCATED_IMAGES, "Pillow has been told to fill cut images with grey", where, fix)
     with explained(Exception, DataError, "the image cannot be decoded", where, _REPLACE):

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -44,9 +44,9 @@ class ImageSource(ABC):
     def where(self) -> str:
         """The place, in words, for messages."""
 
-    def load(self) -> Image:
-        """Decode to RGB: upright, first frame, alpha on white. Raises DataError."""
-        return decode(self.read_bytes(), max_pixels=self.max_pixels, where=self.where)
+    def load(self, sized: Callable[[int], None] | None = None) -> Image:
+        """Decode to RGB: upright, first frame, alpha on white. Raises DataError; ``sized`` as of ``decode``."""
+        return decode(self.read_bytes(), max_pixels=self.max_pixels, where=self.where, sized=sized)
 
     def digest(self) -> str:
         """SHA-256 of the bytes, in hexadecimal: equal for equal files wherever they are stored."""
@@ -163,7 +163,7 @@ class MemoryImage(ImageSource):
     def where(self) -> str:
         return f"{self.image.mode} image of {self.image.size[0]} x {self.image.size[1]} in memory"
 
-    def load(self) -> Image:
+    def load(self, sized: Callable[[int], None] | None = None) -> Image:
         check_pixels(self.image.size, self.max_pixels, self.where)
         kinds = (ValueError, OSError)
         with explained(kinds, DataError, "cannot be converted to RGB", self.where, "pass an RGB image"):

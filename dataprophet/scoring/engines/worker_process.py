@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,8 @@ from dataprophet.scoring.folder.config import RunConfig
 from dataprophet.scoring.folder.shards import Shard
 from dataprophet.scoring.worker import Worker
 from dataprophet.store import open_store
+
+PULSE_S = 2.0
 
 ORPHANED = 3
 """Exit status of a worker whose driver is gone."""
@@ -37,7 +40,10 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
                 signal.signal(number, lambda *_: self.stop())
-        threading.Thread(target=self._listen, name="dataprophet-driver", daemon=True).start()
+        self._worker: Worker | None = None
+        self._stall = float(head["stall"])
+        for each in (self._listen, self._pulse):
+            threading.Thread(target=each, name="dataprophet-driver", daemon=True).start()
 
     def stop(self) -> None:
         self.store.stop()
@@ -45,7 +51,8 @@ class _Process:
 
     def run(self) -> int:
         try:
-            worker = Worker(self.config, self.store)
+            worker = self._worker = Worker(self.config, self.store)
+            worker.stall = self._stall
         except DataProphetError as error:
             self._tell(error=error.to_dict())
             return 1
@@ -71,6 +78,12 @@ class _Process:
             else:
                 self.stop()
         self._leave()  # the driver closes its end when it gives up waiting, and the system does when it dies
+
+    def _pulse(self) -> None:
+        """Say again and again that the process is there, and how far it is."""
+        while True:
+            self._tell(pulse=0 if self._worker is None else self._worker.progress)
+            time.sleep(PULSE_S)
 
     def _leave(self) -> None:
         self.store.abandon()

@@ -22,6 +22,9 @@ device at 4 ms each; features take less than a tenth of a second then, and a com
 
 ENGINES = ("local", "ray")
 
+STALL = 600.0
+"""Seconds without progress, be it a batch or a sample that is read, after which a worker process is replaced."""
+
 PLACES = ("pool", "model", "shown")
 """Entries that say where things lie, and how they were typed, which may change; what they are is in the others."""
 
@@ -36,6 +39,7 @@ class Work:
         threads: threads of the CPU that each computes with; None as many as torch takes.
         ray_address: of a running Ray cluster.
         ray_option: of each Ray actor, such as ``num_gpus`` or ``runtime_env``.
+        stall: seconds without progress after which a worker process is replaced.
 
     Raises:
         DataProphetError: there is no such engine, or number of processes, or something is for another engine.
@@ -46,6 +50,7 @@ class Work:
     threads: int | None = None
     ray_address: str | None = None
     ray_option: Mapping[str, Any] = field(default_factory=dict)
+    stall: float = STALL
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:

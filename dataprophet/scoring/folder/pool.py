@@ -35,10 +35,7 @@ from dataprophet.scoring.folder.shards import Shard, shards_of
 from dataprophet.scoring.targets import Targets
 from dataprophet.store import Store, open_store
 
-MAKE_ANEW = "remove the shard's marker and score again"
-"""What helps against damaged parts of a shard."""
-
-_AGAIN, _DAMAGE = "score the pool again", (KeyError, TypeError, ValueError)
+_DAMAGE = (KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class ScoredPool:
         self.config = RunConfig.from_json(_json(self.store, RUN), self.folder)
         listed = _json(self.store, FILES)
         self._markers = self.store.markers()
-        with explained(_DAMAGE, DataProphetError, f"damaged {FILES}", self.folder, _AGAIN):
+        with explained(_DAMAGE, DataProphetError, f"damaged {FILES}", self.folder, self.store.remedy):
             self.files: list[dict[str, Any]] = listed["files"]
             plan = list(plan_of(self.files, self.config))
         self._shards = [shard for shard in plan if shard.key in self._markers]
@@ -162,7 +159,10 @@ class ScoredPool:
         for shard in self._shards:
             path = self._local(shard, ROWS)
             kinds, wanted = (pa.ArrowException, OSError), None if columns is None else list(columns)
-            with explained(kinds, DataProphetError, "cannot be read", path, MAKE_ANEW), pq.ParquetFile(path) as file:
+            with (
+                explained(kinds, DataProphetError, "cannot be read", path, self.store.remedy),
+                pq.ParquetFile(path) as file,
+            ):
                 yield from file.iter_batches(rows, columns=wanted)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -222,7 +222,7 @@ class ScoredPool:
 
     def index(self, name: str) -> FileIndex:
         """Index of one of the pool's files."""
-        with explained(_DAMAGE, DataProphetError, f"damaged index of {name}", self.folder, _AGAIN):
+        with explained(_DAMAGE, DataProphetError, f"damaged index of {name}", self.folder, self.store.remedy):
             return read_index(self.store, name)
 
     def digest(self) -> str:

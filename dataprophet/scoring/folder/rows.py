@@ -17,7 +17,7 @@ from dataprophet.data.sample import Conversation, Problem, Sample
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.scoring.targets import SampleScores
 
-OK, CRASHED, BAD_FEATURES = "ok", "crashed", "bad_features"
+OK, CRASHED, BAD_FEATURES, OUT_OF_MEMORY = "ok", "crashed", "bad_features", "out_of_memory"
 SIMILARITIES = {"question": "QSim", "answer": "ASim", "image": "ISim"}
 """Field -> the name of its similarity in column names, such as ``QSim:chartqa``."""
 

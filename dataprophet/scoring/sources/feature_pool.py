@@ -19,7 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from dataprophet.data.index import CELL_ROWS, FileIndex, relative_name, state_of
-from dataprophet.errors import DataError, ProfileError, explained
+from dataprophet.errors import DataError, ProfileError, explained, require
 from dataprophet.features.columns import SUFFIXES, PlainColumns, npy_files, open_columns
 from dataprophet.features.file import features_of
 from dataprophet.scoring.folder.rows import Batch, lines_of
@@ -94,10 +94,7 @@ class FeaturePool:
         Raises:
             DataError: the file is damaged, or is not what it was when it was indexed.
         """
-        with explained(OSError, DataError, "cannot be read", index.path, _CHANGED):
-            size = _size(Path(index.path))
-        if size != index.size:
-            raise DataError("the file has changed since it was indexed", where=index.path, fix=_CHANGED)
+        _require_size(index)
         columns = self._columns(index.path)
         prefix = f"{index.name}:" if len(self.files) > 1 else ""
         step = CELL_ROWS * _cells_at_once(index)
@@ -105,6 +102,7 @@ class FeaturePool:
         columns.expect(first * CELL_ROWS, min(first * CELL_ROWS + step, behind))
         for start in range(first * CELL_ROWS, behind, step):
             stop = min(start + step, behind)
+            _require_size(index)
             columns.expect(stop, min(stop + step, behind))
             kinds, what = (ProfileError, pa.ArrowException, OSError), f"rows from {start + 1} on cannot be read"
             with explained(kinds, DataError, what, index.path, ""):
@@ -119,6 +117,13 @@ class FeaturePool:
                 with _data_errors():
                     self._opened = path, open_columns(Path(path))
             return self._opened[1]
+
+
+def _require_size(index: FileIndex) -> None:
+    """Raise DataError for a file of another size: a page of a mapped file that is not there any more is fatal."""
+    with explained(OSError, DataError, "cannot be read", index.path, _CHANGED):
+        same = _size(Path(index.path)) == index.size
+    require(same, "the file has changed since it was indexed", index.path, _CHANGED)
 
 
 @contextmanager

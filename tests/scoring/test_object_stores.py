@@ -122,7 +122,8 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(list(words)) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("dataprophet: error: ")
     return line
 
 

@@ -88,7 +88,7 @@ def run_pass(
     if scored.missing and work.engine == "ray":
         from dataprophet.scoring.engines.ray import run_ray
 
-        run_ray(config, store, scored.missing, report, work)
+        run_ray(config, store, scored.missing, report, work, tell=tell)
     elif scored.missing:
         from dataprophet.scoring.engines.local import run_here, run_local
 

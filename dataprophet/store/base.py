@@ -245,7 +245,9 @@ class Store(ABC):
             elif error.errno in _REFUSED:
                 what, fix = "cannot be written", "choose a place that you can write to"
             else:
-                what, fix = "cannot be used", "check the folder, its rights and free space"
+                fix = "check the folder, its rights and free space"
+                fix = "check the address, your credentials and the connection" if "://" in self.root else fix
+                what = "cannot be used"
                 reason += f" {os.path.basename(error.filename)!r}" if isinstance(error.filename, str) else ""
             raise StoreError(f"{what} ({reason})", where=self.root, fix=fix) from error
 

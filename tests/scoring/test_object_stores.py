@@ -122,7 +122,8 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(list(words)) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("dataprophet: error: ")
     return line
 
 
@@ -147,3 +148,16 @@ def test_a_bucket_that_is_not_there(
         ["score", pool, "--out", "s3://nosuch/o"],
     ):
         assert "s3://nosuch" in _said(capsys, *words, "--model", "demo")
+
+
+def test_credentials_that_are_not_there(
+    bucket: str, tmp_path: Path, cache: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    told = _said(capsys, "profile", f"{bucket}/a.jsonl", "--model", "demo", "--out", str(tmp_path / "p"))
+    assert f"{bucket}/a.jsonl: cannot be read (Unable to locate credentials)" in told
+    s3fs.S3FileSystem.clear_instance_cache()

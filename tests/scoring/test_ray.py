@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -156,19 +157,36 @@ def test_options_that_cannot_be(options, what, features, cluster, tmp_path):
         score(features, tmp_path / "out", ray_address=cluster.address, ray_option=options)
 
 
-def test_a_stopped_actor_is_told_and_replaced(features, cluster, tmp_path, monkeypatch, capsys):
+def test_a_stopped_actor_is_told_and_replaced(features, cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_SILENT_S", 3.0)
-    stopped = []
+    stopped, told = [], []
 
     def stop(done, total):
         if done and not stopped:
             stopped.extend(actors()[:1])
             os.kill(stopped[0], signal.SIGSTOP)
 
-    scored = score(features, tmp_path / "out", ray_address=cluster.address, progress=stop)
+    scored = score(features, tmp_path / "out", ray_address=cluster.address, progress=stop, tell=told.append)
     assert scored.digest() == features[2].digest()
-    assert "has not answered" in capsys.readouterr().out
+    assert any("has not answered" in line for line in told)
     assert not os.path.exists(f"/proc/{stopped[0]}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"version": "0.0.1"}, "and 0.0.1 here"),
+        ({"pool": {"path": "/nowhere"}}, "/nowhere"),
+        ({"root": "/nowhere/out"}, "is another folder there, without run.json"),
+    ],
+)
+def test_what_a_machine_lacks_is_told_with_its_name(changed, what, features):
+    whole = features[2]
+    root = changed.pop("root", whole.folder)
+    error = engine._Scorer({**whole.config.to_json(), **changed}, str(root), {}).progress()["error"]
+    assert what in f"{error['where']}: {error['what']}"
+    assert f"on machine {platform.node()}" in error["where"]
+    assert "at the same place on every machine" in error["fix"]
 
 
 def test_an_address_that_does_not_answer(features, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def run_ray(
         report: called with each result, in this thread.
         tell: called with a line about an actor that does not get further.
         work: how many ``processes``, which are actors here; by default as many as the cluster has room for.
-            ``ray_address`` as in ``connected``, and ``ray_option`` of each actor.
+            ``ray_address`` as in ``connected``, ``ray_option`` of each actor, and ``stall``, as in ``run_local``.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -81,7 +81,8 @@ def run_ray(
             def wanted() -> int:
                 return min(work.processes or max(1, pulse.room(options)), len(shards))
 
-            workers = _Actors(ray, config, store, kind=kind, wanted=wanted, leave=leave, pulse=pulse, tell=tell)
+            watch: dict[str, Any] = {"leave": leave, "pulse": pulse, "tell": tell, "stall": work.stall}
+            workers = _Actors(ray, config, store, kind=kind, wanted=wanted, **watch)
             Dispatcher(workers, store, AT_A_TIME[config.kind]).run(shards, report)
         finally:
             pulse.end()
@@ -172,10 +173,11 @@ class _Actors(Transport):
         leave: Callable[[], None],
         pulse: Pulse,
         tell: Callable[[str], None],
+        stall: float,
     ) -> None:
         self._ray, self._config, self._store, self._kind = ray, config, store, kind
         self._wanted, self._leave, self._pulse, self._tell = wanted, leave, pulse, tell
-        self._stall = _STALL_S
+        self._stall = stall
         self._actors: list[_Actor] = []
         self._failed_starts = 0
         self._clock, self._looked = 0.0, time.monotonic()

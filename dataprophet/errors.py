@@ -137,7 +137,7 @@ def checked(*but: str) -> Callable[[T], T]:
 
     def made(of: T) -> T:
         if isinstance(of, type):
-            setattr(of, "__init__", made(of.__init__))  # noqa: B010 (mypy takes no assignment to a method)
+            setattr(of, "__init__", made(vars(of)["__init__"]))  # noqa: B010 (mypy takes no assignment to a method)
             return of
         signature, name = inspect.signature(of), of.__qualname__.removesuffix(".__init__")
         said = {key: each.annotation for key, each in signature.parameters.items() if key not in but}

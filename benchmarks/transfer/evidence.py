@@ -82,30 +82,24 @@ def setting(told: dict[str, Any]) -> str:
 
 
 def agreement(where: dict[str, Any]) -> str:
-    """Tau over targets of every predictor, and what its choice costs."""
-    head, rules, limits = ["predictor"], ["---"], list[list[str]]()
-    names: dict[str, list[str]] = {}
-    for cells, kinds in where.items():
-        for what, rows in kinds.items():
-            head.append(f"{cells}, {SHOWN[what]}")
-            rules.append("---:")
-            for name, row in rows["predictors"].items():
-                names.setdefault(name, []).append(f"{row['tau']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
-            for name, value in {**rows["ceilings"], "random scores, 95% of them": rows["random_95"]}.items():
-                text = _limit(value)
-                place = next((each for each in limits if each[0] == f"*{named(name)}*"), None)
-                if place is None:
-                    limits.append(place := [f"*{named(name)}*"])
-                place.append(text)
-    if all("right" in kinds for kinds in where.values()):
-        last = list(where.values())[-1]["right"]["predictors"]
-        head.append("accuracy lost by its first choice, by the best of its first three")
-        rules.append("---:")
-        for name, row in last.items():
-            names[name].append(f"{100 * row['regret_1']:.1f}, {100 * row['regret_3']:.1f} points")
-        for each in limits:
-            each.append("")
-    lines = [head, rules, *limits, *([name, *row] for name, row in names.items())]
+    """A table for each kind of gain: tau over targets of every predictor, and what its choices cost."""
+    kinds = dict.fromkeys(what for each in where.values() for what in each)
+    return "\n\n".join(_table(what, {cells: each[what] for cells, each in where.items()}) for what in kinds)
+
+
+def _table(what: str, cells: dict[str, Any]) -> str:
+    costs = what == "right"
+    head = [f"tau, {SHOWN[what]}", *cells, *(["points lost, 1 and 3"] if costs else [])]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    limits = [{**rows["ceilings"], "random_95": rows["random_95"]} for rows in cells.values()]
+    for name in limits[0]:
+        lines.append([f"*{named(name)}*", *(_limit(each[name]) for each in limits), *([""] if costs else [])])
+    last = list(cells.values())[-1]["predictors"]
+    for name in last:
+        rows = [each["predictors"][name] for each in cells.values()]
+        taus = [f"{row['tau']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows]
+        lost = [f"{100 * last[name]['regret_1']:.1f}, {100 * last[name]['regret_3']:.1f}"] if costs else []
+        lines.append([name, *taus, *lost])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -120,6 +114,7 @@ def named(name: str) -> str:
         "seed_against_seed": "ceiling: one seed against another",
         "item_halves": "ceiling: halves of the test items",
         "seed_and_half_against_others": "ceiling: seeds and halves both differ",
+        "random_95": "95% of random scores",
     }
     return words.get(name, name)
 

@@ -161,16 +161,16 @@ def _content(row: Conversation) -> int:
 
 
 def _known(source: ImageSource) -> object:
-    if isinstance(source, CellImage):
+    if type(source) is CellImage:  # isinstance of an abstract class takes five times as long
         return source.cell.column, source.cell.index
-    if isinstance(source, TarImage):
+    if type(source) is TarImage:
         return source.member.size
-    return id(source.image) if isinstance(source, MemoryImage) else source
+    return id(source.image) if type(source) is MemoryImage else source
 
 
 def _held(row: Conversation) -> list[CellImage | TarImage]:
     """Images of a row that a table or a tar holds."""
-    return [source for source in row.sources if isinstance(source, CellImage | TarImage)]
+    return [source for source in row.sources if type(source) is CellImage or type(source) is TarImage]
 
 
 def _digest(sources: Iterable[ImageSource]) -> str:

@@ -52,7 +52,7 @@ def kendall_tau(
 
     Args:
         predicted: a TransferMatrix (``sources``, ``targets``, ``values`` of shape (S, T)) or a plain (S, T) array,
-            whose rows and columns are then named "0", "1", ...
+            whose rows and columns are then named "0", "1", ...; or a pandas.DataFrame, whose names are its labels.
         observed: the same; rows and columns are matched by name, in any order.
         variant: "b" or "a".
         diagonal: whether cells whose source and target share a name take part. Cells left out may be NaN.
@@ -99,7 +99,10 @@ def _mean(taus: list[float]) -> float:
 def _read(matrix: Any, where: str, least: int) -> TransferMatrix:
     """A matrix of any kind, with so many sources and targets or more."""
     try:
-        if not (hasattr(matrix, "sources") and hasattr(matrix, "targets")):
+        if hasattr(matrix, "index") and hasattr(matrix, "columns"):  # a table of pandas, with names
+            names = [str(name) for name in matrix.index], [str(name) for name in matrix.columns]
+            read = TransferMatrix(*names, as_numpy(matrix.to_numpy(), where=where, ndim=2))
+        elif not (hasattr(matrix, "sources") and hasattr(matrix, "targets")):
             values = as_numpy(matrix, where=where, ndim=2)
             sources, targets = ([str(number) for number in range(size)] for size in values.shape)
             read = TransferMatrix(sources, targets, values)

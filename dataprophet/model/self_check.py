@@ -51,7 +51,7 @@ def self_check(model: Model) -> None:
     2. The vision features are as many as the image tokens.
     3. Log-probabilities from hidden states equal those of a plain forward pass over the pixels with full logits, and
        within 1e-3 those of plain torch on the same hidden states in float32.
-    4. Causality: another last answer token leaves the log-probabilities before it as they were.
+    4. Causality: another last answer token, and more behind it, leave the log-probabilities before it as they were.
     5. The text embedding is finite.
     6. A sample that takes over another's tokens has those that it has when it is encoded whole. Where not, none does.
     7. Two questions on one picture and a third one on two pictures, one of which has another size, give in one batch
@@ -134,10 +134,11 @@ def _check_passes(model: Model, group: _Group, tolerance: float) -> None:
     batch, alone = scored(encoded)
     plain = _plain(model, batch)
     # Cohere's models of images leave out the scale that their configuration names, and HyperCLOVA's invert it.
-    for scale in (1.0, 1.0 / adapter.head.scale) if adapter.head else ():
-        if not torch.allclose(alone, plain, rtol=0, atol=tolerance):
-            adapter.head.scale = scale
-            batch, alone = scored(encoded)
+    if head := adapter.head:
+        for scale in (1.0, 1.0 / head.scale):
+            if not torch.allclose(alone, plain, rtol=0, atol=tolerance):
+                head.scale = scale
+                batch, alone = scored(encoded)
     what = "fused log-probabilities" if adapter.head else "log-probabilities of gathered rows"
     fix = _FUSED_FIX if adapter.head else _FIX
     _compare(model, (alone, plain), f"{what} differ from plain ones", fix, tolerance)
@@ -273,11 +274,16 @@ def _plain(model: Model, batch: Batch) -> Any:
 
 
 def _other_end(encoded: Encoded) -> Encoded:
-    """The same tokens with another last answer token."""
+    """The same tokens with another last answer token, and the answer's tokens once more behind it."""
     ids, answer = encoded.ids.copy(), np.flatnonzero(encoded.mask)
     first, last = answer[0], answer[-1]
     ids[last] = ids[first] if ids[first] != ids[last] else ids[first + 1]
-    return Encoded(ids, encoded.mask, encoded.types, encoded.positions)
+    more, positions = (0, len(answer)), encoded.positions
+    if positions is not None:
+        positions = np.concatenate([positions, positions[:, -1:] + 1 + np.arange(len(answer))], 1)
+    types = {name: np.pad(values, more, "edge") for name, values in encoded.types.items()}
+    ids = np.concatenate([ids, encoded.ids[answer]])
+    return Encoded(ids, np.pad(encoded.mask, more), types, positions)
 
 
 def _check_span(model: Model, encoded: Encoded, chat: Rendered) -> None:

@@ -240,7 +240,7 @@ def _histogram(scale: str) -> dict[str, Any]:
     alt = altair()
     base = alt.Chart(alt.NamedData(ROWS))
     linear = {"zero": False} if scale == "linear" else {}
-    x = alt.X("from:Q", title=None, scale=alt.Scale(type=scale, nice=False, **linear))
+    x = alt.X("from:Q", title=None, scale=alt.Scale(type=scale, nice=False, **linear), axis=alt.Axis(grid=False))
     y = alt.Y("samples:Q", title="samples")
     bars = base.encode(x=x, x2="to:Q", tooltip=_tips(alt, "#from", "#to", "samples", "chosen"))
     every = bars.mark_rect(color="var(--pale)").encode(y=y, y2=alt.datum(0))

@@ -28,6 +28,7 @@ MOST_TARGETS = 8
 """Targets whose samples are shown; histograms are of all."""
 
 _BINS, _SHOWN, _REFUSED, _OF_A_STATUS = 60, 8, 12, 3
+_LOOKED_AT = 512  # samples of which those with different scores are shown
 _SORTED = 200_000  # scores that are sorted as a whole
 _TURNS = 1 << 20  # turns of a row, at most
 
@@ -160,11 +161,12 @@ class _Reader:
         order = known[np.lexsort((known, -scores[known]))] if len(known) < _SORTED else _ends(known, scores)
         cut = chosen.lowest if chosen is not None else None
         middle = np.float32(np.median(scores[known]) if cut is None else cut)
-        near = known[np.argsort(np.abs(scores[known] - middle), kind="stable")[:_SHOWN]]
+        near = _varied(known[np.argsort(np.abs(scores[known] - middle), kind="stable")[:_LOOKED_AT]], scores)
         near = near[np.argsort(-scores[near], kind="stable")]
+        best, lowest = _varied(order[:_LOOKED_AT], scores), _varied(order[::-1][:_LOOKED_AT], scores)[::-1]
         where = "Around the middle" if cut is None else "At the cut"
         made = []
-        for heading, places in {"Best": order[:_SHOWN], where: near, "Lowest": order[-_SHOWN:]}.items():
+        for heading, places in {"Best": best, where: near, "Lowest": lowest}.items():
             rows = self._lines.at(places.tolist(), ["id", "position", "turn", "mean_nll"])
             tags = [
                 f"M {number(float(scores[place]))} · nll {number(row['mean_nll'])}{_word(chosen, int(place))}"
@@ -196,9 +198,15 @@ class _Reader:
 
 def _ends(known: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """The places of the highest and the lowest scores, in order; those between are left out."""
-    part = np.argpartition(-scores[known], [_SHOWN, len(known) - _SHOWN])
-    ends = known[np.concatenate([part[:_SHOWN], part[-_SHOWN:]])]
+    part = np.argpartition(-scores[known], [_LOOKED_AT, len(known) - _LOOKED_AT])
+    ends = known[np.concatenate([part[:_LOOKED_AT], part[-_LOOKED_AT:]])]
     return np.asarray(ends[np.lexsort((ends, -scores[ends]))], np.int64)
+
+
+def _varied(places: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The first places whose scores differ: samples of one score are mostly copies, of which one is enough to see."""
+    _, first = np.unique(scores[places], return_index=True)
+    return np.asarray(places[np.sort(first)[:_SHOWN]], np.int64)
 
 
 def _keys(table: pa.Table) -> NDArray[np.int64]:

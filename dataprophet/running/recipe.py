@@ -101,7 +101,7 @@ class Recipe:
     out: str = _key("folder of the results", ..., path=True)
     model: str | None = _key("name, local folder or demo; of features, a label")
     budget: int | None = _key("rows of each mixture (default: no mixtures)", least=1)
-    format: str = _key(f"of the mixtures: {', '.join(EXPORTS.own)}, or a package's", "llava", choices=EXPORTS)
+    format: str = _key(f"of the mixtures: {', '.join(EXPORTS.own[:-1])} or ids", "llava", choices=EXPORTS)
     temperature: float = _key("weights are M^(1/temperature): above 1 more even, below 1 sharper", 1.0, above=0)
     minimum: int = _key("least rows of every source in a mixture", 0, least=0)
     seed: int = _key("of the sampling of rows", 0)

@@ -85,6 +85,27 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
         render.replaced("no marks", "x", "new")
 
 
+def test_a_quick_run_replaces_no_measurement(harness, tmp_path):
+    (tmp_path / "sleep.json").write_text('{"quick": false}')
+    with pytest.raises(
+        SystemExit, match=r"--out .*: sleep\.json holds measurements, which a quick run does not replace"
+    ):
+        harness.Bench("sleep", argparse.Namespace(out=tmp_path, quick=True))
+    harness.Bench("sleep", argparse.Namespace(out=tmp_path, quick=False))
+    (tmp_path / "sleep.json").write_text('{"quick": true}')
+    harness.Bench("sleep", argparse.Namespace(out=tmp_path, quick=True))
+
+
+def test_devices_are_those_asked_for(harness):
+    torch = harness.optional("torch")
+    cuda = bool(torch) and torch.cuda.is_available()
+    assert harness.devices() == (["cpu", "cuda"] if cuda else ["cpu"])
+    assert harness.devices("cpu") == ["cpu"]
+    if not cuda:
+        with pytest.raises(SystemExit, match="torch sees no CUDA device"):
+            harness.devices("cuda")
+
+
 def test_results_that_differ_by_threads_are_an_error(harness, bench):
     from dataprophet.ops.threads import thread_count
 

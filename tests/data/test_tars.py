@@ -13,6 +13,7 @@ import sample_files as files
 
 from dataprophet.cli import main
 from dataprophet.data import Conversation, Problem, open_dataset
+from dataprophet.data.files import tar as tars
 from dataprophet.data.images.unused import image_like
 from dataprophet.errors import DataError
 
@@ -133,3 +134,28 @@ def test_every_command_tells_keys_without_an_image(tmp_path: Path, capsys: Any) 
     assert main(["matrix", "--source", out, "--target", out, "--out", matrix]) == 0
     assert main(["mix", matrix, "--target", "x", "--budget", "3", "--out", str(tmp_path / "mixture")]) == 0
     assert f"dataprophet: read x: {told}" in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_are_what_tarfile_reads(format: int, tmp_path: Path) -> None:
+    names = ["a.json", "\u00e9/b.json", f"{'d' * 60}/{'n' * 60}.json", "c d.json"]
+    names += ["n" * 200 + ".json"] if format != tarfile.USTAR_FORMAT else []
+    path, data = tmp_path / "a.tar", json.dumps(QA).encode()
+    with tarfile.open(path, "w", format=format) as tar:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for number, name in enumerate(names):
+            files.add_member(tar, name, data + b" " * 300 * number)
+
+    def read(**how: Any) -> list[tuple[object, ...]]:
+        with tarfile.open(path, **how) as tar:
+            return [(each.name, each.size, each.offset, each.offset_data, each.type) for each in tar]
+
+    assert read(tarinfo=tars._Header) == read()
+    assert [row.id for row in open_dataset(path).rows()] == [f"a:{name.removesuffix('.json')}" for name in names]
+    damaged = bytearray(path.read_bytes())
+    damaged[512 + 3] ^= 1  # the name of the first file no longer has its checksum
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match="no end mark; it is cut short or damaged"):
+        list(open_dataset(path).rows())

@@ -79,6 +79,12 @@ def test_matches_by_name_not_by_place(metric, measured):
         assert set(asdict(result)) == {"tau", "tau_target", "tau_source", "per_target", "per_source", "variant"}
 
 
+def test_tables_of_pandas_are_matched_by_their_labels(metric, measured):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(measured.values, measured.sources, measured.targets)
+    assert kendall_tau(metric.to_pandas(), frame.iloc[::-1, ::-1]) == kendall_tau(metric, measured)
+
+
 def test_without_the_diagonal_its_cells_do_not_matter(metric, measured):
     spoiled = metric.values.copy()
     np.fill_diagonal(spoiled, math.nan)

@@ -12,6 +12,7 @@ import pytest
 import dataprophet as dp
 from dataprophet.cli import main
 from dataprophet.demo.datasets import write_datasets
+from dataprophet.selection.mixture import mix
 from dataprophet.store import patience
 
 s3fs = pytest.importorskip("s3fs")
@@ -101,7 +102,7 @@ def test_a_mixture_in_a_bucket(data: Path, model: Any, bucket: str, tmp_path: Pa
     opened = dp.open_dataset(f"{bucket}/drawn/{DATA[1]}")
     scores = dp.transfer_matrix([dp.profile(opened, model)], [dp.Profile.load(data / "target.profile")])
     made = [
-        dp.mix(scores, scores.targets[0], 7, {opened.name: opened}, out, format="webdataset")
+        mix(scores, scores.targets[0], 7, {opened.name: opened}, out, format="webdataset")
         for out in (tmp_path / "mixed", f"{bucket}/mixed")
     ]
     assert made[1].folder == f"{bucket}/mixed"

@@ -245,7 +245,7 @@ SELF = Selector([TARGET])
         (lambda: Selector([TARGET]).feed([]), DataProphetError, "samples need a model"),
         (lambda: Selector([TARGET]).merge(Selector([target("u")])), DataProphetError, "have other targets"),
         (lambda: SELF.merge(SELF), DataProphetError, "merge: it is the selector itself"),
-        (lambda: Selector([TARGET], capacity=1.5), DataProphetError, "capacity: it is 1.5"),
+        (lambda: Selector([TARGET], capacity=1.5), DataProphetError, "capacity: it is of type float"),
         (lambda: SELF.take(-1), DataProphetError, "count: -1 is no number of samples"),
     ],
 )
@@ -271,9 +271,11 @@ def test_damaged_snapshots(tmp_path):
 
 
 def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "selector.md").read_text(), re.MULTILINE | re.DOTALL)
+    code, merging = re.findall(r"^```python\n(.*?)^```", (DOCS / "selector.md").read_text(), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     exec(compile(code, "docs/selector.md", "exec"), names)
     assert "1280 samples seen, 160 used" in capsys.readouterr().out
     assert len(names["again"].taken) == 80
+    exec(compile(merging, "docs/selector.md", "exec"), names)
+    assert names["total"].taken == names["selector"].taken

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interleavings import ROOT, Act, Files, Objects, Search, System, Violation, apply_to_objects, patch
+from interleavings import Act, Search
+from scheduled_files import ROOT, Files, Violation, apply_to_objects
+from scheduled_system import Objects, System, patch
 
 from dataprophet.store.base import Store
 from dataprophet.store.checksums import parse_document

@@ -10,18 +10,20 @@ import tiny_families
 import tiny_grid_families
 import tiny_more_families
 import tiny_other_families
+import tiny_refused_families
 import tiny_tile_families
 import torch
 import transformers
 
 FAMILIES = tuple(tiny_families.BUILDERS)
 """Those that every test of the pass runs with."""
-LATER_FAMILIES = (*tiny_grid_families.BUILDERS, *tiny_tile_families.BUILDERS)
+_LATER = (tiny_grid_families, tiny_tile_families, tiny_refused_families)
+LATER_FAMILIES = tuple(name for part in _LATER for name in part.BUILDERS)
 """Those that `make families` alone tries, with torchvision and timm."""
 MORE_FAMILIES = (*tiny_more_families.BUILDERS, *tiny_other_families.BUILDERS, *LATER_FAMILIES)
 NEED_TORCHVISION = {"mistral3", "mistral_large4", "fast_vlm", "gemma3n"}
 """Families whose processor or tower asks for torchvision, though their image processor does not."""
-_OTHERS = (tiny_more_families, tiny_other_families, tiny_grid_families, tiny_tile_families)
+_OTHERS = (tiny_more_families, tiny_other_families, *_LATER)
 BUILDERS = tiny_families.BUILDERS | {name: one for part in _OTHERS for name, one in part.BUILDERS.items()}
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import tiny_families
 import tiny_other_families
 from tiny_parts import (
     LLAMA,
@@ -23,13 +21,13 @@ from tiny_parts import (
     template,
 )
 
-_SQUARE64 = {"height": 64, "width": 64}
-_SAM = {"hidden_size": 32, "output_channels": 16, "window_size": 2, "num_hidden_layers": 2, "num_attention_heads": 2}
-_SAM |= {"global_attn_indexes": [1], "mlp_dim": 64, "downsample_channels": [16, 32]}
+SQUARE64 = {"height": 64, "width": 64}
+SAM = {"hidden_size": 32, "output_channels": 16, "window_size": 2, "num_hidden_layers": 2, "num_attention_heads": 2}
+SAM |= {"global_attn_indexes": [1], "mlp_dim": 64, "downsample_channels": [16, 32]}
 _DEEPSEEK = {"moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1}
 _DEEPSEEK |= {"mlp_layer_types": ["dense", "sparse"]}
 _TIMM = {"architecture": "test_efficientnet", "hidden_size": 256, "do_pooling": False}
-_QFORMER = {**VISION, "vocab_size": 40, "encoder_hidden_size": 32, "cross_attention_frequency": 1}
+QFORMER = {**VISION, "vocab_size": 40, "encoder_hidden_size": 32, "cross_attention_frequency": 1}
 
 
 def _deepseek_ocr2() -> Parts:
@@ -39,12 +37,12 @@ def _deepseek_ocr2() -> Parts:
         "DeepseekOcr2",
         text_config={"vocab_size": len(tokenizer) + 8, **_DEEPSEEK, **TEXT, "max_position_embeddings": 8192},
         vision_config={
-            "sam_config": {**_SAM, "image_size": 64, "patch_size": 1, "global_attn_indexes": []},
+            "sam_config": {**SAM, "image_size": 64, "patch_size": 1, "global_attn_indexes": []},
             "encoder_config": {name: value for name, value in encoder.items() if name != "model_type"},
         },
         image_token_id=tokenizer.image_token_id,
     )
-    image = ("DeepseekOcr2ImageProcessor", {"size": _SQUARE64, "tile_size": 48, "max_patches": 2})
+    image = ("DeepseekOcr2ImageProcessor", {"size": SQUARE64, "tile_size": 48, "max_patches": 2})
     chat = template("ROLE: ", "</s>", "<image>\n")
     return built(config, tokenizer, image, ("DeepseekOcr2Processor", {"patch_size": 1}), chat)
 
@@ -55,30 +53,14 @@ def _unlimited_ocr() -> Parts:
         "UnlimitedOcr",
         text_config={"vocab_size": len(tokenizer) + 8, "sliding_window": 16, **_DEEPSEEK, **TEXT},
         vision_config={
-            "sam_config": {**_SAM, "image_size": 64, "patch_size": 4},
+            "sam_config": {**SAM, "image_size": 64, "patch_size": 4},
             "encoder_config": {**VISION, "image_size": 64, "patch_size": 16},
         },
         image_token_id=tokenizer.image_token_id,
     )
-    image = ("UnlimitedOcrImageProcessor", {"size": _SQUARE64, "tile_size": 32, "max_patches": 4})
+    image = ("UnlimitedOcrImageProcessor", {"size": SQUARE64, "tile_size": 32, "max_patches": 4})
     chat = template("ROLE: ", "</s>", "<image>\n")
     return built(config, tokenizer, image, ("UnlimitedOcrProcessor", {"patch_size": 4}), chat)
-
-
-def _pp_chart2table() -> Parts:
-    parts = tiny_other_families.BUILDERS["got_ocr2"]()
-    tokenizer = parts["tokenizer"]
-    sam = {name: value for name, value in _SAM.items() if name != "downsample_channels"}
-    config = config_of(
-        "PPChart2Table",
-        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer) + 8, **TEXT},
-        vision_config={**sam, "image_size": 64, "patch_size": 4},
-        image_token_index=tokenizer.image_token_id,
-        image_seq_length=16,
-        tie_word_embeddings=False,
-    )
-    image = ("PPChart2TableImageProcessor", {"size": _SQUARE64})
-    return {**parts, "config": config, "image": image, "processor": ("PPChart2TableProcessor", {})}
 
 
 def _gemma3n() -> Parts:
@@ -108,7 +90,7 @@ def _gemma3n() -> Parts:
         **{f"{name}_id": getattr(tokenizer, f"{name}_id") for name in marks},
     )
     chat = template("<start_of_turn>ROLE\n", "<end_of_turn>\n", "<image_soft_token>", start="<bos>", assistant="model")
-    image = ("SiglipImageProcessor", {"size": _SQUARE64})
+    image = ("SiglipImageProcessor", {"size": SQUARE64})
     more = {"extractor": ("Gemma3nAudioFeatureExtractor", {})}
     return built(config, tokenizer, image, ("Gemma3nProcessor", {"image_seq_length": 4}), chat, **more)
 
@@ -136,32 +118,6 @@ def _gemma4_unified() -> Parts:
     return {**parts, "config": config, "image": image, "processor": ("Gemma4UnifiedProcessor", {}), **more}
 
 
-def _diffusion_gemma() -> Parts:
-    parts = tiny_other_families.BUILDERS["gemma4"]()
-    text = {"head_dim": 8, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
-    moe = {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16, "final_logit_softcapping": 30.0}
-    own = {"vocab_size": len(parts["tokenizer"]), "global_head_dim": 16, **text, **moe, **TEXT}
-    tower = {"num_key_value_heads": 2, "head_dim": 16, "pooling_kernel_size": 2, "patch_size": 7, **VISION}
-    config = config_of(
-        "DiffusionGemma",
-        text_config=own,
-        vision_config={"model_type": "gemma4_vision", **tower, "position_embedding_size": 64},
-        image_token_id=parts["config"].image_token_id,
-        canvas_length=8,
-    )
-    return {**parts, "config": config}
-
-
-def _shieldgemma2() -> Parts:
-    parts = tiny_families.BUILDERS["gemma3"]()
-    given = parts["config"].to_dict()
-    names = ("text_config", "vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index")
-    config = config_of(
-        "ShieldGemma2", image_token_index=given["image_token_index"], **{name: given[name] for name in names}
-    )
-    return {**parts, "config": config, "processor": ("ShieldGemma2Processor", {"image_seq_length": 4})}
-
-
 def _fast_vlm() -> Parts:
     tokenizer = bpe("<|im_end|>", "<|im_start|>", image_token="<image>")
     config = config_of(
@@ -172,7 +128,7 @@ def _fast_vlm() -> Parts:
         image_seq_length=4,
         tie_word_embeddings=False,
     )
-    image = ("CLIPImageProcessor", {"size": {"shortest_edge": 64}, "crop_size": _SQUARE64})
+    image = ("CLIPImageProcessor", {"size": {"shortest_edge": 64}, "crop_size": SQUARE64})
     processor = ("LlavaProcessor", {"patch_size": 32, "vision_feature_select_strategy": "full"})
     return built(config, tokenizer, image, processor, chatml("<image>\n"))
 
@@ -185,7 +141,7 @@ def _granite4_vision() -> Parts:
         "Granite4Vision",
         text_config={"vocab_size": len(tokenizer) + 8, "logits_scaling": 2.0, "embedding_multiplier": 4.0, **TEXT},
         vision_config=tower,
-        qformer_config={"model_type": "blip_2_qformer", **_QFORMER, "use_qformer_text_input": False},
+        qformer_config={"model_type": "blip_2_qformer", **QFORMER, "use_qformer_text_input": False},
         image_token_index=tokenizer.image_token_id,
         image_grid_pinpoints=pins,
         downsample_rate="1/2",
@@ -369,46 +325,11 @@ def _emu3() -> Parts:
     return built(config, tokenizer, image, ("Emu3Processor", {}), chat)
 
 
-def _fuyu() -> Parts:
-    tokenizer = bpe("</s>", "|NEWLINE|", "<0x04>", bos="<s>", image_token="|SPEAKER|")
-    text = {name: value for name, value in TEXT.items() if name != "num_key_value_heads"}
-    config = config_of(
-        "Fuyu",
-        text_config={"model_type": "persimmon", "vocab_size": len(tokenizer) + 8, **text},
-        patch_size=7,
-        image_size=28,
-        image_token_id=tokenizer.image_token_id,
-    )
-    image = ("FuyuImageProcessor", {"size": {"height": 56, "width": 56}, "patch_size": {"height": 7, "width": 7}})
-    return built(config, tokenizer, image, ("FuyuProcessor", {}), template("ROLE: ", "</s>", "|SPEAKER|"))
-
-
-def _blip(name: str) -> Parts:
-    tokenizer = bpe("</s>", bos="<s>", image_token="<image>")
-    text = {"model_type": "opt", "vocab_size": len(tokenizer) + 8, "hidden_size": 32, "ffn_dim": 64}
-    text |= {"num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32}
-    config = config_of(
-        name,
-        text_config=text,
-        vision_config={**PATCHES, **VISION},
-        qformer_config=_QFORMER,
-        num_query_tokens=4,
-        image_token_index=tokenizer.image_token_id,
-    )
-    chat: str | None = template("ROLE: ", "</s>", "<image>")
-    more: dict[str, Any] = {"also": "qformer_tokenizer"} if name == "InstructBlip" else {}
-    image = ("BlipImageProcessor", {"size": SQUARE})
-    return built(config, tokenizer, image, (f"{name}Processor", {"num_query_tokens": 4}), chat, **more)
-
-
 BUILDERS: dict[str, Callable[[], Parts]] = {
     "deepseek_ocr2": _deepseek_ocr2,
     "unlimited_ocr": _unlimited_ocr,
-    "pp_chart2table": _pp_chart2table,
     "gemma3n": _gemma3n,
     "gemma4_unified": _gemma4_unified,
-    "diffusion_gemma": _diffusion_gemma,
-    "shieldgemma2": _shieldgemma2,
     "fast_vlm": _fast_vlm,
     "granite4_vision": _granite4_vision,
     "granite_docling": _granite_docling,
@@ -417,7 +338,4 @@ BUILDERS: dict[str, Callable[[], Parts]] = {
     "inkling_mm_model": _inkling,
     "inkling2": _inkling2,
     "emu3": _emu3,
-    "fuyu": _fuyu,
-    "blip-2": lambda: _blip("Blip2"),
-    "instructblip": lambda: _blip("InstructBlip"),
 }

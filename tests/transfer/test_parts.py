@@ -20,6 +20,7 @@ from transfer.distances import evidence, fold, mmd, sinkhorn
 from transfer.predictors import Context, predict
 from transfer.pretrained.datasets import DATASETS, NUMBERS, make_rows, mixture_rows
 from transfer.pretrained.drawing import SIZE, draw
+from transfer.pretrained.learner import PretrainedLearner
 
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.published import matrix
@@ -152,6 +153,16 @@ def test_parts_lie_in_the_picture_and_mixtures_hold_every_task() -> None:
     }
     for beginning in ("What color", "Where is the", "How tall", "What shape", "What is the"):
         assert any(question.startswith(beginning) for question in asked)
+
+
+def test_every_split_of_every_dataset_has_files_of_its_own(tmp_path: Path) -> None:
+    learner = PretrainedLearner(Cache(tmp_path), "A")
+    wanted = [(name, split) for name in DATASETS for split in ("train", "test0", "test1")] + [
+        ("A", "train"),
+        ("B", "train"),
+    ]
+    files = {learner.cache.path("lower", learner._inputs(*each), ".pt") for each in wanted}
+    assert len(files) == len(wanted)
 
 
 def test_the_page_of_evidence_holds_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:

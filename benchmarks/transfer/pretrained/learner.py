@@ -100,7 +100,7 @@ class PretrainedLearner:
 
     def _inputs(self, name: str, split: str) -> dict[str, Any]:
         of = asdict(BASES[name]) if name in BASES else asdict(DATASETS[name])
-        return {"name": name, "split": split, "of": of, **self._below}
+        return {"name": name, "part": split, "of": of, **self._below}
 
     def _maps(self, name: str, split: str) -> torch.Tensor:
         """(P, 16, 1408) float16 of the pictures of a split."""
@@ -146,7 +146,7 @@ class PretrainedLearner:
             maps, layouts = self._maps(name, split), self._layouts(name, split)
             torch.save(self._lower.states(self._tokens, layouts, maps), path)
 
-        inputs = self._inputs(name, split)
+        inputs = {**self._inputs(name, split), "projector": BASES["A"].scenes}
         return self._once(("lower", name, split), lambda: torch.load(self.cache.file("lower", inputs, ".pt", make)))
 
     def _layouts(self, name: str, split: str) -> list[Layout]:

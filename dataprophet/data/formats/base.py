@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprophet.data.files.arrow import arrow_columns, arrow_labels
-from dataprophet.data.files.columns import ANSWERS, READ, Wanted, by_number, image_ids, other_images
+from dataprophet.data.files.columns import ANSWERS, READ, Wanted, beside, by_number, image_ids, other_images
 from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
@@ -157,16 +157,17 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
 def _refuse_unread(row: Row, path: str, format: Format, mapped: Collection[str]) -> None:
     """Raise BadRow for a row without images of which a column seems to hold one."""
     read = _READ if format.columns is None else frozenset((*format.columns.values(), *format.ids))
-    read = read.union(mapped) if mapped else read
-    if name := unread_image(row, path, read):
+    names = tuple(row)
+    others = beside(names, read.union(mapped) if mapped else read)  # most rows have none
+    if name := unread_image(row, path, others):
         fix = f"pass --columns image={name}, or image== where the text alone is wanted"
         if format.columns is not None:
             fix = f'add "images": "{name}" to columns of the dataset'
         raise BadRow("unread_image", f"column {name!r} looks like an image and is not read", fix)
-    if clip := clip_in(row, read):
+    if others and (clip := clip_in(row, others)):
         what = f"the row has no image, and {clip!r} names a clip; only text and images are scored"
         raise BadRow("unsupported_media", what, "remove the row")
-    if not ("image" in row or "images" in row) and (ids := image_ids(tuple(row))):
+    if not ("image" in row or "images" in row) and (ids := image_ids(names)):
         fix = "add a column of images, or pass --columns image== where the text alone is wanted"
         raise BadRow("unread_image", f"column {ids[0]!r} names an image, and the row has none", fix)
 
@@ -209,7 +210,8 @@ def lacks_list(name: str) -> Callable[[Row, str], str]:
 
 
 def _known_id(row: Row, options: Options) -> str:
-    value = row.get(options.columns.get("id", "id"), first_of(row, "question_id", "index"))
+    column = options.columns.get("id", "id")
+    value = row[column] if column in row else first_of(row, "question_id", "index")
     if isinstance(value, str | int) and not isinstance(value, bool):
         text = clean_text(value, "the id")
         return text if text.isprintable() else ""

@@ -37,6 +37,8 @@ def options_of(row: Row) -> tuple[list[str], str]:
     value = first_of(row, "options", "choices")
     if value is None:
         value = [row.get(name) for name in option_columns(tuple(row))]
+    if not value:  # most tables have none
+        return [], answer_text(row, [])
     texts, labels = labelled(value)
     choices = option_texts(texts)
     return choices, by_letter(answer_text(row, choices), choices, labels)

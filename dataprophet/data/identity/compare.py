@@ -78,7 +78,7 @@ class Identity:
         options = " ".join(option(name, value) for name, value in sorted(self.reading.items()))
         how = ", ".join(part for part in (self.format, options) if part)
         counts = ", ".join(f"{self.counts[name]:,} {name.replace('_', ' ')}" for name in COUNTS if name in self.counts)
-        return f"{self.path} ({how}): {counts}{', ' if counts else ''}digest {self.digest[:_SHOWN]}"
+        return f"{self.path}{f' ({how})' if how else ''}: {counts}{', ' if counts else ''}digest {self.digest[:_SHOWN]}"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "digest": self.digest}

@@ -76,6 +76,8 @@ class ImagePolicy:
             BadRow: none of these, or a file that is missing or must not be read.
         """
         limit = self.max_pixels
+        if isinstance(value, str):  # nearly always, and ImageSource is slow to ask for
+            return self._named(value.strip(), place)
         if isinstance(value, Cell):
             return images.CellImage(value, max_pixels=limit)
         if isinstance(value, Member):
@@ -90,9 +92,15 @@ class ImagePolicy:
             value = next((value[key] for key in ("path", "url", "image") if value.get(key)), None)
         if isinstance(value, bytes):
             return images.BytesImage(value, f"{place} image", max_pixels=limit)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str):
             raise BadRow("bad_row", f"an image is {kind_of(value)}", "give a path, base64 text, or a bytes/path struct")
-        text = value.strip()
+        return self._named(value.strip(), place)
+
+    def _named(self, text: str, place: str) -> images.ImageSource:
+        """The source of an image that a text names or holds."""
+        limit = self.max_pixels
+        if not text:
+            raise BadRow("bad_row", "an image is empty", "give a path, base64 text, or a bytes/path struct")
         if looks_like_base64(text) or text[:5].lower() == "data:" or (len(text) > _LONGEST_NAME and "." not in text):
             return images.Base64Image(text, f"{place} image", max_pixels=limit)
         if scheme := _SCHEME.match(text):

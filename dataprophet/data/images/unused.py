@@ -7,6 +7,7 @@ lose its only image.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,17 +38,17 @@ def image_like(row: Row, path: str) -> list[str]:
     return [name for name in (*named, *_hidden(path, row)) if name not in taken]
 
 
-def unread_image(row: Row, path: str, read: frozenset[str]) -> str:
-    """Name of a column that looks like an image although it is none of those that are ``read``; or an empty text."""
-    name = next((name for name in beside(tuple(row), read) if row[name] and _seems(name, row[name])), "")
+def unread_image(row: Row, path: str, names: Sequence[str]) -> str:
+    """The first of these columns, none of which is read, that looks like an image; or an empty text."""
+    name = next((name for name in names if row[name] and _seems(name, row[name])), "") if names else ""
     if name or not _is_table(path) or "image" in row or "images" in row:  # null there says that it has none
         return name
     return next(iter(_hidden(path, row)), "")
 
 
-def clip_in(row: Row, read: frozenset[str]) -> str:
-    """Name of a column that names a clip and is none of those that are ``read``; or an empty text."""
-    values = ((name, row[name]) for name in beside(tuple(row), read))
+def clip_in(row: Row, names: Sequence[str]) -> str:
+    """The first of these columns that names a clip; or an empty text."""
+    values = ((name, row[name]) for name in names)
     return next((name for name, value in values if isinstance(value, str) and value[-5:].lower().endswith(_CLIPS)), "")
 
 

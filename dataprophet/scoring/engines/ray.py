@@ -71,7 +71,7 @@ def run_ray(
         fix = "give options that ray.remote takes for an actor, such as num_gpus=0.5"
         with explained((TypeError, ValueError), DataProphetError, "no options of an actor", "ray_option", fix):
             fixed = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": AT_A_TIME[config.kind] + 1}
-            kind = ray.remote(**{**options, **fixed})(_Scorer)  # type: ignore[call-overload]
+            kind = ray.remote(**{**options, **fixed})(_Scorer)
         pulse = Pulse(ray, where)
         try:
             what = f"the cluster has no room for a worker, which takes {_shown(needs(options))}"

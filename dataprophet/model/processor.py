@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from dataprophet.errors import MissingDependencyError, ModelError, explained
 from dataprophet.model.reasons import load_error
@@ -28,7 +28,7 @@ class NoVideo:
     merge_size = 2
     temporal_patch_size = 2
     num_frames = fps = slice_mode = downsample_mode = None
-    model_input_names: tuple[str, ...] = ()
+    model_input_names: ClassVar[list[str]] = []
 
 
 def has_torchvision() -> bool:

@@ -196,6 +196,8 @@ class _Job:
         if reported.is_file() and reported.read_text(encoding="utf-8") == self.output.report_state():
             self.tell(f"report: unchanged, {place}")
             return
+        if reported.is_file():  # it is this folder's own, damaged or not
+            place.unlink(missing_ok=True)
         try:
             write_report(self.output.folder, place)
         except MissingDependencyError as error:

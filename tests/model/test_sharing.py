@@ -297,7 +297,7 @@ def test_half_precision(family, tiny_folder):
 def test_lazy_images_are_decoded_once_and_grouped_by_their_source(tiny_model, monkeypatch):
     loads = []
     original = BytesImage.load
-    monkeypatch.setattr(BytesImage, "load", lambda self: loads.append(self.where) or original(self))
+    monkeypatch.setattr(BytesImage, "load", lambda self, *limit: loads.append(self.where) or original(self, *limit))
     data = png(pictures(1)[0])
     samples = [
         Sample(str(place), LazyImages((BytesImage(data, f"copy {place}"),)), question, "red")

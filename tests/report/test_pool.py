@@ -73,6 +73,7 @@ def test_a_selection_of_another_pool_is_refused(scores, tmp_path):
     select_pool(scores, Settings(["t"], 5), tmp_path / "best", format="ids")
     manifest = json.loads((tmp_path / "best" / "manifest.json").read_text())
     manifest["pools"][0]["name"] = "other"
+    del manifest["checksum"]
     (tmp_path / "best" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataProphetError, match="is no selection of pool 'pool'"):
         write_report(scores, tmp_path / "page.html", selection=tmp_path / "best")

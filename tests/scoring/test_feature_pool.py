@@ -167,7 +167,8 @@ def test_a_pool_with_more_rows_than_its_sketch_keeps(tmp_path, targets):
     assert 100 < sum(held) < 400
     features.nll[100:] = np.nan
     path = write(features, tmp_path / "bad", "npy")
-    scored = dp.score(path, small, "m", features=True, out=tmp_path / "bad-out", name="p", shard_rows=1024)
+    options = {"name": "p", "shard_rows": 1024, "max_bad": 1.0}
+    scored = dp.score(path, small, "m", features=True, out=tmp_path / "bad-out", **options)
     kept, wanted = scored.summary["short_sketch"]
     assert 0 < kept < wanted == 100
     assert len(scored.profile.sketch) == kept
@@ -187,7 +188,9 @@ def test_bad_rows_are_left_out_with_their_reason(tmp_path, targets):
     features.embeddings["answer"][5] = 0
     features.embeddings["question"][7, 2] = np.inf
     path = write(features, tmp_path / "pool", "npy")
-    scored = dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    with pytest.raises(DataError, match=r"3 of 30 rows cannot be used, more than 5% \(3 bad_features\)"):
+        dp.score(path, targets, "m", features=True, out=tmp_path / "out")
+    scored = dp.score(path, targets, "m", features=True, out=tmp_path / "out", max_bad=0.2)
     status, detail = (scored.read([name])[name].to_pylist() for name in ("status", "detail"))
     assert {row for row in range(30) if status[row] != "ok"} == {3, 5, 7}
     assert detail[7] == "question embedding is not finite"

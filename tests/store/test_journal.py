@@ -22,7 +22,6 @@ def test_killed_process_has_its_journal_read(root: str) -> None:
     code = """
         import os, sys
         from dataprophet.store import open_store
-from dataprophet.store.journal import record
         journal = open_store(sys.argv[1]).journal(sys.argv[2])
         journal.begin("cell 0"); journal.end("cell 0"); journal.begin("cell 1"); journal.begin("cell 2")
         os.kill(os.getpid(), 9)

@@ -208,8 +208,8 @@ def batches(path: str, columns: list[str], start: int) -> Iterator[Any]:
                 for first in range(0, batch.num_rows, _MOST_ROWS):
                     yield batch.slice(first, _MOST_ROWS).select(columns)
         return
-    # not mapped: a file that is cut short meanwhile would end the process
-    with pq.ParquetFile(local(path), memory_map=False, buffer_size=_BATCH_BYTES) as file:
+    # not mapped: a file that is cut short meanwhile would end the process. Not read ahead, by whole row groups
+    with pq.ParquetFile(local(path), memory_map=False, buffer_size=_BATCH_BYTES, pre_buffer=False) as file:
         groups = [group for group, first in enumerate(_group_starts(file)[:-1]) if first >= start]
         size = max(1, sum(file.metadata.row_group(group).total_byte_size for group in groups))
         rows = min(max(BATCH_ROWS, _BATCH_BYTES * (file.metadata.num_rows - start) // size), _MOST_ROWS)

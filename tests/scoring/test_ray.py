@@ -26,6 +26,7 @@ from dataprophet.scoring.engines import ray as engine
 ray = pytest.importorskip("ray")
 
 pytestmark = pytest.mark.slow
+faults = pytest.mark.skipif(not os.environ.get("RAY_FAULTS"), reason="takes an idle machine: make soak")
 SAMPLES = 1200
 
 
@@ -106,6 +107,7 @@ def test_the_same_bytes_while_an_actor_and_a_machine_die_and_one_joins(place, cl
     same(place, "killed")
 
 
+@faults
 def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on_later(place, cluster):
     process = started(place, "stopped", cluster, lambda out: any((out / "commits").glob("*.json")))
     process.send_signal(signal.SIGTERM)
@@ -136,6 +138,7 @@ def score(features, out, **options):
     return dp.score(folder, [target], "m", features=True, out=out, shard_rows=1024, engine="ray", **options)
 
 
+@faults
 def test_two_actors_share_a_device(features, cluster, tmp_path):
     """One machine has a device, in name: two actors that take half of it, and no core, run there."""
     options = {"num_gpus": 0.5, "num_cpus": 0}
@@ -144,6 +147,7 @@ def test_two_actors_share_a_device(features, cluster, tmp_path):
     assert len({marker["attempt"].rpartition("-")[0] for marker in scored.store.markers().values()}) == 2
 
 
+@faults
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -157,6 +161,7 @@ def test_options_that_cannot_be(options, what, features, cluster, tmp_path):
         score(features, tmp_path / "out", ray_address=cluster.address, ray_option=options)
 
 
+@faults
 def test_a_stopped_actor_is_told_and_replaced(features, cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_SILENT_S", 3.0)
     stopped, told = [], []
@@ -198,6 +203,7 @@ def test_an_address_that_does_not_answer(features, tmp_path, monkeypatch):
             score(features, tmp_path / "out", ray_address=address)
 
 
+@faults
 def test_a_head_that_is_killed(place, cluster):
     process = started(place, "headless", cluster, lambda out: any((out / "commits").glob("*.json")))
     cluster.remove_node(cluster.head_node, allow_graceful=False)

@@ -35,9 +35,10 @@ def test_kernels(program, tmp_path):
     if program == "triton_cases.py" and release("triton") < (3, 9) and release("numpy") >= (2, 4):
         pytest.skip("Triton's interpreter before 3.9 does not run with NumPy 2.4; constraints.txt has a pair that runs")
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    support = Path(__file__).resolve().parents[1] / "support"
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve().parents[1] / "support" / program)],
-        env={**kept, "TRITON_CACHE_DIR": str(tmp_path), **PROGRAMS[program]},
+        [sys.executable, str(support / program)],
+        env={**kept, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(support), **PROGRAMS[program]},
         capture_output=True,
         text=True,
         check=False,

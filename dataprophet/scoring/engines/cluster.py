@@ -46,11 +46,11 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
         what, kinds = "Ray cannot be started or reached", (ConnectionError, RuntimeError, ValueError)
         refused = explained(kinds, DataProphetError, what, where or "engine ray", "check ray_address=")
         with refused, chdir(empty), _own_sigterm():
-            dashboard = None if where else False
-            _within(
-                CONNECT_S,
-                lambda: ray.init(where or "local", log_to_driver=False, logging_level=50, include_dashboard=dashboard),
-            )
+            options = {"log_to_driver": False, "logging_level": 50}
+            if where and where != "local":
+                _within(CONNECT_S, lambda: ray.init(where, **options))
+            else:  # in this thread: what Ray starts dies with the thread that started it
+                ray.init("local", include_dashboard=False, **options)
         try:
             yield
         finally:

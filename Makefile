@@ -31,7 +31,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c constr
 
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE $(shell find csrc kernels dataprophet -type f -not -path '*/__pycache__/*' -not -name '*.so')
 CPP = $(shell find csrc tests/native tests/cuda_emulator -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
-SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_large.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
+SANITIZED = $(filter-out tests/ops/test_cuda%.py tests/ops/test_estimate.py tests/ops/test_interrupt.py tests/ops/test_large.py tests/ops/test_native.py tests/ops/test_reference.py,$(wildcard tests/ops/test_*.py))
 LOWEST = tests/features tests/profiling/test_profile.py tests/profiling/test_unusable_features.py $(patsubst %,tests/metric/test_%.py,transfer noise) $(patsubst %,tests/ops/test_%.py,kmeans directions measure_rows)
 PYTHON_FILES = $(wildcard dataprophet kernels tests benchmarks tools notebooks)
 

@@ -52,6 +52,7 @@ def test_a_page_runs_alone(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes minutes: make soak")
 def test_the_commands_for_pools_run_as_they_stand(tutorial):
     """In the folder of the tutorial, in order, with the shell and the programs of this Python."""
     script = "set -e\n" + "\n".join(body for page in SHELL for body in blocks(page.read_text(encoding="utf-8"), "bash"))

@@ -17,7 +17,13 @@ endif()
 
 # enable_language() caches a default architecture that the next configuration would mistake for the user's choice.
 if(NOT DEFINED DATAPROPHET_USER_ARCHITECTURES)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "$ENV{CUDAARCHS}")
+  endif()
   set(DATAPROPHET_USER_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}" CACHE INTERNAL "architectures that the user asked for")
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    unset(CMAKE_CUDA_ARCHITECTURES)
+  endif()
 endif()
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_STANDARD 17)

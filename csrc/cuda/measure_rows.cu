@@ -26,14 +26,7 @@ __global__ void row_lengths(const T* x, std::int64_t n, std::int64_t d, std::int
   double length = nan;
   if (groups[row] >= 0) {
     const T* values = x + row * stride;
-    float squared = 0.0f;
-    for (std::int64_t j = lane * V; j < d; j += 32 * V) {
-      float a[V];
-      load<T, V>(values + j, a);
-#pragma unroll
-      for (int v = 0; v < V; ++v) squared = fmaf(a[v], a[v], squared);
-    }
-    squared = warp_sum(squared);
+    const float squared = warp_squares<T, V>(values, d, lane);
     length = sqrt(plain(squared) ? static_cast<double>(squared) : warp_sum(lane_squares(values, d, lane, 32)));
   }
   const bool good = length > 0.0 && length <= 1.7e308;

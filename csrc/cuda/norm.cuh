@@ -33,6 +33,19 @@ __device__ inline double exact_inverse(double squared, bool count, std::int64_t 
   return 0.0;
 }
 
+// Sum of squares of a row, in fp32, by a warp that reads V elements a lane at a time.
+template <class T, int V>
+__device__ inline float warp_squares(const T* row, std::int64_t d, int lane) {
+  float squared = 0.0f;
+  for (std::int64_t j = lane * V; j < d; j += 32 * V) {
+    float a[V];
+    load<T, V>(row + j, a);
+#pragma unroll
+    for (int v = 0; v < V; ++v) squared = fmaf(a[v], a[v], squared);
+  }
+  return warp_sum(squared);
+}
+
 // Part of a lane in the sum of squares of a row, in double precision.
 template <class T>
 __device__ inline double lane_squares(const T* row, std::int64_t d, int lane, int lanes) {

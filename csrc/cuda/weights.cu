@@ -19,14 +19,7 @@ __global__ void inverse_norms_kernel(const T* x, std::int64_t n, std::int64_t d,
   const std::int64_t row = blockIdx.x * std::int64_t{kWarps} + threadIdx.x / 32;
   if (row >= n) return;
   const T* values = x + row * stride;
-  float squared = 0.0f;
-  for (std::int64_t j = lane * V; j < d; j += 32 * V) {
-    float a[V];
-    load<T, V>(values + j, a);
-#pragma unroll
-    for (int v = 0; v < V; ++v) squared = fmaf(a[v], a[v], squared);
-  }
-  squared = warp_sum(squared);
+  const float squared = warp_squares<T, V>(values, d, lane);
   RowWeight weight{1.0f, 0.0f};
   if (plain(squared)) {
     weight.second = inverse_norm(squared);

@@ -187,7 +187,8 @@ class _Reader:
                 raise fit
             return yaml.SafeLoader.bool_values[text.lower()]
         try:
-            value = hint(text)
+            percent = hint is float and text.endswith("%")
+            value = float(text[:-1]) / 100 if percent else hint(text)
         except ValueError:
             raise fit from None
         if not math.isfinite(value):

@@ -65,8 +65,8 @@ def test_a_recipe_is_read_as_its_fields_say(tmp_path: Path) -> None:
     assert made.place("sources.1.name") == f"{path} line 5, key 'sources.1.name'"
     (tmp_path / "clip").mkdir()  # a folder now
     assert read_recipe(path).model == str(tmp_path / "clip")
-    more = read_recipe(path, {"out": "elsewhere", "level": "0.9"}, place=lambda key: f"--{key}")
-    assert (more.out, more.level, more.place("level")) == ("elsewhere", 0.9, "--level")
+    more = read_recipe(path, {"out": "elsewhere", "level": "0.9", "max_bad": "20%"}, place=lambda key: f"--{key}")
+    assert (more.out, more.level, more.max_bad, more.place("level")) == ("elsewhere", 0.9, 0.2, "--level")
 
 
 def test_what_is_written_down_reads_back(tmp_path: Path) -> None:

@@ -235,20 +235,25 @@ def _step3p7() -> Parts:
     return built(config, tokenizer, image, ("Step3p7Processor", {}), chatml("<im_patch>"))
 
 
+_SLIDING = {  # of the text models of Inkling
+    "head_dim": 8,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2,
+    "swa_head_dim": 8,
+    "sliding_window_size": 16,
+    "d_rel": 4,
+    "rel_extent": 16,
+    "layer_types": ["hybrid_sliding", "hybrid"],
+}
+
+
 def _inkling() -> Parts:
     marks = {"image_token": "<|unused_200054|>", "audio_token": "<|unused_200053|>"}
     tokenizer = bpe("<|end|>", "<|start|>", "<|content_image|>", "<|content_audio_input|>", **marks)
     text = {
         "vocab_size": len(tokenizer) + 8,
         "unpadded_vocab_size": len(tokenizer),
-        "head_dim": 8,
-        "swa_num_attention_heads": 4,
-        "swa_num_key_value_heads": 2,
-        "swa_head_dim": 8,
-        "sliding_window_size": 16,
-        "d_rel": 4,
-        "rel_extent": 16,
-        "layer_types": ["hybrid_sliding", "hybrid"],
+        **_SLIDING,
         "mlp_layer_types": ["dense", "sparse"],
         "moe_intermediate_size": 16,
         "n_routed_experts": 4,
@@ -275,14 +280,7 @@ def _inkling2() -> Parts:
     text = {
         "vocab_size": len(tokenizer) + 8,
         "unpadded_vocab_size": len(tokenizer),
-        "head_dim": 8,
-        "swa_num_attention_heads": 4,
-        "swa_num_key_value_heads": 2,
-        "swa_head_dim": 8,
-        "sliding_window_size": 16,
-        "d_rel": 4,
-        "rel_extent": 16,
-        "layer_types": ["hybrid_sliding", "hybrid"],
+        **_SLIDING,
         "moe_intermediate_size": 16,
         "n_routed_experts": 4,
         "num_experts_per_tok": 2,

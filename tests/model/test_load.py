@@ -360,6 +360,7 @@ def test_a_model_in_memory_scores_as_the_folder_does(tiny_folder, tiny_model):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes minutes: make soak")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile imports a part of torch that warns
 # Of torch, on that release of Python alone, and about speed: 3.13.0 has a defect that torch works around.
 @pytest.mark.filterwarnings(r"ignore:Guards may run slower on Python 3\.13\.0:RuntimeWarning")

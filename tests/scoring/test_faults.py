@@ -51,16 +51,16 @@ def test_kills_of_workers_and_drivers(pool: Path, target: Path, whole: Path, tmp
     out, log, chosen = tmp_path / "out", tmp_path / "forward", random.Random(1)
     statuses = []
     for processes, ended_by in ((2, signal.SIGKILL), (1, signal.SIGTERM), (0, signal.SIGINT), (2, None)):
-        run = faults.Run(pool, target, out, "--processes", str(processes), FORWARD_LOG=str(log))
-        before = faults.commits(out)
-        faults.wait_for(lambda run=run, before=before: faults.commits(out) > before or not run.running())
-        workers = run.workers()
-        assert len(workers) == processes
-        if processes == 2:
-            faults.kill_worker(run, chosen)
-        if ended_by is not None:
-            run.kill(ended_by)
-        statuses.append(run.end())
+        with faults.Run(pool, target, out, "--processes", str(processes), FORWARD_LOG=str(log)) as run:
+            before = faults.commits(out)
+            faults.wait_for(lambda run=run, before=before: faults.commits(out) > before or not run.running())
+            workers = run.workers()
+            assert len(workers) == processes
+            if processes == 2:
+                faults.kill_worker(run, chosen)
+            if ended_by is not None:
+                run.kill(ended_by)
+            statuses.append(run.end())
         faults.wait_for(lambda workers=workers: not set(workers) & {pid for pid, _, _ in faults.processes()})
     assert [status for status, _ in statuses] == [-signal.SIGKILL, 143, 130, 1]  # 1: a file could not be read
     assert [said.count("stopped; run the same command again") for _, said in statuses] == [0, 1, 1, 0]
@@ -86,8 +86,8 @@ def test_poison_is_isolated(target: Path, model: Any, tmp_path: Path) -> None:
     faults.change_row(pool / "part-00001.parquet", 7, faults.poison)
     score(pool, [target], model, out=tmp_path / "whole")
     tokens = faults.poison_tokens(model)
-    run = faults.Run(pool, target, tmp_path / "out", "--processes", "1", POISON=tokens)
-    assert run.end()[0] == 0
+    with faults.Run(pool, target, tmp_path / "out", "--processes", "1", POISON=tokens) as run:
+        assert run.end()[0] == 0
     found = faults.account(tmp_path / "out")
     assert faults.all_well(found)
     assert found["statuses"]["crashed"] == 1

@@ -112,6 +112,15 @@ class Run:
             start_new_session=True,
         )
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End it, with its workers, where a test failed before it could."""
+        if self.running():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         return [
@@ -144,7 +153,7 @@ def processes() -> Iterator[tuple[int, int, str]]:
                 yield int(entry.name), int(fields[1]), command
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     """Wait until something is true, and return it."""
     until = time.monotonic() + seconds
     while not (found := condition()):

@@ -85,6 +85,7 @@ def _changed_pools(folder: Path, manifest: Mapping[str, Any], settings: Settings
         for key, value in content_of(pool, settings).items():
             if value != entry[key]:
                 yield f"pool {pool.name}: not the same {_WORDS.get(key, key)} as then"
+        pool.target_profiles()  # what was scored against: read, so that damage is told
         if manifest["format"] != "ids":
             rows = RowSource(pool, _place(folder, entry["path"]) if entry["path"] else None, _root(folder, entry))
             for file in rows.pool.files:

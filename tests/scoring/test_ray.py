@@ -188,7 +188,7 @@ def test_a_stopped_actor_is_told_and_replaced(features, cluster, tmp_path, monke
 def test_what_a_machine_lacks_is_told_with_its_name(changed, what, features):
     whole = features[2]
     root = changed.pop("root", whole.folder)
-    error = engine._Scorer({**whole.config.to_json(), **changed}, str(root), {}).progress()["error"]
+    error = engine._Scorer({**whole.config.to_json(), **changed}, str(root), {}, 600.0).progress()["error"]
     assert what in f"{error['where']}: {error['what']}"
     assert f"on machine {platform.node()}" in error["where"]
     assert "at the same place on every machine" in error["fix"]

@@ -15,6 +15,7 @@ from dataprophet.cli import main
 from dataprophet.data.export import write_rows
 from dataprophet.data.images.sources import BytesImage
 from dataprophet.data.sample import Conversation, Turn
+from dataprophet.selection.verify import verify
 
 
 def damage_list(scores):
@@ -86,6 +87,18 @@ def test_a_damaged_manifest_is_told_on_one_line(tmp_path, capsys, change):
     error = capsys.readouterr().err
     assert "damaged" in error
     assert error.count("\n") == 1
+
+
+def test_verify_reads_what_was_scored_against(tmp_path):
+    choose(scores := scored(tmp_path), tmp_path / "out")
+    assert verify(tmp_path / "out") == []
+    (target,) = (scores / "targets").iterdir()
+    content = bytearray(target.read_bytes())
+    content[len(content) // 2] ^= 1
+    target.write_bytes(content)
+    (found,) = verify(tmp_path / "out")
+    assert f"{target.name}" in found
+    assert "does not have its checksum" in found
 
 
 def test_a_budget_of_nothing_is_no_missing_budget(tmp_path, capsys):

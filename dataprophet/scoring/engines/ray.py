@@ -24,7 +24,6 @@ from dataprophet.store import Store, open_store
 
 _WAIT = 1.0  # seconds between two looks at signals, actors and the cluster
 _REST, _LONGEST_REST = 2.0, 30.0  # seconds until an actor is asked again how far it is; and where it ended again
-_STALL_S = 600.0
 _SILENT_S = 60.0  # seconds after which an actor that does not answer is stuck, or has no place to start
 _STARTS = 12  # questions to actors in a row that fail, about four minutes, after which the run ends if none works
 _OWN = {"max_concurrency", "max_restarts", "max_task_retries"}  # options of an actor that this engine rests on
@@ -95,12 +94,13 @@ def _shown(resources: Mapping[str, float]) -> str:
 class _Scorer:
     """What an actor does. Two calls run at a time: one reads while the other has the device; a third tells of them."""
 
-    def __init__(self, config: dict[str, Any], root: str, environment: dict[str, str]) -> None:
+    def __init__(self, config: dict[str, Any], root: str, environment: dict[str, str], stall: float) -> None:
         os.environ.update(environment)
         self._error: dict[str, str] | None = None
         self._cells: dict[str, dict[str, Any]] = {}  # shard -> how far it is
         try:
             self._open(config, root)
+            self._worker.stall = stall
         except DataProphetError as error:
             self._error = _on_this_machine(error).to_dict()
 
@@ -128,8 +128,10 @@ class _Scorer:
         return said
 
     def progress(self) -> dict[str, Any]:
-        """How far each shard is, or why there can be none."""
-        return {"cells": list(self._cells.values())} if self._error is None else {"error": self._error}
+        """How far each shard is, and what grows meanwhile; or why there can be none."""
+        if self._error is not None:
+            return {"error": self._error}
+        return {"cells": list(self._cells.values()), "moved": self._worker.progress}
 
     def stop(self) -> None:
         """Have the shards under way dropped at the end of their cells."""
@@ -185,7 +187,7 @@ class _Actors(Transport):
     def start(self) -> None:
         environment = {"OPENBLAS_NUM_THREADS": "1"}
         for _ in range(len(self._actors), self._wanted()):
-            handle = self._kind.remote(self._config.to_json(), absolute(self._store.root), environment)
+            handle = self._kind.remote(self._config.to_json(), absolute(self._store.root), environment, self._stall)
             self._actors.append(_Actor(handle))
 
     def ready(self) -> list[_Actor]:

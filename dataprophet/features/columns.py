@@ -232,6 +232,8 @@ def safetensors_columns(path: Path) -> dict[str, Column]:
     head: dict[str, Any] = json.loads(file.map[8 : 8 + size])
     columns: dict[str, Column] = {}
     own = head.pop("__metadata__", {})
+    if not isinstance(own, dict):
+        raise ValueError(f"__metadata__ is a {type(own).__name__}")
     behind = 0
     for name, entry in sorted(head.items(), key=lambda item: item[1]["data_offsets"]):
         kind, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]

@@ -82,6 +82,8 @@ def _ids(given: Any, where: str) -> list[str]:
     ids = given.tolist() if isinstance(given, np.ndarray) else given
     if np.ndim(given) != 1 or None in ids:
         raise ProfileError("column 'id' is not one id for each row", where=where, fix="store one id per row, none null")
+    if other := sorted({each.__name__ for each in {*map(type, ids)}} - {"str", "int"}):  # b"a" would be named "b'a'"
+        raise ProfileError(f"column 'id' holds {other[0]}", where=where, fix="store ids as text or whole numbers")
     return list(map(str, ids))
 
 

@@ -42,6 +42,8 @@ def test_features_from_files(tmp_path, suffix: str) -> None:  # type: ignore[no-
         (lambda c: c.update(id=np.array(["a"] * 5)), "id 'a' occurs twice"),
         (lambda c: c.update(ids=c.pop("id")), "unknown column 'ids'; rename or remove it; known are id, nll"),
         (lambda c: c.update(id=np.array(["a"])), "1 ids and 5 rows"),
+        (lambda c: c.update(id=np.arange(5.0)), "column 'id' holds float; store ids as text or whole numbers"),
+        (lambda c: c.update(id=np.array(list("abcde"), "S")), "column 'id' holds bytes"),
         (lambda c: c.update(question=np.ones(5)), r"column 'question' is float64 \(5,\)"),
         (lambda c: c.update(nll=np.array(list("abcde"))), "column 'nll' is"),
     ],
@@ -73,6 +75,8 @@ def test_feature_file_of_another_kind(tmp_path) -> None:  # type: ignore[no-unty
         ({"question_present": pa.array([True, None])}, "store true or false"),
         ({"question_present": pa.array([1, 2])}, "is int64, and not 0 or 1; store true or false"),
         ({"id": pa.array(["a", None])}, "none null"),
+        ({"id": pa.array([{"x": 1}, {"x": 2}])}, "column 'id' holds dict"),
+        ({"id": pa.array([b"a", b"b"])}, "column 'id' holds bytes"),
     ],
 )
 def test_nulls_and_text_are_not_taken_for_values(tmp_path, column, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -118,6 +122,14 @@ def test_numbers_that_float32_cannot_hold(tmp_path) -> None:  # type: ignore[no-
     np.savez(tmp_path / "f.npz", nll=np.ones(2), question=np.array([[1e300, 1.0], [1.0, 2.0]]))
     with pytest.raises(ProfileError, match="question embedding is not finite in 1 of 2 samples"):
         profile(load_features(tmp_path / "f.npz"), "m")
+
+
+def test_safetensors_whose_metadata_is_none(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "f.safetensors"
+    save_file({"nll": np.ones(3), "question": np.ones((3, 2))}, path, {"a": "b"})
+    path.write_bytes(path.read_bytes().replace(b'{"a":"b"}', b'["a","b"]'))
+    with pytest.raises(ProfileError, match="__metadata__ is a list"):
+        load_features(path)
 
 
 def test_no_rows_in_parquet(tmp_path) -> None:  # type: ignore[no-untyped-def]

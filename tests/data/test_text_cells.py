@@ -55,6 +55,11 @@ def dump(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def write_stream(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("chat", CHATS)
@@ -134,6 +139,11 @@ def test_a_table_without_a_column_that_is_read_is_no_empty_one(tmp_path: Path) -
     dump(tmp_path / "b.parquet", [{"prompt_text": "Q", "reply": "A"}])
     with pytest.raises(DataError, match=r"b.parquet: none of its columns is read: prompt_text, reply; map its columns"):
         list(open_dataset(tmp_path))
+    twice = pa.table([["Q"], ["A"], ["B"]], names=["question", "answer", "answer"])
+    for name, write in (("c.parquet", pq.write_table), ("c.arrow", write_stream)):
+        write(twice, tmp_path / name)
+        with pytest.raises(DataError, match=f"{name}: two columns are named 'answer'; give each its own name"):
+            open_dataset(tmp_path / name)
 
 
 def test_columns_that_a_dataset_names_itself_are_read(tmp_path: Path) -> None:

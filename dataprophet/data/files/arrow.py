@@ -46,9 +46,12 @@ class Cell:
 
 
 def arrow_columns(path: str) -> list[str]:
-    """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
+    """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened, or two have one name."""
     with _opened(path) as file:
-        return list((file.schema_arrow if _is_parquet(path) else file.schema).names)
+        names = list((file.schema_arrow if _is_parquet(path) else file.schema).names)
+    same = next((name for name in names if names.count(name) > 1), None)
+    require(same is None, f"two columns are named {same!r}", path, "give each its own name")
+    return names
 
 
 def bytes_columns(path: str) -> list[str]:

@@ -156,3 +156,14 @@ def test_columns_that_a_dataset_names_itself_are_read(tmp_path: Path) -> None:
     (sample,) = dataset
     assert (sample.answer, len(sample.images)) == (ANSWER, 1)
     assert [warning.split()[0] for warning in dataset.told().warnings] == ["'left_image'"]
+
+
+def test_columns_of_conversations_are_not_read_beside_a_question(tmp_path: Path) -> None:
+    row = {"question": "Q", "answer": "A", "prompt": "P", "query": "Q?", "system": "S"}
+    path = dump(tmp_path / "a.csv", [row])
+    (line,) = (line for line in open_dataset(path).told().guesses if line.startswith("columns"))
+    assert line == "columns: question, answer; not read: prompt, query, system (--columns FIELD=COLUMN)"
+    (line,) = (line for line in open_dataset(path, columns={"question": "query"}).told().guesses if "columns:" in line)
+    assert "not read: prompt, system" in line
+    (sample,) = open_dataset([{"texts": [{"user": "Q", "assistant": "A"}], "system": "S"}])
+    assert sample.question == "S\n\nQ"

@@ -69,10 +69,10 @@ def read_messages(
                 raise BadRow("bad_row", what, "write it into the content as the model is trained on it")
             if isinstance(content, str) and (own := listed(row_images(message))):
                 content = mark_images(content, own, inline)
-        if role in _ASKING and isinstance(content, str) and content.startswith(_PARTS_AS_TEXT):
-            raise BadRow("bad_row", f"message {number} is a list of parts that was made text", "write it as a list")
         if not isinstance(content, str):
             raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
+        if content[:1] == "[" and role in _ASKING and content.startswith(_PARTS_AS_TEXT):
+            raise BadRow("bad_row", f"message {number} is a list of parts that was made text", "write it as a list")
         if len(message) > 2 and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
             content = Untrained(content)
         out.append((role, content))

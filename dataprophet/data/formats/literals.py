@@ -18,13 +18,13 @@ _ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
 _BESIDE = re.compile(  # texts, which stay; arrays within a list; objects of an array
     rf"({_TEXT})|array\((\[\s*(?:(?>{_TEXT}|[-+.\w]+)[\s,]*+)*+\])(?:,\s*dtype=[^)]*)?\)|\}}\s+(?=\{{)"
 )
-_STARTS = ("[", "{", "array(", "b'", 'b"')
+_FIRST, _STARTS = "[{ab \t\r\n", ("[", "{", "array(", "b'", 'b"')
 
 
 def unpacked(value: Any) -> Any:
     """A value, or what its text stands for where that is a list, an object or bytes: columns of text hold them so."""
-    if not isinstance(value, str) or not (text := value.strip()).startswith(_STARTS):
-        return value
+    if not isinstance(value, str) or value[:1] not in _FIRST or not (text := value.strip()).startswith(_STARTS):
+        return value  # nearly always by its first letter
     found = literal(text)
     return found if isinstance(found, list | dict | bytes) else value
 

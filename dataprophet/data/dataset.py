@@ -206,7 +206,7 @@ class Dataset:
         """What was found out about how the rows are to be read, and what of them is not read."""
         if not isinstance(self._reading, FileReading):
             return self._told
-        found = describe(self.files, self.format, self._reading.options)
+        found = describe(self.files, self.format, self._reading.options, (self._reading.format.columns or {}).values())
         return Told([*found.guesses, *self._told.guesses], found.warnings)
 
     def check_bad(self, max_bad: float) -> tuple[Tally, Counter[str]]:

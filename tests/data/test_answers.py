@@ -11,7 +11,8 @@ import pytest
 import sample_files as files
 
 from dataprophet.data import Conversation, open_dataset
-from dataprophet.data.formats.answers import literal, option_texts
+from dataprophet.data.formats.answers import option_texts
+from dataprophet.data.formats.literals import literal
 from dataprophet.errors import DataError
 
 CHOICES = [["red", "blue", "grey"], ["one", "two", "three", "four"], ["A", "an apple", "C"], ["10", "20", "30"]]
@@ -189,6 +190,24 @@ def test_options_in_columns_of_their_own(suffix: str, tmp_path: Path) -> None:
     assert [row.turns[0].question.count("\n") for row in dataset.rows()] == [2, 3, 3, 3]  # type: ignore[union-attr]
     assert any("choice_b" in line and "not read" not in line for line in dataset.told().guesses)
     assert answers(path, columns={"options": "="}) == ["A", "B"] * 2
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".parquet"])
+def test_more_options_than_ten_letters(suffix: str, tmp_path: Path) -> None:
+    letters = "ABCDEFGHIJKL"
+    rows = [
+        {"index": number, "question": "Q", **{letter: f"of {letter}" for letter in letters}, "answer": right}
+        for number, right in enumerate("LKA")
+    ]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".tsv":
+        path.write_text("\n".join("\t".join(map(str, row)) for row in [list(rows[0]), *map(dict.values, rows)]) + "\n")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    assert answers(path) == ["of L", "of K", "of A"]
+    assert [row.turns[0].question.count("\n") for row in open_dataset(path).rows()] == [12] * 3  # type: ignore[union-attr]
+    files.dump(tmp_path / "b.jsonl", [{"Q": "Q", "A": "A", "M": "x"}])
+    assert answers(tmp_path / "b.jsonl", columns={"question": "Q", "answer": "A"}) == ["A"]
 
 
 def test_literals() -> None:

@@ -38,6 +38,7 @@ class Bad(NamedTuple):
 BAD_ROWS = {
     "no answer": Bad({"query": "Q", "response": ""}, "empty_answer", "the answer is empty", "add its text"),
     "blank answer": Bad({"query": "Q", "response": " \n"}, "empty_answer", "the answer is empty", "add its text"),
+    "unseen answer": Bad({"query": "Q", "response": "\u200b \ufeff"}, "empty_answer", "is empty", "add its text"),
     "null answer": Bad({"query": "Q", "response": None}, "empty_answer", "the answer is empty", "add its text"),
     "no question": Bad({"query": " ", "response": "A"}, "empty_question", "question is empty", "add its text"),
     "only a marker": Bad(
@@ -156,7 +157,7 @@ VQA_ROWS = {
     "answer is an object": Bad(
         {"question": "Q", "answer": {"a": 1}}, "bad_row", "is a dict", "make the answer a string"
     ),
-    "answer is not a number": Bad({"question": "Q", "answer": float("nan")}, "bad_row", "a float", "a string"),
+    "answer is not a number": Bad({"question": "Q", "answer": float("nan")}, "bad_row", "is nan", "a string"),
     "option without an answer": Bad({"question": "Q", "options": ["x"], "answer": ""}, "empty_answer", "empty", "add"),
     "question missing": Bad({"answer": "A"}, "empty_question", "question is empty", "add its text"),
 }

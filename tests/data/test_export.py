@@ -20,7 +20,7 @@ from PIL import Image
 
 from dataprophet.data import EXPORT_FORMATS, Conversation, Dataset, Sample, ids, open_dataset, write_rows
 from dataprophet.data.export import write
-from dataprophet.data.formats.conversation import IMAGE_MARKER, put_markers, take_markers
+from dataprophet.data.formats.conversation import _UNSEEN, IMAGE_MARKER, put_markers, take_markers
 from dataprophet.data.images.sources import BytesImage
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError, DataProphetError
@@ -31,7 +31,7 @@ IMAGES = (files.RED, files.GREEN, files.BLUE)
 
 text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).map(str.strip)
 text = (text | st.sampled_from(["a  b", "x\n\n y", "<image", "image>", "<imag<e>", "x\u00a0.\u2028."])).filter(
-    lambda value: value and IMAGE_MARKER not in value
+    lambda value: value.strip(_UNSEEN) and IMAGE_MARKER not in value
 )
 
 

@@ -24,6 +24,9 @@ MARKS = {  # text -> the text without marks, and where they stood
     "<|image_start|><|image|><|image_end|>Q": ("Q", (0,)),
     "(<image>./</image>)\nQ": ("()\nQ", (1,)),
     "[IMG]Q": ("Q", (0,)),
+    "<img>\nQ": ("Q", (0,)),
+    "< image >Q": ("Q", (0,)),
+    "<|img|>Q": ("Q", (0,)),
     "<image/>Q": ("Q", (0,)),
     "<start_of_image>a <start_of_image>": ("a", (0, 1)),
     "<fake_token_around_image><image><fake_token_around_image><image><fake_token_around_image>Q": ("Q", (0, 0)),
@@ -40,7 +43,7 @@ def test_marks_of_families(text: str, tmp_path: Path) -> None:
     row, without = open_dataset(files.dump(tmp_path / "a.jsonl", rows)).rows()
     assert isinstance(row, Conversation)
     assert (row.turns[0].question, row.turns[0].image_offsets) == (question, offsets)
-    if text == "[IMG]Q":  # a word where no image is meant
+    if text in {"[IMG]Q", "<img>\nQ", "< image >Q"}:  # a word where no image is meant
         assert isinstance(without, Conversation)
         assert without.turns[0].question == text
     else:

@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 
 from dataprophet.data.files.rows import BadRow, Row
 from dataprophet.data.remote import local
-from dataprophet.errors import DataError, explained, first_line
+from dataprophet.errors import DataError, explained, first_line, require
 
 BATCH_ROWS, _MOST_ROWS = 32, 1024  # of a batch: few where a row is large, since images are read with it
 _BATCH_BYTES = 1 << 20
-_PARKED = 4
+_PARKED, _NAMED = 4, 12
 _MAGIC = b"ARROW1"
 _BYTES = {pa.binary(), pa.large_binary(), *(kind() for kind in [getattr(pa, "binary_view", None)] if kind)}
 DAMAGED = "copy the file again; it is cut short or damaged"
@@ -46,9 +46,12 @@ class Cell:
 
 
 def arrow_columns(path: str) -> list[str]:
-    """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened."""
+    """Column names of a Parquet or Arrow file. Raises DataError when it cannot be opened, or two have one name."""
     with _opened(path) as file:
-        return list((file.schema_arrow if _is_parquet(path) else file.schema).names)
+        names = list((file.schema_arrow if _is_parquet(path) else file.schema).names)
+    same = next((name for name in names if names.count(name) > 1), None)
+    require(same is None, f"two columns are named {same!r}", path, "give each its own name")
+    return names
 
 
 def bytes_columns(path: str) -> list[str]:
@@ -129,9 +132,11 @@ def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[t
     Binary cells (images) become ``Cell``; a struct of bytes and path gives its path where the bytes are null.
 
     Raises:
-        DataError: the file is cut short or damaged; the row is where reading stopped.
+        DataError: the file is cut short or damaged; the row is where reading stopped. Or it has none of the columns.
     """
     columns = [name for name in arrow_columns(path) if name in wanted]
+    fix = "map its columns (--columns), or leave the file out"
+    require(columns, f"none of its columns is read: {', '.join(arrow_columns(path)[:_NAMED])}", path, fix)
     status = os.stat(local(path))
     key = path, columns, status.st_size, status.st_mtime_ns
     row, rows = _take_parked(key, group_start(path, start), start) or (start, _rows(path, columns, start))

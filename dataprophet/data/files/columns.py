@@ -44,7 +44,7 @@ _NOUN = re.compile(
 
 _IMAGE_ID = re.compile(r"(?:.*[_ .-])?(?:image|img|picture|photo)[_ .-]?(?:ids?|idx|index|key|hash)", re.IGNORECASE)
 _CLIP = re.compile(r".*(?:video|audio|clip|speech).*", re.IGNORECASE)
-_OPTION = re.compile(r"([A-J])|(?i:op(?:t|tion)?|choice)s?[ _-]?(?:([A-Ja-j])|([0-9]{1,2}))")
+_OPTION = re.compile(r"([A-Z])|(?i:op(?:t|tion)?|choice)s?[ _-]?(?:([A-Ja-j])|([0-9]{1,2}))")
 
 
 class Wanted(frozenset[str]):
@@ -74,11 +74,18 @@ def image_ids(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(1024)
 def option_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Columns of one option each, ``A`` to ``J``, ``choice_a``, ``option1``, in order, with "" where one is missing."""
-    found = [(match, name) for name in names if (match := _OPTION.fullmatch(name))]
+    """Columns of one option each, ``A`` to ``J``, ``choice_a``, ``option1``, in order, with "" where one is missing.
+
+    A letter behind J counts where the one before it is there: ``Q`` and ``A`` are no options.
+    """
+    found = [(match, name) for name in names if (match := _OPTION.fullmatch(name)) and _follows(match[1], names)]
     first = min((int(match[3]) for match, _ in found if match[3]), default=0) > 0
     places = {_place(match) - (first if match[3] else 0): name for match, name in reversed(found)}
     return tuple(places.get(place, "") for place in range(max(places) + 1)) if len(places) > 1 else ()
+
+
+def _follows(letter: str | None, names: tuple[str, ...]) -> bool:
+    return letter is None or letter <= "J" or chr(ord(letter) - 1) in names
 
 
 def _place(match: re.Match[str]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -43,6 +44,8 @@ def as_row(value: Any) -> Row | BadRow:
 
 def kind_of(value: Any) -> str:
     """What a value is, in words."""
+    if isinstance(value, float):
+        return "a float" if math.isfinite(value) else repr(value)
     return "null" if value is None else "empty" if value == "" else f"a {type(value).__name__}"
 
 

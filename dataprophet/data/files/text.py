@@ -112,6 +112,9 @@ def _header(lines: _Lines, path: str) -> list[str]:
     except csv.Error as error:
         raise DataError(f"bad header ({error})", where=path, fix="name the columns in the first line") from error
     require(any(names), "no header line", path, "name the columns in the first line")
+    other = next((mark for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
+    fix = f"separate columns by {'tabs' if _delimiter(path) != ',' else 'commas, or name it .tsv if tabs do'}"
+    require(not other, f"the header {names[0]!r} is one column, and holds {other!r}", path, fix)
     require(len(set(names)) == len(names), f"two columns have one name in {names}", path, "rename one of them")
     return names
 

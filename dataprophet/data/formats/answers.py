@@ -6,8 +6,6 @@ Which of these a column holds is decided over the rows of a dataset (``Evidence`
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +18,7 @@ from dataprophet.data.files.columns import ANSWERS
 from dataprophet.data.files.rows import BadRow, Row, kind_of
 from dataprophet.data.formats.chat import as_objects
 from dataprophet.data.formats.conversation import clean_text
+from dataprophet.data.formats.literals import literal, unpacked
 from dataprophet.errors import DataError
 
 ANSWER_KINDS = {
@@ -40,11 +39,6 @@ _CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 _LETTERED = re.compile(r"\(?([A-Za-z])[).:]\s*(?=\S)")
-_TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_ITEM = re.compile(rf"{_TEXT}|[-+.\w]+")
-_NUMPY = re.compile(rf"\[\s*(?:(?:{_TEXT}|[-+]?[.\d]+)\s+)*(?:{_TEXT}|[-+]?[.\d]+)\s*\]")  # no commas
-_ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
-_ARRAYS = re.compile(rf"array\((\[\s*(?:(?>{_TEXT}|[-+.\w]+)[\s,]*+)*+\])(?:,\s*dtype=[^)]*)?\)")
 
 
 class Renames(Protocol):
@@ -210,7 +204,7 @@ def labelled(value: Any) -> tuple[Any, list[str]]:
 
     Other options are given back as they are, without labels.
     """
-    given = literal(value.strip()) if isinstance(value, str) and value.lstrip()[:1] in {"{", "["} else value
+    given = unpacked(value)
     given = as_objects(given) if isinstance(given, dict) and given.keys() >= _LABELLED else given
     if not isinstance(given, list) or not given:
         return value, []
@@ -283,15 +277,3 @@ def _in_order(keys: Collection[Any]) -> list[Any]:
         what = f"the options are called {', '.join(map(str, list(keys)[:_NAMED]))}"
         raise BadRow("bad_row", what, "call them A, B, C, ... or write them as a list")
     return [texts[name] for name in order]
-
-
-def literal(text: str) -> Any:
-    """What a Python, JSON or NumPy literal stands for; the text itself where it is none."""
-    if array := _ARRAY.fullmatch(text):
-        text = array[1]
-    if _NUMPY.fullmatch(text):  # Python would join texts that no comma parts
-        text = f"[{', '.join(_ITEM.findall(text))}]"
-    for parse in (json.loads, ast.literal_eval, lambda cell: ast.literal_eval(_ARRAYS.sub(r"\1", cell))):
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            return parse(text)
-    return text

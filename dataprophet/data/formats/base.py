@@ -16,6 +16,7 @@ from dataprophet.data.files.containers import ARROW, suffix_of
 from dataprophet.data.files.rows import BadRow, Row, Rows
 from dataprophet.data.formats.answers import ANSWER_IS
 from dataprophet.data.formats.conversation import clean_text, make_conversation
+from dataprophet.data.formats.literals import unpacked
 from dataprophet.data.formats.placeholders import CARRIED, COMPANIONS, place_images, refuse_companions
 from dataprophet.data.images.policy import ImagePolicy
 from dataprophet.data.images.unused import clip_in, unread_image
@@ -142,8 +143,8 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         messages, images, inline = format.parse(row)
         if not images and format.columns is None:
             images = other_images(row) or images
-        messages, images = place_images(messages, images, inline)
-        sources = [options.policy.source(image, place) for image in images]
+        messages, images = place_images(messages, unpacked(images), inline)
+        sources = [options.policy.source(unpacked(image), place) for image in images]
         if not (sources or "image" in options.columns or "images" in options.columns):
             _refuse_unread(row, path, format, options.columns.values())
         made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
@@ -204,7 +205,7 @@ def lacks_list(name: str) -> Callable[[Row, str], str]:
     def mismatch(row: Row, suffix: str) -> str:
         if row.get(name) is None:
             return f"no column {name!r}"
-        return "" if isinstance(row[name], list | tuple | dict) else f"{name!r} is not a list"
+        return "" if isinstance(unpacked(row[name]), list | tuple | dict) else f"{name!r} is not a list"
 
     return mismatch
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataprophet.data.files.rows import BadRow, kind_of, short
 from dataprophet.data.formats.conversation import IMAGE_MARKER, Untrained, placed
+from dataprophet.data.formats.literals import unpacked
 from dataprophet.data.formats.placeholders import (
     REASONING,
     UNTRAINED,
@@ -24,6 +25,7 @@ _SPELLINGS = (("role", "content"), ("from", "value"))
 _IMAGE_KEYS = ("image", "image_url", "path", "url", "base64", "data", "bytes", "source")
 _TEXT_PARTS = {"text", "input_text", "output_text", None}
 _IMAGE_PARTS = {"image", "image_url", "input_image", None}
+_ASKING, _PARTS_AS_TEXT = {"user", "human"}, ('[{"type":', "[{'type':")
 _TOOLS = {"tool", "function", "function_call", "observation", "tool_call", "tool_response"}
 
 
@@ -69,6 +71,8 @@ def read_messages(
                 content = mark_images(content, own, inline)
         if not isinstance(content, str):
             raise BadRow("bad_row", f"{content_key!r} of message {number} is {kind_of(content)}", "make it a string")
+        if content[:1] == "[" and role in _ASKING and content.startswith(_PARTS_AS_TEXT):
+            raise BadRow("bad_row", f"message {number} is a list of parts that was made text", "write it as a list")
         if len(message) > 2 and any(message.get(key, True) in (False, 0) for key in UNTRAINED):
             content = Untrained(content)
         out.append((role, content))
@@ -76,7 +80,8 @@ def read_messages(
 
 
 def as_objects(value: Any) -> Any:
-    """An object of lists, as which ``datasets`` stored a list of objects, as that list; another value as it is."""
+    """A list of objects that is stored as its text, or as an object of lists (``datasets``); another value as it is."""
+    value = unpacked(value)
     if not isinstance(value, dict) or not value or not all(isinstance(each, list | tuple) for each in value.values()):
         return value
     if len({len(each) for each in value.values()}) != 1:
@@ -92,6 +97,8 @@ def _part(part: Any, number: int, inline: list[Any], before: str) -> str:
     part = part if isinstance(part, dict) else {"type": part}
     kind, text = part.get("type"), part.get("text")
     if kind in _TEXT_PARTS and (isinstance(text, str) or kind):
+        if "text" not in part:
+            raise BadRow("bad_row", f"a part of type {kind!r} of message {number} has no 'text'", "add it")
         return text_cell(text, f"the text of a part of message {number}")
     key = next((key for key in _IMAGE_KEYS if part.get(key)), "")
     if kind not in _IMAGE_PARTS or not (key or kind):
@@ -110,7 +117,7 @@ def _part(part: Any, number: int, inline: list[Any], before: str) -> str:
 
 def query_messages(history: Any, query: Any, response: Any) -> list[tuple[str, str]]:
     """Messages of ``history`` (pairs of question and answer) followed by ``query`` and ``response``."""
-    pairs, kinds = history or [], list | tuple
+    pairs, kinds = unpacked(history) or [], list | tuple
     if not isinstance(pairs, kinds) or not all(isinstance(pair, kinds) and len(pair) == 2 for pair in pairs):
         raise BadRow("bad_row", "history is not a list of pairs", "write [[question, answer], ...]")
     out: list[tuple[str, str]] = []

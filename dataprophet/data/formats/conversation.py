@@ -16,6 +16,7 @@ from dataprophet.data.images.sources import ImageSource
 from dataprophet.data.sample import Conversation, Turn
 
 IMAGE_MARKER = "<image>"
+_UNSEEN = " \t\r\n\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # text of these alone is none
 
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -162,9 +163,10 @@ def _turn(question: str, answer: str, number: int) -> Turn:
     scored = not isinstance(answer, Untrained)
     answer = answer.strip()
     of_turn = f" of turn {number}" if number else ""
-    if not question or not answer:
-        name = "answer" if question else "question"
-        raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
+    if question[:1] in _UNSEEN or answer[:1] in _UNSEEN:  # rarely; the text of no letter is in it too
+        for name, text in (("question", question), ("answer", answer)):
+            if not text.strip(_UNSEEN):
+                raise BadRow(f"empty_{name}", f"the {name}{of_turn} is empty", "add its text, or remove the row")
     if IMAGE_MARKER in answer:
         raise BadRow("image_in_answer", f"the answer{of_turn} holds an <image> marker", "keep markers in questions")
     return Turn(question, answer, offsets, scored)

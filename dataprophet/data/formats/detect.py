@@ -54,6 +54,7 @@ def formats() -> dict[str, str]:
 
 _PEEKED_ROWS, _SHOWN = 20, 12
 _SURVEYED_ROWS, _LEAST_ROWS = 20_000, 1_000  # that say what answers beside options are; of a file without options
+_OF_CHATS = {"conversations", "messages", "texts", "query", "response", "history", "system", "prompt", "reward_model"}
 _OF_ANSWERS = ("options", "choices", *ANSWERS, *"ABCDEFGHIJ")
 
 
@@ -205,13 +206,13 @@ def _options_in(path: str, mapped: Mapping[str, str]) -> Collection[str]:
     return usual.intersection(names).union(option_columns(tuple(names)))
 
 
-def describe(files: Sequence[str], format: str, options: Options) -> Told:
-    """How the rows of files are read, by the first of them."""
+def describe(files: Sequence[str], format: str, options: Options, own: Collection[str]) -> Told:
+    """How the rows of files are read, by the first of them; ``own`` are columns that the dataset itself names."""
     rows: list[Any] = []
     with suppress(DataError):  # whoever reads a damaged file says so
-        wanted = {*options.wanted(), *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
+        wanted = {*options.wanted(), *own, *(arrow_columns(files[0]) if files and suffix_of(files[0]) in ARROW else ())}
         rows = list(islice(read_rows(files[0], wanted), _PEEKED_ROWS)) if files else []
-    told = _describe(iter(rows), files[0] if files else "", format, options)
+    told = _describe(iter(rows), files[0] if files else "", format, options, own)
     if len(files) > 1:
         told.guesses.insert(
             1, f"files: {len(files):,}, in the order of their names, from {os.path.basename(files[0])} on"
@@ -219,16 +220,18 @@ def describe(files: Sequence[str], format: str, options: Options) -> Told:
     return told
 
 
-def _describe(given: Rows, where: str, format: str, options: Options) -> Told:
+def _describe(given: Rows, where: str, format: str, options: Options, own: Collection[str] = ()) -> Told:
     """How rows are read, by the first of them."""
     guesses = [f"format: {format} (--format)"]
     rows = [row for _, row in islice(given, _PEEKED_ROWS) if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
-    mapped = frozenset(options.wanted())
+    mapped = frozenset(options.wanted().union(own))
     found = dict.fromkeys(name for row in rows for name in image_like(row, where) if name not in mapped)
     known = mapped.union(numbered(tuple(names)), option_columns(tuple(names))).difference(found)
-    used, unused = [name for name in names if name in known], [name for name in names if name not in known]
     if format in {"vqa", "vlmeval"}:
+        known -= _OF_CHATS.difference(options.columns.values())
+    used, unused = [name for name in names if name in known], [name for name in names if name not in known]
+    if format in {"vqa", "vlmeval", "webdataset"}:
         other = f"; not read: {', '.join(unused[:_SHOWN])}" if unused else ""
         guesses.append(f"columns: {', '.join(used)}{other} (--columns FIELD=COLUMN)")
     fix = "map it (--columns image=...) if it is"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataprophet.data.files.rows import BadRow, Row
 from dataprophet.data.formats.base import Format, Parsed, lacks_list
-from dataprophet.data.formats.chat import as_objects, text_cell
+from dataprophet.data.formats.chat import as_objects, text_cell, with_system
 from dataprophet.data.formats.placeholders import row_images
 
 
@@ -14,7 +14,7 @@ def _parse(row: Row) -> Parsed:
     if not isinstance(texts, list | tuple) or not all(isinstance(turn, dict) for turn in texts):
         raise BadRow("bad_row", "texts is not a list of objects", 'write [{"user": ..., "assistant": ...}]')
     messages = [(role, text_cell(turn.get(role), role)) for turn in texts for role in ("user", "assistant")]
-    return Parsed(messages, row_images(row))
+    return Parsed(with_system(row.get("system"), messages), row_images(row))
 
 
 _LOOKS = "FineVision or the_cauldron Parquet: images and texts of user/assistant"

@@ -21,19 +21,20 @@ _STARTS = (
 _ENDS = r"<(?:\|(?:vision_end|end_of_image|end_of_img|(?:image|media)_end)\||im_end|end_of_image|/img)>"
 _TOKENS = (  # <image>, <|image|>, <image_placeholder>, <ImageHere>, <|image@placeholder|>, <IMG_CONTEXT>
     r"(?:\|?image(?:[ _@-]?(?:placeholder|here|pad|(?:soft_)?token))?\|?"
-    r"|img_context|im_patch|\|(?:media_pad|img_patch)\|)>"
+    r"|img_context|im_patch|\|(?:media_pad|img_patch|img)\|)>"
 )
 _PLACEHOLDERS = {  # behind their <
     "path": r"(?:img|image(?=>[^<>\n]+\.[a-z0-9]{3,4}<))>(?P<name>[^<>\n]+)</(?:img|image)>",  # Qwen-VL: in the text
     "number": r"\|?(?:image|img)[ _:#-]{0,2}(?P<k>[0-9]{1,2})(?:\|| ?/)?>",  # MMMU <image 1>, Phi <|image_1|>
     "next": rf"{_STARTS}(?:<{_TOKENS})+{_ENDS}"  # one image, however many of its tokens are written out
     r"|(?:fake_token_around_image><)?image>(?:<fake_token_around_image>)"  # of Idefics, which neighbours share
-    rf"|start_of_image>|img></img>|image>(?:\./)?</image>|image ?/>|{_TOKENS}",
+    rf"|start_of_image>|img></img>|image>(?:\./)?</image>|image ?/>|{_TOKENS}|img>| ?image ?>",
     "media": r"\|?(?:video|audio)(?:[ _-]?(?:[0-9]{1,2}|placeholder|here|pad|(?:soft_)?token))?\|?>",
     "objects": r"ref-object>|bbox>(?!.*</bbox>)",  # ms-swift fills them from the row's objects
 }
 _KINDS = "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PLACEHOLDERS.items())
 _BRACKETS = "[IMG]"  # of Pixtral, and a word of forums
+_WORDS = {IMAGE_MARKER, _BRACKETS.lower(), "<img>"}
 _TOKEN = re.compile(rf"<(?:{_KINDS})|\[IMG\]", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:<\|?)?(?:image|img)[ _-]?([0-9]{1,2})(?:\|?>)?", re.IGNORECASE)
 
@@ -190,8 +191,8 @@ def _by_number(images: dict[Any, Any]) -> dict[int, Any] | None:
 
 
 def _is_word(match: re.Match[str]) -> bool:
-    """Whether it is ``<Image>``, a word of code, or ``[IMG]``: it marks an image only where nothing else does."""
-    return match[0] != IMAGE_MARKER and match[0].lower() in {IMAGE_MARKER, _BRACKETS.lower()}
+    """Whether it is ``<Image>``, ``<img>`` or ``[IMG]``, words of code: a mark only where there is no other."""
+    return match[0] != IMAGE_MARKER and match[0].replace(" ", "").lower() in _WORDS
 
 
 def _check_mark(match: re.Match[str], role: str, number: int) -> None:

@@ -6,13 +6,14 @@ from dataprophet.data.files.rows import BadRow, Row
 from dataprophet.data.formats.base import Format, Parsed, lacks, lacks_list
 from dataprophet.data.formats.chat import read_messages
 from dataprophet.data.formats.conversation import Untrained
+from dataprophet.data.formats.literals import unpacked
 from dataprophet.data.formats.placeholders import row_images
 
 
 def _parse(row: Row) -> Parsed:
     """One row: the ground truth answers the prompt, whose own answers are context."""
     messages, inline = read_messages(row["prompt"], "role", "content")
-    reward = row["reward_model"]
+    reward = unpacked(row["reward_model"])
     truth = reward.get("ground_truth") if isinstance(reward, dict) else None
     if not isinstance(truth, str):
         raise BadRow("bad_answer", "reward_model has no ground_truth that is text", "write the answer as text")

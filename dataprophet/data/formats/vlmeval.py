@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from dataprophet.data.files.containers import read_rows
@@ -12,10 +13,9 @@ from dataprophet.data.formats.answers import ANSWER_IS, answer_text, chosen, opt
 from dataprophet.data.formats.base import KNOWN, Format, Parsed, lacks
 from dataprophet.data.formats.conversation import clean_text
 from dataprophet.data.formats.placeholders import row_images
-from dataprophet.data.formats.vqa import cell_images
 from dataprophet.data.remote import local
 
-_LETTERS = "ABCDEFGHIJ"
+_LETTERS, _MORE = "ABCDEFGHIJ", "KLMNOPQRSTUVWXYZ"
 _LONGEST_REFERENCE = 64
 
 
@@ -30,12 +30,13 @@ def _parse(row: Row) -> Parsed:
     image = row_images(row)
     if isinstance(image, str) and len(image) <= _LONGEST_REFERENCE and image.isdigit():
         raise BadRow("missing_image", f"image refers to row {image!r}, which has none", "give the image as base64")
-    return Parsed([("user", question), ("assistant", answer)], cell_images(image or row.get("image_path")))
+    return Parsed([("user", question), ("assistant", answer)], image or row.get("image_path"))
 
 
 def options_of(row: Row) -> tuple[list[str], str]:
     """Options and answer of a row. Raises BadRow."""
-    choices = option_texts([row.get(letter) for letter in _LETTERS])
+    letters = (*_LETTERS, *takewhile(row.__contains__, _MORE))
+    choices = option_texts([row.get(letter) for letter in letters])
     return choices, answer_text(row, choices)
 
 

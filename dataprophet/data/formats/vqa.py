@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dataprophet.data.files.columns import ANSWERS, option_columns
 from dataprophet.data.files.rows import Row
 from dataprophet.data.formats.answers import (
     ANSWER_IS,
     answer_text,
-    as_list,
     by_letter,
     chosen,
     labelled,
@@ -29,7 +26,7 @@ def _parse(row: Row) -> Parsed:
         question = f"{clean_text(row['hint'], 'the hint')}\n{question}"
     if choices:
         question, answer = with_options(question, choices), chosen(answer, choices, row.get(ANSWER_IS))
-    return Parsed([("user", question), ("assistant", answer)], cell_images(row_images(row)))
+    return Parsed([("user", question), ("assistant", answer)], row_images(row))
 
 
 def options_of(row: Row) -> tuple[list[str], str]:
@@ -48,13 +45,6 @@ def _mismatch(row: Row, suffix: str) -> str:
     if lacking := lacks(row, "question"):
         return lacking
     return "no column 'answer' or 'answers'" if row.keys().isdisjoint(ANSWERS) else ""
-
-
-def cell_images(value: Any) -> Any:
-    """An image cell; a text cell that holds a list literal becomes the list."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        return as_list(value, "images")
-    return value
 
 
 _LOOKS = "plain columns in Parquet, JSON, JSONL, CSV or TSV: image, question, answer or answers, options"

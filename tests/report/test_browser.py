@@ -132,7 +132,7 @@ def test_a_target_is_chosen_and_sorts(opened):
 @pytest.mark.parametrize("viewport", [DESK, PHONE])
 def test_no_name_of_a_point_covers_another(opened, viewport):
     page = opened("published", viewport=viewport)
-    names = page.locator("figure[data-chart=agreement] .mark-text text:visible")
+    names = page.locator("figure[data-chart=agreement] .mark-text.role-mark text:visible")
     boxes = [names.nth(number).bounding_box() for number in range(names.count())]
     assert 5 < len(boxes) <= 14
     for number, one in enumerate(boxes):

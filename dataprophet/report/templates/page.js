@@ -55,7 +55,7 @@ async function draw(figure) {
 // A name that would cover another one is left out: it stands in the tooltip of its point, and under Numbers.
 function thin(plot) {
   const kept = [];
-  for (const name of plot.querySelectorAll(".mark-text text")) {
+  for (const name of plot.querySelectorAll(".mark-text.role-mark text")) {
     const own = name.getBoundingClientRect();
     const over = (it) => own.left < it.right && it.left < own.right && own.top < it.bottom - 2 && it.top < own.bottom - 2;
     if (kept.some(over)) name.style.visibility = "hidden";

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 
 from dataprophet.cli.common import output, table
-from dataprophet.errors import MetricError
+from dataprophet.errors import MetricError, require
 from dataprophet.metric.agreement import RankAgreement, kendall_tau
 from dataprophet.metric.gains import read_gains
 from dataprophet.metric.matrix import TransferMatrix
@@ -16,6 +16,8 @@ from dataprophet.metric.matrix import TransferMatrix
 def run(args: argparse.Namespace) -> int:
     """Print the agreement of two matrices, or the figures of the paper."""
     if args.published:
+        fix = "leave the files out, or --published"
+        require(args.predicted is None, "is of the paper's own matrices, and takes no files", "--published", fix)
         return _published(args)
     if not (args.predicted and args.observed):
         raise MetricError("needs two matrices", fix="give PREDICTED and OBSERVED, or --published")

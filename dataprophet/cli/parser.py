@@ -173,7 +173,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("--targets N", "targets to be scored for", count, default=1),
         argument("--threads N", "CPU threads of a process", positive, default=1),
         flag("--embeddings", "plan for embeddings that are kept"),
-        argument("--shard-rows N", "rows of a shard, as for score", count),
+        argument("--shard-rows N", "rows of a shard, as for score", positive),
         *shared.READING,
         *shared.LOADING,
     ),
@@ -197,7 +197,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         shared.PRODUCT_FIELDS,
         *shared.WORKERS,
         argument("--threads N", "CPU threads of each worker", positive, default=1),
-        argument("--shard-rows N", "rows that are committed at a time (default: 8192; with --features 32768)", count),
+        argument("--shard-rows N", "rows that are committed at once (default: 8192; with --features 32768)", positive),
         argument(
             "--retry STATUS,...",
             "compute shards anew that hold rows of these statuses, such as crashed,out_of_memory",

@@ -82,7 +82,9 @@ def _profile(args: argparse.Namespace) -> Profile:
     }
     cache = args.cache or Path(args.out).parent / CACHE
     with pass_over_rows() as progress:
-        return ProfilePass(pool, args.model, cache=cache, tell=tell, **options).profile(progress.of)
+        made = ProfilePass(pool, args.model, cache=cache, tell=tell, **options)
+        made.require_enough()
+        return made.profile(progress.of)
 
 
 def describe(result: Profile) -> dict[str, object]:

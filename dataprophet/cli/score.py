@@ -36,12 +36,12 @@ _OF_ONE_NAME = (
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
     take_name(args, "pool")
-    if not args.target:
-        tell("no --target: rows get no scores, and the pool its profile; another --out is needed to add targets")
     reads = {} if args.features else reading(args)
     if not args.features:
         warn_of(pool := open_from(args, args.pool, args.name))
         reads |= {"answer_is": pool.arguments.get("answer_is")}  # is not looked for twice
+    if not args.target:
+        tell("no --target: rows get no scores, and the pool its profile; another --out is needed to add targets")
     with pass_over_rows() as progress:
         options = {"reading": reads, "loading": loading(args), "progress": progress.of, **values(args, _OF_ONE_NAME)}
         options |= {"retry": args.retry or [], "tell": tell, "ray_option": assigned(args.ray_option)}

@@ -7,7 +7,7 @@ import argparse
 from dataprophet.cli.common import number, output, table, tell, values
 from dataprophet.cli.pairs import numbers, pairs
 from dataprophet.cli.progress import Progress
-from dataprophet.errors import DataProphetError
+from dataprophet.errors import DataProphetError, require
 from dataprophet.scoring.engines.signals import terminable
 from dataprophet.selection import Selection, Settings, select_pool
 from dataprophet.selection.verify import verify
@@ -21,9 +21,12 @@ _OF_ONE_NAME = (
 
 def run(args: argparse.Namespace) -> int:
     """Write a selection and tell what it came from; or verify one: 1 where it differs."""
-    if args.verify is not None:
-        return _verify(args)
     needed = {"DIR": args.scores, "--target": args.target, "--budget": args.budget, "--out": args.out}
+    if args.verify is not None:
+        for option, given in needed.items():
+            fix = "leave it out, or --verify"
+            require(given in (None, []), "is not for --verify, which makes the same selection again", option, fix)
+        return _verify(args)
     for option, given in needed.items():
         if given in (None, "", []):  # a budget of 0 is a wrong number, not a missing one
             raise DataProphetError("is missing", where=option, fix="see dataprophet select --help")

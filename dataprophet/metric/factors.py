@@ -32,7 +32,7 @@ _GROUPS = {
 }
 
 _HIGH_PERPLEXITY, _DECISIVE = 1000, 0.95
-_WHY_HIGH = "above 1,000, rows are garbled or mislabelled, or nll is no mean over an answer's tokens in nats"
+_WHY_HIGH = "the model does not know such answers, rows are garbled or mislabelled, or nll is not in nats per token"
 
 
 def factors_named(names: Iterable[str]) -> set[str]:

@@ -94,9 +94,11 @@ class Ranking(list[Ranked]):
         return ["", f"sources for {self.target}", "M", f"{100 * self.level:g}% interval", ""]
 
 
-def as_text(value: float) -> str:
-    """A number to four significant digits; a dash where it is not defined."""
-    return "-" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
+def as_text(value: float, digits: int = 4) -> str:
+    """A number to so many significant digits, large ones as whole numbers; a dash where it is not defined."""
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return "-" if math.isnan(value) else f"{value:#.{digits}g}".rstrip(".")
 
 
 def matrix_html(sources: Sequence[str], targets: Sequence[str], values: Floats) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEAST_ROWS = 16
 """Rows that have to be drawn, for intervals to mean something."""
 
-_HOURS = """hours: one process, data at hand; loading the model, slower storage and processes that share cores add to \
+_HOURS = """this time is of data at hand; loading the model, slower storage and processes that share cores add to \
 it, and rows next to each other with the same picture, which are computed together, take from it"""
 
 
@@ -113,7 +113,7 @@ def plan(
         ModelError: the model fails.
     """
     if rows < LEAST_ROWS:
-        raise DataError(f"rows is {rows}", fix=f"draw {LEAST_ROWS} rows or more")
+        raise DataError(f"it is {rows}", where="the rows to draw", fix=f"draw {LEAST_ROWS} rows or more")
     require(seed >= 0, f"it is {seed}", "seed", "use a number of 0 or more")
     made: list[PoolPlan] = []
     spreads: list[dict[str, Spread]] = []
@@ -165,7 +165,7 @@ def _notes(pools: list[PoolPlan], model: Model | None) -> list[str]:
         if pool.unreadable:
             notes.append(f"{pool.name}: {len(pool.unreadable)} files cannot be read and are left out")
         if not pool.timed:
-            notes.append(f"{pool.name}: none of the rows drawn can be scored, so that neither time nor size is known")
-    if model is not None:
+            notes.append(f"{pool.name}: none of the rows drawn can be scored: see `dataprophet validate`")
+    if model is not None and any(pool.timed for pool in pools):
         notes.append(_HOURS)
     return notes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprophet import ops
-from dataprophet.errors import ProfileError, explained
+from dataprophet.errors import ProfileError, explained, require
 from dataprophet.ops.arrays import fetched
 from dataprophet.ops.backend import lifted
 from dataprophet.profiling.jackknife import influence
@@ -90,17 +90,20 @@ def diversity_of(sketch: Sketch, clusters: int, seed: int, *, where: str) -> Div
     Raises:
         ProfileError: when the sketch holds too few different samples for that many clusters.
     """
-    distinct = _distinct(sketch.z, clusters + 1)
-    if distinct <= clusters:
-        what = f"diversity needs more than {clusters} different samples, and there are {distinct}"
-        fix = f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})"
-        raise ProfileError(what, where=where, fix=fix)
+    require_enough(_distinct(sketch.z, clusters + 1), clusters, where)
     with explained(ValueError, ProfileError, "diversity is not defined", where, "use more varied samples"):
         found = _computed(sketch.z, clusters, seed)
     groups, (labels, silhouettes) = groups_of(sketch.hashes), fetched(found.labels, found.silhouettes)
     counts = np.bincount(groups * clusters + labels, minlength=N_GROUPS * clusters).reshape(N_GROUPS, clusters)
     sums = np.bincount(groups, weights=silhouettes, minlength=N_GROUPS).astype(np.float64)
     return DiversitySums(sums, counts.astype(np.int64), _halves(sketch.z[:HALVED_SAMPLES], groups, clusters, seed))
+
+
+def require_enough(distinct: int, clusters: int, where: str) -> None:
+    """Raise a ProfileError unless there are more different samples than clusters."""
+    what = f"diversity needs more than {clusters} different samples, and there are {distinct}"
+    fix = f"use more samples, or profile with fewer clusters (clusters={max(2, distinct - 1)})"
+    require(distinct > clusters, what, where, fix, ProfileError)
 
 
 def _halves(z: NDArray[np.float16], groups: NDArray[np.int64], clusters: int, seed: int) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from dataprophet.store.checksums import dump_tensors, load_tensors
 
 _FORMAT = "dataprophet-profile-1"
 _FIX = "profile the dataset again"
+_NAME = "name a file that `dataprophet profile` made, or profile the dataset again"
 
 Made = TypeVar("Made")
 
@@ -38,7 +39,7 @@ def read(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any], Parts
     where = str(Path(path))
     if not Path(path).is_file():
         raise ProfileError("no such profile", where=where, fix="check the path, or make it with `dataprophet profile`")
-    with explained((SafetensorError, OSError, ValueError), ProfileError, "not a readable profile", where, _FIX):
+    with explained((SafetensorError, OSError, ValueError), ProfileError, "not a readable profile", where, _NAME):
         head, tensors = load_tensors(path)
     if head.get("format") != _FORMAT:
         raise ProfileError(f"not a profile of format {_FORMAT}", where=where, fix=_FIX)

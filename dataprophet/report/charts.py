@@ -46,7 +46,7 @@ def finished(chart: Any, width: int | str | None = None) -> dict[str, Any]:
         "background": "transparent",
         "aria": False,  # the page describes each chart, and gives its rows as a table
         "view": {"stroke": None},
-        "axis": {**axis, "labelLimit": 170, "tickCount": 6},
+        "axis": {**axis, "labelLimit": 170, "labelSeparation": 6, "tickCount": 6},
         "bar": {"discreteBandSize": {"band": 0.72}},
         "axisYBand": {"labelColor": ink},
         "legend": {**label, "labelColor": ink, "symbolStrokeColor": ink},

@@ -125,7 +125,11 @@ def _add_provenance(page: Page, profiles: list[Profile]) -> None:
         lines = [[name, "-", "-", "; ".join(map(str, many)) or "not known"] for name, many in made_of]
     if inputs.pool is not None:
         config = inputs.pool.config
-        known = {"pool": config.shown.get("path", config.name), "model": config.model_name, "version": config.version}
+        known = {
+            "pool": config.shown.get("path", config.name),
+            "model": config.model_name or "-",
+            "version": config.version,
+        }
         known |= {"configuration": config.hash, "complete": "yes" if inputs.pool.complete else "no"}
     told = {**inputs.run, **known}
     digests: dict[str, str] = {}

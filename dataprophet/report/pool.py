@@ -71,7 +71,7 @@ def add_pool(page: Page, gallery: Gallery) -> None:
     try:
         reader = _Reader(lines, RowSource(pool), gallery)
     except DataProphetError as error:
-        unread = str(error)
+        unread = f"{error.where}: {error.what}"
     for place, target in enumerate(pool.targets):
         scores = lines.floats(f"M:{target}")
         if not np.isfinite(scores).any():
@@ -85,7 +85,7 @@ def add_pool(page: Page, gallery: Gallery) -> None:
             try:
                 groups += reader.groups(target, scores, own)
             except DataProphetError as error:
-                unread = str(error)
+                unread = f"{error.where}: {error.what}"
     if refused := lines.refused():
         groups.append({"heading": "Rows that could not be used", "cards": refused})
     gallery.colour(card for group in groups for card in group["cards"])

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from dataprophet.metric.ranking import as_text
+
 _DIGITS = 6  # significant, of the numbers behind the charts
 
 
-def number(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits; a dash where it is not defined."""
-    return "-" if math.isnan(value) else f"{value:#.{digits}g}".rstrip(".")
+number = as_text
 
 
 def rounded(value: Any) -> Any:

@@ -22,6 +22,7 @@ _HEAD = f"""\
 #     dataprophet run {{name}}
 # Paths are relative to this file. docs/run.md tells every key.
 """
+_OPTION = re.compile(r" \(--[^)]*\)")  # of a command; here the key above it says the same
 _ASKED = re.compile(r"(?:--(?=\S)|\b(?=\w+=))(split|subset|columns|answer_is|answer-is|format)\b")
 _SHOWN = ("temperature", "minimum", "without", "max_bad", "processes")  # of the keys that have a default
 _MISSING = ("missing_image", "outside_root")
@@ -126,7 +127,7 @@ def _look(name: str, path: str, folder: str) -> _Look:
     look.lines.insert(0, f"    format: {dataset.format}  # {report.held}")
     if kind := dataset.arguments.get("answer_is"):
         look.add("answer_is", kind)
-    look.lines += [f"    # {guess}" for guess in told.guesses if not guess.startswith("format:")]
+    look.lines += [f"    # {_OPTION.sub('', guess)}" for guess in told.guesses if not guess.startswith("format:")]
     look.doubt(*told.warnings)
     if report.counts:
         counts = ", ".join(f"{count:,} {code}" for code, count in sorted(report.counts.items()))

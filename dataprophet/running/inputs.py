@@ -77,6 +77,7 @@ def open_inputs(
     for key, each in recipe.data.items():
         with placed(recipe, key):
             made = ProfilePass(pools[key], model, settings=settings, **options)
+            made.require_enough()
             left_out = f", {made.tally.rows - made.usable:,} of them left out" if made.usable < made.tally.rows else ""
             held = f"{made.tally.rows:,} rows" if each.features else str(made.tally)
             tell(f"read {each.name} ({getattr(pools[key], 'format', 'features')}): {held}{left_out}")

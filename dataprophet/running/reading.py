@@ -25,6 +25,7 @@ from dataprophet.running.recipe import Recipe, joined
 TODO = "TODO"
 """What stands in a recipe for a value that is still open."""
 
+_SHOWN = 60  # characters of a value in a message
 _NULL, _BOOL, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str"))
 
 
@@ -120,7 +121,8 @@ class _Reader:
     def _pairs(self, node: Any, above: str) -> Iterator[tuple[str, Any, Any]]:
         """Names, and the nodes of keys and values, of a mapping."""
         if not isinstance(node, yaml.MappingNode):
-            raise self._fail(f"is {_kind(node)}, not keys with values", node, above, "write KEY: VALUE")
+            fix = "write KEY: VALUE" + ("" if above else ", or let `dataprophet init` write it; data is for --source")
+            raise self._fail(f"is {_kind(node)}, not keys with values", node, above, fix)
         seen: set[str] = set()
         for key, value in node.value:
             name = str(key.value)
@@ -173,7 +175,7 @@ class _Reader:
             return node.value
         close = get_close_matches(str(node.value), choices, 1) if isinstance(node, yaml.ScalarNode) else []
         fix = f"did you mean {close[0]!r}?" if close else f"use {', '.join(choices)}"
-        raise self._fail(f"is {_kind(node)}, not one of {', '.join(choices)}", node, key, fix)
+        raise self._fail(f"cannot be {_kind(node)}", node, key, fix)
 
     def _scalar(self, hint: Any, node: Any, key: str) -> Any:
         fit = self._fail(f"is {_kind(node)}, not {_words(hint)}", node, key, f"write {_words(hint)}")
@@ -233,7 +235,9 @@ def _kind(node: Any) -> str:
     """A value as messages show it."""
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    return "keys with values" if isinstance(node, yaml.MappingNode) else repr(node.value)
+    value = str(node.value)
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+    return "keys with values" if isinstance(node, yaml.MappingNode) else repr(shown)
 
 
 def _words(hint: Any) -> str:

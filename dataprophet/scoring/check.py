@@ -6,6 +6,7 @@ It compares every file with its checksum. It knows which files a folder has, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from dataprophet.data.index import FileIndex
 from dataprophet.errors import DataProphetError, StoreError, require
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.cache import MODEL
+from dataprophet.scoring.folder.config import FORMAT
 from dataprophet.scoring.folder.files import (
     CARRIED_PROFILE,
     FILES,
@@ -70,8 +72,8 @@ def check(store: Store) -> Checked:
         StoreError: it is no such folder, or cannot be read.
     """
     fix = "name the --out folder of `dataprophet score`, or a folder of a profile's cache"
-    known = store.exists(RUN) or store.names(COMMITS)
-    require(known, f"not a scored folder (it has no {RUN})", store.root, fix, StoreError)
+    known = (store.exists(RUN) and not _is_other(store)) or store.names(COMMITS)
+    require(known, f"not a scored folder (it has no {RUN} of one)", store.root, fix, StoreError)
     found = Checked()
 
     def see(name: str, read: Callable[[], Any], remove: Iterable[str] = ()) -> Any:
@@ -97,6 +99,13 @@ def check(store: Store) -> Checked:
     for name in store.names(COMMITS):
         _see_shard(store, name, see, found)
     return found
+
+
+def _is_other(store: Store) -> bool:
+    """Whether the file that tells of the run is whole, and of something else, such as `dataprophet run`."""
+    with suppress(DataProphetError, ValueError):
+        return bool(store.document(RUN).get("format") != FORMAT)
+    return False
 
 
 def _see_shard(store: Store, name: str, see: Callable[..., Any], found: Checked) -> None:

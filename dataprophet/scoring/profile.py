@@ -22,6 +22,7 @@ from dataprophet.data.sample import MAX_BAD, Problem, ProblemLog, Sample, Tally,
 from dataprophet.errors import DataError, DataProphetError, ProfileError, checked, require
 from dataprophet.features.features import FIELDS, Features
 from dataprophet.profiling import build
+from dataprophet.profiling.diversity import require_enough
 from dataprophet.profiling.profile import CLUSTERS, SKETCH_SIZE, Profile
 from dataprophet.scoring.cache import (
     MODEL,
@@ -195,6 +196,11 @@ class ProfilePass:
             list_files(self._store, self._files)
         self.usable = self.tally.rows - len(self._log)
         self.digests = tuple(str(entry["digest"]) for entry in self._files)
+
+    def require_enough(self) -> None:
+        """Refuse what has too few samples for a diversity, where their number is known before the model runs."""
+        if self._in_parts and (most := sum(int(entry.get("samples", entry["rows"])) for entry in self._files)):
+            require_enough(most, int(self._settings["clusters"]), f"profile {self.name!r}")
 
     @property
     def _given(self) -> dict[str, Any]:

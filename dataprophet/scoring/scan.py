@@ -38,7 +38,7 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        states: path and state of each file at the time.
+        states: how the files are read, and path and state of each at the time.
         files: entries for the list of files: those of ``index_files``, with ``duplicates`` and ``renamed``, as shards
             have them. For a profile their ``rows`` end where the limit is reached, and they have their ``samples`` and
             ``marks``: for each cell a hash of what it depends on beside the file.
@@ -100,7 +100,8 @@ def _unchanged(earlier: Scan, dataset: Dataset) -> bool:
 
 def _states(dataset: Dataset) -> list[list[Any]]:
     files = [[path, dataset.state(number)] for number, path in enumerate(dataset.files)]
-    return [*files, *([INFO, text] for text in _described(dataset))]
+    read_as = ["", dataset.settings]  # a folder whose rows were refused may be given again with other options
+    return [read_as, *files, *([INFO, text] for text in _described(dataset))]
 
 
 def _described(dataset: Dataset) -> list[str]:

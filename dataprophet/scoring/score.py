@@ -144,17 +144,20 @@ def score(
     for profile, target in zip(profiles, config.targets, strict=True):
         if not store.exists(lies := target_name(target["fingerprint"])):  # so that other machines need no more
             store.write(lies, profile.to_bytes(), replace=True)
+    if store.exists(RUN):  # before anything is written for it
+        config.require_same(RunConfig.from_json(store.document(RUN), where), where)
+    found, looked = None, tell if recheck else None
+    if kind == "samples":  # so that a folder is of no run whose rows were refused
+        found = scan(store, opened, pool=True, recheck=looked)
+        found.check(max_bad, config.name)
     config.require_same(RunConfig.from_json(store.create_once(RUN, config.to_json()), where), where)
     if kept is not None:
         _carry_over(store, config, opened.profile)
     store.collect()
     options: dict[str, Any] = {"pool": opened, "model": loaded, "progress": progress, "retry": retry, "tell": tell}
-    looked = tell if recheck else None
-    if kind == "features":
+    if found is None:
         list_files(store, list(index_files(store, opened, recheck=looked)))
     else:
-        found = scan(store, opened, pool=True, recheck=looked)
-        found.check(max_bad, config.name)
         list_files(store, found.files)
         options["tally"] = found.tally
     scored = run_pass(config, store, work, **options)

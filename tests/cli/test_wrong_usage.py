@@ -57,6 +57,8 @@ WRONG = {
     "evaluate a b --variant c": "--variant: cannot be 'c'; choose among a, b",
     "matrix --source a --target b": "missing --out; write it as in: dataprophet matrix --source a.profile b.profile",
     "matrix --source --target b --out s.csv": "--source: its value is missing; write --source P",
+    f"{SCORE} --shard-rows 0": "--shard-rows: cannot be '0'; give an integer of 1 or more",
+    "plan x --model demo --shard-rows 0": "--shard-rows: cannot be '0'; give an integer of 1 or more",
     f"{SCORE} --engine rai": "--engine: cannot be 'rai'; did you mean ray?",
     f"{SELECT} --unit rows": "--unit: cannot be 'rows'; did you mean row?",
     f"{SELECT} --near-duplicates 95": "--near-duplicates: cannot be '95'; give a cosine from -1 to 1, such as 0.95",
@@ -86,6 +88,36 @@ FOUND = {
     "validate x.jsonl --columns qestion=q": "x.jsonl: unknown column name 'qestion' in columns; did you mean question?",
     "validate y.jsonl": "y.jsonl: no such file or folder; check the path",
     "evaluate scores.csv": "needs two matrices; give PREDICTED and OBSERVED, or --published",
+    "evaluate --published scores.csv scores.csv": (
+        "--published: is of the paper's own matrices, and takes no files; leave the files out, or --published"
+    ),
+    "select --verify x --budget 3": (
+        "--budget: is not for --verify, which makes the same selection again; leave it out, or --verify"
+    ),
+    "run scores.csv": (
+        "scores.csv line 1: is 'source\\\\target,ChartQA,DocVQA tallyqa,1,2 gqa,2,1', not keys with values; "
+        "write KEY: VALUE, or let `dataprophet init` write it; data is for --source"
+    ),
+    "run long.csv": (
+        f"long.csv line 1: is '{'long, ' * 10}...', not keys with values; "
+        "write KEY: VALUE, or let `dataprophet init` write it; data is for --source"
+    ),
+    "matrix --source scores.csv --target scores.csv --out s.csv": (
+        "scores.csv: not a readable profile (Error while deserializing header: header too large); "
+        "name a file that `dataprophet profile` made, or profile the dataset again"
+    ),
+    "check run": (
+        "run: not a scored folder (it has no run.json of one); "
+        "name the --out folder of `dataprophet score`, or a folder of a profile's cache"
+    ),
+    "score y.jsonl --model demo --out o": "y.jsonl: no such file or folder; check the path",
+    "profile x.jsonl --model demo --out o --clusters 40": (
+        "profile 'x': diversity needs more than 40 different samples, and there are 1; "
+        "use more samples, or profile with fewer clusters (--clusters 2)"
+    ),
+    "run --source a=x.jsonl --target b=z.jsonl --model demo --out o --format parquet": (
+        "--format: cannot be 'parquet'; use llava, llamafactory, swift, webdataset, huggingface, trl, verl, ids"
+    ),
     "plan x.jsonl": "no model given; add --model, or --features for precomputed features",
     "select x": "--target: is missing; see dataprophet select --help",
 }
@@ -123,6 +155,9 @@ def test_wrong_names_in_files_are_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scores.csv").write_text("source\\target,ChartQA,DocVQA\ntallyqa,1,2\ngqa,2,1\n")
     (tmp_path / "x.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    (tmp_path / "long.csv").write_text("long, " * 1000)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"format": "dataprophet-run-1"}\n')
     assert said(words, capsys) == (1, f"dataprophet: error: {FOUND[words]}")
 
 

@@ -82,7 +82,7 @@ def test_commands_and_recipes_take_their_names(install, tmp_path: Path, capsys: 
     with pytest.raises(SystemExit):
         main(words)
     assert "--format: cannot be 'lines'; choose among llava" in capsys.readouterr().err
-    with pytest.raises(RecipeError, match=r"'format': is 'lines', not one of llava, .*, ids; use llava"):
+    with pytest.raises(RecipeError, match=r"'format': cannot be 'lines'; use llava, .*, ids"):
         read_recipe(recipe)
     install(EXAMPLE)
     assert main(words) == 0

@@ -15,7 +15,7 @@ from sample_features import make_features
 
 from dataprophet.errors import MetricError
 from dataprophet.metric.matrix import TransferMatrix
-from dataprophet.metric.ranking import Ranked
+from dataprophet.metric.ranking import Ranked, as_text
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
@@ -75,6 +75,19 @@ def test_rankings_are_lists_that_print_as_tables(matrix: TransferMatrix) -> None
         assert line.split()[:3] == [str(place), entry.source, f"{entry.score:#.4g}".rstrip(".")]
         assert line.endswith("~") == (entry.resolved is False)
     assert Cells(ranking._repr_html_()).texts[-4] == ranking[-1].source
+
+
+def test_numbers_are_read_at_a_glance() -> None:
+    told = {
+        9999.4: "9999",
+        44_303.9: "44,304",
+        -734_912.6: "-734,913",
+        2e9: "2.000e+09",
+        0.5: "0.5000",
+        6e-5: "6.000e-05",
+    }
+    assert {value: as_text(value) for value in told} == told
+    assert as_text(float("nan")) == "-"
 
 
 def test_notebooks_show_names_as_text_and_scores_in_colour(matrix: TransferMatrix, profiles: list[Profile]) -> None:

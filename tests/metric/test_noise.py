@@ -71,7 +71,7 @@ def test_a_balanced_ranking_needs_no_remark():
 def test_high_perplexities_are_told(tmp_path):
     profiles = [made("a", 0.5), made("b", 0.9), made("garbled", 16.0)]
     matrix = transfer_matrix(profiles, profiles[1:])
-    high = f"PPL of 'garbled' is {profiles[2].perplexity:,.0f}: above 1,000, rows are garbled or mislabelled"
+    high = f"PPL of 'garbled' is {profiles[2].perplexity:,.0f}: the model does not know such answers, rows are garbled"
     assert [line.startswith(high) for line in matrix.remarks()] == [True, False]
     assert "alone decides" in matrix.remarks()[1]
     matrix.to_csv(tmp_path / "m.csv")

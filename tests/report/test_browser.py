@@ -129,6 +129,19 @@ def test_a_target_is_chosen_and_sorts(opened):
     assert names.all_inner_texts() == original
 
 
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+def test_no_name_of_a_point_covers_another(opened, viewport):
+    page = opened("published", viewport=viewport)
+    names = page.locator("figure[data-chart=agreement] .mark-text.role-mark text:visible")
+    boxes = [names.nth(number).bounding_box() for number in range(names.count())]
+    assert 5 < len(boxes) <= 14
+    for number, one in enumerate(boxes):
+        for other in boxes[:number]:
+            across = abs(one["x"] + one["width"] / 2 - other["x"] - other["width"] / 2)
+            down = abs(one["y"] + one["height"] / 2 - other["y"] - other["height"] / 2)
+            assert across >= (one["width"] + other["width"]) / 2 or down >= (one["height"] + other["height"]) / 2 - 2
+
+
 def test_each_chart_has_its_numbers(opened):
     page = opened("run")
     figures = page.locator("figure[data-chart]")

@@ -86,12 +86,14 @@ def test_a_pool_of_features_is_binned(tmp_path):
     target.update(make_features(100, seed=2))
     target.save(tmp_path / "bench.profile")
     score(tmp_path / "pool.npz", [tmp_path / "bench.profile"], "encoder", out=tmp_path / "scores", features=True)
-    write_report(tmp_path / "scores", tmp_path / "page.html")
+    made = write_report(tmp_path / "scores", tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     rows = page.data["rows"]
     assert sum(rows["losses"]["samples"]) == count
     assert len(rows["scores/0"]["samples"]) == len(rows["losses"]["samples"]) == 60
     assert "its rows are not at hand" in page.text
+    assert "use the format ids" not in page.text  # the fix of `select`
+    assert ["model", "-"] in made.values["provenance"]["told"]
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 

@@ -45,6 +45,7 @@ def test_a_settled_recipe_reads_as_the_data_is(data: Path, run: Run) -> None:
     assert (made.model, made.budget) == ("demo", 20)
     text = Path("sub/r.yaml").read_text()
     assert "# 12 rows, 0 with images, 0 images, 12 turns" in text
+    assert "# columns: id, question, answer\n" in text
     status, _, err = run("init", *words, "--out", "sub/r.yaml")
     assert status == 1
     assert "is there already; choose another --out, or --overwrite" in err

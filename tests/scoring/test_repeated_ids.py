@@ -79,6 +79,14 @@ def test_too_many_bad_rows_stop_before_the_model_and_after_it(pool: Path, model:
             call()
         assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("bad/commits/*"))
+    named = [{"id": i, "q": "q" if i < 36 else "", "question": "", "answer": "a"} for i in range(40)]
+    other, read_as = files.dump(tmp_path / "other.jsonl", named), {"columns": {"question": "q"}}
+    with pytest.raises(DataProphetError, match="40 empty_question"):
+        dp.score(other, [], model, out=tmp_path / "other")
+    scored = dp.score(other, [], model, out=tmp_path / "other", reading=read_as, max_bad=0.1)  # the folder is of no run
+    assert scored.summary["read"]["good"] == 36
+    with pytest.raises(DataProphetError, match="was scored with"):
+        dp.score(other, [], model, out=tmp_path / "other", max_bad=1)
     for row in rows:
         row |= {"answer": "a", "image": "images/cut.png" if row["id"] < 4 else None}  # type: ignore[operator]
     late = files.dump(tmp_path / "late.jsonl", rows)

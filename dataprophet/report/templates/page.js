@@ -15,7 +15,8 @@ function element(name, text, attributes = {}) {
 function number(value) {
   if (value === null || value === undefined) return "-";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e4)) {
+  if (size >= 1e4 && size < 1e9) return value.toLocaleString("en", { maximumFractionDigits: 0 });
+  if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
     const [digits, power] = value.toExponential(3).split("e");
     return `${digits}e${power[0]}${power.slice(1).padStart(2, "0")}`;
   }
@@ -44,10 +45,22 @@ async function draw(figure) {
     tooltip: { disableDefaultStyle: true },
   });
   plot.querySelector("svg")?.setAttribute("aria-hidden", "true");
+  if (["similarity", "agreement"].includes(figure.dataset.chart)) thin(plot);
   figure.dataset.drawn = keyOf(figure);
   stops(figure);
   const details = figure.querySelector("details.rows");
   if (details.open) fill(details);
+}
+
+// A name that would cover another one is left out: it stands in the tooltip of its point, and under Numbers.
+function thin(plot) {
+  const kept = [];
+  for (const name of plot.querySelectorAll(".mark-text.role-mark text")) {
+    const own = name.getBoundingClientRect();
+    const over = (it) => own.left < it.right && it.left < own.right && own.top < it.bottom - 2 && it.top < own.bottom - 2;
+    if (kept.some(over)) name.style.visibility = "hidden";
+    else kept.push(own);
+  }
 }
 
 // What scrolls is a stop of the tab key, what does not is none.

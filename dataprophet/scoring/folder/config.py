@@ -129,9 +129,10 @@ class RunConfig:
         Raises:
             DataProphetError: the document is of another format, or damaged.
         """
-        known, fix = document.get("format") == FORMAT, "score the pool again"
+        fix = "name a folder that `dataprophet score` made, or a new one"
+        known = document.get("format") == FORMAT
         require(known, f"not a scored folder of format {FORMAT}", where, fix, DataProphetError)
-        with explained(TypeError, DataProphetError, f"damaged {RUN}", where, fix):
+        with explained(TypeError, DataProphetError, f"damaged {RUN}", where, "score the pool again"):
             return cls(**document)
 
     def require_same(self, earlier: RunConfig, where: str) -> None:
@@ -150,7 +151,7 @@ class RunConfig:
         first = {key: key not in ("fingerprint", "targets") for key in {*mine, *its}}  # others may follow from these
         key = next(key for key in sorted(first, key=lambda key: (first[key], key)) if mine.get(key) != its.get(key))
         then, now = (_short(item.told(key)) for item in (earlier, self))
-        name = "model" if key == "fingerprint" else key
+        name = {"fingerprint": "model", "shard_cells": "number of rows in a shard"}.get(key, key)
         raise DataProphetError(f"the folder was scored with another {name} ({then}, now {now})", where=where, fix=fix)
 
     def told(self, key: str) -> str:
@@ -159,6 +160,8 @@ class RunConfig:
             return f"{self.model_name} {self.fingerprint[:16]}".strip()
         if key == "targets":
             return ", ".join(f"{target['name']} {target['fingerprint'][:8]}" for target in self.targets) or "none"
+        if key == "shard_cells":
+            return f"{self.shard_cells * self.cell_rows:,}"
         return _flat(self._content()).get(key, "unset")
 
     @property

@@ -157,6 +157,6 @@ def _read_selection(folder: Path, pool: ScoredPool | None) -> tuple[dict[str, An
 
 
 def _json(path: Path) -> dict[str, Any]:
-    fix = "make it again"
+    fix = "name a folder that `dataprophet` wrote, or have it written again"
     with explained((OSError, ValueError), DataProphetError, "cannot be read", str(path), fix):
         return parse_document(path.read_bytes())

@@ -190,7 +190,7 @@ def test_what_looks_unchanged_is_compared_when_asked(tmp_path: Path, capsys: pyt
             list_files(open_store(out), first.files)
         else:
             forge(out, path)
-            earlier = {**asdict(first), "states": [[str(path), state_of(str(path))]]}
+            earlier = {**asdict(first), "states": [first.states[0], [str(path), state_of(str(path))]]}
             open_store(out).write_document("scan.json", earlier)
     told: list[str] = []
     assert scan(open_store(out), dataset, pool=True).files == first.files  # it cannot be told

@@ -60,7 +60,7 @@ def test_every_option_reaches_the_selection(scores, tmp_path, capsys):
         (["--target", "t", "--budget", "5", "--quota", "a=x", "--out", "OUT"], "'x' is not a number of rows"),
         (["--target", "t", "--budget", "5", "--quota", "a=1", "a=2", "--out", "OUT"], "'a' is given twice"),
         (["--target", "t", "t", "--budget", "5", "--out", "OUT"], "error: --target: no target, or one given twice"),
-        (["--verify", "OUT"], "cannot be read"),
+        (["--verify", "OUT"], "DIR: is not for --verify"),
     ],
 )
 def test_errors_take_one_line(scores, tmp_path, capsys, arguments, says):
@@ -69,6 +69,11 @@ def test_errors_take_one_line(scores, tmp_path, capsys, arguments, says):
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_what_is_no_selection_is_not_verified(tmp_path, capsys):
+    assert run("select", "--verify", tmp_path / "out") == 1
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format", ["llava", "webdataset", "huggingface", "ids"])

@@ -224,7 +224,7 @@ def test_sources_beyond_the_limits_of_noise_give_no_rows(folders: Path, capsys: 
     words = ["rank", str(folders / "scores.csv"), "--target", "t"]
     assert main(words) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("! ")]
-    assert [line[:40] for line in lines] == ["! PPL of 'c' is 5,000: above 1,000, rows"]
+    assert [line[:40] for line in lines] == ["! PPL of 'c' is 5,000: the model does no"]
     assert main([*words, "--max-nll", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [entry["source"] for entry in told["sources"]] == ["a", "b"]

@@ -122,7 +122,7 @@ def _best(rules: dict[str, Any], at: Choice) -> Rows:
 
 
 def _consensus(at: Choice) -> Rows:
-    """After ICONS (Wu et al., 2025): each part of the target votes for the rows whose gradients point most its way.
+    """After ICONS (arXiv 2501.00654): each part of the target votes for the rows whose gradients point most its way.
 
     As many rows as the budget get a part's vote. Equal votes are ordered by the mean cosine.
     """

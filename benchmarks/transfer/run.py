@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("build/transfer"), help="folder of what was done")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of one thread each")
     parser.add_argument("--smoke", action="store_true", help="miniature, selection: seconds, for tests")
-    parser.add_argument("--datasets", type=int, help="pretrained: the first so many")
+    parser.add_argument("--datasets", type=int, help="pretrained: the first so many; selection: so many targets")
     parser.add_argument("--seeds", type=int, help="how many")
     parser.add_argument("--bases", nargs="+", help="some of the bases; the others are left out of the results")
     custom = parser.add_argument_group("custom")
@@ -61,8 +61,9 @@ def main() -> int:
             lab = presets.custom(arguments)
         found = stages.run(lab, arguments.cache, processes=arguments.processes, bases=arguments.bases)
         if arguments.preset == "selection":
-            shared = {"seeds": arguments.seeds or 3, "processes": arguments.processes}
-            told = selection.run(lab, next(iter(found.values())), arguments.cache, **shared)
+            counts = {"count": arguments.datasets or selection.TARGETS, "seeds": arguments.seeds or 3}
+            first = next(iter(found.values()))
+            told = selection.run(lab, first, arguments.cache, processes=arguments.processes, **counts)
         else:
             told = report.told(lab, found)
     out.parent.mkdir(parents=True, exist_ok=True)

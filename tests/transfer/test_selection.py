@@ -159,7 +159,7 @@ def test_the_smoke_form_runs_resumes_and_repeats(tmp_path: Path, monkeypatch: py
     assert first == resumed
     assert {**first, "fine_tuning_cpu_s": 0} == {**again, "fine_tuning_cpu_s": 0}
     assert {"uniform", "best rows by M, consistent"} <= first["pools"]["clean"].keys()
-    assert np.array(first["pools"]["exchanged"]["uniform"]["logprob"]["gains"]).shape == (2, 1)
+    assert np.array(first["pools"]["exchanged"]["uniform"]["logprob"]["gains"]).shape == (4, 1)
     assert np.abs(first["pools"]["clean"]["uniform"]["logprob"]["gains"]).min() > 0
     assert all(each["wrong"] == 0 for each in first["pools"]["clean"].values())
 

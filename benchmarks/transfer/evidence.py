@@ -58,7 +58,7 @@ def replaced(page: str, name: str, text: str) -> str:
 def blocks(told: dict[str, Any]) -> dict[str, str]:
     """Name -> Markdown of everything a lab has to tell."""
     if told["preset"] == "selection":
-        return {"setting": selection_setting(told), **{what: selections(told, what) for what in ("right", "logprob")}}
+        return {"setting": selection_setting(told), **{pool: selections(rows) for pool, rows in told["pools"].items()}}
     found = {"setting": setting(told)}
     if "selection" in told:
         found["selection"] = published_selection(told["selection"])
@@ -161,20 +161,18 @@ def selection_setting(told: dict[str, Any]) -> str:
     return "\n".join([*first, *_measured(told, told["fine_tuning_cpu_s"] / 60)])
 
 
-def selections(told: dict[str, Any], what: str) -> str:
-    """A row for each strategy: gain and what it is above uniform, on each pool, and what was chosen."""
-    scale, digits, unit = (100, 1, "points") if what == "right" else (1, 2, "nats")
-    heads = [text for pool in told["pools"] for text in (f"{pool}: gain, {unit}", "above uniform")]
-    more = ["rows of the target's task", "exchanged rows"] if what == "right" else []
-    lines = [["chosen", *heads, *more], ["---", *["---:"] * (len(heads) + len(more))]]
-    pools = list(told["pools"].values())
-    for name in pools[0]:
-        each = [pool[name] for pool in pools]
-        texts = [points(own[what][of], scale, digits) for own in each for of in ("gain", "above_uniform")]
+def selections(pool: dict[str, Any]) -> str:
+    """A row for each strategy on a pool: its gains, what they are above uniform, and what was chosen."""
+    share = "wrong" if pool["uniform"]["wrong"] else "same_task"
+    last = {"wrong": "wrong rows", "same_task": "its task"}[share]
+    lines = [["chosen", "points", "above uniform", "nats", "above uniform", last], ["---", *["---:"] * 5]]
+    for name, each in pool.items():
+        right, nats = each["right"], each["logprob"]
+        texts = [f"{100 * right['gain'][0]:+.1f}", points(right["above_uniform"])]
+        texts += [f"{nats['gain'][0]:+.2f}", points(nats["above_uniform"], 1, 2)]
         if name == "uniform":
-            texts[1::2] = [""] * len(each)
-        shares = [f"{100 * each[0]['same_task']:.0f}%", f"{100 * each[-1]['wrong']:.0f}%"] if more else []
-        lines.append([name, *texts, *shares])
+            texts[1::2] = ["", ""]
+        lines.append([name, *texts, f"{100 * each[share]:.0f}%"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -109,3 +109,16 @@ def ceilings(
     both = [taus(halves[0][a], halves[1][b], used)[list(columns)].mean() for a, b in pairs]
     named = {"seed_against_seed": seeds, "item_halves": items, "seed_and_half_against_others": both}
     return {name: round(float(np.mean(each)), 4) if each else None for name, each in named.items()}
+
+
+def interval(cells: np.ndarray, draws: int = DRAWS) -> list[float]:
+    """Mean of (T, seeds), and 95% of it over draws of targets and of seeds, with replacement."""
+    rng, (t, s) = np.random.default_rng(0), cells.shape
+    found = [cells[rng.integers(t, size=t)][:, rng.integers(s, size=s)].mean() for _ in range(draws)]
+    return [round(float(each), 5) for each in (cells.mean(), *np.percentile(found, [2.5, 97.5]))]
+
+
+def points(found: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+    """A mean with its interval, as text."""
+    mean, low, high = (f"{scale * each:+.{digits}f}" for each in found)
+    return f"{mean} ({low} to {high})"

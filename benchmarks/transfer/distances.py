@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -71,10 +72,16 @@ def evidence(features: np.ndarray, labels: np.ndarray, *, rounds: int = 50) -> f
 
 def fold(parts: Iterable[np.ndarray], seed: int = 0) -> np.ndarray:
     """(65536,): the parts end to end, with random signs, added up in turns: inner products keep their expectation."""
-    rng, folded = np.random.default_rng(seed), np.zeros(FOLDED)
-    for part in parts:
-        flat = np.asarray(part, np.float32).ravel()
-        signed = np.zeros(-(-len(flat) // FOLDED) * FOLDED, np.float32)
-        signed[: len(flat)] = flat * (rng.integers(0, 2, len(flat), dtype=np.int8) * 2 - 1)
+    flat = [np.asarray(part, np.float32).ravel() for part in parts]
+    folded = np.zeros(FOLDED)
+    for part, signs in zip(flat, _signs(seed, tuple(map(len, flat))), strict=True):
+        signed = np.zeros(-(-len(part) // FOLDED) * FOLDED, np.float32)
+        signed[: len(part)] = part * signs
         folded += signed.reshape(-1, FOLDED).sum(0, dtype=np.float64)
     return folded
+
+
+@lru_cache(maxsize=1)
+def _signs(seed: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 2, size, dtype=np.int8) * 2 - 1 for size in sizes]

@@ -15,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from transfer.agreement import points
 from transfer.pictures import heatmap, scatter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,11 @@ def replaced(page: str, name: str, text: str) -> str:
 
 def blocks(told: dict[str, Any]) -> dict[str, str]:
     """Name -> Markdown of everything a lab has to tell."""
+    if told["preset"] == "selection":
+        return {"setting": selection_setting(told), **{pool: selections(rows) for pool, rows in told["pools"].items()}}
     found = {"setting": setting(told)}
+    if "selection" in told:
+        found["selection"] = published_selection(told["selection"])
     for base, each in told["bases"].items():
         for part, where in each["agreement"].items():
             found[f"{base} {part}"] = agreement(where)
@@ -70,15 +75,17 @@ def setting(told: dict[str, Any]) -> str:
     if "machine" not in told:
         return f"Recomputed with {versions}."
     minutes = sum(each["fine_tuning_cpu_s"] for each in told["bases"].values()) / 60
-    machine, counts = told["machine"], [len(told[name]) for name in ("sources", "targets", "bases", "seeds")]
-    return "\n".join(
-        [
-            "{} sources, {} targets, {} bases, {} seeds.".format(*counts),
-            f"Measured {told['date']} on {machine['processor']}, in processes of one thread;",
-            f"{minutes:.0f} minutes of one core for fine-tuning and its tests.",
-            f"Python {machine['python']}, {versions}.",
-        ]
-    )
+    counts = [len(told[name]) for name in ("sources", "targets", "bases", "seeds")]
+    return "\n".join(["{} sources, {} targets, {} bases, {} seeds.".format(*counts), *_measured(told, minutes)])
+
+
+def _measured(told: dict[str, Any], minutes: float) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    return [
+        f"Measured {told['date']} on {told['machine']['processor']}, in processes of one thread;",
+        f"{minutes:.0f} minutes of one core for fine-tuning and its tests.",
+        f"Python {told['machine']['python']}, {versions}.",
+    ]
 
 
 def agreement(where: dict[str, Any]) -> str:
@@ -138,6 +145,47 @@ def gains(told: dict[str, Any], each: dict[str, Any]) -> str:
                 *(f"{told['sources'][i]} {100 * mean[i, j]:+.0f}" for i in (best, worst)),
             ]
         )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def selection_setting(told: dict[str, Any]) -> str:
+    rows, seeds = told["budget"], len(told["seeds"])
+    before = (
+        f"{name} {100 * np.mean(right):.0f}%"
+        for name, right in zip(told["targets"], told["before"]["right"], strict=True)
+    )
+    first = [
+        f"{rows} rows, {told['share']} times as many to choose from, {len(told['targets'])} targets, {seeds} seeds."
+    ]
+    first.append(f"Accuracy before: {', '.join(before)}.")
+    return "\n".join([*first, *_measured(told, told["fine_tuning_cpu_s"] / 60)])
+
+
+def selections(pool: dict[str, Any]) -> str:
+    """A row for each strategy on a pool: its gains, what they are above uniform, and what was chosen."""
+    share = "wrong" if pool["uniform"]["wrong"] else "same_task"
+    last = {"wrong": "wrong rows", "same_task": "its task"}[share]
+    lines = [["chosen", "points", "above uniform", "nats", "above uniform", last], ["---", *["---:"] * 5]]
+    for name, each in pool.items():
+        right, nats = each["right"], each["logprob"]
+        texts = [f"{100 * right['gain'][0]:+.1f}", points(right["above_uniform"])]
+        texts += [f"{nats['gain'][0]:+.2f}", points(nats["above_uniform"], 1, 2)]
+        if name == "uniform":
+            texts[1::2] = ["", ""]
+        lines.append([name, *texts, f"{100 * each[share]:.0f}%"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def published_selection(told: dict[str, Any]) -> str:
+    """Averages of the paper's table of selections, of its rows and as printed."""
+    lines = [
+        ["average of 14 benchmarks", "of the rows", "as printed", "above uniform"],
+        ["---", "---:", "---:", "---:"],
+    ]
+    for name, each in told.items():
+        printed = "" if each["printed"] is None else f"{each['printed']:.1f}"
+        above = "" if name.endswith("uniform") else points(each["above_uniform"], 1)
+        lines.append([name.replace("_", ", "), f"{each['mean']:.1f}", printed, above])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

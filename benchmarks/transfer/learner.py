@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+
+Row: TypeAlias = tuple[str, str, int]  # a dataset, its split, and a place in it
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,28 @@ class Measured:
     image: np.ndarray
     gradient: np.ndarray
 
+    def of(self, rows: np.ndarray) -> Measured:
+        """Some of the samples; the gradient, which is of all, is left out."""
+        ids = np.array(self.ids)[rows].tolist()
+        parts = {name: part[rows] for name, part in vars(self).items() if name not in ("ids", "gradient")}
+        return Measured(ids, **parts, gradient=np.empty(0))
+
+    def replaced(self, places: Sequence[int], others: Measured) -> Measured:
+        """With other samples in some places."""
+        made = self.of(np.arange(len(self.ids)))
+        for name, part in vars(made).items():
+            if name != "gradient":
+                for place, each in zip(places, getattr(others, name), strict=True):
+                    part[place] = each
+        return made
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measured]) -> Measured:
+        """The samples of all parts, in their order."""
+        names = [name for name in vars(parts[0]) if name not in ("ids", "gradient")]
+        held = {name: np.concatenate([getattr(each, name) for each in parts]) for name in names}
+        return cls([name for each in parts for name in each.ids], **held, gradient=np.empty(0))
+
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, **{**vars(self), "ids": np.array(self.ids)})
@@ -91,3 +116,21 @@ class Learner(Protocol):
 
     def measure(self, name: str, split: str) -> Measured:
         """The base on a split."""
+
+
+class RowLearner(Learner, Protocol):
+    """What a selection of single rows takes beside; `TransformersLearner` has it.
+
+    Its split "exchanged" holds rows of "train" with wrong answers (`exchange.exchanged`).
+    """
+
+    training: Training
+
+    def samples(self, name: str, split: str) -> Sequence[Any]:
+        """Of a dataset's split."""
+
+    def train_rows(self, rows: Sequence[Row], seed: int) -> list[float]:
+        """From the base, on single rows, which the seed puts in order."""
+
+    def gradients(self, name: str, split: str, parts: int = 0) -> Iterator[np.ndarray]:
+        """Folded gradients of the base for each sample of a split, or for each of so many parts of it."""

@@ -16,6 +16,7 @@ from dataprophet.data.sample import Sample
 from dataprophet.demo.datasets import Spec, make_items
 from dataprophet.demo.scenes import draw
 from transfer.cache import Cache, digest
+from transfer.exchange import exchanged
 from transfer.learner import Learner, Training
 from transfer.stages import Lab
 
@@ -54,8 +55,10 @@ SMOKE = Miniature(datasets=4, train=24, test=12, training=Training(rate=1e-3, ep
 
 def _drawn(specs: tuple[Spec, ...], train: int, test: int, name: str, split: str) -> list[Sample]:
     spec = next(spec for spec in specs if spec.name == name)
-    seed = 0 if split == "train" else 100 + int(split.removeprefix("test"))
-    return _samples(spec, seed, train if split == "train" else test)
+    if split.startswith("test"):
+        return _samples(spec, 100 + int(split.removeprefix("test")), test)
+    samples = _samples(spec, 0, train)
+    return samples if split == "train" else list(exchanged(samples, name).values())
 
 
 @lru_cache(maxsize=64)

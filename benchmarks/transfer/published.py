@@ -6,8 +6,10 @@ import csv
 import importlib.metadata
 from typing import Any
 
+import numpy as np
+
 from dataprophet.metric import published
-from transfer.agreement import agreement, cells
+from transfer.agreement import agreement, cells, interval
 from transfer.predictors import Context, predict
 from transfer.report import random_range
 
@@ -40,6 +42,7 @@ def told() -> dict[str, Any]:
         "tasks": tasks,
         "held_out": [],
         "seeds": [0],
+        "selection": selections(),
         "versions": {"dataprophet": importlib.metadata.version("dataprophet")},
         "bases": {
             "InternVL3-2B": {
@@ -48,4 +51,19 @@ def told() -> dict[str, Any]:
                 "agreement": {"all": found},
             }
         },
+    }
+
+
+def selections() -> dict[str, Any]:
+    """Data and method -> mean of the benchmarks, as printed, and above uniform with an interval over benchmarks."""
+    with published.path("selection_results").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "benchmark"}
+    return {
+        name: {
+            "mean": round(float(each.mean()), 4),
+            "printed": published.PRINTED_AVERAGES.get(name),
+            "above_uniform": interval((each - columns[f"{name.split('_')[0]}_uniform"])[:, None]),
+        }
+        for name, each in columns.items()
     }

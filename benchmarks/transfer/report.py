@@ -45,11 +45,15 @@ def told(lab: Lab, results: dict[str, Results]) -> dict[str, Any]:
             "gains": {what: np.round(each, 5).tolist() for what, each in both.items()},
             "agreement": _agreements(lab, found, both, halves),
         }
+    lists = {"sources": lab.sources, "targets": lab.targets, "tasks": lab.tasks, "held_out": lab.held_out}
+    return {"preset": lab.name, **lists, "seeds": lab.seeds, **made_on(), "bases": bases}
+
+
+def made_on() -> dict[str, Any]:
+    """When, on what machine, and with which versions."""
     machine = {"processor": _processor(), "python": platform.python_version()}
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    named = {"preset": lab.name, "date": datetime.date.today().isoformat()}
-    lists = {"sources": lab.sources, "targets": lab.targets, "tasks": lab.tasks, "held_out": lab.held_out}
-    return {**named, **lists, "seeds": lab.seeds, "machine": machine, "versions": versions} | {"bases": bases}
+    return {"date": datetime.date.today().isoformat(), "machine": machine, "versions": versions}
 
 
 def _context(lab: Lab, found: Results, sources: Sequence[str], targets: Sequence[str]) -> Context:

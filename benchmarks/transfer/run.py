@@ -1,6 +1,7 @@
 """The transfer lab: fine-tune a model on each source, measure the gains on each target, compare predictors.
 
     python benchmarks/transfer/run.py --preset miniature              five minutes on two cores
+    python benchmarks/transfer/run.py --preset selection              that, and what to choose from a pool; half an hour
     python benchmarks/transfer/run.py --preset pretrained             needs pretrained/requirements.txt; hours
     python benchmarks/transfer/run.py --preset published              the paper's matrices as one more lab; seconds
     python benchmarks/transfer/run.py --preset custom --model M --source a=a.json b=b.json --target t=t.tsv
@@ -24,12 +25,14 @@ RESULTS = HERE.parent / "results" / "transfer"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=("miniature", "pretrained", "published", "custom"), required=True)
+    parser.add_argument(
+        "--preset", choices=("miniature", "selection", "pretrained", "published", "custom"), required=True
+    )
     parser.add_argument("--out", type=Path, help="file of results")
     parser.add_argument("--cache", type=Path, default=Path("build/transfer"), help="folder of what was done")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of one thread each")
-    parser.add_argument("--smoke", action="store_true", help="miniature: a few seconds, for tests")
-    parser.add_argument("--datasets", type=int, help="pretrained: the first so many")
+    parser.add_argument("--smoke", action="store_true", help="miniature, selection: seconds, for tests")
+    parser.add_argument("--datasets", type=int, help="pretrained: the first so many; selection: so many targets")
     parser.add_argument("--seeds", type=int, help="how many")
     parser.add_argument("--bases", nargs="+", help="some of the bases; the others are left out of the results")
     custom = parser.add_argument_group("custom")
@@ -44,25 +47,30 @@ def main() -> int:
     custom.add_argument("--device", default="auto")
     arguments = parser.parse_args()
 
-    from transfer import presets, published, report, stages
+    from transfer import presets, published, report, selection, stages
 
     out = arguments.out or RESULTS / f"{arguments.preset}.json"
     if arguments.preset == "published":
         told = published.told()
     else:
-        if arguments.preset == "miniature":
+        if arguments.preset in ("miniature", "selection"):
             lab = presets.miniature(presets.SMOKE if arguments.smoke else presets.Miniature())
         elif arguments.preset == "pretrained":
             lab = presets.pretrained(arguments.datasets or 15, arguments.seeds or 3)
         else:
             lab = presets.custom(arguments)
         found = stages.run(lab, arguments.cache, processes=arguments.processes, bases=arguments.bases)
-        told = report.told(lab, found)
+        if arguments.preset == "selection":
+            counts = {"count": arguments.datasets or selection.TARGETS, "seeds": arguments.seeds or 3}
+            first = next(iter(found.values()))
+            told = selection.run(lab, first, arguments.cache, processes=arguments.processes, **counts)
+        else:
+            told = report.told(lab, found)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}")
     temporary.write_text(json.dumps(told, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
     os.replace(temporary, out)
-    print(report.summary(told))
+    print((selection if arguments.preset == "selection" else report).summary(told))
     return 0
 
 

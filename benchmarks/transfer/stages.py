@@ -99,6 +99,8 @@ def _do(job: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     if base not in _learners:
         _learners[base] = _lab.learner(_cache, base)
     learner = _learners[base]
+    if callable(kind):  # work of another module
+        return job, kind(_lab, _cache, learner, *rest)
     if kind == "prepare":
         learner.prepare(*rest)
         return job, None
@@ -106,11 +108,14 @@ def _do(job: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         learner.reset()
         return job, None
     if kind == "measure":
-        name, split = rest
-        inputs = {"learner": learner.identity, "data": learner.data_identity(name), "name": name, "split": split}
-        return job, _cache.file("measured", inputs, ".npz", lambda path: learner.measure(name, split).save(path))
+        return job, measured_file(_cache, learner, *rest)
     source, seed = rest
     return job, _cache.json("gains", _gain_inputs(_lab, learner, source, seed), lambda: _gains(learner, source, seed))
+
+
+def measured_file(cache: Cache, learner: Learner, name: str, split: str) -> Path:
+    inputs = {"learner": learner.identity, "data": learner.data_identity(name), "name": name, "split": split}
+    return cache.file("measured", inputs, ".npz", lambda path: learner.measure(name, split).save(path))
 
 
 def _gain_inputs(lab: Lab, learner: Learner, source: str, seed: int) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def _gains(learner: Learner, source: str, seed: int) -> dict[str, Any]:
 def run(lab: Lab, folder: Path, *, processes: int = 1, bases: Iterable[str] | None = None) -> dict[str, Results]:
     """Everything of a lab that is not there yet, base by base."""
     found = {}
-    with _Workers(lab, folder, processes) as workers:
+    with Workers(lab, folder, processes) as workers:
         names = dict.fromkeys([*lab.sources, *lab.targets])
         splits = [("prepare", lab.bases[0], name, f"test{seed}") for name in lab.targets for seed in lab.seeds]
         splits += [("prepare", lab.bases[0], name, "train") for name in names if name in lab.sources]
@@ -161,8 +166,11 @@ def _results(lab: Lab, base: str, scores: dict[Any, Any], measured: dict[tuple[s
     return Results(before, after, measured, sum(each["cpu_s"] for each in scores.values()))
 
 
-class _Workers:
-    """Processes of one thread each; with one, the work is done here."""
+class Workers:
+    """Processes of one thread each; with one, the work is done here.
+
+    A job is the name of a stage, or a function of a module (lab, cache, learner, ...), then a base, and what it takes.
+    """
 
     def __init__(self, lab: Lab, folder: Path, processes: int) -> None:
         self.pool = None
@@ -172,7 +180,7 @@ class _Workers:
         else:
             _start(lab, folder)
 
-    def __enter__(self) -> _Workers:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:

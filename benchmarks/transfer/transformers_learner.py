@@ -21,7 +21,7 @@ from dataprophet.model.reader import Refused, Window
 from dataprophet.model.rows import Batch
 from transfer.cache import digest
 from transfer.distances import fold
-from transfer.learner import Measured, Score, Training
+from transfer.learner import Measured, Row, Score, Training
 
 Samples = Callable[[str, str], Sequence[Sample]]  # of a dataset and a split
 
@@ -101,17 +101,25 @@ class TransformersLearner:
                 weight.copy_(self._start[name])
 
     def train(self, name: str, seed: int) -> list[float]:
+        samples, generator = list(self.samples(name, "train")), torch.Generator().manual_seed(1000 + seed)
+        count = max(1, int(len(samples) * self.training.share))
+        chosen = torch.randperm(len(samples), generator=generator)[:count].tolist()
+        return self._fit([samples[place] for place in chosen], generator)
+
+    def train_rows(self, rows: Sequence[Row], seed: int) -> list[float]:
+        """From the base, on single rows of datasets, which the seed puts in order."""
+        samples = [self.samples(name, split)[place] for name, split, place in rows]
+        return self._fit(samples, torch.Generator().manual_seed(2000 + seed))
+
+    def _fit(self, samples: Sequence[Sample], generator: torch.Generator) -> list[float]:
         self.reset()
-        each, samples = self.training, list(self.samples(name, "train"))
-        generator = torch.Generator().manual_seed(1000 + seed)
-        chosen = torch.randperm(len(samples), generator=generator)[: max(1, int(len(samples) * each.share))].tolist()
-        steps = max(1, int(each.epochs * len(chosen) / each.rows))
-        weights = list(self._trained.values())
+        each, weights = self.training, list(self._trained.values())
+        steps = max(1, int(each.epochs * len(samples) / each.rows))
         optimiser = torch.optim.AdamW(weights, lr=each.rate, betas=(0.9, 0.98), weight_decay=0.0)
         losses, waiting = list[float](), list[int]()
         for step in range(steps):
             while len(waiting) < each.rows:
-                waiting += [chosen[place] for place in torch.randperm(len(chosen), generator=generator).tolist()]
+                waiting += torch.randperm(len(samples), generator=generator).tolist()
             batch, waiting = waiting[: each.rows], waiting[each.rows :]
             optimiser.param_groups[0]["lr"] = each.rate * min(1.0, (step + 1) / 6) * (1 - 0.9 * step / steps)
             optimiser.zero_grad()
@@ -179,6 +187,13 @@ class TransformersLearner:
             gradient=self._gradient(samples[: self.gradient]),
             **fields,
         )
+
+    def gradients(self, name: str, split: str, parts: int = 0) -> Iterator[np.ndarray]:
+        """Gradients of the base as `Measured` has them: of each sample, or of each of so many parts of a split."""
+        self.reset()
+        samples = list(self.samples(name, split))
+        for part in np.array_split(np.arange(len(samples)), parts or len(samples)):
+            yield self._gradient([samples[place] for place in part])
 
     def _gradient(self, samples: Sequence[Sample]) -> np.ndarray:
         if not samples:

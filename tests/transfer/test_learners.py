@@ -126,6 +126,10 @@ def test_training_is_of_what_is_scored_and_can_be_undone(lora: int, tmp_path: Pa
     np.testing.assert_allclose(-measured.nll, before.logprob, atol=1e-5)
     assert measured.blind_nll.mean() > measured.nll.mean()
     assert np.linalg.norm(measured.gradient) > 0
+    (whole,), each = learner.gradients(name, "test0", 1), list(learner.gradients(name, "test0"))
+    np.testing.assert_allclose(np.mean(each, 0), whole, atol=1e-4 * np.abs(whole).max())
+    rows = [(name, "train", place) for place in (3, 5, 7, 11, 13, 17, 19, 23)]
+    assert learner.train_rows(rows, 0) == learner.train_rows(rows, 0) != learner.train_rows(rows[:-1], 0)
 
 
 @pytest.mark.slow

@@ -161,8 +161,9 @@ def open_candidates(scores: Folders, settings: Settings, *, partial: bool = Fals
     opened = sorted((ScoredPool(folder) for folder in folders), key=lambda pool: pool.name)
     for pool in opened:
         if not pool.complete and not partial:
-            unread = sum("error" in file for file in pool.files)
-            what = f"{len(pool.missing)} shards and {unread} files are not scored"
+            unread = [str(file["error"]) for file in pool.files if "error" in file]
+            why = f" ({unread[0]})" if unread else ""
+            what = f"{len(pool.missing)} shards and {len(unread)} files are not scored{why}"
             fix = "score it to the end, or accept what there is (partial=True)"
             raise DataProphetError(what, where=pool.folder, fix=fix)
     for pool, other in pairwise(opened):

@@ -21,6 +21,7 @@ from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.sources.opener import open_feature_pool
 from dataprophet.scoring.targets import Targets
+from dataprophet.selection import Settings, select_pool
 
 FORMATS = ["npy", "ids.txt", "npz", "compressed", "safetensors", "parquet", "list", "arrow", "stream"]
 N = 2 * CELL_ROWS + 100
@@ -333,6 +334,9 @@ def test_damaged_files(tmp_path, targets, kind, how):
     assert scored.n_samples == 30
     assert not scored.complete
     assert "cannot be read" in scored.files[0]["error"]
+    assert repr(scored).endswith("30 samples for 2 targets, 1 files not read>")
+    with pytest.raises(DataProphetError, match=r"0 shards and 1 files are not scored \(.*cannot be read"):
+        select_pool(tmp_path / "out", Settings(scored.targets, 3), tmp_path / "best")
 
 
 @pytest.mark.parametrize(

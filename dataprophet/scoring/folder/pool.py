@@ -92,7 +92,9 @@ class ScoredPool:
         self.missing = [shard for shard in plan if shard.key not in self._markers]
 
     def __repr__(self) -> str:
-        state = "complete" if self.complete else f"{len(self.missing):,} shards missing"
+        unread = sum("error" in file for file in self.files)
+        parts = {"shards missing": len(self.missing), "files not read": unread}
+        state = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count) or "complete"
         return f"<ScoredPool {self.folder!r}: {self.n_samples:,} samples for {len(self.targets)} targets, {state}>"
 
     @property

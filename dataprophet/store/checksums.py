@@ -23,7 +23,7 @@ CHECKSUM = "checksum"
 
 _BLANK = "0" * 32  # in the place of the checksum while it is computed
 _CHUNK = 1 << 20
-_DOCUMENT = re.compile(rb'\{\s*"checksum": "([0-9a-f]{32})",?')
+_DOCUMENT = re.compile(rb'\{\s*".{8}": "([0-9a-f]{32})",?')  # the key of eight letters may be what is damaged
 _HEAD = re.compile(rb'\{\\"checksum\\": \\"([0-9a-f]{32})\\"')  # within a text of the metadata, which is JSON itself
 _DAMAGED = "its content does not have its checksum"
 
@@ -56,7 +56,8 @@ def parse_document(data: bytes) -> dict[str, Any]:
         raise ValueError("it is no object")
     told = document.pop(CHECKSUM, None)
     found = _DOCUMENT.match(data)
-    if told is not None and (found is None or xxhash.xxh3_128_hexdigest(memoryview(data)[found.end() :]) != told):
+    proven = found is not None and xxhash.xxh3_128_hexdigest(memoryview(data)[found.end() :]).encode() == found[1]
+    if proven != (told is not None):
         raise ValueError(_DAMAGED)
     return document
 

@@ -251,19 +251,15 @@ def test_files_without_a_checksum_are_read(made: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("document", [{}, {"a": 1.5, "b": ["ü", None]}, {"checksums": {"checksum": "0" * 32}}])
 @pytest.mark.parametrize("options", [{}, {"indent": 1}, {"indent": 1, "ascii_only": False}])
-def test_documents_come_back(document: dict[str, Any], options: dict[str, Any]) -> None:
+def test_documents_come_back_or_are_damaged(document: dict[str, Any], options: dict[str, Any]) -> None:
     data = dump_document(document, **options)
     assert parse_document(data) == document
     for place in range(len(data)):
         for bit in range(8):
             changed = bytearray(data)
             changed[place] ^= 1 << bit
-            try:
-                found: Any = parse_document(bytes(changed))
-            except ValueError:
-                continue
-            found = {key: value for key, value in found.items() if key in document}
-            assert found == document  # white space, or the name of the checksum
+            with pytest.raises(ValueError):  # noqa: PT011 (any; also where the name of the checksum is hit)
+                parse_document(bytes(changed))
 
 
 def _negative(entry: dict[str, Any]) -> None:

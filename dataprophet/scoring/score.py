@@ -141,11 +141,11 @@ def score(
     shown = {"path": os.fspath(pool), "format": getattr(opened, "format", ""), "model": named}
     config = RunConfig(kind=kind, reading=opened.settings, shown=shown, **origin, **asked)
     _check_targets(config, profiles)
+    if store.exists(RUN):  # before anything is written for it
+        config.require_same(RunConfig.from_json(store.document(RUN), where), where)
     for profile, target in zip(profiles, config.targets, strict=True):
         if not store.exists(lies := target_name(target["fingerprint"])):  # so that other machines need no more
             store.write(lies, profile.to_bytes(), replace=True)
-    if store.exists(RUN):  # before anything is written for it
-        config.require_same(RunConfig.from_json(store.document(RUN), where), where)
     found, looked = None, tell if recheck else None
     if kind == "samples":  # so that a folder is of no run whose rows were refused
         found = scan(store, opened, pool=True, recheck=looked)

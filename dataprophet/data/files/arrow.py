@@ -134,9 +134,10 @@ def read_arrow(path: str, wanted: Collection[str], start: int = 0) -> Iterator[t
     Raises:
         DataError: the file is cut short or damaged; the row is where reading stopped. Or it has none of the columns.
     """
-    columns = [name for name in arrow_columns(path) if name in wanted]
+    names = arrow_columns(path)
+    columns = [name for name in names if name in wanted]
     fix = "map its columns (--columns), or leave the file out"
-    require(columns, f"none of its columns is read: {', '.join(arrow_columns(path)[:_NAMED])}", path, fix)
+    require(columns, f"none of its columns is read: {', '.join(names[:_NAMED])}", path, fix)
     status = os.stat(local(path))
     key = path, columns, status.st_size, status.st_mtime_ns
     row, rows = _take_parked(key, group_start(path, start), start) or (start, _rows(path, columns, start))

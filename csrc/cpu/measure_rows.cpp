@@ -16,12 +16,14 @@ namespace {
 constexpr double kUnits = 1 << 30;  // in 1
 
 // Rows that are read from memory for their cosines and lengths, and again, from the second-level cache, for the sums.
-constexpr std::int64_t kBlockBytes = 1 << 19;
+constexpr std::int64_t kBlockBytes = 1 << 21;
 
 // What a thread keeps from block to block.
 struct Scratch {
-  int slot = -1;  // number of the thread, once it has a block
-  std::vector<std::int64_t> order;
+  int slot = -1;                     // number of the thread, once it has a block
+  std::vector<std::int64_t> last;    // per group: its last row in the block, or -1
+  std::vector<std::int64_t> before;  // per row of the block: the one before it of its group, or -1
+  std::vector<std::int64_t> seen;    // groups of the block
   std::vector<const void*> rows;
   std::vector<float> scale;
 };
@@ -46,30 +48,32 @@ class Measurement {
              Scratch* scratch, std::int64_t* sums) const {
     measure_(rows_, begin, end, directions, out.cosines + begin * directions.count, out.lengths + begin);
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-    std::vector<std::int64_t>& order = scratch->order;
-    order.clear();
+    scratch->before.resize(static_cast<std::size_t>(end - begin));
+    scratch->seen.clear();
     for (std::int64_t r = begin; r < end; ++r) {
       if (groups_[r] < 0) out.lengths[r] = kNan;
       if (out.lengths[r] > 0.0 && std::isfinite(out.lengths[r])) {
-        order.push_back(r);
+        std::int64_t& last = scratch->last[static_cast<std::size_t>(groups_[r])];
+        if (last < 0) scratch->seen.push_back(groups_[r]);
+        scratch->before[static_cast<std::size_t>(r - begin)] = last;
+        last = r;
       } else {
         std::fill_n(out.cosines + r * directions.count, directions.count, static_cast<float>(kNan));
       }
     }
-    std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return groups_[a] < groups_[b]; });
-    for (std::size_t at = 0; at < order.size();) at = add_group(order, at, out.lengths, scratch, sums);
+    for (const std::int64_t group : scratch->seen) add_group(group, begin, out.lengths, scratch, sums);
   }
 
  private:
-  // Adds the rows of the group of order[at], and returns the place of the next group.
-  std::size_t add_group(const std::vector<std::int64_t>& order, std::size_t at, const double* lengths, Scratch* scratch,
-                        std::int64_t* sums) const {
-    const std::int64_t group = groups_[order[at]];
+  // Adds the rows of a group of the block from row `begin` on, and forgets them.
+  void add_group(std::int64_t group, std::int64_t begin, const double* lengths, Scratch* scratch,
+                 std::int64_t* sums) const {
     std::int64_t* sum = sums + group * rows_.d;
     scratch->rows.clear();
     scratch->scale.clear();
-    for (; at < order.size() && groups_[order[at]] == group; ++at) {
-      const std::int64_t r = order[at];
+    std::int64_t r = scratch->last[static_cast<std::size_t>(group)];
+    scratch->last[static_cast<std::size_t>(group)] = -1;
+    for (; r >= 0; r = scratch->before[static_cast<std::size_t>(r - begin)]) {
       const void* row = row_at(rows_, element_, r);
       if (is_plain(lengths[r])) {
         scratch->rows.push_back(row);
@@ -79,7 +83,6 @@ class Measurement {
       }
     }
     add_(scratch->rows.data(), static_cast<std::int64_t>(scratch->rows.size()), scratch->scale.data(), rows_.d, sum);
-    return at;
   }
 
   MeasureRows measure_;
@@ -108,6 +111,7 @@ void measure_rows(const Kernels& kernels, Element element, const Rows& rows, std
   parallel_for(blocks, used, [&, scratch = Scratch()](std::int64_t block) mutable {
     if (scratch.slot < 0) {
       scratch.slot = slots.fetch_add(1);
+      scratch.last.assign(static_cast<std::size_t>(count), -1);
       sums[static_cast<std::size_t>(scratch.slot)].assign(measurement.size(), 0);
     }
     measurement.block(block * step, std::min(n, (block + 1) * step), packed.view(), out, &scratch,

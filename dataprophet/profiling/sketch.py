@@ -14,6 +14,7 @@ from dataprophet.ops.threads import thread_count
 
 N_GROUPS = 64
 _LARGEST = 2**64 - 1
+_SMALL = 4096  # samples of a piece that is joined with the next
 
 
 def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
@@ -35,7 +36,7 @@ def groups_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (hashes & np.uint64(N_GROUPS - 1)).astype(np.int64)
 
 
-Run = tuple[NDArray[np.uint64], NDArray[np.float16]]
+Piece = tuple[NDArray[np.uint64], NDArray[np.float16]]
 
 
 def bound_of(size: int | None, rows: int) -> int | None:
@@ -61,8 +62,8 @@ class Sketch:
     Part of a large pool need not keep what cannot be among the pool's smallest: it may have a ``bound``, and takes no
     sample of a larger hash. Merging keeps the lowest bound, until as many samples as are wanted lie below it.
 
-    What was merged is kept in runs, and one array is made of them when it is asked for. The runs are of at least
-    doubling length, so that a sample is moved only log2(n) times, and none is longer than the sketch.
+    What was merged is kept in pieces as it came, and one run in order is made of them when it is asked for, or when the
+    pieces hold twice what the sketch keeps. Small pieces are joined, into ones of at least doubling length.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Sketch:
             bound: largest hash that the sketch takes; None for any.
         """
         self.size, self._bound = size, bound
-        self._runs: tuple[Run, ...] = ((hashes, z),) if len(hashes) else ()
+        self._pieces: tuple[Piece, ...] = ((hashes, z),) if len(hashes) else ()
+        self._ordered = True
 
     @classmethod
     def empty(cls, size: int | None, *, bound: int | None = None) -> Sketch:
@@ -101,8 +103,8 @@ class Sketch:
 
     @property
     def _held(self) -> int:
-        """Samples in the runs, of which some may have no place."""
-        return sum(len(hashes) for hashes, _ in self._runs)
+        """Samples in the pieces, of which some may have no place."""
+        return sum(len(hashes) for hashes, _ in self._pieces)
 
     def takes(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which samples may enter: all up to the bound, until the sketch is full."""
@@ -113,7 +115,7 @@ class Sketch:
     @cached_property
     def _last(self) -> np.uint64:
         """The largest hash that a full sketch keeps."""
-        every, last = np.concatenate([hashes for hashes, _ in self._runs]), (self.size or 0) - 1
+        every, last = np.concatenate([hashes for hashes, _ in self._pieces]), (self.size or 0) - 1
         return np.uint64(np.partition(every, last)[last])
 
     def merge(self, hashes: NDArray[np.uint64], z: NDArray[np.float16], *, bound: int | None = None) -> Sketch:
@@ -130,19 +132,23 @@ class Sketch:
         low = self.takes(hashes)
         if not low.any():
             return self
+        pieces = [*self._pieces, (hashes, z) if low.all() else (hashes[low], z[low])]
+        while len(pieces) > 1 and 2 * len(pieces[-1][0]) >= len(pieces[-2][0]) and len(pieces[-2][0]) < _SMALL:
+            first, last = pieces[-2:]
+            pieces[-2:] = [(np.concatenate([first[0], last[0]]), np.concatenate([first[1], last[1]]))]
         merged = Sketch.empty(self.size, bound=self._bound)
-        merged._runs = (*self._runs, _in_order([(hashes, z) if low.all() else (hashes[low], z[low])]))
-        while len(merged._runs) > 1 and 2 * len(merged._runs[-1][0]) >= len(merged._runs[-2][0]):
-            merged._runs = (*merged._runs[:-2], _in_order(merged._runs[-2:], self.size))
+        merged._pieces, merged._ordered = tuple(pieces), False
+        if self.size is not None and merged._held > 2 * self.size:
+            merged._whole()
         return merged
 
-    def _whole(self) -> Run:
-        """The samples that are kept as one run, which replaces the runs."""
-        if not self._runs:
+    def _whole(self) -> Piece:
+        """The samples that are kept, in order, which replace the pieces."""
+        if not self._pieces:
             return np.empty(0, np.uint64), np.empty((0, 0), np.float16)
-        if len(self._runs) > 1 or len(self) < self._held:
-            self._runs = (_in_order(self._runs, self.size),)
-        return self._runs[0]
+        if not self._ordered:
+            self._pieces, self._ordered = (_in_order(self._pieces, self.size),), True
+        return self._pieces[0]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -155,18 +161,24 @@ class Sketch:
         )
 
 
-def _in_order(runs: Sequence[Run], size: int | None = None) -> Run:
-    """One run of the samples of several, or of those of them that ``size`` keeps."""
-    hashes = np.concatenate([run[0] for run in runs])
+def _in_order(pieces: Sequence[Piece], size: int | None = None) -> Piece:
+    """The samples of all pieces in order, or those of them that ``size`` keeps."""
+    hashes = np.concatenate([piece[0] for piece in pieces])
     order = np.argsort(hashes, kind="stable")
     if size is not None and size < len(order):  # with all that tie for the last place
         order = order[: np.searchsorted(hashes[order], hashes[order[size - 1]], side="right")]
-    z = np.empty((len(order), max(run[1].shape[1] for run in runs)), np.float16)
+    place = np.full(len(hashes), -1)  # of each sample in the order
+    place[order] = np.arange(len(order))
+    z = np.empty((len(order), max(piece[1].shape[1] for piece in pieces)), np.float16)
     first = 0
-    for run in runs:
-        there = np.flatnonzero((order >= first) & (order < first + len(run[0])))
-        z[there] = run[1][order[there] - first]
-        first += len(run[0])
+    for own, vectors in pieces:
+        to = place[first : first + len(own)]
+        kept = to >= 0
+        if kept.all():
+            z[to] = vectors
+        else:
+            z[to[kept]] = vectors[kept]
+        first += len(own)
     hashes = hashes[order]
     _order_ties(hashes, z)
     return hashes[:size], z[:size]

@@ -84,10 +84,10 @@ ops.silhouette_score(made.sketch.z, ops.kmeans(made.sketch.z, 3).labels, sample_
 
 
 def test_what_is_merged_piece_by_piece_moves_rarely() -> None:
-    """A binary counter: never more runs than the logarithm of the number of samples."""
+    """A binary counter: never more pieces than the logarithm of the number of samples."""
     sketch, rng = Sketch.empty(None), np.random.default_rng(0)
     for _ in range(1000):
         sketch = sketch.merge(rng.integers(0, 2**63, 3).astype(np.uint64), rng.random((3, 2)).astype(np.float16))
-        assert len(sketch._runs) <= 12
+        assert len(sketch._pieces) <= 12
     assert len(sketch) == len(sketch.hashes) == len(sketch.z) == 3000
     assert (np.diff(sketch.hashes.astype(float)) >= 0).all()

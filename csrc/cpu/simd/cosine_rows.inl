@@ -4,56 +4,99 @@
 #include "cpu/simd/dots.inl"
 #include "cpu/simd/norm.inl"
 
-constexpr std::int64_t kDepth = 1024;  // columns whose products are added in one chain in fp32
+// Four rows meet the directions block of columns by block of columns: `kDepth` of them, whose products are added in
+// one chain in fp32, and which stay in the first-level cache, of 32 KB where vectors have 8 lanes.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr std::int64_t kDepth = 1024;
+#else
+constexpr std::int64_t kDepth = 512;
+#endif
+constexpr std::int64_t kRowPitch = kDepth + 16;  // rows 4096 bytes apart would compete for a few places of that cache
+constexpr std::int64_t kTargetsAtOnce = 64;
 
-// Columns [0, columns) of four rows as floats, a multiple of kLanes of them: in place where they are that, else in
-// `buffer`. Adds their squares, and fetches a row that comes next.
+// Whether rows become floats again for every few directions, and not once in a buffer: with 16 lanes, that takes the
+// ports of the multiplications.
+#if defined(__AVX2__) && !defined(__AVX512F__)
 template <class T>
-inline void read(const T* const* row, const T* next, std::int64_t columns, float* buffer, const float** x,
-                 Vector* squares) {
-  const bool in_place = sizeof(T) == sizeof(float) && columns % kLanes == 0;
+constexpr bool kAsTheyStand = true;
+#else
+template <class T>
+constexpr bool kAsTheyStand = std::is_same_v<T, float>;
+#endif
+
+// Adds dots() with the first directions. Adds the squares of the rows, and fetches a row that comes next. Where x is
+// given, columns [0, columns) become floats there, with zeros up to a whole vector; else they are whole vectors.
+template <int count, bool keeps, class T>
+__attribute__((noinline)) void first_dots(const T* const* row, const T* next, const float* vectors, std::int64_t pitch,
+                                          std::int64_t columns, float* x, Four* out, Vector* squares) {
   constexpr std::int64_t kChain = 16 * kLanes;  // squares added in one chain, whose rounding grows with its length
+  Vector total[kRowsAtOnce][count + 1] = {};
   std::int64_t j = 0;
   while (j + kLanes <= columns) {
     const std::int64_t stop = j + kChain < columns ? j + kChain : columns;
     Vector part[kRowsAtOnce] = {};
     for (; j + kLanes <= stop; j += kLanes) {
       __builtin_prefetch(next + j);
+      Vector b[count + 1];
+#pragma GCC unroll 5
+      for (int q = 0; q < count; ++q) b[q] = load(vectors + q * pitch + j);
 #pragma GCC unroll 4
       for (int i = 0; i < kRowsAtOnce; ++i) {
         const Vector a = load(row[i] + j);
+        if constexpr (keeps) store(x + i * kRowPitch + j, a);
         part[i] = a * a + part[i];
-        if (!in_place) store(buffer + i * kDepth + j, a);
+#pragma GCC unroll 5
+        for (int q = 0; q < count; ++q) total[i][q] = a * b[q] + total[i][q];
       }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRowsAtOnce; ++i) squares[i] += part[i];
   }
-  for (int i = 0; i < kRowsAtOnce; ++i) {
-    x[i] = in_place ? reinterpret_cast<const float*>(row[i]) : buffer + i * kDepth;
-    if (j == columns) continue;
-    const Vector a = load_part(row[i] + j, columns - j);
-    squares[i] = a * a + squares[i];
-    store(buffer + i * kDepth + j, a);
+  if constexpr (keeps) {
+    if (j < columns) {
+      for (int i = 0; i < kRowsAtOnce; ++i) {
+        const Vector a = load_part(row[i] + j, columns - j);
+        store(x + i * kRowPitch + j, a);
+        squares[i] = a * a + squares[i];
+        for (int q = 0; q < count; ++q) total[i][q] = a * load(vectors + q * pitch + j) + total[i][q];
+      }
+    }
   }
+#pragma GCC unroll 5
+  for (int q = 0; q < count; ++q) out[q] += sums(total[0][q], total[1][q], total[2][q], total[3][q]);
 }
 
-template <int fetched>
-inline void dots_of(std::int64_t count, const float* const* x, const float* vectors, std::int64_t pitch,
-                    std::int64_t depth, Four* out, const char* const* next, std::int64_t size) {
-  switch (count) {
-    case 1:
-      return dots<1, fetched>(x, vectors, pitch, depth, out, next, size);
-    case 2:
-      return dots<2, fetched>(x, vectors, pitch, depth, out, next, size);
-#if defined(__AVX512F__) || defined(__aarch64__)
-    case 3:
-      return dots<3, fetched>(x, vectors, pitch, depth, out, next, size);
-    case 4:
-      return dots<4, fetched>(x, vectors, pitch, depth, out, next, size);
-    case 5:
-      return dots<5, fetched>(x, vectors, pitch, depth, out, next, size);
-#endif
+// Adds the dot products of four rows with `targets` directions over `columns`; the rest as first_dots().
+template <bool keeps, class T>
+inline void add_dots(const T* const* row, const T* const* next, const float* vectors, std::int64_t pitch,
+                     std::int64_t columns, std::int64_t targets, Four* total, Vector* squares) {
+  // Beside the first directions, the squares take the place of one.
+  const std::int64_t together = targets < kMostAtOnce ? targets : kMostAtOnce - 1, others = targets - together;
+  const std::int64_t groups = (others + kMostAtOnce - 1) / kMostAtOnce;
+  const std::int64_t depth = (columns + kLanes - 1) / kLanes * kLanes;
+  alignas(64) float x[keeps ? kRowsAtOnce * kRowPitch : 1];
+  using Kept = std::conditional_t<keeps, float, T>;
+  const Kept* own[kRowsAtOnce];
+  for (int i = 0; i < kRowsAtOnce; ++i) {
+    if constexpr (keeps) own[i] = x + i * kRowPitch;
+    if constexpr (!keeps) own[i] = row[i];
+  }
+  with_constant<kMostAtOnce - 1>(together, [&](auto width) {
+    first_dots<width, keeps>(row, next[0], vectors, pitch, columns, x, total, squares);
+  });
+  for (std::int64_t group = 0; group < groups; ++group) {
+    const std::int64_t begin = together + others * group / groups, end = together + others * (group + 1) / groups;
+    const bool fetching = group + 1 < kRowsAtOnce;
+    const char* fetched[1] = {reinterpret_cast<const char*>(next[fetching ? group + 1 : 0])};
+    with_constant<kMostAtOnce>(end - begin, [&](auto width) {
+      Four dot[width + 1];
+      if (fetching) {
+        dots<width, 1>(own, vectors + begin * pitch, pitch, depth, dot, fetched, sizeof(T));
+      } else {
+        dots<width, 0>(own, vectors + begin * pitch, pitch, depth, dot, fetched, sizeof(T));
+      }
+      for (int q = 0; q < width; ++q) total[begin + q] += dot[q];
+    });
   }
 }
 
@@ -81,40 +124,32 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
     row[i] = static_cast<const T*>(rows.data) + (first + (i < count ? i : 0)) * rows.stride;
     next[i] = first + kRowsAtOnce + i < end ? row[i] + kRowsAtOnce * rows.stride : row[i];
   }
-  const std::int64_t targets = directions.count, groups = (targets + kMostAtOnce - 1) / kMostAtOnce;
-  Vector squares[kRowsAtOnce] = {};
-  for (std::int64_t start = 0; start < rows.d; start += kDepth) {
-    const std::int64_t columns = start + kDepth < rows.d ? kDepth : rows.d - start;
-    const std::int64_t depth = (columns + kLanes - 1) / kLanes * kLanes;
-    alignas(64) float buffer[kRowsAtOnce * kDepth];
-    const float* x[kRowsAtOnce];
-    const T* from[kRowsAtOnce];
-    const char* fetch[kRowsAtOnce];
-    for (int i = 0; i < kRowsAtOnce; ++i) {
-      from[i] = row[i] + start;
-      fetch[i] = reinterpret_cast<const char*>(next[i] + start);
-    }
-    read(from, next[0] + start, columns, buffer, x, squares);
-    for (std::int64_t group = 0; group < groups; ++group) {
-      const std::int64_t base = targets * group / groups, width = targets * (group + 1) / groups - base;
+  for (std::int64_t base = 0; base == 0 || base < directions.count; base += kTargetsAtOnce) {
+    const std::int64_t left = directions.count - base, targets = left < kTargetsAtOnce ? left : kTargetsAtOnce;
+    Four total[kTargetsAtOnce];
+    for (std::int64_t t = 0; t < targets; ++t) total[t] = Four{};
+    Vector squares[kRowsAtOnce] = {};
+    for (std::int64_t start = 0; start < rows.d; start += kDepth) {
+      const std::int64_t columns = start + kDepth < rows.d ? kDepth : rows.d - start;
       const float* vectors = directions.values + base * directions.pitch + start;
-      Four dot[kMostAtOnce];
-      if (group < kRowsAtOnce - 1) {
-        dots_of<1>(width, x, vectors, directions.pitch, depth, dot, fetch + 1 + group, sizeof(T));
-      } else {
-        dots_of<0>(width, x, vectors, directions.pitch, depth, dot, fetch, sizeof(T));
+      const T *from[kRowsAtOnce], *fetch[kRowsAtOnce];
+      for (int i = 0; i < kRowsAtOnce; ++i) {
+        from[i] = row[i] + start;
+        fetch[i] = next[i] + start;
       }
-      for (std::int64_t i = 0; i < count; ++i) {
-        float* to = out + i * targets + base;
-        for (std::int64_t q = 0; q < width; ++q) to[q] = start == 0 ? dot[q][i] : to[q] + dot[q][i];
+      if (kAsTheyStand<T> && columns % kLanes == 0) {
+        add_dots<false>(from, fetch, vectors, directions.pitch, columns, targets, total, squares);
+      } else {
+        add_dots<true>(from, fetch, vectors, directions.pitch, columns, targets, total, squares);
       }
     }
-  }
-  const Four total = sums(squares[0], squares[1], squares[2], squares[3]);
-  for (std::int64_t i = 0; i < count; ++i) {
-    squared[i] = total[i];
-    const float scale = inverse_norm(total[i]);
-    for (std::int64_t t = 0; t < targets; ++t) out[i * targets + t] *= scale;
+    const Four length = sums(squares[0], squares[1], squares[2], squares[3]);
+    for (std::int64_t i = 0; i < count; ++i) {
+      squared[i] = length[i];
+      const float scale = inverse_norm(length[i]);
+      float* to = out + i * directions.count + base;
+      for (std::int64_t t = 0; t < targets; ++t) to[t] = total[t][i] * scale;
+    }
   }
 }
 

@@ -11,6 +11,8 @@ constexpr int kRowsAtOnce = 4;
 // Vectors at once: with four rows, enough chains of additions to hide their latency, and they fit in the registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kMostAtOnce = 5;
+#elif defined(__AVX2__)
+constexpr int kMostAtOnce = 3;
 #else
 constexpr int kMostAtOnce = 2;
 #endif
@@ -35,22 +37,31 @@ inline Four sums(Vector a, Vector b, Vector c, Vector d) {
 
 // out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. So many
 // of the rows that come next are fetched meanwhile, `size` bytes for each column.
-template <int count, int fetched>
-inline void dots(const float* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth, Four* out,
-                 const char* const* next, std::int64_t size) {
+template <int count, int fetched, class T>
+__attribute__((noinline)) void dots(const T* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth,
+                                    Four* out, const char* const* next, std::int64_t size) {
   Vector total[kRowsAtOnce][count] = {};
   for (std::int64_t j = 0; j < depth; j += kLanes) {
     for (int i = 0; i < fetched; ++i) __builtin_prefetch(next[i] + j * size, 0, 2);
-    Vector row[kRowsAtOnce];
-#pragma GCC unroll 4
-    for (int i = 0; i < kRowsAtOnce; ++i) row[i] = load(x[i] + j);
+    Vector b[count];
 #pragma GCC unroll 5
-    for (int q = 0; q < count; ++q) {
-      const Vector b = load(vectors + q * pitch + j);
+    for (int q = 0; q < count; ++q) b[q] = load(vectors + q * pitch + j);
 #pragma GCC unroll 4
-      for (int i = 0; i < kRowsAtOnce; ++i) total[i][q] = row[i] * b + total[i][q];
+    for (int i = 0; i < kRowsAtOnce; ++i) {
+      const Vector row = load(x[i] + j);
+#pragma GCC unroll 5
+      for (int q = 0; q < count; ++q) total[i][q] = row * b[q] + total[i][q];
     }
   }
 #pragma GCC unroll 5
   for (int q = 0; q < count; ++q) out[q] = sums(total[0][q], total[1][q], total[2][q], total[3][q]);
+}
+
+// f(a constant of the value of `count`), which is 0 to `most`.
+template <int most, class F>
+inline void with_constant(std::int64_t count, F f) {
+  if constexpr (most > 0) {
+    if (count < most) return with_constant<most - 1>(count, f);
+  }
+  f(std::integral_constant<int, most>());
 }

@@ -112,10 +112,12 @@ inline void assign(const float* z, const float* norms, std::int64_t rows, const 
         case 2:
           compare<2>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX2__) || defined(__aarch64__)
         case 3:
           compare<3>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
         case 4:
           compare<4>(row, frame, centroids, from, best + t, fetch, fetched, size);
           break;

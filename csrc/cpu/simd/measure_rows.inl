@@ -5,10 +5,10 @@
 #include "cpu/simd/cosine_rows.inl"
 #include "cpu/simd/row_sums.inl"
 
-typedef std::int64_t Longs __attribute__((vector_size(4 * kLanes)));
-typedef std::int64_t LooseLongs __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
+typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 
-constexpr int kStripVectors = 4;  // columns whose sums stay in registers
+constexpr std::int64_t kWholeColumns = 1024;  // whose sums stay in the first-level cache
+constexpr std::int64_t kWholeRows = 1 << 15;  // whose lower 16 bits add up to less than 2^31
 
 // `length` is 0 for a row of zeros, and not finite for one that holds NaN or infinity.
 template <class T>
@@ -40,55 +40,66 @@ void measure_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const 
   }
 }
 
-// Rounds to whole numbers and widens.
-inline void to_longs(Vector v, Longs* low, Longs* high) {
+// Rounds to whole numbers.
+inline Ints to_ints(Vector v) {
 #if defined(__AVX512F__)
-  const __m512i whole = _mm512_cvtps_epi32(v);
-  *low = reinterpret_cast<Longs>(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(whole)));
-  *high = reinterpret_cast<Longs>(_mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(whole, 1)));
+  return reinterpret_cast<Ints>(_mm512_cvtps_epi32(v));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Ints>(_mm256_cvtps_epi32(v));
+#elif defined(__SSE2__)
+  return reinterpret_cast<Ints>(_mm_cvtps_epi32(v));
 #else
-  // The last bit of 1.5 * 2^52 is worth 1, and the bits of the sum count from there.
-  const Doubles one_and_a_half = 0x1.8p52 - Doubles{};
-  Doubles part[2];
-  widen(v, &part[0], &part[1]);
-  *low = reinterpret_cast<Longs>(part[0] + one_and_a_half) - reinterpret_cast<Longs>(one_and_a_half);
-  *high = reinterpret_cast<Longs>(part[1] + one_and_a_half) - reinterpret_cast<Longs>(one_and_a_half);
+  Ints whole;
+  for (int i = 0; i < kLanes; ++i) whole[i] = static_cast<std::int32_t>(__builtin_rintf(v[i]));
+  return whole;
 #endif
 }
 
 inline std::int64_t to_long(double value) { return static_cast<std::int64_t>(__builtin_rint(value)); }
 
-// sum[j] += the rows, each times its scale, rounded to whole numbers; `vectors` of columns from column j on.
-template <class T, int vectors>
-inline void add_whole_strip(const void* const* rows, std::int64_t count, const float* scale, std::int64_t j,
-                            std::int64_t* sum) {
-  Longs total[vectors][2];
-  __builtin_memcpy(total, sum + j, sizeof total);
-  for (std::int64_t r = 0; r < count; ++r) {
-    const T* row = static_cast<const T*>(rows[r]) + j;
-    const Vector factor = splat(scale[r]);
+// Sums of whole numbers of at most 2^30: their lower 32 bits, and the sum of what stands above the lower 16 bits of
+// each. The two tell the sum, for the lower 16 bits of kWholeRows numbers add up to no more than 32.
+struct WholeSums {
+  alignas(64) std::uint32_t lower[kWholeColumns];
+  alignas(64) std::int32_t upper[kWholeColumns];
+};
+
+// Adds columns [0, columns) of rows, each times its scale, rounded.
+template <class T, int count>
+inline void add_whole_rows(const T* const* rows, const float* scale, std::int64_t columns, WholeSums* sums) {
+  for (std::int64_t j = 0; j < columns; j += kLanes) {
+    Words lower{};
+    Ints upper{};
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      Longs low, high;
-      to_longs(load(row + v * kLanes) * factor, &low, &high);
-      total[v][0] += low;
-      total[v][1] += high;
+    for (int r = 0; r < count; ++r) {
+      const Vector a = j + kLanes <= columns ? load(rows[r] + j) : load_part(rows[r] + j, columns - j);
+      const Ints whole = to_ints(a * splat(scale[r]));
+      lower += reinterpret_cast<Words>(whole);
+      upper += whole >> 16;
     }
+    *reinterpret_cast<Words*>(sums->lower + j) += lower;
+    *reinterpret_cast<Ints*>(sums->upper + j) += upper;
   }
-  __builtin_memcpy(sum + j, total, sizeof total);
 }
 
+// sum[j] += the rows, each times its scale, rounded to whole numbers of at most 2^30.
 template <class T>
 void add_whole(const void* const* rows, std::int64_t count, const float* scale, std::int64_t d, std::int64_t* sum) {
-  std::int64_t j = 0;
-  for (; j + kStripVectors * kLanes <= d; j += kStripVectors * kLanes) {
-    add_whole_strip<T, kStripVectors>(rows, count, scale, j, sum);
+  for (; count > kWholeRows; count -= kWholeRows, rows += kWholeRows, scale += kWholeRows) {
+    add_whole<T>(rows, kWholeRows, scale, d, sum);
   }
-  for (; j + kLanes <= d; j += kLanes) add_whole_strip<T, 1>(rows, count, scale, j, sum);
-  for (; j < d; ++j) {
-    for (std::int64_t r = 0; r < count; ++r) {
-      const float a = load1(static_cast<const T*>(rows[r]) + j) * scale[r];
-      sum[j] += to_long(static_cast<double>(a));
+  for (std::int64_t start = 0; start < d; start += kWholeColumns) {
+    const std::int64_t columns = d - start < kWholeColumns ? d - start : kWholeColumns;
+    WholeSums sums{};
+    const T* row[kRowsAtOnce];
+    for (std::int64_t r = 0; r < count; r += kRowsAtOnce) {
+      const std::int64_t here = count - r < kRowsAtOnce ? count - r : kRowsAtOnce;
+      for (std::int64_t i = 0; i < here; ++i) row[i] = static_cast<const T*>(rows[r + i]) + start;
+      with_constant<kRowsAtOnce>(here, [&](auto some) { add_whole_rows<T, some>(row, scale + r, columns, &sums); });
+    }
+    for (std::int64_t j = 0; j < columns; ++j) {
+      const std::uint32_t lower = sums.lower[j] - (static_cast<std::uint32_t>(sums.upper[j]) << 16);
+      sum[start + j] += static_cast<std::int64_t>(sums.upper[j]) * (1 << 16) + lower;
     }
   }
 }

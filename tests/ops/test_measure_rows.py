@@ -89,6 +89,19 @@ def test_components_of_one_add_up_exactly(isa, sign):
     assert sums[0].tolist() == [0] * 3 + [sign * 70_001] + [0] * 13
 
 
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(140_000, 3), (1000, 1100)])
+def test_sums_are_of_whole_numbers_to_the_last(isa, dtype, n, d):
+    """More rows of a group, and more columns, than are added in 32 bits at a time."""
+    x, groups = rows_of(n, d, dtype), np.minimum(groups_of(n, 40), 1)
+    _, lengths, sums = measured(x, np.zeros((0, d), np.float32), groups, 2, 2, isa)
+    scale = (1 / SUM_UNIT / np.nan_to_num(lengths, nan=1.0)).astype(np.float32)  # NaN: of no group
+    whole = np.rint(x.float().numpy() * scale[:, None]).astype(np.int64)
+    for group in range(2):
+        assert (sums[group] / SUM_UNIT).tolist() == whole[groups == group].sum(0).tolist()
+
+
 def test_rows_without_a_direction_are_known_by_their_lengths():
     x = rows_of(9, 20).numpy()
     x[2], x[4, 7], x[5, 1], x[6] = 0, np.nan, np.inf, np.nan

@@ -48,6 +48,19 @@ class Floor:
         return self.work / max(rates)
 
 
+def longer(first: Floor, other: Floor) -> Floor:
+    """Floor of a task that has both to do, and may do them at the same time."""
+    return _Longer(first.unit, first.work, [*first.probes, *other.probes], first.label, (first, other))
+
+
+@dataclass
+class _Longer(Floor):
+    floors: tuple[Floor, ...] = ()
+
+    def seconds(self, found: dict[str, Any], kind: str) -> float:
+        return max(floor.seconds(found, kind) for floor in self.floors)
+
+
 def reading(work_bytes: float, x: Any) -> Floor:
     """Floor of a task that must read so many bytes; the probes read x, an array in CPU memory or a CUDA tensor."""
     gigabytes = x.nbytes / 1e9

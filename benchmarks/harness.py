@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from floors import Floor, Probe, arithmetic, reading, utilisation
+from floors import Floor, Probe, arithmetic, longer, reading, utilisation
 from memory import extra_memory
 
 from dataprophet.ops.timing import (
@@ -40,6 +40,7 @@ __all__ = [
     "at_most",
     "exact",
     "faster",
+    "longer",
     "of_floor",
     "optional",
     "options",

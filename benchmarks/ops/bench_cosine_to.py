@@ -2,7 +2,7 @@
 
 import numpy as np
 from data import SHAPES, cast, directions_of, dtypes, hard_rows, normal_rows
-from harness import Bench, Way, at_most, exact, faster, of_floor, optional, options, reading
+from harness import Bench, Way, arithmetic, at_most, exact, faster, longer, of_floor, optional, options, reading
 
 from dataprophet import ops
 
@@ -46,6 +46,10 @@ def run(bench, rows, directions, dtype, device):
         way.error = float(np.abs(exact(way.run()) - expected).max())
     bench.same_bits(title, ways[0].run, device)
     targets = [at_most("error at most 1e-6", 1e-6, ways[0].error)]
+    floor = reading(n * d * (4 if dtype == "float32" else 2), x)
+    if device == "cpu":  # a cosine for each direction, and a square
+        floor = longer(floor, arithmetic(2.0 * n * d * (TARGETS + 1), dtype))
+        targets.append(of_floor("at least 85% of reading, or of multiplying where that takes longer", 85))
     if device == "cuda":
         targets.append(of_floor("at least 80% of HBM bandwidth", 80))
     elif torch and dtype == "float32":
@@ -54,7 +58,7 @@ def run(bench, rows, directions, dtype, device):
         targets.append(faster("bfloat16: at least 7x the best torch", 7, "torch"))
         accurate = [way.name for way in ways[1:] if way.error <= 1e-5]
         targets.append(faster("bfloat16: at least 7x the best torch with errors up to 1e-5", 7, *accurate))
-    bench.task(title, ways, floor=reading(n * d * (4 if dtype == "float32" else 2), x), targets=targets, device=device)
+    bench.task(title, ways, floor=floor, targets=targets, device=device)
 
 
 def float_first(x, given, norm):

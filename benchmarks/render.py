@@ -18,16 +18,25 @@ PAGE = ROOT / "docs" / "performance.md"
 
 
 def main() -> None:
-    files = sorted(RESULTS.glob("*/*.json"), key=lambda file: (file.stem, file.parent.name))
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.parent.name != "runs"]
-    parts = {"targets": targets(found), "benchmarks": benchmarks(found)}
+    made = parts()
     if "--print" in sys.argv[1:]:
-        print("\n".join(parts.values()))
-        return
-    page = PAGE.read_text(encoding="utf-8")
-    for name, text in parts.items():
+        print("\n".join(made.values()))
+    else:
+        PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+
+
+def parts() -> dict[str, str]:
+    """Name of a part of the page -> what the results say. Those of the transfer lab have a page of their own."""
+    files = [file for file in RESULTS.glob("*/*.json") if file.parent.name != "transfer"]
+    files.sort(key=lambda file: (file.stem, file.parent.name))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return {"targets": targets(found), "benchmarks": benchmarks(found)}
+
+
+def rendered(page: str, made: dict[str, str]) -> str:
+    for name, text in made.items():
         page = replaced(page, name, text)
-    PAGE.write_text(page, encoding="utf-8")
+    return page
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -65,7 +74,10 @@ def by_name(found: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]
 
 
 def short_name(run: dict[str, Any]) -> str:
-    return " ".join(folder_of(run["machine"]).split("-")[:2]).title().replace("Amd", "AMD").replace("Epyc", "EPYC")
+    """First words of the processor's name, and its instruction set, which tells two of one name apart."""
+    processor = folder_of({**run["machine"], "isa": "", "gpu": None}).split("-")[:2]
+    name = " ".join(processor).title().replace("Amd", "AMD").replace("Epyc", "EPYC")
+    return f"{name} {run['machine']['isa']}"
 
 
 def wrapped(text: str) -> list[str]:

@@ -85,6 +85,13 @@ def test_a_task_is_timed_judged_and_written(harness, bench, tmp_path, capsys, mo
         render.replaced("no marks", "x", "new")
 
 
+def test_the_page_holds_what_the_results_say(harness):
+    """`python benchmarks/render.py` writes it."""
+    render = __import__("render")
+    page = render.PAGE.read_text(encoding="utf-8")
+    assert render.rendered(page, render.parts()) == page
+
+
 def test_a_quick_run_replaces_no_measurement(harness, tmp_path):
     (tmp_path / "sleep.json").write_text('{"quick": false}')
     with pytest.raises(SystemExit, match="holds measurements, which a quick run does not replace"):

@@ -20,6 +20,8 @@ from torch.nn import functional
 from transfer.pretrained.tower import GRID, WIDTH
 
 SPLIT = 20
+# Where the processor does not multiply bfloat16, torch emulates it, ten times slower than float32.
+DTYPE = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 IMAGE_TOKENS = GRID * GRID
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _ANSWER, _END = 1, 2  # kinds of scored tokens: of the answer, and the one that ends its turn
@@ -135,7 +137,7 @@ class Lower(nn.Module):
 
     @torch.inference_mode()
     def states(self, tokens: Tokens, rows: Sequence[Layout], maps: torch.Tensor | None) -> list[torch.Tensor]:
-        """(L, D) bfloat16 of each row; with ``maps`` (R, 16, 1408) of the pictures."""
+        """(L, D) of each row, in DTYPE; with ``maps`` (R, 16, 1408) of the pictures."""
         found: list[Any] = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda place: len(rows[place].ids))
         for start in range(0, len(order), 16):
@@ -152,7 +154,7 @@ class Lower(nn.Module):
 
 
 class Upper(nn.Module):
-    """The layers that train, in float32 under bfloat16 autocast, and the frozen output layer."""
+    """The layers that train, in float32 under autocast to DTYPE, and the frozen output layer."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -166,14 +168,14 @@ class Upper(nn.Module):
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         assert batch.states is not None
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE is torch.bfloat16):
             return self.norm(through(self.layers, self.rotary, batch.states, batch))
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (n, V) before the scored tokens, row by row, these tokens (n,), their kinds, and their questions."""
         behind = batch.kind[:, 1:] > 0
         states = self.hidden(batch)[:, :-1][behind]
-        logits = functional.linear(states.to(torch.bfloat16), self.output).float()
+        logits = functional.linear(states.to(DTYPE), self.output).float()
         rows = torch.arange(len(batch.ids))[:, None].expand_as(behind)[behind]
         return logits, batch.ids[:, 1:][behind], batch.kind[:, 1:][behind], rows * 64 + batch.turn[:, 1:][behind]
 
@@ -181,7 +183,7 @@ class Upper(nn.Module):
 def load_decoder(folder: Path, attention: str = "sdpa") -> tuple[Any, int]:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation=attention)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPE, attn_implementation=attention)
     return model.model.requires_grad_(False), model.config.hidden_size
 
 

@@ -16,7 +16,7 @@ from transfer.distances import fold
 from transfer.learner import Measured, Score, Training
 from transfer.pretrained import projector
 from transfer.pretrained.datasets import DATASETS, Row, make_rows, mixture_rows
-from transfer.pretrained.language import SPLIT, Batch, Layout, Lower, Tokens, Upper, loss_of, scored, unpack
+from transfer.pretrained.language import DTYPE, SPLIT, Batch, Layout, Lower, Tokens, Upper, loss_of, scored, unpack
 from transfer.pretrained.tower import load_tower
 
 _EVALUATED = 16  # rows of a batch that is only read
@@ -76,7 +76,8 @@ class PretrainedLearner:
 
     @property
     def _below(self) -> dict[str, Any]:
-        return {"split": SPLIT, "sizes": asdict(self.sizes), "torch": torch.__version__.split("+")[0]}
+        version = torch.__version__.split("+")[0]
+        return {"split": SPLIT, "dtype": str(DTYPE), "sizes": asdict(self.sizes), "torch": version}
 
     def data_identity(self, name: str) -> Any:
         return asdict(DATASETS[name])
@@ -140,7 +141,7 @@ class PretrainedLearner:
         return Lower(self._folder, self._projector)
 
     def prepare(self, name: str, split: str) -> list[torch.Tensor]:
-        """The states below the split, (L, D) bfloat16 for each row."""
+        """The states below the split, (L, D) for each row."""
 
         def make(path: Path) -> None:
             maps, layouts = self._maps(name, split), self._layouts(name, split)

@@ -4,15 +4,15 @@
 #include "cpu/simd/dots.inl"
 #include "cpu/simd/norm.inl"
 
-// Four rows meet the directions block of columns by block of columns: `kDepth` of them, whose products are added in
-// one chain in fp32, and which stay in the first-level cache, of 32 KB where vectors have 8 lanes.
+// Columns whose products are added in one chain in fp32. Four rows of them stay in the first-level cache while all
+// directions pass; that has 32 KB on most processors with 8 lanes.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr std::int64_t kDepth = 1024;
 #else
 constexpr std::int64_t kDepth = 512;
 #endif
 constexpr std::int64_t kRowPitch = kDepth + 16;  // rows 4096 bytes apart would compete for a few places of that cache
-constexpr std::int64_t kTargetsAtOnce = 64;
+constexpr std::int64_t kTargetsAtOnce = 64;      // with more, the rows are read again
 
 // Whether rows become floats again for every few directions, and not once in a buffer: with 16 lanes, that takes the
 // ports of the multiplications.

@@ -251,8 +251,7 @@ class Profile:
         hashes, groups = hashes[found.usable], groups[found.usable]
         low = np.flatnonzero(self.sketch.takes(hashes))
         z, placed = sketch_vectors(found.fields, self.settings["diversity_fields"], low, self.name)
-        vectors = fetched(z)[0]
-        self.sketch = self.sketch.merge(hashes[low[placed]], vectors if placed.all() else vectors[placed])
+        self.sketch = self.sketch.merge(hashes[low[placed]], fetched(z)[0][... if placed.all() else placed])
         self.count = self.count + np.bincount(groups, minlength=N_GROUPS)
         units = np.bincount(groups, weights=np.rint(found.nll / SUM_UNIT), minlength=N_GROUPS)
         self.nll_sum = self.nll_sum + units * SUM_UNIT

@@ -34,6 +34,7 @@ def parts() -> dict[str, str]:
 
 
 def rendered(page: str, made: dict[str, str]) -> str:
+    """The page with its parts replaced."""
     for name, text in made.items():
         page = replaced(page, name, text)
     return page

@@ -15,8 +15,9 @@ namespace {
 
 constexpr double kUnits = 1 << 30;  // in 1
 
-// Rows that are read from memory for their cosines and lengths, and again, from the second-level cache, for the sums.
-constexpr std::int64_t kBlockBytes = 1 << 21;
+// Rows that are read from memory for their cosines and lengths, and again, from a cache, for the sums. The more of
+// them, the more rows of a group share a pass over its sums; the fewer, the more threads have work.
+constexpr std::int64_t kBlockBytes = 1 << 21, kLeastBytes = 1 << 19, kBlocksOfThread = 4;
 
 // What a thread keeps from block to block.
 struct Scratch {
@@ -102,9 +103,12 @@ void measure_rows(const Kernels& kernels, Element element, const Rows& rows, std
   const PackedDirections packed(directions, targets, rows.d, false);
   const Measurement measurement(kernels, element, rows, groups, count);
   const std::int64_t row_bytes = std::max<std::int64_t>(rows.d, 1) * element_bytes(element);
-  const std::int64_t step = std::max<std::int64_t>(4, kBlockBytes / row_bytes / 4 * 4);
+  const int wanted = useful_threads(threads, n * row_bytes);
+  const std::int64_t share = n * row_bytes / (std::max(wanted, 1) * kBlocksOfThread);
+  const std::int64_t block_bytes = std::clamp(share, kLeastBytes, kBlockBytes);
+  const std::int64_t step = std::max<std::int64_t>(4, block_bytes / row_bytes / 4 * 4);
   const std::int64_t blocks = (n + step - 1) / step;
-  const int used = static_cast<int>(std::min<std::int64_t>(useful_threads(threads, n * row_bytes), blocks));
+  const int used = static_cast<int>(std::min<std::int64_t>(wanted, blocks));
   // Whole numbers: neither the order of blocks nor which thread adds them matters.
   std::vector<std::vector<std::int64_t>> sums(static_cast<std::size_t>(std::max(used, 1)));
   std::atomic<int> slots{0};

@@ -146,7 +146,7 @@ class Sketch:
         """The samples that are kept, in order, which replace the pieces."""
         if not self._pieces:
             return np.empty(0, np.uint64), np.empty((0, 0), np.float16)
-        if not self._ordered:
+        if not self._ordered or len(self) < self._held:
             self._pieces, self._ordered = (_in_order(self._pieces, self.size),), True
         return self._pieces[0]
 

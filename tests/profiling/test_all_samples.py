@@ -91,3 +91,8 @@ def test_what_is_merged_piece_by_piece_moves_rarely() -> None:
         assert len(sketch._pieces) <= 12
     assert len(sketch) == len(sketch.hashes) == len(sketch.z) == 3000
     assert (np.diff(sketch.hashes.astype(float)) >= 0).all()
+
+
+def test_a_sketch_gives_no_more_than_its_size() -> None:
+    sketch = Sketch(2, np.arange(3, dtype=np.uint64), np.eye(3, dtype=np.float16))
+    assert len(sketch) == len(sketch.hashes) == len(sketch.z) == 2

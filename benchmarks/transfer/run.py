@@ -59,6 +59,8 @@ def main() -> int:
             lab = presets.pretrained(arguments.datasets or 15, arguments.seeds or 3)
         else:
             lab = presets.custom(arguments)
+        if unknown := [name for name in arguments.bases or () if name not in lab.bases]:
+            parser.error(f"--bases: no base {unknown[0]!r}; this preset has {', '.join(lab.bases)}")
         found = stages.run(lab, arguments.cache, processes=arguments.processes, bases=arguments.bases)
         if arguments.preset == "selection":
             counts = {"count": arguments.datasets or selection.TARGETS, "seeds": arguments.seeds or 3}

@@ -126,7 +126,7 @@ bench: $(VENV)/.installed $(VENV)/.bench-tools
 soak: $(VENV)/.installed $(VENV)/.tools
 	FLIPS=300 CUTS=100 ROUNDS=50 $(VENV)/bin/pytest tests/scoring/test_integrity.py tests/scoring/test_changed_files.py
 	WHOLE=1 $(VENV)/bin/pytest tests/store/test_every_interleaving.py -k whole
-	RAY_FAULTS=1 SOAK=1 $(VENV)/bin/pytest -m slow tests/scoring/test_ray.py tests/scoring/test_faults.py tests/test_documents.py tests/model/test_load.py
+	RAY_FAULTS=1 SOAK=1 $(VENV)/bin/pytest -m slow tests/scoring/test_ray.py tests/scoring/test_faults.py tests/scoring/test_profile_engine.py tests/transfer/test_selection.py tests/test_constraints.py tests/test_documents.py tests/model/test_load.py
 	$(VENV)/bin/python benchmarks/run.py peak_memory soak $(BENCH_FLAGS)
 
 # torchvision loads beside the torch of the same index alone: a pair of their own, with CUDA (5.5 GB), and not the pinned torch.

@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from transfer.agreement import points
+from transfer.agreement import cells, points
 from transfer.pictures import heatmap, scatter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,18 @@ RESULTS, PAGE, PICTURES = (
 )
 
 SHOWN = {"right": "accuracy", "logprob": "log-probability", "relative": "relative improvement"}
+PARTS = {"right": "accuracy", "won": "items won", "kept": "items kept"}
+PARTED = (
+    "M as published",
+    "M without PPL(s)",
+    "QSim * ASim * ISim",
+    "PPL(s) alone",
+    "same task",
+    "source mean (gains of other targets)",
+    "gradient cosine (backward)",
+    "calibrated off the diagonal",
+)
+"""Predictors of which docs/evidence.md tells what they say of items won and kept; the results hold all."""
 
 
 def main() -> int:
@@ -67,6 +79,8 @@ def blocks(told: dict[str, Any]) -> dict[str, str]:
             found[f"{base} {part}"] = agreement(where)
         if "base_accuracy" in each:
             found[f"{base} gains"] = gains(told, each)
+        if "won" in each["gains"]:
+            found[f"{base} forgetting"] = forgetting(told, each)
     return found
 
 
@@ -90,7 +104,7 @@ def _measured(told: dict[str, Any], minutes: float) -> list[str]:
 
 def agreement(where: dict[str, Any]) -> str:
     """A table for each kind of gain: tau over targets of every predictor, and what its choices cost."""
-    kinds = dict.fromkeys(what for each in where.values() for what in each)
+    kinds = dict.fromkeys(what for each in where.values() for what in each if what in SHOWN)
     return "\n\n".join(_table(what, {cells: each[what] for cells, each in where.items()}) for what in kinds)
 
 
@@ -146,6 +160,26 @@ def gains(told: dict[str, Any], each: dict[str, Any]) -> str:
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def forgetting(told: dict[str, Any], each: dict[str, Any]) -> str:
+    """Items that training set right and those that it set wrong, and how well each is predicted off the diagonal."""
+    off = cells(told["sources"], told["targets"], diagonal=False)
+    shares = []
+    for used in (~off, off):
+        won, lost = (100 * np.abs(np.mean(each["gains"][what], 0))[used].mean() for what in ("won", "kept"))
+        shares.append(f"sets {won:.1f}% of the items right that were wrong, and {lost:.1f}% wrong that were right")
+    fewer = np.mean(each["gains"]["right"], 0)[off] < 0
+    rows = each["agreement"]["all"]["off the diagonal"]
+    lines = [["tau off the diagonal", *PARTS.values()], ["---", *["---:"] * len(PARTS)]]
+    limits = [{**rows[what]["ceilings"], "random_95": rows[what]["random_95"]} for what in PARTS]
+    lines += [[f"*{named(name)}*", *(_limit(limit[name]) for limit in limits)] for name in limits[0]]
+    for name in filter(rows["right"]["predictors"].__contains__, PARTED):
+        taus = [rows[what]["predictors"][name] for what in PARTS]
+        lines.append([name, *(f"{row['tau']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in taus)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = [f"Training on a dataset {shares[0]}, of its own test.", f"Of another one's it {shares[1]}."]
+    return "\n".join([*text, f"{100 * fewer.mean():.0f}% of the gains off the diagonal are losses.", "", table])
 
 
 def selection_setting(told: dict[str, Any]) -> str:

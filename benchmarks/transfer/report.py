@@ -18,7 +18,9 @@ from transfer.agreement import agreement, ceilings, cells, taus
 from transfer.predictors import Context, matrix_of, predict
 from transfer.stages import Lab, Results
 
-Gains: TypeAlias = dict[str, np.ndarray]  # "right" and "logprob" -> (seeds, S, T)
+Gains: TypeAlias = dict[str, np.ndarray]  # a kind of gain -> (seeds, S, T)
+
+KINDS = ("right", "logprob", "won", "kept")  # of gains, as in `Results.gains`
 
 _PACKAGES = ("dataprophet", "numpy", "scipy", "torch", "transformers")
 
@@ -28,9 +30,9 @@ def told(lab: Lab, results: dict[str, Results]) -> dict[str, Any]:
     bases = {}
     for base, found in results.items():
         context = _context(lab, found, lab.sources, lab.targets)
-        matrix, gains = context.matrix, found.gains()
-        halves = {what: [found.gains(what, slice(k, None, 2)) for k in (0, 1)] for what in ("right", "logprob")}
-        both = {"right": gains, "logprob": found.gains("logprob")}
+        matrix = context.matrix
+        halves = {what: [found.gains(what, slice(k, None, 2)) for k in (0, 1)] for what in KINDS}
+        gains = {what: found.gains(what) for what in KINDS}
         bases[base] = {
             "fine_tuning_cpu_s": round(found.cpu_s),
             "base_accuracy": _means(found, "right"),
@@ -42,8 +44,8 @@ def told(lab: Lab, results: dict[str, Results]) -> dict[str, Any]:
             },
             "factors": {name: np.round(part, 6).tolist() for name, part in matrix.factors.items()},
             "scores": np.round(matrix.values, 6).tolist(),
-            "gains": {what: np.round(each, 5).tolist() for what, each in both.items()},
-            "agreement": _agreements(lab, found, both, halves),
+            "gains": {what: np.round(each, 5).tolist() for what, each in gains.items()},
+            "agreement": _agreements(lab, found, gains, halves),
         }
     lists = {"sources": lab.sources, "targets": lab.targets, "tasks": lab.tasks, "held_out": lab.held_out}
     return {"preset": lab.name, **lists, "seeds": lab.seeds, **made_on(), "bases": bases}

@@ -63,22 +63,30 @@ class Results:
     cpu_s: float
 
     def gains(self, what: str = "right", items: slice = slice(None)) -> np.ndarray:
-        """(seeds, S, T) mean gain over items: "right" in accuracy, "logprob" in nats."""
+        """(seeds, S, T) mean gain over items: "right" in accuracy, "logprob" in nats.
+
+        Accuracy in two parts, which sum to it: "won" are items that training set right, "kept" those that it set wrong,
+        as a negative share.
+        """
+
+        def mean(after: Score, before: Score) -> float:
+            kind = "logprob" if what == "logprob" else "right"
+            gained = np.subtract(getattr(after, kind)[items], getattr(before, kind)[items])
+            return float(np.mean(_PARTS.get(what, np.array)(gained)))
+
         seeds = range(len(next(iter(self.before.values()))))
-
-        def mean(score: Score) -> float:
-            return float(np.mean(getattr(score, what)[items]))
-
         return np.array(
             [
                 [
-                    [mean(scores[seed]) - mean(self.before[target][seed]) for target, scores in row.items()]
+                    [mean(scores[seed], self.before[target][seed]) for target, scores in row.items()]
                     for row in self.after.values()
                 ]
                 for seed in seeds
             ]
         )
 
+
+_PARTS = {"won": lambda gained: np.maximum(gained, 0), "kept": lambda gained: np.minimum(gained, 0)}
 
 _learners: dict[str, Learner] = {}
 _lab: Lab | None = None

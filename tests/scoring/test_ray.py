@@ -93,6 +93,7 @@ def same(place, out):
     assert mine.profile == other.profile
 
 
+@faults
 def test_the_same_bytes_while_an_actor_and_a_machine_die_and_one_joins(place, cluster):
     options = ["--ray-option", "num_cpus=1", 'runtime_env={"env_vars": {"PASSED_ON": "yes"}}']
     process = started(place, "killed", cluster, lambda out: actors() and any((out / "journal").glob("*")), *options)
@@ -136,6 +137,12 @@ def features(tmp_path_factory):
 def score(features, out, **options):
     folder, target, _ = features
     return dp.score(folder, [target], "m", features=True, out=out, shard_rows=1024, engine="ray", **options)
+
+
+def test_the_same_bytes_on_two_machines(features, cluster, tmp_path):
+    scored = score(features, tmp_path / "out", ray_address=cluster.address, ray_option={"num_cpus": 1})
+    assert scored.digest() == features[2].digest()
+    assert scored.profile == features[2].profile
 
 
 @faults

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transfer import presets, run, stages
+from transfer import evidence, presets, run, stages
 from transfer.learner import Training
 from transfer.pretrained import language, projector, tower
 from transfer.pretrained.drawing import Part
@@ -146,7 +146,12 @@ def test_the_miniature_runs_resumes_and_repeats(tmp_path: Path, monkeypatch: pyt
     assert {**first, "fine_tuning_cpu_s": 0} == {**again, "fine_tuning_cpu_s": 0}
     found = first["agreement"]["all"]["off the diagonal"]["right"]
     assert {"M as published", "gradient cosine (backward)", "multimodal gain"} <= found["predictors"].keys()
-    assert np.array(first["gains"]["right"]).shape == (2, 4, 4)
+    gains = {what: np.array(each) for what, each in first["gains"].items()}
+    assert gains["right"].shape == (2, 4, 4)
+    np.testing.assert_allclose(gains["won"] + gains["kept"], gains["right"], atol=2e-5)
+    assert gains["won"].min() >= 0 >= gains["kept"].max()
+    assert min(np.abs(gains[what]).max() for what in ("won", "kept")) > 0
+    assert "of the gains off the diagonal are losses" in evidence.forgetting(told[0], first)
 
 
 @pytest.mark.slow

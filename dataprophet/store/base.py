@@ -117,7 +117,7 @@ class Store(ABC):
             self.write_document(_marker(key), document, replace=False)
         finally:
             # also after an error, which may have come once the marker was there: then its files stay
-            won = self.done(key) and self.document(_marker(key))["attempt"] == attempt
+            won = self._committed_by(key) == attempt
             if not won:
                 with suppress(OSError):
                     self._remove(names.values())
@@ -125,9 +125,20 @@ class Store(ABC):
             self._forget_journal(key)
         return won
 
+    def _committed_by(self, key: str) -> str | None:
+        """The attempt that committed a shard, unless there is none, or it was withdrawn."""
+        with self.explained(), suppress(FileNotFoundError):
+            return str(self._parsed(_marker(key), self._read(_marker(key)))["attempt"])
+        return None
+
     def withdraw(self, markers: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take commits back, by their keys and markers. The markers go first: nothing names what is gone."""
+        """Take commits back, by their keys and markers. The markers go first: nothing names what is gone.
+
+        Of two that do so at once, one may take back what was committed in between; it is then computed once more.
+        """
         self.remove(map(_marker, markers))
+        with self.explained():
+            self._settle(COMMITS)
         self.remove(str(name) for marker in markers.values() for name in marker["files"].values())
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> bool:
@@ -278,6 +289,12 @@ class Store(ABC):
         require(whole, f"damaged {name}", self.root, self.remedy, StoreError)
         return document
 
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether a file that was there holds this, and is there still."""
+        with suppress(FileNotFoundError):
+            return self._read(name) == data
+        return False
+
     @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether there is a file."""
@@ -312,6 +329,10 @@ class Store(ABC):
     @abstractmethod
     def _remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are there."""
+
+    def _settle(self, folder: str) -> None:
+        """Have what was removed from a folder be gone from the disk, too."""
+        return
 
     @abstractmethod
     def _ages(self, folder: str) -> dict[str, float]:

@@ -54,7 +54,7 @@ class FolderStore(Store):
                 self._link(temporary, self._path(name))
             except FileExistsError:
                 # a network file system may have made the link, lost the answer, and tried again
-                return self._read(name) == data
+                return self._holds(name, data)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
@@ -123,6 +123,10 @@ class FolderStore(Store):
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(self._path(name))
+
+    def _settle(self, folder: str) -> None:
+        with suppress(FileNotFoundError):
+            _sync(self._path(folder))
 
     def _ages(self, folder: str) -> dict[str, float]:
         ages = {}

@@ -103,7 +103,7 @@ class ObjectStore(Store):
             try:
                 self._ask("pipe_file", name, data, mode="create")
             except FileExistsError:
-                return self._read(name) == data  # a client may have written it, lost the answer, and tried again
+                return self._holds(name, data)  # a client may have written it, lost the answer, and tried again
             except OSError as error:
                 if attempt == _TRIES - 1 or "Conflict" not in str(error):
                     raise

@@ -40,19 +40,21 @@ class File(NamedTuple):
 class Files:
     """A file system: ``folders`` tells of each whether its own name is on the disk; in an object store there are none.
 
-    ``dead`` are the processes that have ended, and ``lost`` answers that a network lost.
+    ``dead`` are the processes that have ended, and ``lost`` answers that a network lost. Where ``withdrawn``, those
+    that are called ``retrier`` may remove markers, and what these name.
     """
 
     files: dict[str, File] = field(default_factory=dict)
     folders: dict[str, bool] = field(default_factory=lambda: {ROOT: True})
     dead: frozenset[str] = frozenset()
     lost: int = 0
+    withdrawn: bool = False
 
     def copy(self) -> Files:
-        return Files(dict(self.files), dict(self.folders), self.dead, self.lost)
+        return Files(dict(self.files), dict(self.folders), self.dead, self.lost, self.withdrawn)
 
     def key(self) -> tuple[Any, ...]:
-        return frozenset(self.files.items()), frozenset(self.folders.items()), self.dead, self.lost
+        return frozenset(self.files.items()), frozenset(self.folders.items()), self.dead, self.lost, self.withdrawn
 
     def below(self, folder: str) -> list[str]:
         return sorted(path for path in (*self.files, *self.folders) if os.path.dirname(path) == folder)
@@ -65,7 +67,10 @@ def _owner(path: str) -> str:
 
 
 def settled(now: Files, lasting: bool, process: str, op: str, path: str = "", *_: Any) -> bool:
-    """Whether a step commutes with all that other processes may do before it: its answer and its effect stay."""
+    """Whether a step commutes with all that other processes may do before it: its answer and its effect stay.
+
+    Markers do, unless some process is there that withdraws them.
+    """
     own, there = _owner(path) == process, path in now.files or path in now.folders
     if op in ("write", "read", "force") and own and there:
         return True
@@ -75,7 +80,8 @@ def settled(now: Files, lasting: bool, process: str, op: str, path: str = "", *_
         return own and not there
     if op == "makedirs":
         return there and (lasting or path != _TEMPORARY)
-    lasts = path.startswith(_COMMITS) or path == _ONCE or path in now.folders
+    markers = path.startswith(_COMMITS) and not now.withdrawn
+    lasts = markers or path == _ONCE or path in now.folders
     return op in ("exists", "read") and there and lasts and path != _TEMPORARY
 
 
@@ -130,6 +136,8 @@ def apply_to_folder(now: Files, process: str, op: str, path: str = "", *rest: An
 
 
 def _require_right(now: Files, process: str, op: str, *paths: str) -> None:
+    if now.withdrawn and op == "unlink" and process.startswith("retrier"):
+        return  # that nothing names what is gone is required of every state
     for path in paths:
         owner = _owner(path)
         if op != "force" and owner not in ("", process) and owner not in now.dead and path in now.files:
@@ -174,6 +182,6 @@ def apply_to_objects(now: Files, process: str, op: str, path: str = "", *rest: A
     after.files[path] = File(*rest, forced=True, named=True)
     if process == "last" or now.lost:
         return [(None, after)]
-    nothing, anyway = (Files(each.files, each.folders, each.dead, lost=1) for each in (now, after))
+    nothing, anyway = (Files(each.files, each.folders, each.dead, 1, each.withdrawn) for each in (now, after))
     again = [(Failed(errno.EEXIST), anyway)] if op == "create" else []
     return [(None, after), (lost, nothing), (lost, anyway), *again]

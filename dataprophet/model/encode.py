@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +134,14 @@ class Encoder:
         """Tokens of each text as it stands, image tokens not expanded: for planning batches."""
         return [np.array(ids, np.int64) for ids in self.tokenizer(list(texts), **_PLAIN)["input_ids"]]
 
-    def takes_more(self, texts: Iterable[str], most: int) -> bool:
+    def takes_more(self, texts: Sequence[str], most: int) -> bool:
         """Whether texts certainly take more tokens: piece by piece, and no further than until that is known."""
+        if sum(bool(text.strip()) for text in texts) > most:  # one at least for each turn of a long conversation
+            return True
         least = 0
         for text in texts:
             for start in range(0, len(text), _PIECE):
-                least += len(self.text_ids([text[start : start + _PIECE]])[0]) - _CUT
+                least += max(len(self.text_ids([text[start : start + _PIECE]])[0]) - _CUT, 0)
                 if least > most:
                     return True
         return False

@@ -14,7 +14,7 @@ from sample_files import png
 
 from dataprophet import load_model
 from dataprophet.data.images.sources import BytesImage, LazyImages
-from dataprophet.data.sample import Sample
+from dataprophet.data.sample import Sample, Turn
 from dataprophet.errors import ModelError
 from dataprophet.model.memory import LEAST, USUAL, Budget
 from dataprophet.model.prefetch import Room
@@ -69,6 +69,16 @@ def test_a_text_that_is_too_long_is_not_tokenised(monkeypatch: pytest.MonkeyPatc
     assert names == ["plain"]
     assert refused == {"long": "too_long", "half": "bad_encoding"}
     assert sum(seen) < 200_000
+
+
+def test_a_conversation_of_very_many_turns_is_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model("demo", device="cpu")
+    seen, plain = [], model._encoder.text_ids
+    monkeypatch.setattr(model._encoder, "text_ids", lambda texts: seen.extend(texts) or plain(texts))
+    turns = (Turn("what?", "a rather reddish colour"),) * model._batcher.max_tokens
+    long = Sample("long", [], "what?", "red", context=turns)
+    assert run(model, [sample("plain", 0), long])[:2] == (["plain"], {"long": "too_long"})
+    assert len(seen) < 10
 
 
 def test_a_text_beyond_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,8 @@ def blocks(told: dict[str, Any]) -> dict[str, str]:
     found = {"setting": setting(told)}
     if "selection" in told:
         found["selection"] = published_selection(told["selection"])
+    if told.get("held_out") and len(told["seeds"]) > 1:
+        found["reach"] = reach(told)
     for base, each in told["bases"].items():
         for part, where in each["agreement"].items():
             found[f"{base} {part}"] = agreement(where)
@@ -159,6 +161,26 @@ def gains(told: dict[str, Any], each: dict[str, Any]) -> str:
                 *(f"{told['sources'][i]} {100 * mean[i, j]:+.0f}" for i in (best, worst)),
             ]
         )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def reach(told: dict[str, Any]) -> str:
+    """Tau off the diagonal on held-out targets as a share of the ceiling, one seed against another; best first."""
+    kinds = [(base, what) for base in told["bases"] for what in ("right", "logprob")]
+    rows = [told["bases"][base]["agreement"]["held out"]["off the diagonal"][what] for base, what in kinds]
+    limits = [each["ceilings"]["seed_against_seed"] for each in rows]
+    shares = {
+        name: [
+            each["predictors"][name]["tau"] / limit if limit > 0 else np.nan
+            for each, limit in zip(rows, limits, strict=True)
+        ]
+        for name in rows[0]["predictors"]
+    }
+    lines = [["share of the ceiling", *(f"{base}, {SHOWN[what]}" for base, what in kinds), "least"]]
+    lines.append(["---", *["---:"] * (len(kinds) + 1)])
+    lines.append(["*ceiling: one seed against another*", *(f"{limit:.2f}" for limit in limits), ""])
+    for name, each in sorted(shares.items(), key=lambda pair: -min(pair[1])):
+        lines.append([name, *(f"{share:.2f}" for share in each), f"{min(each):.2f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Soak:
         self.target = faults.make_target(folder / "target.profile", self.model)
         quick = bench.quick
         self.kills, self.driver_kills = (4, 1) if quick else (50, 5)
+        self.cell_kills = 3 if quick else 100
         self.files, self.samples = (30, 60) if quick else (300, 100)
 
     def whole(self, pool: Path) -> Path:
@@ -130,6 +131,29 @@ class Soak:
         ended = self.kills + PROCESSES * (self.driver_kills + 2)
         lost = (faults.forwarded(log) - scored.n_samples) / ended / faults.largest_shard(scored)
         self.bench.judge(task, [at_most("shards of work of the model lost for each kill of a process", 1, lost)])
+
+    def kills_at_one_cell(self) -> None:
+        """The worker is killed whenever it has begun the pool's only cell, and so is whatever tries its samples."""
+        pool = faults.make_pool(self.folder / "one-cell", 1, 100)
+        expected, out = self.whole(pool), self.folder / "one-cell-out"
+        kills, runs = 0, 0
+        while kills < self.cell_kills:
+            runs += 1
+            with self.start(pool, out, processes=1) as run:
+                while kills < self.cell_kills and (pid := _at_a_cell(run, out)):
+                    with suppress(ProcessLookupError):  # it had just ended
+                        os.kill(pid, signal.SIGKILL)
+                        kills += 1
+                if kills < self.cell_kills:
+                    run.end()
+        status, _ = self.start(pool, out, processes=1).end()
+        print(f"{kills} kills in {runs} runs", flush=True)
+        self.judge(
+            f"{self.cell_kills} kills at one cell, of workers and of what tries its samples",
+            exit_status=status,
+            result_other_than_without_faults=faults.account(out) != faults.account(expected),
+            **_wrong(faults.account(out)),
+        )
 
     def poison(self) -> None:
         pool = faults.make_pool(self.folder / "poison", 3, 100)
@@ -268,6 +292,29 @@ class Soak:
                 subprocess.run(["umount", str(place)], check=True)
 
 
+def _at_a_cell(run: faults.Run, out: Path) -> int | None:
+    """The process that has just begun a cell, or tries its samples; None once the run has ended."""
+
+    def found() -> tuple[int | None] | None:
+        if not run.running():
+            return (None,)
+        workers, tried = run.workers(), "trial_process"
+        trials = [pid for pid, parent, command in faults.processes() if parent in workers and tried in command]
+        if trials:
+            return (trials[0],)
+        journals = list((out / "journal").glob("*")) if (out / "journal").is_dir() else []
+        begun = any(f"-{pid}-" in line for pid in workers for each in journals for line in _lines(each))
+        return (workers[0],) if workers and begun else None
+
+    return faults.wait_for(found, 600)[0]
+
+
+def _lines(path: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return path.read_text(errors="replace").splitlines()
+    return []
+
+
 def _wrong(found: dict[str, Any]) -> dict[str, float]:
     """What an account must not have."""
     return {name: found[name] for name in ("missing", "twice", "unexpected", "odd", "unnamed")}
@@ -290,6 +337,7 @@ def main() -> None:
             soak.poison,
             soak.stopped_worker,
             soak.hanging_sample,
+            soak.kills_at_one_cell,
             soak.random_kills,
         ]
         for scenario in scenarios:

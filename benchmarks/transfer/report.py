@@ -102,6 +102,8 @@ def _agreement(
             continue
         told[where] = {}
         for what, every in gains.items():
+            if diagonal and what in ("won", "kept"):  # forgetting is of others' datasets
+                continue
             gain = np.array([each[places] for each in every])
             parts = [np.array([each[places] for each in half]) for half in halves[what]]
             told[where][what] = {

@@ -298,8 +298,8 @@ def _at_a_cell(run: faults.Run, out: Path) -> int | None:
     def found() -> tuple[int | None] | None:
         if not run.running():
             return (None,)
-        workers, tried = run.workers(), "trial_process"
-        trials = [pid for pid, parent, command in faults.processes() if parent in workers and tried in command]
+        workers = run.workers()
+        trials = [pid for pid, parent, words in faults.processes() if parent in workers and "trial_process" in words]
         if trials:
             return (trials[0],)
         journals = list((out / "journal").glob("*")) if (out / "journal").is_dir() else []

@@ -52,6 +52,8 @@ def scatter(told: dict[str, Any]) -> str:
         y, kind = down(tick), "grid" if tick else "zero"
         marks.append(f'<line x1="{LEFT}" x2="{LEFT + WIDE}" y1="{y:.1f}" y2="{y:.1f}" class="{kind}"/>')
         marks.append(_text(LEFT - 6, y + 4, f"{tick:+d}", "end"))
+    for step in range(int(np.ceil(first)), int(last) + 1):
+        marks.append(_text(across(step), HIGH + 18, f"{step:+d}", "middle"))
     for i, source in enumerate(told["sources"]):
         for j, target in enumerate(told["targets"]):
             kind = "own" if source == target else "same" if told["tasks"][source] == told["tasks"][target] else "other"

@@ -7,6 +7,7 @@ that are equal are looked at once, and the search ends where there is no new one
 
 A step that commutes with all that the others may do is taken before them (``settled``). That is sound as long as no
 process touches files that another one names after itself, and no marker changes. Both are checked at every step.
+Where markers may be withdrawn, no step on them is taken before those of others.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def blocks(told: dict[str, Any]) -> dict[str, str]:
             found[f"{base} {part}"] = agreement(where)
         if "base_accuracy" in each:
             found[f"{base} gains"] = gains(told, each)
-        if "won" in each["gains"]:
+        if "won" in each["gains"] and "off the diagonal" in each["agreement"]["all"]:
             found[f"{base} forgetting"] = forgetting(told, each)
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transfer import evidence, presets, run, stages
+from transfer import evidence, presets, report, run, stages
 from transfer.learner import Training
 from transfer.pretrained import language, projector, tower
 from transfer.pretrained.drawing import Part
@@ -175,4 +175,6 @@ def test_a_custom_lab_from_files(tmp_path: Path) -> None:
     found = stages.run(lab, tmp_path / "cache")["base"]
     assert found.gains("logprob").shape == (1, 2, 2)
     assert np.abs(found.gains("logprob")).min() > 0
+    told = report.told(lab, {"base": found})
+    assert {"base all", "base gains", "setting"} == evidence.blocks(told).keys()  # no dataset is source and target
     assert replace(lab, seeds=(0, 1)).tasks == {sources[0]: "count", sources[1]: sources[1], **{t: t for t in targets}}

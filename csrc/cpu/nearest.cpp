@@ -18,13 +18,16 @@ namespace {
 constexpr std::int64_t kSlabBytes = 64 << 20;  // of packed others
 constexpr std::int64_t kLeftRows = 448;        // of a job: a multiple of every tile
 constexpr std::int64_t kOthersOfJob = 16 * 1024;
+constexpr std::int64_t kCandidates = 16384;  // that wait to be computed
 
 // Directions p and q around a common centre c: the cosine is 1 - |p - q|^2 / 2 = 1 - |p|^2 / 2 + (pq - |q|^2 / 2). The
-// product pq comes from tiles of bfloat16 or fp32. Where these hold p + e and q + f, it is off by |e| |q| + |p + e| |f|
-// at most, plus a share of |p| |q| for its sums, plus a little for what the directions and the terms are rounded by.
-// Only pairs that may beat the best cosine so far are computed again, in double precision; what is found depends on no
-// rounding of the tiles.
+// product pq comes from tiles of bytes, bfloat16 or fp32. Where these hold p + e and q + f, it is off by at most
+// |e| |q| + |p + e| |f|, a share of |p| |q| for its sums, and a little for what the directions and the terms are rounded
+// by. Only pairs that may beat the best cosine so far are computed again, in double precision; what is found depends on
+// no rounding of the tiles.
 constexpr float kSlack = 8e-6f;
+
+constexpr std::int64_t kLeastByteColumns = 128;  // below, padding costs what bytes save
 
 // The smallest float that is no less.
 float above(double value) { return std::nextafter(static_cast<float>(value), std::numeric_limits<float>::infinity()); }
@@ -45,6 +48,10 @@ struct Packed {
 
   void reserve(std::int64_t count, std::int64_t row_bytes) {
     panels.reserve(count * row_bytes + kPackOverrun);
+    resize(count);
+  }
+
+  void resize(std::int64_t count) {
     rows.resize(static_cast<std::size_t>(count));
     scale.resize(static_cast<std::size_t>(count));
     squared.resize(static_cast<std::size_t>(count));
@@ -62,12 +69,13 @@ class Nearest {
  public:
   Nearest(const Kernels& kernels, const Points& points, const Points& others, const std::vector<float>& centre)
       : kernels_(kernels),
-        tiles_(kernels.screen_tiles[static_cast<int>(points.element())]),
         points_(points),
         others_(others),
         centre_(centre),
         origin_(centre.size()),
         d_(points.d()),
+        rough_(choose()),
+        tiles_(rough_.tiles),
         row_bytes_(tiles_.row_bytes(d_)),
         sums_share_(static_cast<double>(d_ + 20) * 0x1p-24),
         best_(static_cast<std::size_t>(points.n())),
@@ -90,23 +98,53 @@ class Nearest {
  private:
   std::int64_t left_blocks() const { return (points_.n() + kLeftRows - 1) / kLeftRows; }
 
+  // Bytes multiply fastest. Where they take much off, as from rows with a few large elements, too many pairs have to be
+  // computed again: among rows drawn at random, cosines spread by one over the root of the columns.
+  const RoughTiles& choose() const {
+    const auto element = static_cast<int>(points_.element());
+    const RoughTiles &rough = kernels_.rough_tiles[element], &bytes = kernels_.byte_tiles[element];
+    if (!bytes.tiles.multiply || d_ < kLeastByteColumns || d_ > kMostByteColumns) return rough;
+    const double share = share_of_sample(points_, bytes) + share_of_sample(others_, bytes);
+    return share * std::sqrt(static_cast<double>(d_)) < bytes.most_taken_off ? bytes : rough;
+  }
+
+  // The mean share of a row's length that packing takes off.
+  double share_of_sample(const Points& points, const RoughTiles& rough) const {
+    const std::int64_t count = std::min<std::int64_t>(points.n(), 64);
+    std::vector<std::int64_t> indices;
+    for (std::int64_t i = 0; i < count; ++i) indices.push_back(i * points.n() / count);
+    Packed sample;
+    sample.resize(count);
+    measure(points, rough.rounded_off, indices.data(), count, 0, &sample);
+    double total = 0.0;
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      if (sample.squared[i] > 0.0) total += std::sqrt(sample.rounded_off[i] / sample.squared[i]);
+    }
+    return total / static_cast<double>(std::max<std::int64_t>(count, 1));
+  }
+
+  // Writes at place `at` where rows lie, their scales and lengths, and what packing takes off.
+  void measure(const Points& points, RoundedOff rounded_off, const std::int64_t* indices, std::int64_t count,
+               std::int64_t at, Packed* out) const {
+    std::vector<float> buffer(static_cast<std::size_t>(d_));
+    const Centres centre{centre_.data(), origin_.data(), 1, d_};
+    const void** rows = out->rows.data() + at;
+    float* scale = out->scale.data() + at;
+    points.gather(indices, count, rows, scale);
+    kernels_.squared_distances[static_cast<int>(points.element())](rows, count, scale, centre, buffer.data(),
+                                                                   out->squared.data() + at);
+    if (rounded_off) rounded_off(rows, count, scale, centre_.data(), d_, out->rounded_off.data() + at);
+  }
+
   // Packs rows [begin, begin + count) of one side at place `at`.
   void pack(const Points& points, PackRows pack_rows, std::int64_t begin, std::int64_t count, std::int64_t at,
             Packed* out) const {
     constexpr std::int64_t kRowsAtOnce = 64;
     std::int64_t indices[kRowsAtOnce];
-    std::vector<float> buffer(static_cast<std::size_t>(d_));
-    const Centres centre{centre_.data(), origin_.data(), 1, d_};
     for (std::int64_t first = 0; first < count; first += kRowsAtOnce) {
       const std::int64_t some = std::min(kRowsAtOnce, count - first);
       for (std::int64_t i = 0; i < some; ++i) indices[i] = begin + first + i;
-      const void** rows = out->rows.data() + at + first;
-      float* scale = out->scale.data() + at + first;
-      points.gather(indices, some, rows, scale);
-      kernels_.squared_distances[static_cast<int>(points.element())](rows, some, scale, centre, buffer.data(),
-                                                                     out->squared.data() + at + first);
-      const RoundedOff rounded_off = kernels_.rounded_off[static_cast<int>(points.element())];
-      if (rounded_off) rounded_off(rows, some, scale, centre_.data(), d_, out->rounded_off.data() + at + first);
+      measure(points, rough_.rounded_off, indices, some, at + first, out);
     }
     pack_rows(out->rows.data() + at, count, out->scale.data() + at, centre_.data(), d_,
               static_cast<char*>(out->panels.get()) + at * row_bytes_);
@@ -149,6 +187,39 @@ class Nearest {
     }
   }
 
+  // What the bound of a pair must exceed to beat the best.
+  static float least_of(const Best& best, const Packed& left, std::int64_t i) {
+    return static_cast<float>(best.cosine - 1.0 + 0.5 * left.squared[static_cast<std::size_t>(i)]);
+  }
+
+  // Computes the candidates that may be the best of their rows. The one with the highest bound of each row comes first:
+  // few of the others may beat it then.
+  void decide(const Candidate* candidates, std::int64_t count, const Packed& left, std::int64_t begin, Best* best,
+              float* least) const {
+    const auto cosine = kernels_.cosine[static_cast<int>(points_.element())];
+    const auto compute = [&](const Candidate& candidate) {
+      const std::int64_t i = candidate.row, other = begin + candidate.column;
+      const double found =
+          cosine(left.rows[static_cast<std::size_t>(i)], right_.rows[static_cast<std::size_t>(candidate.column)], d_);
+      if (!best[i].beaten_by(found, other)) return;
+      best[i] = {found, other};
+      least[i] = std::max(least[i], least_of(best[i], left, i));
+    };
+    std::int64_t highest[kLeftRows];
+    std::fill_n(highest, kLeftRows, std::int64_t{-1});
+    for (std::int64_t c = 0; c < count; ++c) {
+      std::int64_t& known = highest[candidates[c].row];
+      if (known < 0 || candidates[c].bound > candidates[known].bound) known = c;
+    }
+    for (const std::int64_t c : highest) {
+      if (c >= 0 && candidates[c].bound > least[candidates[c].row]) compute(candidates[c]);
+    }
+    for (std::int64_t c = 0; c < count; ++c) {
+      const std::int64_t i = candidates[c].row;
+      if (candidates[c].bound > least[i] && c != highest[i]) compute(candidates[c]);
+    }
+  }
+
   // A block of rows against others [first, stop) of the slab that begins at `begin`.
   void work(std::int64_t block, std::int64_t begin, std::int64_t first, std::int64_t stop, Scratch* scratch) {
     const std::int64_t row = block * kLeftRows, rows = std::min(kLeftRows, points_.n() - row);
@@ -162,23 +233,20 @@ class Nearest {
       const std::lock_guard<std::mutex> lock(locks_[static_cast<std::size_t>(block)]);
       std::copy_n(best_.begin() + row, rows, best);
     }
-    const auto raise = [&](std::int64_t i) {
-      least[i] = static_cast<float>(best[i].cosine - 1.0 + 0.5 * left->squared[static_cast<std::size_t>(i)]);
-    };
     for (std::int64_t i = 0; i < rows; ++i) {
       lengths[i] = above(std::sqrt(left->squared[static_cast<std::size_t>(i)]));
-      raise(i);
+      least[i] = least_of(best[i], *left, i);
     }
-    const auto cosine = kernels_.cosine[static_cast<int>(points_.element())];
-    const std::int64_t tile_size = tiles_.left * tiles_.right;
-    const std::int64_t dots_bytes = tile_size * 4;
+    const std::int64_t tile_size = tiles_.left * tiles_.right, most = kCandidates + tile_size;
     auto* dots =
-        static_cast<float*>(scratch->tile.reserve(dots_bytes + tile_size * static_cast<int>(sizeof(Candidate))));
+        static_cast<float*>(scratch->tile.reserve(tile_size * 4 + most * static_cast<std::int64_t>(sizeof(Candidate))));
     auto* candidates = reinterpret_cast<Candidate*>(dots + tile_size);
     const auto* left_panels = static_cast<const char*>(left->panels.get());
     const auto* right_panels = static_cast<const char*>(right_.panels.get());
+    std::int64_t waiting = 0;
     tiles_.begin();
     for (std::int64_t j = first; j < stop; j += tiles_.right) {
+      const float* slack = scratch->slack.data() + (j - first);
       for (std::int64_t i = 0; i < rows; i += tiles_.left) {
         tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots);
         const ScreenTile tile{dots,
@@ -186,20 +254,23 @@ class Nearest {
                               tiles_.right,
                               lengths + i,
                               least + i,
-                              scratch->slack.data() + (j - first),
+                              slack,
                               right_terms_.data() + j};
-        const int count = kernels_.screen_tile(tile, candidates);
+        Candidate* found = candidates + waiting;
+        const int count = kernels_.screen_tile(tile, found);
         for (int c = 0; c < count; ++c) {
-          const std::int64_t at = i + candidates[c].row, other = j + candidates[c].column;
-          if (candidates[c].bound <= least[at]) continue;  // one before it was better
-          const double found =
-              cosine(left->rows[static_cast<std::size_t>(at)], right_.rows[static_cast<std::size_t>(other)], d_);
-          if (!best[at].beaten_by(found, begin + other)) continue;
-          best[at] = {found, begin + other};
-          raise(at);
+          const float lowest = found[c].bound - 2.0f * lengths[i + found[c].row] * slack[found[c].column];
+          found[c].row += static_cast<int>(i);
+          found[c].column += static_cast<int>(j);
+          least[found[c].row] = std::max(least[found[c].row], lowest - 3.0f * kSlack);
         }
+        waiting += count;
+        if (waiting < kCandidates) continue;
+        decide(candidates, waiting, *left, begin, best, least);
+        waiting = 0;
       }
     }
+    decide(candidates, waiting, *left, begin, best, least);
     tiles_.end();
     const std::lock_guard<std::mutex> lock(locks_[static_cast<std::size_t>(block)]);
     for (std::int64_t i = 0; i < rows; ++i) {
@@ -209,12 +280,14 @@ class Nearest {
   }
 
   const Kernels& kernels_;
-  const Tiles& tiles_;
   const Points& points_;
   const Points& others_;
   const std::vector<float>& centre_;
   const std::vector<float> origin_;
-  const std::int64_t d_, row_bytes_;
+  const std::int64_t d_;
+  const RoughTiles& rough_;
+  const Tiles& tiles_;
+  const std::int64_t row_bytes_;
   const double sums_share_;  // of |p| |q|, by which fp32 sums of their products may be off
   std::vector<Best> best_;
   std::unique_ptr<std::mutex[]> locks_;  // of each block of rows

@@ -89,6 +89,54 @@ def test_scales_at_the_ends_of_float32(isa):
         np.testing.assert_array_equal(index, place)
 
 
+def outliers(n, d, seed):
+    """Rows with a few elements that are far larger than the others: rounded to bytes, little is left of these."""
+    x = drawn(n, d, "spread", seed)
+    x[:, ::97] *= 30.0
+    return x
+
+
+KINDS = {
+    "spread": lambda n, d, seed: drawn(n, d, "spread", seed),
+    "outliers": outliers,
+    "half of the rows have outliers": lambda n, d, seed: np.where(
+        np.arange(n)[:, None] % 2, outliers(n, d, seed), drawn(n, d, "spread", seed)
+    ),
+    "sparse": lambda n, d, seed: drawn(n, d, "spread", seed) * (np.arange(n * d).reshape(n, d) % 23 == 0),
+    "one element each": lambda n, d, seed: np.eye(d, dtype=np.float32)[np.random.default_rng(seed).integers(d, size=n)],
+    "nearly equal": lambda n, d, seed: drawn(1, d, "spread", 9) + np.float32(1e-3) * drawn(n, d, "spread", seed),
+    "equal": lambda n, d, seed: np.repeat(drawn(1, d, "spread", 9), n, axis=0),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "m", "d"), [(470, 1100, 128), (450, 700, 385), (20, 3000, 1537)])
+def test_rows_that_bytes_hold_badly(isa, kind, n, m, d):
+    """A first look takes rows rounded to 8 bits. What is found knows nothing of that, ties included."""
+    x, y = KINDS[kind](n, d, 1), KINDS[kind](m, d, 2)
+    y[m // 2 :: 7] = y[: len(y[m // 2 :: 7])]
+    cosine, index = nearest(x, y, isa=isa)
+    expected, place = reference.nearest(x.astype(float), y.astype(float))
+    np.testing.assert_allclose(cosine, expected, rtol=0, atol=COSINE)
+    if kind in ("spread", "outliers", "half of the rows have outliers", "nearly equal"):
+        np.testing.assert_array_equal(y[index], y[place])  # the reference rounds, and may take the copy
+        assert (index <= place).all()
+    else:  # many pairs are equal but for the last digit of a double
+        chosen = (x.astype(float) * y[index]).sum(1) / np.linalg.norm(x.astype(float), axis=1)
+        np.testing.assert_allclose(chosen / np.linalg.norm(y[index].astype(float), axis=1), expected, atol=COSINE)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_more_columns_than_sums_of_bytes_hold(isa):
+    x, y = np.ones((3, 70_000), np.float32), np.ones((40, 70_000), np.float32)
+    x[:, ::3] = -1.0
+    y[7, ::3], y[8, 1:] = -1.0, 0.5
+    cosine, index = nearest(x, y, isa=isa)
+    assert index.tolist() == [7, 7, 7]
+    np.testing.assert_allclose(cosine, 1.0, atol=COSINE)
+
+
 @given(
     hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)), elements=st.floats(-2, 2, width=16)),
     hnp.arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 5)), elements=st.floats(-2, 2, width=16)),

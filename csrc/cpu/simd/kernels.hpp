@@ -34,10 +34,10 @@ struct Kernels {
 
   Tiles tiles[kRowElements];          // the fastest
   Tiles shallow_tiles[kRowElements];  // of floats: for few columns, where products cost little
-  Tiles screen_tiles[kRowElements];   // rough: for a first look
+  RoughTiles rough_tiles[kRowElements];
+  RoughTiles byte_tiles[kRowElements];  // without `multiply` where no instruction is made for it
   AddDistances distance_tile;
   Screen screen_tile;
-  RoundedOff rounded_off[kRowElements];  // by screen_tiles; null where they keep floats
 
   SquaredNorms squared_norms[kRowElements];
   AddRows add_rows[kRowElements];

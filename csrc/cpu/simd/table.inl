@@ -3,6 +3,7 @@
 // The function table of the instruction set that the including file is compiled for. Include inside an anonymous
 // namespace.
 #include "cpu/simd/average_directions.inl"
+#include "cpu/simd/byte_tiles.inl"
 #include "cpu/simd/cosine_rows.inl"
 #if defined(__AMX_BF16__)
 #include "cpu/simd/cosine_amx.inl"
@@ -20,8 +21,9 @@
 
 template <class T>
 constexpr Tiles tiles() {
-  return {T::left,     T::right, T::step, T::element_bytes, T::template pack<false>, T::template pack<true>,
-          T::multiply, T::begin, T::end};
+  return {
+      T::left,     T::right, T::step, T::element_bytes, T::row_extra, T::template pack<false>, T::template pack<true>,
+      T::multiply, T::begin, T::end};
 }
 
 #if defined(__AMX_BF16__)
@@ -29,23 +31,37 @@ constexpr bool kHasAmx = true;
 using TilesOfFloat = MatrixTiles<float, 3>;
 using TilesOfHalf = MatrixTiles<Half, 2>;
 using TilesOfBFloat = MatrixTiles<BFloat, 2>;  // around a mean, bfloat16 has more digits
-template <class T>
-using ScreenTiles = MatrixTiles<T, 1>;
 #elif defined(__AVX512BF16__)
 constexpr bool kHasAmx = false;
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
 using TilesOfBFloat = PairTiles<BFloat>;
-template <class T>
-using ScreenTiles = PairTiles<T>;
 #else
 constexpr bool kHasAmx = false;
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;
 using TilesOfBFloat = FloatTiles<BFloat>;
-template <class T>
-using ScreenTiles = FloatTiles<T>;
 #endif
+
+template <class T>
+constexpr RoughTiles rough_tiles() {
+#if defined(__AMX_BF16__)
+  return {tiles<MatrixTiles<T, 1>>(), rounded_off<T>, 0.0};
+#elif defined(__AVX512BF16__)
+  return {tiles<PairTiles<T>>(), rounded_off<T>, 0.0};
+#else
+  return {tiles<FloatTiles<T>>(), nullptr, 0.0};
+#endif
+}
+
+template <class T>
+constexpr RoughTiles byte_tiles() {
+#if defined(__AVX512F__)
+  return {tiles<ByteTiles<T>>(), rounded_off_bytes<T>, kHasAmx ? 0.5 : 0.9};  // measured
+#else
+  return {};
+#endif
+}
 
 // Products that keep what fp32 holds of rows of one type and tokens of another.
 #if defined(__AMX_BF16__)
@@ -99,14 +115,10 @@ constexpr Kernels table(const char* name) {
 
       {tiles<TilesOfFloat>(), tiles<TilesOfHalf>(), tiles<TilesOfBFloat>()},
       {tiles<FloatTiles<float>>(), tiles<FloatTiles<Half>>(), tiles<FloatTiles<BFloat>>()},
-      {tiles<ScreenTiles<float>>(), tiles<ScreenTiles<Half>>(), tiles<ScreenTiles<BFloat>>()},
+      {rough_tiles<float>(), rough_tiles<Half>(), rough_tiles<BFloat>()},
+      {byte_tiles<float>(), byte_tiles<Half>(), byte_tiles<BFloat>()},
       distance_tile,
       screen_tile,
-#if defined(__AVX512BF16__)
-      {rounded_off<float>, rounded_off<Half>, rounded_off<BFloat>},
-#else
-      {},
-#endif
 
       {squared_norms<float>, squared_norms<Half>, squared_norms<BFloat>},
       {add_rows<float>, add_rows<Half>, add_rows<BFloat>},

@@ -54,7 +54,7 @@ inline Vector placed(const T* row, float scale, const float* centre, std::int64_
 // Rows of floats: panels [panel][d][width].
 template <class T>
 struct FloatTiles {
-  static constexpr int left = kLeft, right = kRight, step = 1, element_bytes = 4;
+  static constexpr int left = kLeft, right = kRight, step = 1, element_bytes = 4, row_extra = 0;
 
   template <bool is_right>
   static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
@@ -166,6 +166,22 @@ struct LineTiles : FloatTiles<T> {
   }
 };
 
+#if defined(__AVX512F__)
+// A panel [word][width] of rows of so many words of 32 bits: `words(r, k)` gives words [k, k + kLanes) of row r.
+template <int width, class WordsOf>
+inline void pack_words(std::int64_t count, const WordsOf& words, float* panel) {
+  for (int group = 0; group < width; group += kLanes) {
+    for (std::int64_t k = 0; k < count; k += kLanes) {
+      Vector block[kLanes];
+      for (int i = 0; i < kLanes; ++i) block[i] = group + i < width ? words(group + i, k) : Vector{};
+      transpose(block);
+      const std::int64_t stop = k + kLanes < count ? kLanes : count - k;
+      for (std::int64_t q = 0; q < stop; ++q) store(panel + (k + q) * width + group, block[q]);
+    }
+  }
+}
+#endif
+
 #if defined(__AVX512BF16__)
 inline __m512bh as_pairs(Vector v) { return reinterpret_cast<__m512bh>(v); }
 
@@ -209,7 +225,7 @@ void rounded_off(const void* const* rows, std::int64_t count, const float* scale
 // Rows rounded to bfloat16: panels [panel][d / 2][width] of pairs of columns.
 template <class T>
 struct PairTiles {
-  static constexpr int left = kLeft, right = kRight, step = 2, element_bytes = 2;
+  static constexpr int left = kLeft, right = kRight, step = 2, element_bytes = 2, row_extra = 0;
 
   template <bool is_right>
   static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
@@ -218,21 +234,14 @@ struct PairTiles {
     const std::int64_t pairs = (d + 1) / 2;
     auto* panel = static_cast<float*>(out);
     for (std::int64_t first = 0; first < count; first += width, panel += width * pairs) {
-      for (int group = 0; group < width; group += kLanes) {
-        for (std::int64_t k = 0; k < pairs; k += kLanes) {
-          Vector block[kLanes];
-          for (int i = 0; i < kLanes; ++i) {
-            const std::int64_t r = first + group + i;
-            block[i] = Vector{};
-            if (group + i < width && r < count) {
-              split<1>(static_cast<const T*>(rows[r]), scale[r], centre, 2 * k, d, &block[i]);
-            }
-          }
-          transpose(block);
-          const std::int64_t stop = k + kLanes < pairs ? kLanes : pairs - k;
-          for (std::int64_t q = 0; q < stop; ++q) store(panel + (k + q) * width + group, block[q]);
+      const auto words = [&](std::int64_t r, std::int64_t k) {
+        Vector halves{};
+        if (first + r < count) {
+          split<1>(static_cast<const T*>(rows[first + r]), scale[first + r], centre, 2 * k, d, &halves);
         }
-      }
+        return halves;
+      };
+      pack_words<width>(pairs, words, panel);
     }
   }
 
@@ -336,7 +345,7 @@ void multiply_parts(const void* left_panel, const void* right_panel, std::int64_
 // precision, two hold float16, three float32; products of parts whose size falls below what is kept are left out.
 template <class T, int parts>
 struct MatrixTiles {
-  static constexpr int left = 32, right = 32, step = 32, element_bytes = 2 * parts;
+  static constexpr int left = 32, right = 32, step = 32, element_bytes = 2 * parts, row_extra = 0;
 
   template <bool is_right>
   static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,

@@ -15,13 +15,14 @@ struct Tiles {
   int left, right;    // rows of a panel on each side; a tile is [left][right]
   int step;           // columns are padded to a multiple of this
   int element_bytes;  // of a packed element
+  int row_extra;      // bytes of a packed row beside them
   PackRows pack_left, pack_right;
   void (*multiply)(const void* left_panel, const void* right_panel, std::int64_t d, float* dots);
   void (*begin)();  // before and after the products of a thread
   void (*end)();
 
   std::int64_t row_bytes(std::int64_t d) const {  // at least one step, so that rows of no columns take room too
-    return (d + step - (d > 0)) / step * step * element_bytes;
+    return (d + step - (d > 0)) / step * step * element_bytes + row_extra;
   }
 };
 
@@ -54,8 +55,16 @@ struct Candidate {
 };
 // Writes them row by row, and returns how many there are.
 using Screen = int (*)(const ScreenTile& tile, Candidate* candidates);
-// Squared norms of what packing rows * scale - centre as bfloat16 takes off.
+// Squared norms of what packing rows * scale - centre takes off.
 using RoundedOff = void (*)(const void* const* rows, std::int64_t count, const float* scale, const float* centre,
                             std::int64_t d, double* squared);
+
+// Tiles for a first look at all pairs.
+struct RoughTiles {
+  Tiles tiles;
+  RoundedOff rounded_off;  // null where packing keeps floats
+  double most_taken_off;   // as shares of both rows, times the root of their columns, for these tiles to pay
+};
+constexpr std::int64_t kMostByteColumns = 1 << 16;  // sums of products of bytes stay below 2^31
 
 }  // namespace dataprophet::cpu

@@ -22,9 +22,9 @@ constexpr std::int64_t kCandidates = 16384;  // that wait to be computed
 
 // Directions p and q around a common centre c: the cosine is 1 - |p - q|^2 / 2 = 1 - |p|^2 / 2 + (pq - |q|^2 / 2). The
 // product pq comes from tiles of bytes, bfloat16 or fp32. Where these hold p + e and q + f, it is off by at most
-// |e| |q| + |p + e| |f|, a share of |p| |q| for its sums, and a little for what the directions and the terms are rounded
-// by. Only pairs that may beat the best cosine so far are computed again, in double precision; what is found depends on
-// no rounding of the tiles.
+// |e| |q| + |p + e| |f|, a share of |p| |q| for its sums, and a little for what the directions and the terms are
+// rounded by. Only pairs that may beat the best cosine so far are computed again, in double precision; what is found
+// depends on no rounding of the tiles.
 constexpr float kSlack = 8e-6f;
 
 constexpr std::int64_t kLeastByteColumns = 128;  // below, padding costs what bytes save

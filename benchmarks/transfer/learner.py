@@ -24,12 +24,15 @@ class Training:
         epochs: passes over the rows.
         rows: of a step.
         share: of a source's rows that a seed draws.
+        average: what is tested lies so far from the base towards the trained weights. 1 is these; 0.5 averages both,
+            which forgets less (WiSE-FT, arXiv 2109.01903).
     """
 
     rate: float = 5e-4
     epochs: float = 1.0
     rows: int = 8
     share: float = 0.8
+    average: float = 1.0
 
 
 class Score(NamedTuple):
@@ -95,9 +98,11 @@ class Measured:
 
 
 class Learner(Protocol):
+    training: Training
+
     @property
     def identity(self) -> Any:
-        """All that its results depend on beside the data, as JSON can hold it."""
+        """All that the base depends on, and what is measured of it, beside the data; as JSON can hold it."""
 
     def data_identity(self, name: str) -> Any:
         """All that a dataset depends on, likewise."""
@@ -123,8 +128,6 @@ class RowLearner(Learner, Protocol):
 
     Its split "exchanged" holds rows of "train" with wrong answers (`exchange.exchanged`).
     """
-
-    training: Training
 
     def samples(self, name: str, split: str) -> Sequence[Any]:
         """Of a dataset's split."""

@@ -99,7 +99,7 @@ def _pretrained_learner(training: Training, cache: Cache, base: str) -> Learner:
     return PretrainedLearner(cache, base, training=training)
 
 
-def pretrained(datasets: int = 15, seeds: int = 3) -> Lab:
+def pretrained(datasets: int = 15, seeds: int = 3, average: float = 1.0) -> Lab:
     """Pretrained parts, drawn pictures: the first so many datasets of the list."""
     from transfer.pretrained.datasets import DATASETS
     from transfer.pretrained.learner import BASES
@@ -107,8 +107,18 @@ def pretrained(datasets: int = 15, seeds: int = 3) -> Lab:
     names = tuple(DATASETS)[:datasets]
     tasks = {name: DATASETS[name].task for name in names}
     held = tuple(name for name in names if DATASETS[name].held_out)
-    learner = partial(_pretrained_learner, Training(epochs=3.0))  # with one, gains hardly repeat: docs/evidence.md
-    return Lab("pretrained", names, names, tasks, held, tuple(BASES), tuple(range(seeds)), learner)
+    training = Training(epochs=3.0, average=average)  # with one epoch, gains hardly repeat: docs/evidence.md
+    learner = partial(_pretrained_learner, training)
+    return Lab(
+        "pretrained" if average == 1 else "averaged",
+        names,
+        names,
+        tasks,
+        held,
+        tuple(BASES),
+        tuple(range(seeds)),
+        learner,
+    )
 
 
 def _opened(sources: dict[str, str], targets: dict[str, str], name: str, split: str) -> list[Sample]:
@@ -146,7 +156,7 @@ def custom(arguments: argparse.Namespace) -> Lab:
     sources, targets, tasks = (_pairs(getattr(arguments, name)) for name in ("source", "target", "task"))
     if not (arguments.model and sources and targets):
         raise SystemExit("--preset custom needs --model, --source NAME=PATH ... and --target NAME=PATH ...")
-    training = Training(arguments.rate, arguments.epochs, arguments.rows)
+    training = Training(arguments.rate, arguments.epochs, arguments.rows, average=arguments.average)
     names = {name: tasks.get(name, name) for name in (*sources, *targets)}
     options = {"device": arguments.device}
     learner = partial(_custom_learner, arguments.model, sources, targets, training, arguments.lora, options)

@@ -35,6 +35,13 @@ def main() -> int:
     parser.add_argument("--datasets", type=int, help="pretrained: the first so many; selection: so many targets")
     parser.add_argument("--seeds", type=int, help="how many")
     parser.add_argument("--bases", nargs="+", help="some of the bases; the others are left out of the results")
+    parser.add_argument(
+        "--average",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="pretrained, custom: test weights that lie so far from the base towards the trained ones, such as 0.5",
+    )
     custom = parser.add_argument_group("custom")
     custom.add_argument("--model", help="name or folder, as for load_model")
     custom.add_argument("--source", nargs="+", default=[], metavar="NAME=PATH", help="datasets to train on")
@@ -49,14 +56,15 @@ def main() -> int:
 
     from transfer import presets, published, report, selection, stages
 
-    out = arguments.out or RESULTS / f"{arguments.preset}.json"
+    if not 0 < arguments.average <= 1 or (arguments.average < 1 and arguments.preset not in ("pretrained", "custom")):
+        parser.error("--average: above 0 and at most 1, with --preset pretrained or custom")
     if arguments.preset == "published":
         told = published.told()
     else:
         if arguments.preset in ("miniature", "selection"):
             lab = presets.miniature(presets.SMOKE if arguments.smoke else presets.Miniature())
         elif arguments.preset == "pretrained":
-            lab = presets.pretrained(arguments.datasets or 15, arguments.seeds or 3)
+            lab = presets.pretrained(arguments.datasets or 15, arguments.seeds or 3, arguments.average)
         else:
             lab = presets.custom(arguments)
         if unknown := [name for name in arguments.bases or () if name not in lab.bases]:
@@ -68,6 +76,7 @@ def main() -> int:
             told = selection.run(lab, first, arguments.cache, processes=arguments.processes, **counts)
         else:
             told = report.told(lab, found)
+    out = arguments.out or RESULTS / f"{told['preset']}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}")
     temporary.write_text(json.dumps(told, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")

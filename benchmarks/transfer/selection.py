@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -159,6 +159,7 @@ def choices(
 
     data = {name: learner.data_identity(name) for name in dict.fromkeys([*lab.sources, *lab.targets])}
     inputs = {"learner": learner.identity, "data": data, "target": target, "seed": seed, "pool": pool}
+    inputs["training"] = asdict(learner.training)
     settings = {"share": SHARE, "parts": PARTS, "wrong": WRONG, "strategies": list(STRATEGIES)}
     return cache.json("choices", {**inputs, **settings, "gains": gains}, make)
 
@@ -179,7 +180,7 @@ def trained(
 
     data = {name: learner.data_identity(name) for name in sorted({target, *(name for name, *_ in rows)})}
     inputs = {"learner": learner.identity, "data": data, "target": target, "seed": seed, "wrong": WRONG}
-    return cache.json("trained", {**inputs, "rows": rows}, make)
+    return cache.json("trained", {**inputs, "rows": rows, "training": asdict(learner.training)}, make)
 
 
 def _drawn(lab: Lab, cache: Cache, learner: RowLearner, sources: list[str], target: str, seed: int, pool: str) -> Drawn:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,8 @@ def measured_file(cache: Cache, learner: Learner, name: str, split: str) -> Path
 def _gain_inputs(lab: Lab, learner: Learner, source: str, seed: int) -> dict[str, Any]:
     names = [*lab.targets, *([source] if source else [])]
     data = {name: learner.data_identity(name) for name in names}
-    return {"learner": learner.identity, "source": source, "seed": seed, "targets": lab.targets, "data": data}
+    inputs = {"learner": learner.identity, "source": source, "seed": seed, "targets": lab.targets, "data": data}
+    return {**inputs, "training": asdict(learner.training)} if source else inputs
 
 
 def _gains(learner: Learner, source: str, seed: int) -> dict[str, Any]:

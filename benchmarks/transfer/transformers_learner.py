@@ -6,7 +6,7 @@ It trains what the package scores: the same tokens, the same pictures, the mean 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,7 @@ class TransformersLearner:
     def identity(self) -> dict[str, Any]:
         model = self._model
         sizes = {name: getattr(self, name) for name in ("lora", "weaken", "seed", "profiled", "gradient")}
-        return {"model": self._fingerprint, "settings": model.settings, **sizes, "training": asdict(self.training)}
+        return {"model": self._fingerprint, "settings": model.settings, **sizes}
 
     def data_identity(self, name: str) -> Any:
         return self.identities[name]
@@ -126,6 +126,10 @@ class TransformersLearner:
             losses.append(self._backward([samples[place] for place in batch]))
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
+        if each.average < 1:
+            with torch.no_grad():
+                for name, weight in self._trained.items():
+                    weight.lerp_(self._start[name], 1 - each.average)
         return losses
 
     def _backward(self, samples: Sequence[Sample]) -> float:

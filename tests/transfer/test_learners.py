@@ -132,6 +132,19 @@ def test_training_is_of_what_is_scored_and_can_be_undone(lora: int, tmp_path: Pa
     assert learner.train_rows(rows, 0) == learner.train_rows(rows, 0) != learner.train_rows(rows[:-1], 0)
 
 
+def test_the_average_of_base_and_trained_weights_is_tested(tmp_path: Path) -> None:
+    learner, name = _learner(tmp_path)
+    learner.reset()
+    base = {name: weight.detach().clone() for name, weight in learner._trained.items()}
+    learner.train(name, 0)
+    trained = {name: weight.detach().clone() for name, weight in learner._trained.items()}
+    learner.training = replace(learner.training, average=0.25)
+    learner.train(name, 0)
+    for key, weight in learner._trained.items():
+        torch.testing.assert_close(weight, 0.75 * base[key] + 0.25 * trained[key], rtol=0, atol=1e-6)
+    assert any(not torch.equal(base[key], trained[key]) for key in base)
+
+
 @pytest.mark.slow
 def test_the_miniature_runs_resumes_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "results.json"
@@ -168,6 +181,7 @@ def test_a_custom_lab_from_files(tmp_path: Path) -> None:
         epochs=1.0,
         rows=8,
         lora=2,
+        average=1.0,
         device="cpu",
         seeds=1,
     )

@@ -72,7 +72,7 @@ class PretrainedLearner:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        return {"base": asdict(BASES[self.base]), **self._below, "training": asdict(self.training)}
+        return {"base": asdict(BASES[self.base]), **self._below}
 
     @property
     def _below(self) -> dict[str, Any]:
@@ -182,7 +182,12 @@ class PretrainedLearner:
         self.reset()
         each, given = self.training, self.sizes.train
         steps = max(1, int(each.epochs * given * each.share / each.rows))
-        return self._fit(self._upper, (name, "train"), steps, each.rate, each.rows, seed, share=each.share)
+        losses = self._fit(self._upper, (name, "train"), steps, each.rate, each.rows, seed, share=each.share)
+        if each.average < 1:
+            with torch.no_grad():
+                for weight_name, weight in self._upper.state_dict().items():
+                    weight.lerp_(self._start[weight_name].float(), 1 - each.average)
+        return losses
 
     def _fit(
         self,

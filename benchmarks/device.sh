@@ -104,18 +104,20 @@ step tests 150 "$python" -P -m pytest -q -m gpu -W default -p no:cacheprovider -
 note tests "$(echo "$last" | grep -oE '[0-9]+ (passed|failed|skipped|errors?)' | paste -sd, | sed 's/,/, /g')" $ok
 
 step measure 220 bash -c 'bench measure_device --results "$0" $1' "$results" "$rehearse"
-step model 100 bash -c 'bench measure_device_model --results "$0" $1' "$results" "$rehearse"
+step model 120 bash -c 'bench measure_device_model --results "$0" $1' "$results" "$rehearse"
 
 if [ -n "$rehearse" ]; then
   step cases 60 bash -c 'bench device_cases --rehearse'
   step profile 60 bash -c 'bench device_cases --profile --rehearse'
 else
   if have compute-sanitizer; then
+    summaries= ok=true
     for tool in memcheck racecheck; do
       step $tool 60 compute-sanitizer --tool $tool --error-exitcode 1 --target-processes all \
-        "$python" -P "$root/benchmarks/run.py" device_cases && ok=true || ok=false
-      note $tool "${last:0:60}" $ok
+        "$python" -P "$root/benchmarks/run.py" device_cases || ok=false
+      summaries="${summaries:+$summaries; }${last##*: }"
     done
+    note sanitizer "${summaries:0:60}" $ok
   fi
   if have ncu; then
     step profile 60 ncu --clock-control none --target-processes all --section SpeedOfLight --section WarpStateStats \

@@ -15,8 +15,7 @@ from typing import Any
 ROWS = {
     "build": ("build for this GPU", "under 60 s"),
     "tests": ("tests marked gpu", "none failed"),
-    "memcheck": ("compute-sanitizer, memcheck", "no errors"),
-    "racecheck": ("compute-sanitizer, racecheck", "no errors"),
+    "sanitizer": ("compute-sanitizer, memcheck and racecheck", "no errors"),
     "copy": ("copy, bytes read and written", ""),
     "product": ("8192^3 product of random bfloat16", ""),
     "mean_direction": ("mean_direction bfloat16/float16/float32, % of copy", ">= 80"),
@@ -33,6 +32,7 @@ ROWS = {
     "profile": ("ncu: kernels profiled", "3"),
     "model": ("InternVL3-2B size, one question: MFU %", ">= 45"),
     "model_peer": ("of a padded batch of 16: samples/s ours/it", ">= 3x"),
+    "end_to_end": ("score, from files to scores: % of the pass alone", ">= 90"),
 }
 
 

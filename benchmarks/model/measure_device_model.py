@@ -1,16 +1,23 @@
-"""A model of InternVL3-2B's size with random weights on the GPU at hand: ours and one padded batch. For device.sh.
+"""A model of InternVL3-2B's size with random weights on the GPU at hand. For device.sh.
+
+The pass alone, one padded batch, and `score` from files to scores.
 
 python benchmarks/run.py measure_device_model [--results FILE] [--rehearse]
 """
 
 import argparse
+import json
+import statistics
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import model_data
 from device_table import record
 
-from dataprophet import load_model
+import dataprophet as dp
+from dataprophet.data.sample import Sample
 from dataprophet.errors import MissingDependencyError
 from dataprophet.ops.timing import Way, interleaved
 
@@ -23,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, a scaled-down model and two images")
     args = parser.parse_args()
     try:
-        load_model("demo", device="cpu")
+        dp.load_model("demo", device="cpu")
     except MissingDependencyError as error:  # among them, a transformers that is too old
         record(args.results, "model", "left out: transformers")
         sys.exit(str(error))
@@ -58,6 +65,28 @@ def measure(file: Path | None, device: str, rehearsal: bool) -> None:
     record(file, "model", f"{mfu:.0f} ({len(samples) / ours:.0f} samples/s)", None if rehearsal else mfu >= 45)
     record(file, "model_peer", f"{peer / ours:.1f}x", None if rehearsal else peer >= 3 * ours)
     print(f"head and loss: {100 * head_share(model, samples):.1f}% of the pass")
+    end_to_end(file, model, samples, ours, rehearsal)
+
+
+def end_to_end(file: Path | None, model: dp.Model, samples: list[Sample], alone: float, rehearsal: bool) -> None:
+    """`score` of the same samples from JPEG files and a JSON list, embeddings measured where the model is."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for number, sample in enumerate(samples):
+            sample.images[0].save(f"{folder}/{number}.jpg")
+            turns = (("human", f"<image>\n{sample.question}"), ("gpt", sample.answer))
+            conversation = [{"from": who, "value": text} for who, text in turns]
+            rows.append({"id": sample.id, "image": f"{number}.jpg", "conversations": conversation})
+        pool, times = Path(folder) / "pool.json", []
+        pool.write_text(json.dumps(rows), encoding="utf-8")
+        target = dp.profile(dp.open_dataset(pool), model)
+        for run in range(1 if rehearsal else 3):
+            begin = time.perf_counter()
+            dp.score(pool, [target], model, out=f"{folder}/out{run}")
+            times.append(time.perf_counter() - begin)
+    taken = statistics.median(times)
+    text = f"{100 * alone / taken:.0f} ({len(samples) / taken:.0f} samples/s)"
+    record(file, "end_to_end", text, None if rehearsal else alone >= 0.9 * taken)
 
 
 if __name__ == "__main__":

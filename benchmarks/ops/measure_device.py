@@ -21,7 +21,7 @@ if rehearsal:
 
 import torch
 from device_table import record
-from measure_linear_logprobs import TABLE, measured, milliseconds
+from measure_linear_logprobs import PEER, TABLE, measured, milliseconds
 
 from dataprophet import ops
 from dataprophet.ops import backend
@@ -174,11 +174,13 @@ def linear_logprobs(file, _) -> None:
         bound = max(2e-5, 2.8e-8 * depth)
         text = f"{ours / alone:.2f} ({ours:.1f} ms, error {error:.0e})"
         record(file, f"linear_{depth}", text, goal(ours / alone <= 1.11 and error <= bound))
+        peer = found.pop(PEER, None)
         if depth == next(iter(DEPTHS)):
             name, (best, _) = min(
                 ((name, way) for name, way in found.items() if not isinstance(way[0], str)), key=lambda item: item[1][0]
             )
-            record(file, "linear_best", f"{name.removeprefix('sweep, ')}: {best / alone:.2f}")
+            beside = f", {PEER} {peer[0] / alone:.2f}" if peer else ""
+            record(file, "linear_best", f"{name.removeprefix('sweep, ')}: {best / alone:.2f}{beside}")
 
 
 if __name__ == "__main__":

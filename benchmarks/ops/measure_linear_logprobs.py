@@ -22,7 +22,7 @@ from harness import optional
 
 ROUNDS = 5
 SAMPLE = 64  # rows that are compared with float64
-TABLE = "sweep, of the table"
+TABLE, PEER = "sweep, of the table", "Cut Cross-Entropy"
 
 
 def main() -> None:
@@ -88,6 +88,11 @@ def measured(torch, n, vocabulary, depth, device="cuda", rounds=ROUNDS) -> Itera
             yield name, type(error).__name__, 0.0
             continue
         yield name, taken, float((found[:SAMPLE] - expected).abs().max())
+    peer = optional("cut_cross_entropy")
+    if peer and device == "cuda":
+        loss = lambda: peer.linear_cross_entropy(hidden, weight, targets, reduction="none")  # noqa: E731
+        taken, error = milliseconds(torch, loss, device, rounds), (loss()[:SAMPLE] + expected).abs().max()
+        yield PEER, taken, float(error)
 
 
 @functools.cache

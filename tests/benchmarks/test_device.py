@@ -56,3 +56,14 @@ def test_a_rehearsal_measures_every_row_of_the_operations(tmp_path):
         *("copy", "product", "mean_direction", "cosine_to", "silhouette", "silhouette_parts", "kmeans", "nearest"),
         *("token_logprobs", "linear_1536", "linear_best", "linear_2048", "linear_3584"),
     ]
+
+
+@pytest.mark.slow
+def test_a_rehearsal_measures_every_row_of_the_model(tmp_path):
+    pytest.importorskip("torch")
+    results, script = tmp_path / "results.jsonl", ROOT / "benchmarks" / "run.py"
+    command = [sys.executable, str(script), "measure_device_model", "--rehearse", "--results", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line)["key"] for line in results.read_text().splitlines()]
+    assert found == ["model", "model_peer", "end_to_end"]

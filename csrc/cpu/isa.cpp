@@ -41,7 +41,7 @@ std::vector<const Kernels*> usable() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool bytes = avx512 && __builtin_cpu_supports("avx512vnni");
-  const bool bf16 = bytes && __builtin_cpu_supports("avx512bf16");  // no processor has it alone
+  const bool bf16 = bytes && __builtin_cpu_supports("avx512bf16");  // no processor has bfloat16 alone
   static const Kernels first_avx512 = without_bytes(kAvx512);
   if (bf16 && amx()) tables.push_back(&kAmx);
   // Intel's products of bfloat16 pairs run at half the rate of products of floats, AMD's at twice.

@@ -16,15 +16,15 @@ namespace dataprophet::cpu {
 namespace {
 
 constexpr std::int64_t kSlabBytes = 64 << 20;  // of packed others
-constexpr std::int64_t kLeftRows = 448;        // of a job: a multiple of every tile
+constexpr std::int64_t kLeftRows = 448;        // of a job: whole tiles but on AVX2
 constexpr std::int64_t kOthersOfJob = 16 * 1024;
 constexpr std::int64_t kCandidates = 16384;  // that wait to be computed
 
 // Directions p and q around a common centre c: the cosine is 1 - |p - q|^2 / 2 = 1 - |p|^2 / 2 + (pq - |q|^2 / 2). The
 // product pq comes from tiles of bytes, bfloat16 or fp32. Where these hold p + e and q + f, it is off by at most
-// |e| |q| + |p + e| |f|, a share of |p| |q| for its sums, and a little for what the directions and the terms are
-// rounded by. Only pairs that may beat the best cosine so far are computed again, in double precision; what is found
-// depends on no rounding of the tiles.
+// |e| |q| + |p + e| |f|, a share of |p| |q| for its sums in fp32, and a little for what the directions and the terms
+// are rounded by; half of |p|^2 and of |q|^2 by that share of them. Only pairs that may beat the best cosine so far are
+// computed again, in double precision; what is found depends on no rounding of the tiles.
 constexpr float kSlack = 8e-6f;
 
 constexpr std::int64_t kLeastByteColumns = 128;  // below, padding costs what bytes save
@@ -62,7 +62,7 @@ struct Packed {
 struct Scratch {
   Packed left;
   Buffer tile;
-  std::vector<float> slack;  // of each other row of the job, for a row of length 1
+  std::vector<float> lengths, slack;  // see find_slack
 };
 
 class Nearest {
@@ -160,7 +160,7 @@ class Nearest {
       pack(others_, tiles_.pack_right, begin + at, some, at, &right_);
       for (std::int64_t j = at; j < at + some; ++j) {
         right_terms_[static_cast<std::size_t>(j)] =
-            static_cast<float>(-0.5 * right_.squared[static_cast<std::size_t>(j)]) + kSlack;
+            static_cast<float>(-0.5 * (1.0 - sums_share_) * right_.squared[static_cast<std::size_t>(j)]) + kSlack;
       }
     });
   }
@@ -170,26 +170,36 @@ class Nearest {
     return std::sqrt(packed.rounded_off[static_cast<std::size_t>(at)]) * (1.0 + sums_share_);
   }
 
-  // By how much products of the packed rows with others [first, stop) of the slab may be off, for a row of length 1.
+  // By how much products of the packed rows with others [first, stop) of the slab may be off: a length of each row,
+  // times the slack of the other. Packing takes about the same share off most rows; those that lose more count as
+  // longer.
   void find_slack(const Packed& left, std::int64_t rows, std::int64_t first, std::int64_t stop,
-                  std::vector<float>* slack) const {
-    double share = 0.0;  // the largest share of a row that packing takes off
+                  Scratch* scratch) const {
+    std::vector<double> shares;
+    double usual = 0.0;
     for (std::int64_t i = 0; i < rows; ++i) {
       const double squared = left.squared[static_cast<std::size_t>(i)];
-      if (squared > 0.0) share = std::max(share, rounded_off(left, i) / std::sqrt(squared));
+      shares.push_back(squared > 0.0 ? (1.0 + sums_share_) * rounded_off(left, i) / std::sqrt(squared) : 0.0);
+      usual += shares.back() / static_cast<double>(rows);
     }
-    share *= 1.0 + sums_share_;
-    slack->assign(static_cast<std::size_t>(padded(stop - first, tiles_.right)), 0.0f);
+    scratch->lengths.clear();
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const double share = shares[static_cast<std::size_t>(i)];
+      const double more = share > usual ? std::max(share / usual, (1.0 + share) / (1.0 + usual)) : 1.0;
+      scratch->lengths.push_back(above(more * std::sqrt(left.squared[static_cast<std::size_t>(i)])));
+    }
+    scratch->slack.assign(static_cast<std::size_t>(padded(stop - first, tiles_.right)), 0.0f);
     for (std::int64_t j = first; j < stop; ++j) {
       const double length = std::sqrt(right_.squared[static_cast<std::size_t>(j)]), off = rounded_off(right_, j);
-      (*slack)[static_cast<std::size_t>(j - first)] =
-          above(share * length + (1.0 + share) * (off + sums_share_ * (length + off)));
+      scratch->slack[static_cast<std::size_t>(j - first)] =
+          above(usual * length + (1.0 + usual) * (off + sums_share_ * (length + off)));
     }
   }
 
   // What the bound of a pair must exceed to beat the best.
-  static float least_of(const Best& best, const Packed& left, std::int64_t i) {
-    return static_cast<float>(best.cosine - 1.0 + 0.5 * left.squared[static_cast<std::size_t>(i)]);
+  float least_of(const Best& best, const Packed& left, std::int64_t i) const {
+    return static_cast<float>(best.cosine - 1.0 +
+                              0.5 * (1.0 - sums_share_) * left.squared[static_cast<std::size_t>(i)]);
   }
 
   // Computes the candidates that may be the best of their rows. The one with the highest bound of each row comes first:
@@ -226,15 +236,15 @@ class Nearest {
     Packed* left = &scratch->left;
     left->reserve(padded(rows, tiles_.left), row_bytes_);
     pack(points_, tiles_.pack_left, row, rows, 0, left);
-    find_slack(*left, rows, first, stop, &scratch->slack);
+    find_slack(*left, rows, first, stop, scratch);
+    const float* lengths = scratch->lengths.data();
     Best best[kLeftRows];
-    float lengths[kLeftRows], least[kLeftRows];
+    float least[kLeftRows];
     {
       const std::lock_guard<std::mutex> lock(locks_[static_cast<std::size_t>(block)]);
       std::copy_n(best_.begin() + row, rows, best);
     }
     for (std::int64_t i = 0; i < rows; ++i) {
-      lengths[i] = above(std::sqrt(left->squared[static_cast<std::size_t>(i)]));
       least[i] = least_of(best[i], *left, i);
     }
     const std::int64_t tile_size = tiles_.left * tiles_.right, most = kCandidates + tile_size;
@@ -259,10 +269,13 @@ class Nearest {
         Candidate* found = candidates + waiting;
         const int count = kernels_.screen_tile(tile, found);
         for (int c = 0; c < count; ++c) {
-          const float lowest = found[c].bound - 2.0f * lengths[i + found[c].row] * slack[found[c].column];
-          found[c].row += static_cast<int>(i);
+          // What the pair has at the least: as far below the products of its packed rows as the bound is above them.
+          // Others need to exceed that; the pair itself does, and waits.
+          const double off = static_cast<double>(lengths[i + found[c].row]) * slack[found[c].column] + 1.5 * kSlack +
+                             0.5 * sums_share_ * right_.squared[static_cast<std::size_t>(j + found[c].column)];
+          found[c].row += static_cast<int>(i);  // from here on in the block, and among the others of the slab
           found[c].column += static_cast<int>(j);
-          least[found[c].row] = std::max(least[found[c].row], lowest - 3.0f * kSlack);
+          least[found[c].row] = std::max(least[found[c].row], found[c].bound - above(2.0 * off));
         }
         waiting += count;
         if (waiting < kCandidates) continue;
@@ -288,7 +301,7 @@ class Nearest {
   const RoughTiles& rough_;
   const Tiles& tiles_;
   const std::int64_t row_bytes_;
-  const double sums_share_;  // of |p| |q|, by which fp32 sums of their products may be off
+  const double sums_share_;  // of |p| |q|, |p|^2 and |q|^2, by which sums of their products in fp32 may be off
   std::vector<Best> best_;
   std::unique_ptr<std::mutex[]> locks_;  // of each block of rows
   Packed right_;

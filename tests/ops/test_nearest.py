@@ -128,6 +128,29 @@ def test_rows_that_bytes_hold_badly(isa, kind, n, m, d):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("d", "mean"), [(6_001, 0.94), (32_769, 0.82)])
+def test_lengths_around_the_mean_are_sums_of_many_columns(isa, d, mean):
+    """Rounded in fp32, they are off by more than the cosines of the best rows differ."""
+    x = np.full((448, d), -mean / np.sqrt(d - 1), np.float32)
+    x[:, -1] = np.sqrt(1 - mean**2)
+    y = np.full((200, d), 1 / np.sqrt(d), np.float32)
+    y[:, -1] = np.linspace(-1.5e-5, 1.5e-5, 200)
+    cosine, index = nearest(x, y, isa=isa)
+    assert (index == 199).all()
+    np.testing.assert_allclose(cosine, reference.nearest(x[:1], y)[0][0], rtol=0, atol=COSINE)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_row_that_packing_spoils_is_found_among_others(isa):
+    x, y = drawn(448, 768, "spread"), drawn(1500, 768, "spread", 1)
+    x[17, 5], x[18, 700], y[1234] = 100.0, 1e6, x[17]
+    cosine, index = nearest(x, y, isa=isa)
+    expected, place = reference.nearest(x.astype(float), y.astype(float))
+    np.testing.assert_allclose(cosine, expected, rtol=0, atol=COSINE)
+    np.testing.assert_array_equal(index, place)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_more_columns_than_sums_of_bytes_hold(isa):
     x, y = np.ones((3, 70_000), np.float32), np.ones((40, 70_000), np.float32)
     x[:, ::3] = -1.0

@@ -50,7 +50,7 @@ void rounded_off_bytes(const void* const* rows, std::int64_t count, const float*
   }
 }
 
-// Panels of the rows' scales and 32 bits more for each, then the bytes.
+// Panels of the rows' scales, of what their sums start from (right rows without AMX; else unused), then of bytes.
 template <class T>
 struct ByteTiles {
   static constexpr int step = 64, element_bytes = 1, row_extra = 8;

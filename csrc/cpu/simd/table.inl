@@ -54,10 +54,11 @@ constexpr RoughTiles rough_tiles() {
 #endif
 }
 
+// Where bytes pay was tried on normal, Laplace, Student and low-rank rows of 128 to 4,096 columns.
 template <class T>
 constexpr RoughTiles byte_tiles() {
 #if defined(__AVX512F__)
-  return {tiles<ByteTiles<T>>(), rounded_off_bytes<T>, kHasAmx ? 0.5 : 0.9};  // measured
+  return {tiles<ByteTiles<T>>(), rounded_off_bytes<T>, kHasAmx ? 0.5 : 0.9};
 #else
   return {};
 #endif

@@ -168,8 +168,11 @@ struct LineTiles : FloatTiles<T> {
 
 #if defined(__AVX512F__)
 // A panel [word][width] of rows of so many words of 32 bits: `words(r, k)` gives words [k, k + kLanes) of row r.
+// A store of kLanes words may run over into the next word's place, or behind the panel: what stands there is written
+// later.
 template <int width, class WordsOf>
 inline void pack_words(std::int64_t count, const WordsOf& words, float* panel) {
+  static_assert(width <= kLanes || width % kLanes == 0);
   for (int group = 0; group < width; group += kLanes) {
     for (std::int64_t k = 0; k < count; k += kLanes) {
       Vector block[kLanes];

@@ -50,7 +50,7 @@ struct ScreenTile {
   const float* right_terms;
 };
 struct Candidate {
-  int row, column;
+  int row, column;  // of the tile
   float bound;
 };
 // Writes them row by row, and returns how many there are.
@@ -65,6 +65,6 @@ struct RoughTiles {
   RoundedOff rounded_off;  // null where packing keeps floats
   double most_taken_off;   // as shares of both rows, times the root of their columns, for these tiles to pay
 };
-constexpr std::int64_t kMostByteColumns = 1 << 16;  // sums of products of bytes stay below 2^31
+constexpr std::int64_t kMostByteColumns = 1 << 16;  // times 255 * 127, the largest product, is less than 2^31
 
 }  // namespace dataprophet::cpu

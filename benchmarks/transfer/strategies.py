@@ -116,9 +116,25 @@ def _mixed(at: Choice, matrix: TransferMatrix) -> np.ndarray:
 
 def _best(rules: dict[str, Any], at: Choice) -> Rows:
     """`dataprophet select`: the rows with the highest scores, under its own limits of noise."""
+    return _ranked(rules, at, at.budget)
+
+
+def _ranked(rules: dict[str, Any], at: Choice, count: int) -> np.ndarray:
+    """So many rows with the highest scores, the highest first."""
     out = at.folder / "selection"
-    select_pool(at.scored, Settings([at.target], at.budget, **rules), out, format="ids", overwrite=True)
-    return pq.read_table(out / "_selected.parquet").column("position").to_numpy()
+    select_pool(at.scored, Settings([at.target], count, **rules), out, format="ids", overwrite=True)
+    rows = pq.read_table(out / "_selected.parquet").sort_by([("score", "descending"), ("id", "ascending")])
+    return rows.column("position").to_numpy()
+
+
+def _seen(rules: dict[str, Any], at: Choice) -> Rows:
+    """The same among rows whose answer is likelier with its picture than without it (after MAGIC, arXiv 2605.26004).
+
+    Where these are fewer than the budget, the best of the others follow.
+    """
+    ranked = _ranked(rules, at, len(at.owner))
+    helped = (at.pool.blind_nll > at.pool.nll)[ranked]
+    return np.concatenate([ranked[helped], ranked[~helped]])[: at.budget]
 
 
 def _consensus(at: Choice) -> Rows:
@@ -145,8 +161,10 @@ STRATEGIES: dict[str, Callable[[Choice], Rows]] = {
     "best rows by M": partial(_best, {}),
     "best rows by M, quantiles": partial(_best, _QUANTILES),
     "best rows by M, consistent": partial(_best, _AGREE),
+    "best rows by M, multimodal gain": partial(_seen, {}),
     "best rows by M without PPL(s)": partial(_best, _PLAIN),
     "best rows by M without PPL(s), consistent": partial(_best, {**_PLAIN, **_AGREE}),
+    "best rows by M without PPL(s), multimodal gain": partial(_seen, _PLAIN),
 }
 """The order is that of reports."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def selection_setting(told: dict[str, Any]) -> str:
     first = [
         f"{rows} rows, {told['share']} times as many to choose from, {len(told['targets'])} targets, {seeds} seeds."
     ]
-    first.append(f"Accuracy before: {', '.join(before)}.")
+    first += textwrap.wrap(f"Accuracy before: {', '.join(before)}.", 120)
     return "\n".join([*first, *_measured(told, told["fine_tuning_cpu_s"] / 60)])
 
 

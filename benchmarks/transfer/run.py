@@ -1,7 +1,7 @@
 """The transfer lab: fine-tune a model on each source, measure the gains on each target, compare predictors.
 
     python benchmarks/transfer/run.py --preset miniature              five minutes on two cores
-    python benchmarks/transfer/run.py --preset selection              that, and what to choose from a pool; half an hour
+    python benchmarks/transfer/run.py --preset selection              that, and what to choose from a pool; 20 minutes
     python benchmarks/transfer/run.py --preset pretrained             needs pretrained/requirements.txt; hours
     python benchmarks/transfer/run.py --preset published              the paper's matrices as one more lab; seconds
     python benchmarks/transfer/run.py --preset custom --model M --source a=a.json b=b.json --target t=t.tsv

@@ -29,7 +29,7 @@ from transfer.strategies import STRATEGIES, Choice, choose
 
 POOLS = ("clean", "exchanged")
 SHARE = 8  # the budget is the pool over this
-TARGETS = 4  # in the order of `in_order`, fixed before the first result: all eight take an hour of two busy cores
+TARGETS = 8  # in the order of `in_order`
 PARTS = 10  # of a target, which vote in the consensus of gradients
 
 Chosen: TypeAlias = dict[str, list[Row]]  # strategy -> rows

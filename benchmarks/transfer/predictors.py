@@ -165,6 +165,33 @@ def _gradient(context: Context) -> Scores:
     return context.pairs(cosine) if known else None
 
 
+def _consensus(context: Context) -> Scores:
+    """Votes: for how many targets a source is in the third with the highest cosines of gradients (after ICONS).
+
+    It does not depend on the target; equal votes are ordered by the mean cosine.
+    """
+    cosines = _gradient(context)
+    if cosines is None:
+        return None
+    places = np.argsort(np.argsort(-cosines, axis=0, kind="stable"), axis=0)
+    votes = (places < max(1, round(len(cosines) / 3))).sum(1) + 0.1 * cosines.mean(1)
+    return np.repeat(votes[:, None], len(context.targets), axis=1)
+
+
+def _alignment(context: Context) -> Scores:
+    """How well a source's mean embeddings agree with those of all sources (after MaD-Mix, arXiv 2602.07790).
+
+    Row sums of the kernel of the means, summed over fields, whose eigenvalues are thresholded softly at their mean.
+    It does not depend on the target. The paper's own formula has more to it.
+    """
+    if not context.trains:
+        return None
+    means = np.hstack([[unit(getattr(s, name)).mean(0) for s in context.trains] for name in _FIELDS])
+    values, vectors = np.linalg.eigh(means @ means.T)
+    kept = (vectors * np.maximum(values - values.mean(), 0)) @ vectors.T
+    return np.repeat(kept.sum(1)[:, None], len(context.targets), axis=1)
+
+
 def _centred(names: tuple[str, ...], context: Context) -> Scores:
     """Sum over fields of the similarity of mean directions, once the mean of all sources is taken off."""
     if not context.trains:
@@ -192,6 +219,14 @@ def _capped(context: Context) -> Scores:
     """M with PPL(s) no higher than its median over the sources."""
     ppl = context.matrix.factors.get("source_perplexity")
     return None if ppl is None else context.matrix.values / ppl * np.minimum(ppl, np.median(ppl[:, 0]))
+
+
+def _as_hard(context: Context) -> Scores:
+    """M with the nearness of both perplexities in place of PPL(s): the best difficulty is the target's own."""
+    ppl, inverse = (context.matrix.factors.get(name) for name in ("source_perplexity", "inverse_target_perplexity"))
+    if ppl is None or inverse is None:
+        return None
+    return context.matrix.values / ppl * np.exp(-np.abs(np.log(ppl * inverse)))
 
 
 def _targeted(context: Context) -> Scores:
@@ -261,12 +296,15 @@ PREDICTORS: dict[str, Callable[[Context], Scores]] = {
     "optimal transport of datasets": _transport,
     "LogME of the source": _log_evidence,
     "gradient cosine (backward)": _gradient,
+    "consensus of gradients (backward)": _consensus,
+    "alignment of all sources": _alignment,
     "centred similarities": partial(_centred, _FIELDS),
     "centred questions": partial(_centred, ("question",)),
     "centred answers": partial(_centred, ("answer",)),
     "centred images": partial(_centred, ("image",)),
     "z-scored similarities": _standardised,
     "M with PPL(s) capped": _capped,
+    "M with PPL(s) near the target's": _as_hard,
     "target-conditional perplexity": _targeted,
     "multimodal gain": _multimodal,
     "nearness of multimodal gain": _multimodal_similarity,

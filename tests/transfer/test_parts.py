@@ -17,7 +17,8 @@ from transfer import published
 from transfer.agreement import agreement, ceilings, cells, regret, tau, taus
 from transfer.cache import Cache
 from transfer.distances import evidence, fold, mmd, sinkhorn
-from transfer.predictors import Context, predict
+from transfer.learner import Measured
+from transfer.predictors import PREDICTORS, Context, predict
 from transfer.pretrained.datasets import DATASETS, NUMBERS, make_rows, mixture_rows
 from transfer.pretrained.drawing import SIZE, draw
 from transfer.pretrained.learner import PretrainedLearner
@@ -192,3 +193,35 @@ def test_predictors_that_read_gains_do_not_read_those_of_their_target() -> None:
     assert "multimodal gain" not in before  # it takes measurements of samples
     for name, found in before.items():
         np.testing.assert_array_equal(found[:, 0], after[name][:, 0], err_msg=name)
+
+
+def _measured(direction: list[float], gradient: list[float], nll: float) -> Measured:
+    """Two samples of one direction."""
+    rows = np.tile(np.array(direction), (2, 1))
+    numbers = {"nll": np.full(2, nll), "blind_nll": np.full(2, 1.0), "n_tokens": np.full(2, 3)}
+    return Measured(["a", "b"], **numbers, question=rows, answer=rows, image=rows, gradient=np.array(gradient))
+
+
+_BY_HAND = ("consensus of gradients (backward)", "alignment of all sources", "M with PPL(s) near the target's")
+
+
+def test_consensus_alignment_and_difficulty_by_hand() -> None:
+    near = [[1.0, 0.1, 0.0], [1.0, -0.1, 0.0], [0.0, 0.2, 1.0]]
+    gradients = [[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]
+    trains = [_measured(*pair, nll) for *pair, nll in zip(near, gradients, (0.5, 1.0, 2.0), strict=True)]
+    tests = [_measured([1.0, 0.0, 0.1], gradient, 1.0) for gradient in ([1.0, 0.2], [0.2, 1.0], [0.1, 1.0])]
+    names = ["a", "b", "c"]
+    ppl = np.exp([[0.5], [1.0], [2.0]])
+    factors = {
+        "source_perplexity": np.repeat(ppl, 3, axis=1),
+        "inverse_target_perplexity": np.exp(-1) * np.ones((3, 3)),
+        **{f"{name}_similarity": 1.0 + np.eye(3) for name in ("question", "answer", "image")},
+    }
+    held = TransferMatrix(names, names, 1.0 + np.arange(9.0).reshape(3, 3), factors)
+    context = Context(names, names, held, np.zeros((3, 3)), dict.fromkeys(names, "one"), trains, tests)
+    found = {name: function(context) for name, function in PREDICTORS.items() if name in _BY_HAND}
+    votes = found["consensus of gradients (backward)"][:, 0]
+    assert np.floor(votes + 0.1).tolist() == [1, 2, 0]  # the first target votes for a, the others for b
+    assert found["alignment of all sources"][:, 0].argmin() == 2  # it has nobody beside it
+    expected = held.values / ppl * np.exp(-np.abs([[0.5 - 1], [0], [2 - 1]]))
+    np.testing.assert_allclose(found["M with PPL(s) near the target's"], expected, rtol=1e-9)

@@ -14,7 +14,7 @@ def main() -> None:
     bench = Bench("cosine_to", args)
     for device in args.devices:
         rows = normal_rows(*SHAPES[device, args.quick], device)
-        for dtype in dtypes():
+        for dtype in dtypes(args.dtypes):
             run(bench, rows, directions_to(rows.shape[1]), dtype, device)
     if "cpu" in args.devices:
         accuracy(bench, directions_to(768))

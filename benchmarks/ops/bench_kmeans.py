@@ -17,7 +17,7 @@ def main() -> None:
     n, d = (5_000 if args.quick else 100_000), 768
     x = blobs(n, d, noise=4.0)
     for device in args.devices:
-        for dtype in dtypes():
+        for dtype in dtypes(args.dtypes):
             lloyd(bench, x, dtype, device)
         fit(bench, x, device)
     if "cpu" in args.devices:

@@ -14,7 +14,7 @@ def main() -> None:
     bench = Bench("mean_direction", args)
     for device in args.devices:
         rows = normal_rows(*SHAPES[device, args.quick], device, shift=0.1)
-        for dtype in dtypes():
+        for dtype in dtypes(args.dtypes):
             run(bench, rows, dtype, device)
     if "cuda" not in args.devices:
         bench.judge("CUDA, 1,000,000 x 1536", [Target("one-pass operations: at least 80% of HBM bandwidth", 80, None)])

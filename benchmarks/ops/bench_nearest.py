@@ -15,7 +15,7 @@ def main() -> None:
     n, d = (2_000 if args.quick else 20_000), 768
     x, y = blobs(n, d, seed=0), blobs(n, d, seed=1)
     for device in args.devices:
-        for dtype in dtypes():
+        for dtype in dtypes(args.dtypes):
             run(bench, x, y, dtype, device)
     bench.write()
 

@@ -42,7 +42,7 @@ def main() -> None:
 def on_cpu(bench, args):
     x = blobs(1_500 if args.quick else 10_000, 768)
     labels = np.asarray(ops.kmeans(x, K).labels)
-    for dtype in dtypes():
+    for dtype in dtypes(args.dtypes):
         euclidean(bench, x, labels, dtype, "cpu")
     for metric in ("sqeuclidean", "cosine"):
         collapsed(bench, x, labels, metric)

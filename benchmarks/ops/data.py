@@ -26,8 +26,10 @@ def cast(rows: Any, dtype: str, device: str = "cpu") -> Any:
     return torch.as_tensor(rows).to(device, getattr(torch, dtype))
 
 
-def dtypes() -> tuple[str, ...]:
-    return DTYPES if optional("torch") else ("float32", "float16")
+def dtypes(wanted: list[str] | None = None) -> tuple[str, ...]:
+    """Those that this machine has, or the wanted ones of them."""
+    known = DTYPES if optional("torch") else ("float32", "float16")
+    return tuple(name for name in known if wanted is None or name in wanted)
 
 
 def normal_rows(n: int, d: int, device: str, *, shift: float = 0.0) -> Any:

@@ -109,7 +109,12 @@ def options(description: str | None) -> argparse.Namespace:
         "--out", type=Path, metavar="DIR", help="folder for <name>.json (default: benchmarks/results/<processor>)"
     )
     parser.add_argument("--quick", action="store_true", help="small data and two rounds: shows that it runs, no more")
-    parser.add_argument("--dtypes", nargs="+", metavar="DTYPE", help="the tasks of these alone, such as float32")
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=("float32", "bfloat16", "float16"),
+        help="the tasks of these alone, where rows of several are measured; the file holds no others then",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="the tasks of this alone (default: what there is)")
     args = parser.parse_args()
     args.devices = devices(args.device)

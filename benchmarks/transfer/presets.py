@@ -109,16 +109,8 @@ def pretrained(datasets: int = 15, seeds: int = 3, average: float = 1.0) -> Lab:
     held = tuple(name for name in names if DATASETS[name].held_out)
     training = Training(epochs=3.0, average=average)  # with one epoch, gains hardly repeat: docs/evidence.md
     learner = partial(_pretrained_learner, training)
-    return Lab(
-        "pretrained" if average == 1 else "averaged",
-        names,
-        names,
-        tasks,
-        held,
-        tuple(BASES),
-        tuple(range(seeds)),
-        learner,
-    )
+    name = "pretrained" if average == 1 else "averaged"
+    return Lab(name, names, names, tasks, held, tuple(BASES), tuple(range(seeds)), learner)
 
 
 def _opened(sources: dict[str, str], targets: dict[str, str], name: str, split: str) -> list[Sample]:

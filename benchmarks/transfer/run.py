@@ -76,6 +76,7 @@ def main() -> int:
             told = selection.run(lab, first, arguments.cache, processes=arguments.processes, **counts)
         else:
             told = report.told(lab, found)
+            told |= {"average": arguments.average} if arguments.average < 1 else {}
     out = arguments.out or RESULTS / f"{told['preset']}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}")

@@ -13,7 +13,8 @@ namespace {
 constexpr std::int64_t kRowsOfPass = 512;          // most rows that are packed at once, against which tokens are read
 constexpr std::int64_t kRowBytesOfPass = 4 << 20;  // and about their size
 constexpr std::int64_t kTokensOfSplit = 512, kMostSplits = 1024;
-constexpr std::int64_t kTokenBytes = 1 << 20;  // packed tokens of a job, which stay in cache for all panels of rows
+constexpr std::int64_t kTokenBytes = 1 << 20;      // packed tokens of a job, which stay in cache for all panels of rows
+constexpr std::int64_t kTokenBytesOnce = 1 << 17;  // where there is one panel: they are read once, soon
 
 struct Scratch {
   Buffer tokens, products;
@@ -34,7 +35,9 @@ class LinearLogprobs {
         right_(tiles_.rows.right),
         split_(padded(std::max(kTokensOfSplit, (task.vocabulary + kMostSplits - 1) / kMostSplits), left_)),
         splits_((task.vocabulary + split_ - 1) / split_),
-        block_(std::clamp<std::int64_t>(kTokenBytes / (left_ * token_bytes_), 1, split_ / left_) * left_),
+        block_(std::clamp<std::int64_t>((task.n > right_ ? kTokenBytes : kTokenBytesOnce) / (left_ * token_bytes_), 1,
+                                        split_ / left_) *
+               left_),
         width_(padded(std::min({task.n, kRowsOfPass, std::max(kRowBytesOfPass / row_bytes_, right_)}), right_)),
         stride_(2 * width_),
         threads_(useful_threads(threads, task.vocabulary * d_ * (4 + padded(task.n, right_) / 8))),
@@ -77,9 +80,9 @@ class LinearLogprobs {
 
   char* panel_at(std::int64_t panel) const { return static_cast<char*>(rows_.get()) + panel * right_ * row_bytes_; }
 
-  void multiply(const void* tokens, std::int64_t panel, int rows, float* products) const {
+  void multiply(const void* tokens, std::int64_t panel, int rows, float* products, const void* ahead) const {
     const auto run = 2 * rows <= right_ ? tiles_.multiply_half : tiles_.multiply;
-    run(tokens, panel_at(panel), d_, products);
+    run(tokens, panel_at(panel), d_, products, static_cast<const char*>(ahead));
   }
 
   // Sums of a split, of the rows from `row` of the pass on.
@@ -120,7 +123,7 @@ class LinearLogprobs {
       }
       tiles_.tokens.pack_left(scratch->pointers.data(), some, ones_.data(), origin_.data(), d_, tokens);
       tiles_.tokens.begin();
-      multiply(tokens, panel, rows, products);
+      multiply(tokens, panel, rows, products, tokens);
       tiles_.tokens.end();
       Head head = task_.head;
       if (head.bias) head.bias = bias.data();
@@ -153,12 +156,15 @@ class LinearLogprobs {
         const LogitSums sums = sums_of(split, panel * right_);
         const int rows = rows_of(panel, count);
         for (std::int64_t at = 0; at < tokens; at += left_) {
-          multiply(packed + at * token_bytes_, panel, rows, products);
+          const char* tile = packed + at * token_bytes_;
+          const bool fetching = panel == first && token + at + block_ < stop;
+          multiply(tile, panel, rows, products,
+                   fetching ? row_at(task_.tokens, task_.token_element, token + at + block_) : tile);
           Head head = task_.head;
           if (head.bias) head.bias += token + at;
-          const LogitTile tile{products, static_cast<int>(std::min(left_, tokens - at)), rows, static_cast<int>(right_),
-                               head};
-          kernels_.add_logits(tile, sums);
+          const LogitTile logits{products, static_cast<int>(std::min(left_, tokens - at)), rows,
+                                 static_cast<int>(right_), head};
+          kernels_.add_logits(logits, sums);
         }
       }
       tiles_.tokens.end();

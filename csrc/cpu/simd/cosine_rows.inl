@@ -15,20 +15,18 @@ constexpr std::int64_t kRowPitch = kDepth + 16;  // rows 4096 bytes apart would 
 constexpr std::int64_t kTargetsAtOnce = 64;      // with more, the rows are read again
 
 // Whether rows become floats again for every few directions, and not once in a buffer: with 16 lanes, that takes the
-// ports of the multiplications.
-#if defined(__AVX2__) && !defined(__AVX512F__)
+// ports of the multiplications on processors of Intel.
 template <class T>
-constexpr bool kAsTheyStand = true;
-#else
-template <class T>
-constexpr bool kAsTheyStand = std::is_same_v<T, float>;
-#endif
+constexpr bool kAsTheyStand = std::is_same_v<T, float> || kLanes == 8 || kIsZen;
 
-// Adds dots() with the first directions. Adds the squares of the rows, and fetches a row that comes next. Where x is
-// given, columns [0, columns) become floats there, with zeros up to a whole vector; else they are whole vectors.
-template <int count, bool keeps, class T>
-__attribute__((noinline)) void first_dots(const T* const* row, const T* next, const float* vectors, std::int64_t pitch,
-                                          std::int64_t columns, float* x, Four* out, Vector* squares) {
+constexpr int kBesideSquares = kMostAtOnce - 1;  // directions: the squares take the place of one
+
+// Adds dots() with the first directions, and the squares of the rows. Where x is given, columns [0, columns) become
+// floats there, with zeros up to a whole vector; else they are whole vectors.
+template <int count, bool keeps, class T, class Fetch>
+__attribute__((noinline)) void first_dots(const T* const* row, const float* vectors, std::int64_t pitch,
+                                          std::int64_t columns, float* x, Four* out, Vector* squares, Fetch* fetching) {
+  Fetch fetch = *fetching;
   constexpr std::int64_t kChain = 16 * kLanes;  // squares added in one chain, whose rounding grows with its length
   Vector total[kRowsAtOnce][count + 1] = {};
   std::int64_t j = 0;
@@ -36,7 +34,7 @@ __attribute__((noinline)) void first_dots(const T* const* row, const T* next, co
     const std::int64_t stop = j + kChain < columns ? j + kChain : columns;
     Vector part[kRowsAtOnce] = {};
     for (; j + kLanes <= stop; j += kLanes) {
-      __builtin_prefetch(next + j);
+      fetch();
       Vector b[count + 1];
 #pragma GCC unroll 5
       for (int q = 0; q < count; ++q) b[q] = load(vectors + q * pitch + j);
@@ -64,14 +62,14 @@ __attribute__((noinline)) void first_dots(const T* const* row, const T* next, co
   }
 #pragma GCC unroll 5
   for (int q = 0; q < count; ++q) out[q] += sums(total[0][q], total[1][q], total[2][q], total[3][q]);
+  *fetching = fetch;
 }
 
 // Adds the dot products of four rows with `targets` directions over `columns`; the rest as first_dots().
-template <bool keeps, class T>
-inline void add_dots(const T* const* row, const T* const* next, const float* vectors, std::int64_t pitch,
-                     std::int64_t columns, std::int64_t targets, Four* total, Vector* squares) {
-  // Beside the first directions, the squares take the place of one.
-  const std::int64_t together = targets < kMostAtOnce ? targets : kMostAtOnce - 1, others = targets - together;
+template <bool keeps, class T, class Fetch>
+inline void add_dots(const T* const* row, const float* vectors, std::int64_t pitch, std::int64_t columns,
+                     std::int64_t targets, Four* total, Vector* squares, Fetch fetch) {
+  const std::int64_t together = targets < kMostAtOnce ? targets : kBesideSquares, others = targets - together;
   const std::int64_t groups = (others + kMostAtOnce - 1) / kMostAtOnce;
   const std::int64_t depth = (columns + kLanes - 1) / kLanes * kLanes;
   alignas(64) float x[keeps ? kRowsAtOnce * kRowPitch : 1];
@@ -81,20 +79,13 @@ inline void add_dots(const T* const* row, const T* const* next, const float* vec
     if constexpr (keeps) own[i] = x + i * kRowPitch;
     if constexpr (!keeps) own[i] = row[i];
   }
-  with_constant<kMostAtOnce - 1>(together, [&](auto width) {
-    first_dots<width, keeps>(row, next[0], vectors, pitch, columns, x, total, squares);
-  });
+  with_constant<kBesideSquares>(
+      together, [&](auto width) { first_dots<width, keeps>(row, vectors, pitch, columns, x, total, squares, &fetch); });
   for (std::int64_t group = 0; group < groups; ++group) {
     const std::int64_t begin = together + others * group / groups, end = together + others * (group + 1) / groups;
-    const bool fetching = group + 1 < kRowsAtOnce;
-    const char* fetched[1] = {reinterpret_cast<const char*>(next[fetching ? group + 1 : 0])};
     with_constant<kMostAtOnce>(end - begin, [&](auto width) {
       Four dot[width + 1];
-      if (fetching) {
-        dots<width, 1>(own, vectors + begin * pitch, pitch, depth, dot, fetched, sizeof(T));
-      } else {
-        dots<width, 0>(own, vectors + begin * pitch, pitch, depth, dot, fetched, sizeof(T));
-      }
+      dots<width>(own, vectors + begin * pitch, pitch, depth, dot, &fetch);
       for (int q = 0; q < width; ++q) total[begin + q] += dot[q];
     });
   }
@@ -115,6 +106,15 @@ void cosine_exact(const T* row, std::int64_t d, std::int64_t index, const Direct
   }
 }
 
+// f(a constant: cache lines that a step of so many bytes needs), up to those of kLanes floats of four rows.
+template <class F>
+inline void with_lines(std::int64_t step, F f) {
+  constexpr int kMost = kRowsAtOnce * kLanes * 4 / 64;
+  if (step <= 64) return f(std::integral_constant<int, 1>());
+  if (step <= 128 || kMost <= 2) return f(std::integral_constant < int, kMost<2 ? 1 : 2>());
+  f(std::integral_constant<int, kMost>());
+}
+
 // Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions], squared[count].
 template <class T>
 inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count, std::int64_t end,
@@ -126,22 +126,29 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
   }
   for (std::int64_t base = 0; base == 0 || base < directions.count; base += kTargetsAtOnce) {
     const std::int64_t left = directions.count - base, targets = left < kTargetsAtOnce ? left : kTargetsAtOnce;
+    const std::int64_t passes = (targets + kMostAtOnce) / kMostAtOnce;
+    const std::int64_t step = (kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T)) + passes - 1) / passes;
     Four total[kTargetsAtOnce];
     for (std::int64_t t = 0; t < targets; ++t) total[t] = Four{};
     Vector squares[kRowsAtOnce] = {};
     for (std::int64_t start = 0; start < rows.d; start += kDepth) {
       const std::int64_t columns = start + kDepth < rows.d ? kDepth : rows.d - start;
       const float* vectors = directions.values + base * directions.pitch + start;
-      const T *from[kRowsAtOnce], *fetch[kRowsAtOnce];
+      const T* from[kRowsAtOnce];
+      const char* fetched[kRowsAtOnce];
       for (int i = 0; i < kRowsAtOnce; ++i) {
         from[i] = row[i] + start;
-        fetch[i] = next[i] + start;
+        fetched[i] = reinterpret_cast<const char*>(next[i] + start);
       }
-      if (kAsTheyStand<T> && columns % kLanes == 0) {
-        add_dots<false>(from, fetch, vectors, directions.pitch, columns, targets, total, squares);
-      } else {
-        add_dots<true>(from, fetch, vectors, directions.pitch, columns, targets, total, squares);
-      }
+      const auto add = [&](auto lines) {
+        const Stream<lines> stream(fetched, columns * static_cast<std::int64_t>(sizeof(T)), step);
+        if (kAsTheyStand<T> && columns % kLanes == 0) {
+          add_dots<false>(from, vectors, directions.pitch, columns, targets, total, squares, stream);
+        } else {
+          add_dots<true>(from, vectors, directions.pitch, columns, targets, total, squares, stream);
+        }
+      };
+      with_lines(step, add);
     }
     const Four length = sums(squares[0], squares[1], squares[2], squares[3]);
     for (std::int64_t i = 0; i < count; ++i) {

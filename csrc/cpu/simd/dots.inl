@@ -35,14 +35,43 @@ inline Four sums(Vector a, Vector b, Vector c, Vector d) {
 #endif
 }
 
-// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. So many
-// of the rows that come next are fetched meanwhile, `size` bytes for each column.
-template <int count, int fetched, class T>
+// Four rows that come next, fetched into the second-level cache as one stream: `step` bytes at each call, of up to so
+// many cache lines. An even step from pass to pass keeps memory busy, and one stream is what prefetchers of the
+// hardware can follow.
+template <int lines>
+class Stream {
+ public:
+  // `bytes` of each row.
+  Stream(const char* const* rows, std::int64_t bytes, std::int64_t step)
+      : row_(rows), at_(rows[0]), end_(at_ + bytes), bytes_(bytes), step_(step) {}
+
+  void operator()() {
+    constexpr int kLine = 64;
+#pragma GCC unroll 4
+    for (int i = 0; i < lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 2);
+    at_ += step_;
+    if (at_ < end_) return;
+    if (++done_ < kRowsAtOnce) ++row_;  // the last row once more costs nothing
+    at_ = *row_;
+    end_ = at_ + bytes_;
+  }
+
+ private:
+  const char* const* row_;
+  const char *at_, *end_;
+  std::int64_t bytes_, step_;
+  int done_ = 0;  // rows
+};
+
+// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. `fetch`
+// is called for every kLanes columns.
+template <int count, class T, class Fetch>
 __attribute__((noinline)) void dots(const T* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth,
-                                    Four* out, const char* const* next, std::int64_t size) {
+                                    Four* out, Fetch* fetching) {
+  Fetch fetch = *fetching;  // in registers: nothing else points to it
   Vector total[kRowsAtOnce][count] = {};
   for (std::int64_t j = 0; j < depth; j += kLanes) {
-    for (int i = 0; i < fetched; ++i) __builtin_prefetch(next[i] + j * size, 0, 2);
+    fetch();
     Vector b[count];
 #pragma GCC unroll 5
     for (int q = 0; q < count; ++q) b[q] = load(vectors + q * pitch + j);
@@ -55,6 +84,7 @@ __attribute__((noinline)) void dots(const T* const* x, const float* vectors, std
   }
 #pragma GCC unroll 5
   for (int q = 0; q < count; ++q) out[q] = sums(total[0][q], total[1][q], total[2][q], total[3][q]);
+  *fetching = fetch;
 }
 
 // f(a constant of the value of `count`), which is 0 to `most`.

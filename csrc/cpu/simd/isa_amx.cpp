@@ -1,7 +1,6 @@
 #include <immintrin.h>
 
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "cpu/simd/kernels.hpp"

@@ -33,22 +33,27 @@ struct Best {
   FourInts label;
 };
 
+// Fetches so many rows side by side, of elements of `size` bytes.
+template <int rows>
+struct FetchRows {
+  const char* const* next;
+  std::int64_t size, at;
+
+  void operator()() {
+    for (int i = 0; i < rows; ++i) __builtin_prefetch(next[i] + at, 0, 2);
+    at += kLanes * size;
+  }
+};
+
 template <int count>
 inline void compare(const float* const* z, const Frame& frame, const Centroids& centroids, std::int64_t from,
                     Best* best, const char* const* next, int fetched, std::int64_t size) {
   const float* values = centroids.values + from * frame.pitch;
   Four dot[count];
-  switch (fetched) {
-    case 0:
-      dots<count, 0>(z, values, frame.pitch, frame.depth, dot, next, size);
-      break;
-    case 1:
-      dots<count, 1>(z, values, frame.pitch, frame.depth, dot, next, size);
-      break;
-    default:
-      dots<count, 2>(z, values, frame.pitch, frame.depth, dot, next, size);
-      break;
-  }
+  with_constant<2>(fetched, [&](auto rows) {
+    FetchRows<rows> fetch{next, size, 0};
+    dots<count>(z, values, frame.pitch, frame.depth, dot, &fetch);
+  });
   for (int q = 0; q < count; ++q) {
     const float half = centroids.halves[from + q];
     const Four score = Four{half, half, half, half} - dot[q];

@@ -42,12 +42,14 @@ struct LaneSums {
 // The logits of `size` tokens of a row, and the target's, a token among them.
 using SumLogits = void (*)(const void* row, std::int64_t size, const Head& head, std::int64_t target, LaneSums* sums);
 
-// Products of tokens (left) and rows (right), which may be of different elements.
+// Products of tokens (left) and rows (right), which may be of different elements. The tokens that come next, which
+// begin at `ahead`, may be fetched meanwhile.
+using MultiplyTokens = void (*)(const void* token_panel, const void* row_panel, std::int64_t d, float* products,
+                                const char* ahead);
 struct HeadTiles {
   Tiles tokens, rows;  // the former's left side, the latter's right side
-  void (*multiply)(const void* token_panel, const void* row_panel, std::int64_t d, float* products);
-  // The same where there are no rows in the second half.
-  void (*multiply_half)(const void* token_panel, const void* row_panel, std::int64_t d, float* products);
+  MultiplyTokens multiply;
+  MultiplyTokens multiply_half;  // the same where there are no rows in the second half
 };
 
 }  // namespace dataprophet::cpu

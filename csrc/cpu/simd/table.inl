@@ -9,6 +9,7 @@
 #include "cpu/simd/cosine_amx.inl"
 #endif
 #include "cpu/simd/distance_tile.inl"
+#include "cpu/simd/line_tiles.inl"
 #include "cpu/simd/lloyd_rows.inl"
 #include "cpu/simd/logits.inl"
 #include "cpu/simd/measure_rows.inl"
@@ -75,17 +76,22 @@ template <class T>
 using PartTiles = std::conditional_t<std::is_same_v<T, BFloat>, CopiedTiles, MatrixTiles<T, kParts<T>>>;
 
 template <class Row, class Token>
+void multiply_tokens(const void* tokens, const void* rows, std::int64_t d, float* products, const char*) {
+  multiply_parts<kParts<Token>, kParts<Row>, 3, true>(tokens, rows, d, products);
+}
+
+template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
-  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_parts<kParts<Token>, kParts<Row>, 3, true>,
-          multiply_parts<kParts<Token>, kParts<Row>, 3, true>};  // half would save little: loading tiles takes as long
+  return {tiles<PartTiles<Token>>(), tiles<PartTiles<Row>>(), multiply_tokens<Row, Token>,
+          multiply_tokens<Row, Token>};  // half would save little: loading tiles takes as long
 }
 #else
 template <class Row, class Token>
 constexpr HeadTiles head_tiles() {
 #if defined(__AVX512BF16__)
   if (std::is_same_v<Row, BFloat> && std::is_same_v<Token, BFloat>) {
-    return {tiles<PairTiles<BFloat>>(), tiles<PairTiles<BFloat>>(), PairTiles<BFloat>::multiply,
-            PairTiles<BFloat>::multiply};
+    return {tiles<LinePairTiles>(), tiles<PairTiles<BFloat>>(), LinePairTiles::multiply_some<kRightVectors>,
+            LinePairTiles::multiply_some<kRightVectors / 2>};
   }
 #endif
   return {tiles<LineTiles<Token>>(), tiles<FloatTiles<Row>>(), LineTiles<float>::template multiply_some<kRightVectors>,

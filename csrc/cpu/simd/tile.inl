@@ -109,63 +109,6 @@ struct FloatTiles {
   static void end() {}
 };
 
-// FloatTiles whose left rows stay as they stand, in lines of 16 columns, [panel][line][row][16]: packing them costs no
-// transposition, which for a few right rows would take as long as the products. The same products to the bit.
-template <class T>
-struct LineTiles : FloatTiles<T> {
-  static constexpr int step = 16;
-
-  template <bool is_right>
-  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
-                   void* out) {
-    if (is_right) return FloatTiles<T>::template pack<true>(rows, count, scale, centre, d, out);
-    auto* panel = static_cast<float*>(out);
-    const std::int64_t size = (d + step - 1) / step * kLeft * step;
-    for (std::int64_t first = 0; first < count; first += kLeft, panel += size) {
-      for (int i = 0; i < kLeft; ++i) {
-        const std::int64_t r = first + i;
-        float* line = panel + i * step;
-        for (std::int64_t k = 0; k < d; k += step, line += kLeft * step) {
-          for (int j = 0; j < step; j += kLanes) {
-            const bool present = r < count && k + j < d;
-            store(line + j, present ? placed(static_cast<const T*>(rows[r]), scale[r], centre, k + j, d) : Vector{});
-          }
-        }
-      }
-    }
-  }
-
-  // The products with the first `vectors` vectors of right rows.
-  template <int vectors>
-  static void multiply_some(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
-    auto* line = static_cast<const float*>(left_panel);
-    auto* b = static_cast<const float*>(right_panel);
-    for (std::int64_t start = 0; start == 0 || start < d; start += kChain) {
-      const std::int64_t stop = start + kChain < d ? start + kChain : d;
-      Vector part[kLeft][vectors] = {};
-      for (std::int64_t k = start; k < stop; k += step, line += kLeft * step) {
-        const float* end = line + (stop - k < step ? stop - k : step);
-        for (const float* a = line; a < end; ++a, b += kRight) {
-          Vector right_rows[vectors];
-          for (int v = 0; v < vectors; ++v) right_rows[v] = load(b + v * kLanes);
-#pragma GCC unroll 14
-          for (int i = 0; i < kLeft; ++i) {
-            const Vector left_row = splat(a[i * step]);
-            for (int v = 0; v < vectors; ++v) part[i][v] = left_row * right_rows[v] + part[i][v];
-          }
-        }
-      }
-#pragma GCC unroll 14
-      for (int i = 0; i < kLeft; ++i) {
-        for (int v = 0; v < vectors; ++v) {
-          float* out = dots + i * kRight + v * kLanes;
-          store(out, start ? load(out) + part[i][v] : part[i][v]);
-        }
-      }
-    }
-  }
-};
-
 #if defined(__AVX512F__)
 // A panel [word][width] of rows of so many words of 32 bits: `words(r, k)` gives words [k, k + kLanes) of row r.
 // A store of kLanes words may run over into the next word's place, or behind the panel: what stands there is written
@@ -404,35 +347,5 @@ struct MatrixTiles {
   static void begin() { _tile_loadconfig(&kConfiguration); }
 
   static void end() { _tile_release(); }
-};
-
-// The same for bfloat16 as it stands, neither scaled nor centred: the left side is copied row by row, as memory serves
-// it fastest.
-struct CopiedTiles : MatrixTiles<BFloat, 1> {
-  template <bool is_right>
-  static void pack(const void* const* rows, std::int64_t count, const float* scale, const float* centre, std::int64_t d,
-                   void* out) {
-    if (is_right) return MatrixTiles<BFloat, 1>::pack<true>(rows, count, scale, centre, d, out);
-    auto* panel = static_cast<char*>(out);
-    constexpr std::int64_t kStepBytes = 2 * kTile * 4, kLine = 64;
-    const std::int64_t steps = (d + step - 1) / step, full = d / step;
-    for (std::int64_t first = 0; first < count; first += left, panel += steps * kStepBytes) {
-      for (std::int64_t i = 0; i < left; ++i) {
-        char* line = panel + i * kLine;
-        if (first + i >= count) {
-          for (std::int64_t k = 0; k < steps; ++k) std::memset(line + k * kStepBytes, 0, kLine);
-          continue;
-        }
-        const auto* row = static_cast<const BFloat*>(rows[first + i]);
-        for (std::int64_t k = 0; k < full; ++k) {
-          _mm512_store_si512(line + k * kStepBytes, _mm512_loadu_si512(row + k * step));
-        }
-        if (full == steps) continue;
-        std::memset(line + full * kStepBytes, 0, kLine);
-        std::memcpy(line + full * kStepBytes, row + full * step,
-                    static_cast<std::size_t>(d - full * step) * sizeof(BFloat));
-      }
-    }
-  }
 };
 #endif

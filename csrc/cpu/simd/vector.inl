@@ -12,6 +12,13 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;  // SSE2 on x86-64, NEON on arm64
 #endif
 
+// Processors that multiply bfloat16 but have no matrix unit are AMD's, whose prefetchers and ports differ from Intel's.
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+constexpr bool kIsZen = true;
+#else
+constexpr bool kIsZen = false;
+#endif
+
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float LooseVector __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
 typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes)));

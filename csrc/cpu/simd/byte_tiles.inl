@@ -153,9 +153,7 @@ struct ByteTiles {
     }
   }
 
-  // GCC 12 keeps an array of __m512i in memory.
-  typedef std::int32_t Ints __attribute__((vector_size(64)));
-
+  // Not __m512i, of which GCC 12 keeps an array in memory.
   static Ints ints(const float* p) { return reinterpret_cast<Ints>(load(p)); }
 
   __attribute__((target("avx512vnni"))) static void multiply(const void* left_panel, const void* right_panel,

@@ -5,8 +5,6 @@
 #include "cpu/simd/cosine_rows.inl"
 #include "cpu/simd/row_sums.inl"
 
-typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
-
 constexpr std::int64_t kWholeColumns = 1024;  // whose sums stay in the first-level cache
 constexpr std::int64_t kWholeRows = 1 << 15;  // whose lower 16 bits add up to less than 2^31
 
@@ -65,9 +63,11 @@ struct WholeSums {
 };
 
 // Adds columns [0, columns) of rows, each times its scale, rounded.
-template <class T, int count>
-inline void add_whole_rows(const T* const* rows, const float* scale, std::int64_t columns, WholeSums* sums) {
+template <class T, int count, class Fetch>
+inline void add_whole_rows(const T* const* rows, const float* scale, std::int64_t columns, Fetch fetch,
+                           WholeSums* sums) {
   for (std::int64_t j = 0; j < columns; j += kLanes) {
+    fetch();
     Words lower{};
     Ints upper{};
 #pragma GCC unroll 4
@@ -92,10 +92,18 @@ void add_whole(const void* const* rows, std::int64_t count, const float* scale, 
     const std::int64_t columns = d - start < kWholeColumns ? d - start : kWholeColumns;
     WholeSums sums{};
     const T* row[kRowsAtOnce];
+    const char* next[kRowsAtOnce];
     for (std::int64_t r = 0; r < count; r += kRowsAtOnce) {
       const std::int64_t here = count - r < kRowsAtOnce ? count - r : kRowsAtOnce;
-      for (std::int64_t i = 0; i < here; ++i) row[i] = static_cast<const T*>(rows[r + i]) + start;
-      with_constant<kRowsAtOnce>(here, [&](auto some) { add_whole_rows<T, some>(row, scale + r, columns, &sums); });
+      for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
+        const std::int64_t now = i < here ? r + i : r, later = r + kRowsAtOnce + i < count ? r + kRowsAtOnce + i : now;
+        row[i] = static_cast<const T*>(rows[now]) + start;
+        next[i] = reinterpret_cast<const char*>(static_cast<const T*>(rows[later]) + start);
+      }
+      constexpr std::int64_t kStep = kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T));
+      const Stream < kStep<64 ? 1 : kStep / 64> fetch(next, columns * static_cast<std::int64_t>(sizeof(T)), kStep);
+      with_constant<kRowsAtOnce>(here,
+                                 [&](auto some) { add_whole_rows<T, some>(row, scale + r, columns, fetch, &sums); });
     }
     for (std::int64_t j = 0; j < columns; ++j) {
       const std::uint32_t lower = sums.lower[j] - (static_cast<std::uint32_t>(sums.upper[j]) << 16);

@@ -22,6 +22,7 @@ constexpr bool kIsZen = false;
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float LooseVector __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
 typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef std::uint16_t LooseHalves __attribute__((vector_size(2 * kLanes), aligned(1), may_alias));
 
 struct Half {

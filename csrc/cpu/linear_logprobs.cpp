@@ -145,6 +145,7 @@ class LinearLogprobs {
       std::fill_n(sums.total, right_, 0.0f);
     }
     const std::int64_t stop = std::min(task_.vocabulary, (split + 1) * split_);
+    const bool packed_rows = task_.tokens.stride == d_;  // tokens that come next are fetched as one run of bytes
     for (std::int64_t token = split * split_; token < stop; token += block_) {
       const std::int64_t tokens = std::min(block_, stop - token);
       for (std::int64_t i = 0; i < tokens; ++i) {
@@ -157,7 +158,7 @@ class LinearLogprobs {
         const int rows = rows_of(panel, count);
         for (std::int64_t at = 0; at < tokens; at += left_) {
           const char* tile = packed + at * token_bytes_;
-          const bool fetching = panel == first && token + at + block_ < stop;
+          const bool fetching = packed_rows && panel + 1 == last && token + at + block_ < stop;
           multiply(tile, panel, rows, products,
                    fetching ? row_at(task_.tokens, task_.token_element, token + at + block_) : tile);
           Head head = task_.head;

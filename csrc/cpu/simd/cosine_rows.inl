@@ -106,13 +106,13 @@ void cosine_exact(const T* row, std::int64_t d, std::int64_t index, const Direct
   }
 }
 
-// f(a constant: cache lines that a step of so many bytes needs), up to those of kLanes floats of four rows.
-template <class F>
+// f(a constant: cache lines that a step of so many bytes, at most `most`, needs).
+template <std::int64_t most, class F>
 inline void with_lines(std::int64_t step, F f) {
-  constexpr int kMost = kRowsAtOnce * kLanes * 4 / 64;
-  if (step <= 64) return f(std::integral_constant<int, 1>());
-  if (step <= 128 || kMost <= 2) return f(std::integral_constant < int, kMost<2 ? 1 : 2>());
-  f(std::integral_constant<int, kMost>());
+  if constexpr (most > 64) {
+    if (step <= most / 2) return with_lines<most / 2>(step, f);
+  }
+  f(std::integral_constant<int, (most > 64 ? most / 64 : 1)>());
 }
 
 // Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions], squared[count].
@@ -127,7 +127,8 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
   for (std::int64_t base = 0; base == 0 || base < directions.count; base += kTargetsAtOnce) {
     const std::int64_t left = directions.count - base, targets = left < kTargetsAtOnce ? left : kTargetsAtOnce;
     const std::int64_t passes = (targets + kMostAtOnce) / kMostAtOnce;
-    const std::int64_t step = (kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T)) + passes - 1) / passes;
+    constexpr std::int64_t kStep = kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t step = (kStep + passes - 1) / passes;
     Four total[kTargetsAtOnce];
     for (std::int64_t t = 0; t < targets; ++t) total[t] = Four{};
     Vector squares[kRowsAtOnce] = {};
@@ -148,7 +149,7 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
           add_dots<true>(from, vectors, directions.pitch, columns, targets, total, squares, stream);
         }
       };
-      with_lines(step, add);
+      with_lines<kStep>(step, add);
     }
     const Four length = sums(squares[0], squares[1], squares[2], squares[3]);
     for (std::int64_t i = 0; i < count; ++i) {

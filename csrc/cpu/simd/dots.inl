@@ -63,8 +63,8 @@ class Stream {
   int done_ = 0;  // rows
 };
 
-// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes. `fetch`
-// is called for every kLanes columns.
+// out[q] = the dot products of the four rows x[i] with vector q, all of `depth` columns, a multiple of kLanes.
+// `*fetching` is called for every kLanes columns.
 template <int count, class T, class Fetch>
 __attribute__((noinline)) void dots(const T* const* x, const float* vectors, std::int64_t pitch, std::int64_t depth,
                                     Four* out, Fetch* fetching) {

@@ -41,7 +41,7 @@ struct LineTiles : FloatTiles<T> {
       Vector part[kLeft][vectors] = {};
       for (std::int64_t k = start; k < stop; k += step, line += kLeft * step) {
         const float* end = line + (stop - k < step ? stop - k : step);
-        for (const float* a = line; a < end; ++a, b += kRight, ahead += kLeft * 4) {
+        for (const float* a = line; a < end; ++a, b += kRight, ahead += kLeft * sizeof(T)) {
           __builtin_prefetch(ahead, 0, 2);
           Vector right_rows[vectors];
           for (int v = 0; v < vectors; ++v) right_rows[v] = load(b + v * kLanes);

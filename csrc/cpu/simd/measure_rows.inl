@@ -82,9 +82,12 @@ inline void add_whole_rows(const T* const* rows, const float* scale, std::int64_
   }
 }
 
-// sum[j] += the rows, each times its scale, rounded to whole numbers of at most 2^30.
+// sum[j] += the rows, each times its scale, rounded to whole numbers of at most 2^30. The rows of a group lie apart,
+// where no prefetcher of the hardware looks for them.
 template <class T>
 void add_whole(const void* const* rows, std::int64_t count, const float* scale, std::int64_t d, std::int64_t* sum) {
+  constexpr std::int64_t kStep = kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T));
+  constexpr int kLines = kStep > 64 ? static_cast<int>(kStep / 64) : 1;
   for (; count > kWholeRows; count -= kWholeRows, rows += kWholeRows, scale += kWholeRows) {
     add_whole<T>(rows, kWholeRows, scale, d, sum);
   }
@@ -100,8 +103,7 @@ void add_whole(const void* const* rows, std::int64_t count, const float* scale, 
         row[i] = static_cast<const T*>(rows[now]) + start;
         next[i] = reinterpret_cast<const char*>(static_cast<const T*>(rows[later]) + start);
       }
-      constexpr std::int64_t kStep = kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T));
-      const Stream < kStep<64 ? 1 : kStep / 64> fetch(next, columns * static_cast<std::int64_t>(sizeof(T)), kStep);
+      const Stream<kLines> fetch(next, columns * static_cast<std::int64_t>(sizeof(T)), kStep);
       with_constant<kRowsAtOnce>(here,
                                  [&](auto some) { add_whole_rows<T, some>(row, scale + r, columns, fetch, &sums); });
     }

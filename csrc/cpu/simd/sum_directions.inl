@@ -30,7 +30,7 @@ inline void add_and_look_ahead(const T* const* row, const T* const* next, const 
   for (int i = 0; i < kStreams; ++i) s[i] = splat(scale[i]);
   std::int64_t j = 0;
   for (; j + kLanes <= d; j += kLanes) {
-    Vector total{};  // of the streams first: a chain of additions half as long
+    Vector total{};  // of the streams first: a shorter chain of additions
 #pragma GCC unroll 4
     for (int i = 0; i < kStreams; ++i) {
       __builtin_prefetch(after[i] + j, 0, kFetchedNear);

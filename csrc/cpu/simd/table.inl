@@ -94,8 +94,8 @@ constexpr HeadTiles head_tiles() {
             LinePairTiles::multiply_some<kRightVectors / 2>};
   }
 #endif
-  return {tiles<LineTiles<Token>>(), tiles<FloatTiles<Row>>(), LineTiles<float>::template multiply_some<kRightVectors>,
-          LineTiles<float>::template multiply_some<kRightVectors / 2>};
+  return {tiles<LineTiles<Token>>(), tiles<FloatTiles<Row>>(), LineTiles<Token>::template multiply_some<kRightVectors>,
+          LineTiles<Token>::template multiply_some<kRightVectors / 2>};
 }
 #endif
 

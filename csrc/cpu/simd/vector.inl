@@ -12,7 +12,8 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;  // SSE2 on x86-64, NEON on arm64
 #endif
 
-// Processors that multiply bfloat16 but have no matrix unit are AMD's, whose prefetchers and ports differ from Intel's.
+// The table for processors that multiply bfloat16 but have no matrix unit is chosen on AMD's alone (isa.cpp), whose
+// prefetchers and ports differ from Intel's.
 #if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
 constexpr bool kIsZen = true;
 #else

@@ -9,9 +9,8 @@ from dataprophet.ops import reference
 torch = pytest.importorskip("torch")
 
 ISAS = _core.available_isas()
-# Largest error of a row's silhouette, by dtype: that of fp32 sums, and for bfloat16 that of elements rounded again
-# around the mean of their cluster, where the instruction set multiplies bfloat16.
-TOLERANCE = {"float32": 2e-6, "float16": 1e-5, "bfloat16": 4e-4}
+# Largest error of a row's silhouette, by dtype: that of fp32 sums, or on AMX that of two bfloat16 for each element.
+TOLERANCE = {"float32": 2e-6, "float16": 1e-5, "bfloat16": 1e-5}
 
 
 def silhouettes(x, labels, metric="euclidean", rows=None, threads=2, isa=""):
@@ -76,6 +75,17 @@ def test_tight_and_shifted_clusters(isa, noise, shift, n, d, k):
             expected = reference.silhouette_samples(rows.double().numpy(), labels, metric=metric)
             scores, _ = silhouettes(rows, labels, metric, isa=isa)
             np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["near-collinear", "shifted by 100", "times 1e6"])
+def test_rows_that_bfloat16_cannot_hold_around_a_mean(isa, dtype, kind):
+    x, labels = clustered(1200, 768, 10)
+    x = {"near-collinear": x[:1] + np.float32(1e-3) * x, "shifted by 100": x + 100, "times 1e6": x * 1e6}[kind]
+    rows = torch.tensor(x.astype(np.float32)).to(getattr(torch, dtype))
+    expected = reference.silhouette_samples(rows.double().numpy(), labels)
+    np.testing.assert_allclose(silhouettes(rows, labels, isa=isa)[0], expected, rtol=0, atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -32,12 +32,7 @@ constexpr bool kHasAmx = true;
 using TilesOfFloat = MatrixTiles<float, 3>;
 using TilesOfHalf = MatrixTiles<Half, 2>;
 using TilesOfBFloat = MatrixTiles<BFloat, 2>;  // around a mean, bfloat16 has more digits
-#elif defined(__AVX512BF16__)
-constexpr bool kHasAmx = false;
-using TilesOfFloat = FloatTiles<float>;
-using TilesOfHalf = FloatTiles<Half>;
-using TilesOfBFloat = PairTiles<BFloat>;
-#else
+#else  // bfloat16, too: rounded again around a mean, rows would keep three digits
 constexpr bool kHasAmx = false;
 using TilesOfFloat = FloatTiles<float>;
 using TilesOfHalf = FloatTiles<Half>;

@@ -13,7 +13,9 @@
 namespace dataprophet::cpu {
 namespace {
 
-constexpr double kUnits = 1 << 30;  // in 1
+constexpr double kUnits = 1 << 30;         // in 1
+constexpr double kMostWhole = 2147483647;  // that a sum of 32 bits holds
+constexpr double kRounded = 1.0001;        // more than rounding adds to an element or its bound
 
 // Rows that are read from memory for their cosines and lengths, and again, from a cache, for the sums. The more of
 // them, the more rows of a group share a pass over its sums; the fewer, the more threads have work.
@@ -25,6 +27,7 @@ struct Scratch {
   std::vector<std::int64_t> last;    // per group: its last row in the block, or -1
   std::vector<std::int64_t> before;  // per row of the block: the one before it of its group, or -1
   std::vector<std::int64_t> seen;    // groups of the block
+  std::vector<float> largest;        // per row of the block: no element exceeds it
   std::vector<const void*> rows;
   std::vector<float> scale;
 };
@@ -47,7 +50,9 @@ class Measurement {
 
   void block(std::int64_t begin, std::int64_t end, const Directions& directions, const RowMeasures& out,
              Scratch* scratch, std::int64_t* sums) const {
-    measure_(rows_, begin, end, directions, out.cosines + begin * directions.count, out.lengths + begin);
+    scratch->largest.resize(static_cast<std::size_t>(end - begin));
+    measure_(rows_, begin, end, directions, out.cosines + begin * directions.count, out.lengths + begin,
+             scratch->largest.data());
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     scratch->before.resize(static_cast<std::size_t>(end - begin));
     scratch->seen.clear();
@@ -70,20 +75,32 @@ class Measurement {
   void add_group(std::int64_t group, std::int64_t begin, const double* lengths, Scratch* scratch,
                  std::int64_t* sums) const {
     std::int64_t* sum = sums + group * rows_.d;
-    scratch->rows.clear();
-    scratch->scale.clear();
+    double most = 0.0;  // that the rows which are waiting add up to
     std::int64_t r = scratch->last[static_cast<std::size_t>(group)];
     scratch->last[static_cast<std::size_t>(group)] = -1;
     for (; r >= 0; r = scratch->before[static_cast<std::size_t>(r - begin)]) {
       const void* row = row_at(rows_, element_, r);
-      if (is_plain(lengths[r])) {
-        scratch->rows.push_back(row);
-        scratch->scale.push_back(static_cast<float>(kUnits / lengths[r]));
-      } else {
-        add_exact_(row, kUnits / lengths[r], rows_.d, sum);
+      const double scale = kUnits / lengths[r];
+      if (!is_plain(lengths[r])) {
+        add_exact_(row, scale, rows_.d, sum);
+        continue;
       }
+      const double own = static_cast<double>(scratch->largest[static_cast<std::size_t>(r - begin)]) * scale * kRounded;
+      if (most + own + 1.0 > kMostWhole) {
+        add_waiting(scratch, sum);
+        most = 0.0;
+      }
+      most += own + 1.0;
+      scratch->rows.push_back(row);
+      scratch->scale.push_back(static_cast<float>(scale));
     }
+    add_waiting(scratch, sum);
+  }
+
+  void add_waiting(Scratch* scratch, std::int64_t* sum) const {
     add_(scratch->rows.data(), static_cast<std::int64_t>(scratch->rows.size()), scratch->scale.data(), rows_.d, sum);
+    scratch->rows.clear();
+    scratch->scale.clear();
   }
 
   MeasureRows measure_;

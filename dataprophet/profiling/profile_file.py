@@ -18,6 +18,7 @@ from dataprophet.store.checksums import dump_tensors, load_tensors
 
 _FORMAT = "dataprophet-profile-1"
 _FIX = "profile the dataset again"
+_HALF_INFINITY = 0x7C00  # bits of the exponent of what is not finite
 _NAME = "name a file that `dataprophet profile` made, or profile the dataset again"
 
 Made = TypeVar("Made")
@@ -57,6 +58,12 @@ def is_profile(path: str | os.PathLike[str]) -> bool:
         return b"dataprophet-profile-" in stream.read(min(size, os.path.getsize(path)))
 
 
+def _finite(value: NDArray[Any]) -> bool:
+    if value.dtype == np.float16:  # which NumPy looks at one by one
+        return not ((value.view(np.uint16) & _HALF_INFINITY) == _HALF_INFINITY).any()
+    return value.dtype.kind != "f" or bool(np.isfinite(value).all())
+
+
 class Parts:
     """The tensors of a file, checked as they are taken: ValueError for what is wrong, KeyError for what is missing."""
 
@@ -69,7 +76,7 @@ class Parts:
         fits = [want in (None, got) for want, got in zip_longest(shape, value.shape, fillvalue=-1)]
         if value.dtype != dtype or not all(fits):
             raise ValueError(f"{key} is {value.dtype} {value.shape}")
-        if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
+        if finite and not _finite(value):
             raise ValueError(f"{key} is not finite")
         return value
 

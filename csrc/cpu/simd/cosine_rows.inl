@@ -21,11 +21,17 @@ constexpr bool kAsTheyStand = std::is_same_v<T, float> || kLanes == 8 || kIsZen;
 
 constexpr int kBesideSquares = kMostAtOnce - 1;  // directions: the squares take the place of one
 
+// Squares of a row, lane by lane.
+struct Squares {
+  Vector sum{}, most{};  // most of one chain, which no square exceeds
+};
+
 // Adds dots() with the first directions, and the squares of the rows. Where x is given, columns [0, columns) become
 // floats there, with zeros up to a whole vector; else they are whole vectors.
 template <int count, bool keeps, class T, class Fetch>
 __attribute__((noinline)) void first_dots(const T* const* row, const float* vectors, std::int64_t pitch,
-                                          std::int64_t columns, float* x, Four* out, Vector* squares, Fetch* fetching) {
+                                          std::int64_t columns, float* x, Four* out, Squares* squares,
+                                          Fetch* fetching) {
   Fetch fetch = *fetching;
   constexpr std::int64_t kChain = 16 * kLanes;  // squares added in one chain, whose rounding grows with its length
   Vector total[kRowsAtOnce][count + 1] = {};
@@ -48,14 +54,18 @@ __attribute__((noinline)) void first_dots(const T* const* row, const float* vect
       }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < kRowsAtOnce; ++i) squares[i] += part[i];
+    for (int i = 0; i < kRowsAtOnce; ++i) {
+      squares[i].sum += part[i];
+      squares[i].most = maximum(squares[i].most, part[i]);
+    }
   }
   if constexpr (keeps) {
     if (j < columns) {
       for (int i = 0; i < kRowsAtOnce; ++i) {
         const Vector a = load_part(row[i] + j, columns - j);
         store(x + i * kRowPitch + j, a);
-        squares[i] = a * a + squares[i];
+        squares[i].sum = a * a + squares[i].sum;
+        squares[i].most = maximum(squares[i].most, a * a);
         for (int q = 0; q < count; ++q) total[i][q] = a * load(vectors + q * pitch + j) + total[i][q];
       }
     }
@@ -68,7 +78,7 @@ __attribute__((noinline)) void first_dots(const T* const* row, const float* vect
 // Adds the dot products of four rows with `targets` directions over `columns`; the rest as first_dots().
 template <bool keeps, class T, class Fetch>
 inline void add_dots(const T* const* row, const float* vectors, std::int64_t pitch, std::int64_t columns,
-                     std::int64_t targets, Four* total, Vector* squares, Fetch fetch) {
+                     std::int64_t targets, Four* total, Squares* squares, Fetch fetch) {
   const std::int64_t together = targets < kMostAtOnce ? targets : kBesideSquares, others = targets - together;
   const std::int64_t groups = (others + kMostAtOnce - 1) / kMostAtOnce;
   const std::int64_t depth = (columns + kLanes - 1) / kLanes * kLanes;
@@ -115,10 +125,15 @@ inline void with_lines(std::int64_t step, F f) {
   f(std::integral_constant<int, (most > 64 ? most / 64 : 1)>());
 }
 
-// Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions], squared[count].
+// Squared norms of four rows.
+inline Four squared_of(const Squares* squares) {
+  return sums(squares[0].sum, squares[1].sum, squares[2].sum, squares[3].sum);
+}
+
+// Rows [first, first + count) of those up to `end`, count <= 4. out[count][directions], squares[4].
 template <class T>
 inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count, std::int64_t end,
-                        const Directions& directions, float* out, float* squared) {
+                        const Directions& directions, float* out, Squares* squares) {
   const T *row[kRowsAtOnce], *next[kRowsAtOnce];
   for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
     row[i] = static_cast<const T*>(rows.data) + (first + (i < count ? i : 0)) * rows.stride;
@@ -131,7 +146,7 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
     const std::int64_t step = (kStep + passes - 1) / passes;
     Four total[kTargetsAtOnce];
     for (std::int64_t t = 0; t < targets; ++t) total[t] = Four{};
-    Vector squares[kRowsAtOnce] = {};
+    for (int i = 0; i < kRowsAtOnce; ++i) squares[i] = {};
     for (std::int64_t start = 0; start < rows.d; start += kDepth) {
       const std::int64_t columns = start + kDepth < rows.d ? kDepth : rows.d - start;
       const float* vectors = directions.values + base * directions.pitch + start;
@@ -151,10 +166,9 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
       };
       with_lines<kStep>(step, add);
     }
-    const Four length = sums(squares[0], squares[1], squares[2], squares[3]);
+    const Four squared = squared_of(squares);
     for (std::int64_t i = 0; i < count; ++i) {
-      squared[i] = length[i];
-      const float scale = inverse_norm(length[i]);
+      const float scale = inverse_norm(squared[i]);
       float* to = out + i * directions.count + base;
       for (std::int64_t t = 0; t < targets; ++t) to[t] = total[t][i] * scale;
     }
@@ -166,9 +180,10 @@ void cosine_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const D
                  BadRows* bad) {
   for (std::int64_t r = begin; r < end; r += kRowsAtOnce) {
     const std::int64_t count = end - r < kRowsAtOnce ? end - r : kRowsAtOnce;
-    float squared[kRowsAtOnce];
+    Squares squares[kRowsAtOnce];
     float* to = out + (r - begin) * directions.count;
-    cosine_tile<T>(rows, r, count, end, directions, to, squared);
+    cosine_tile<T>(rows, r, count, end, directions, to, squares);
+    const Four squared = squared_of(squares);
     for (std::int64_t i = 0; i < count; ++i) {
       if (plain(squared[i])) continue;
       const T* row = static_cast<const T*>(rows.data) + (r + i) * rows.stride;

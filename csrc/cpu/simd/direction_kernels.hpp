@@ -24,10 +24,11 @@ using CosineRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t e
                             float* out, BadRows* bad);
 
 // The same for any rows beside it, and lengths[row - begin] = |row|: 0 for rows of zeros, not finite for others that
-// have no direction. Their cosines mean nothing.
+// have no direction. Their cosines mean nothing. No element of a row exceeds its largest[row - begin], up to rounding,
+// which means nothing for rows whose lengths fp32 cannot hold.
 using MeasureRows = void (*)(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions,
-                             float* out, double* lengths);
-// sum[d] += the rows, each times its scale and rounded to whole numbers below 2^31.
+                             float* out, double* lengths, float* largest);
+// sum[d] += the rows, each times its scale and rounded to whole numbers, which add up to less than 2^31.
 using AddWhole = void (*)(const void* const* rows, std::int64_t count, const float* scale, std::int64_t d,
                           std::int64_t* sum);
 // The same of a row that fp32 cannot scale.

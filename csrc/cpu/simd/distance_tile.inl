@@ -3,8 +3,6 @@
 // Euclidean distances of a tile. Include inside an anonymous namespace.
 #include "cpu/simd/vector.inl"
 
-inline Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
-
 inline Vector square_root(Vector v) {
 #if defined(__AVX512F__)
   return _mm512_sqrt_ps(v);

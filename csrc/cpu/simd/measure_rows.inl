@@ -5,9 +5,6 @@
 #include "cpu/simd/cosine_rows.inl"
 #include "cpu/simd/row_sums.inl"
 
-constexpr std::int64_t kWholeColumns = 1024;  // whose sums stay in the first-level cache
-constexpr std::int64_t kWholeRows = 1 << 15;  // whose lower 16 bits add up to less than 2^31
-
 // `length` is 0 for a row of zeros, and not finite for one that holds NaN or infinity.
 template <class T>
 double exact_length(const T* row, std::int64_t d) {
@@ -19,16 +16,24 @@ double exact_length(const T* row, std::int64_t d) {
   return __builtin_sqrt(squared);
 }
 
+inline float largest_of(Vector v) {
+  float largest = v[0];
+  for (int i = 1; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;
+  return largest;
+}
+
 template <class T>
 void measure_rows(const Rows& rows, std::int64_t begin, std::int64_t end, const Directions& directions, float* out,
-                  double* lengths) {
+                  double* lengths, float* largest) {
   for (std::int64_t r = begin; r < end; r += kRowsAtOnce) {
     const std::int64_t count = end - r < kRowsAtOnce ? end - r : kRowsAtOnce;
-    float squared[kRowsAtOnce];
+    Squares squares[kRowsAtOnce];
     float* to = out + (r - begin) * directions.count;
-    cosine_tile<T>(rows, r, count, end, directions, to, squared);
+    cosine_tile<T>(rows, r, count, end, directions, to, squares);
+    const Four squared = squared_of(squares);
     for (std::int64_t i = 0; i < count; ++i) {
       lengths[r - begin + i] = __builtin_sqrt(static_cast<double>(squared[i]));
+      largest[r - begin + i] = __builtin_sqrtf(largest_of(squares[i].most));
       if (plain(squared[i])) continue;
       BadRows ignored;  // the lengths tell
       const T* row = static_cast<const T*>(rows.data) + (r + i) * rows.stride;
@@ -55,63 +60,42 @@ inline Ints to_ints(Vector v) {
 
 inline std::int64_t to_long(double value) { return static_cast<std::int64_t>(__builtin_rint(value)); }
 
-// Sums of whole numbers of at most 2^30: their lower 32 bits, and the sum of what stands above the lower 16 bits of
-// each. The two tell the sum, for the lower 16 bits of kWholeRows numbers add up to no more than 32.
-struct WholeSums {
-  alignas(64) std::uint32_t lower[kWholeColumns];
-  alignas(64) std::int32_t upper[kWholeColumns];
-};
+constexpr int kWholeVectors = 8;  // of a row at a time, whose sums stay in registers
 
-// Adds columns [0, columns) of rows, each times its scale, rounded.
-template <class T, int count, class Fetch>
-inline void add_whole_rows(const T* const* rows, const float* scale, std::int64_t columns, Fetch fetch,
-                           WholeSums* sums) {
-  for (std::int64_t j = 0; j < columns; j += kLanes) {
-    fetch();
-    Words lower{};
-    Ints upper{};
-#pragma GCC unroll 4
-    for (int r = 0; r < count; ++r) {
-      const Vector a = j + kLanes <= columns ? load(rows[r] + j) : load_part(rows[r] + j, columns - j);
-      const Ints whole = to_ints(a * splat(scale[r]));
-      lower += reinterpret_cast<Words>(whole);
-      upper += whole >> 16;
+// sum[columns] += the rows from column `start` on, each times its scale, rounded to whole numbers.
+template <class T, bool whole>
+inline void add_whole_columns(const void* const* rows, std::int64_t count, const float* scale, std::int64_t start,
+                              std::int64_t columns, std::int64_t* sum) {
+  Ints total[kWholeVectors] = {};
+  for (std::int64_t r = 0; r < count; ++r) {
+    const T* row = static_cast<const T*>(rows[r]) + start;
+    const Vector by = splat(scale[r]);
+    constexpr int kLines = static_cast<int>(kWholeVectors * kLanes * sizeof(T) / 64);
+#pragma GCC unroll 8
+    for (int line = 0; line < kLines; ++line) {
+      __builtin_prefetch(reinterpret_cast<const char*>(row + kWholeVectors * kLanes) + line * 64);
     }
-    *reinterpret_cast<Words*>(sums->lower + j) += lower;
-    *reinterpret_cast<Ints*>(sums->upper + j) += upper;
+#pragma GCC unroll 8
+    for (int v = 0; v < kWholeVectors; ++v) {
+      const std::int64_t j = static_cast<std::int64_t>(v) * kLanes;
+      if (whole || j + kLanes <= columns) {
+        total[v] += to_ints(load(row + j) * by);
+      } else if (j < columns) {
+        total[v] += to_ints(load_part(row + j, columns - j) * by);
+      }
+    }
   }
+  std::int32_t found[kWholeVectors * kLanes];
+  __builtin_memcpy(found, total, sizeof found);
+  for (std::int64_t j = 0; j < columns; ++j) sum[j] += found[j];
 }
 
-// sum[j] += the rows, each times its scale, rounded to whole numbers of at most 2^30. The rows of a group lie apart,
-// where no prefetcher of the hardware looks for them.
 template <class T>
 void add_whole(const void* const* rows, std::int64_t count, const float* scale, std::int64_t d, std::int64_t* sum) {
-  constexpr std::int64_t kStep = kRowsAtOnce * kLanes * static_cast<std::int64_t>(sizeof(T));
-  constexpr int kLines = kStep > 64 ? static_cast<int>(kStep / 64) : 1;
-  for (; count > kWholeRows; count -= kWholeRows, rows += kWholeRows, scale += kWholeRows) {
-    add_whole<T>(rows, kWholeRows, scale, d, sum);
-  }
-  for (std::int64_t start = 0; start < d; start += kWholeColumns) {
-    const std::int64_t columns = d - start < kWholeColumns ? d - start : kWholeColumns;
-    WholeSums sums{};
-    const T* row[kRowsAtOnce];
-    const char* next[kRowsAtOnce];
-    for (std::int64_t r = 0; r < count; r += kRowsAtOnce) {
-      const std::int64_t here = count - r < kRowsAtOnce ? count - r : kRowsAtOnce;
-      for (std::int64_t i = 0; i < kRowsAtOnce; ++i) {
-        const std::int64_t now = i < here ? r + i : r, later = r + kRowsAtOnce + i < count ? r + kRowsAtOnce + i : now;
-        row[i] = static_cast<const T*>(rows[now]) + start;
-        next[i] = reinterpret_cast<const char*>(static_cast<const T*>(rows[later]) + start);
-      }
-      const Stream<kLines> fetch(next, columns * static_cast<std::int64_t>(sizeof(T)), kStep);
-      with_constant<kRowsAtOnce>(here,
-                                 [&](auto some) { add_whole_rows<T, some>(row, scale + r, columns, fetch, &sums); });
-    }
-    for (std::int64_t j = 0; j < columns; ++j) {
-      const std::uint32_t lower = sums.lower[j] - (static_cast<std::uint32_t>(sums.upper[j]) << 16);
-      sum[start + j] += static_cast<std::int64_t>(sums.upper[j]) * (1 << 16) + lower;
-    }
-  }
+  constexpr std::int64_t kStep = kWholeVectors * kLanes;
+  std::int64_t start = 0;
+  for (; start + kStep <= d; start += kStep) add_whole_columns<T, true>(rows, count, scale, start, kStep, sum + start);
+  if (start < d) add_whole_columns<T, false>(rows, count, scale, start, d - start, sum + start);
 }
 
 // A row that fp32 cannot normalise.

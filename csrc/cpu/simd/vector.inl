@@ -101,6 +101,8 @@ inline Vector load_part(const T* p, std::int64_t count) {
   return load(part);
 }
 
+inline Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
+
 inline void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; }
 
 // Rounds to the nearest, to even between two.

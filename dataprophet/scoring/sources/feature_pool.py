@@ -26,7 +26,7 @@ from dataprophet.scoring.folder.rows import Batch, lines_of
 
 _BYTES_AT_ONCE = 128 << 20
 _CELLS_AT_ONCE = 8
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 _CHANGED = "do not change a pool while it is read; run the command again"
 
 

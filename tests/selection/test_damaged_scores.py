@@ -124,7 +124,9 @@ def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path):
         assert source.read_bytes() == image
 
 
-def test_sigterm_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_sigterm_leaves_nothing_behind(tmp_path, monkeypatch, request):
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a cluster that other tests started has set its own
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, earlier))
     scores = scored(tmp_path)
     before = sorted(tmp_path.iterdir())
 

@@ -146,7 +146,7 @@ class EuclideanSums {
         points_.gather(clusters_.order.data() + p, count, scratch.left.rows.data(), scratch.left.scale.data());
         tiles_.pack_left(scratch.left.rows.data(), count, scratch.left.scale.data(), centre, d_, left);
         tiles_.pack_right(scratch.left.rows.data(), count, scratch.left.scale.data(), centre, d_, right);
-        tiles_.multiply(left, right, d_, dots);
+        tiles_.multiply(left, right, d_, dots, {left, 0});
         for (std::int64_t i = 0; i < count; ++i) norms[p + i] = dots[i * tiles_.right + i];
       }
       tiles_.end();
@@ -271,12 +271,17 @@ class EuclideanSums {
     auto* dots = static_cast<float*>(scratch->dots.reserve(tiles_.left * tiles_.right * 4));
     const auto* left_panels = static_cast<const char*>(scratch->left.panels.get());
     const auto* right_panels = static_cast<const char*>(scratch->right.panels.get()) + column * row_bytes_;
+    // With each tile its share of the panel that comes next.
+    const std::int64_t share = tiles_.right * row_bytes_ / (padded(left.rows(), tiles_.left) / tiles_.left);
+    const std::int64_t step = share / std::max<std::int64_t>(d_, 1);
     tiles_.begin();
     for (std::int64_t j = 0; j < width; j += tiles_.right) {
       for (std::int64_t i = 0; i < left.rows(); i += tiles_.left) {
         const std::int64_t ahead = right.begin + j - left.begin - i;
         if (triangle && ahead + tiles_.right <= 1) continue;  // the whole tile lies below the diagonal
-        tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots);
+        const std::int64_t after = j + tiles_.right < width ? j + tiles_.right : j;
+        const Ahead next{right_panels + after * row_bytes_ + i / tiles_.left * share, step};
+        tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots, next);
         const int rows = static_cast<int>(std::min<std::int64_t>(tiles_.left, left.rows() - i));
         const DistanceTile tile{dots,
                                 rows,

@@ -258,7 +258,7 @@ class Nearest {
     for (std::int64_t j = first; j < stop; j += tiles_.right) {
       const float* slack = scratch->slack.data() + (j - first);
       for (std::int64_t i = 0; i < rows; i += tiles_.left) {
-        tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots);
+        tiles_.multiply(left_panels + i * row_bytes_, right_panels + j * row_bytes_, d_, dots, {left_panels, 0});
         const ScreenTile tile{dots,
                               static_cast<int>(std::min<std::int64_t>(tiles_.left, rows - i)),
                               tiles_.right,

@@ -96,7 +96,7 @@ struct ByteTiles {
     }
   }
 
-  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots, Ahead) {
     auto* left_scale = static_cast<const float*>(left_panel);
     auto* right_scale = static_cast<const float*>(right_panel);
     const float *a = left_scale + 2 * left, *b = right_scale + 2 * right;
@@ -157,7 +157,7 @@ struct ByteTiles {
   static Ints ints(const float* p) { return reinterpret_cast<Ints>(load(p)); }
 
   __attribute__((target("avx512vnni"))) static void multiply(const void* left_panel, const void* right_panel,
-                                                             std::int64_t d, float* dots) {
+                                                             std::int64_t d, float* dots, Ahead) {
     auto* left_scale = static_cast<const float*>(left_panel);
     auto* right_scale = static_cast<const float*>(right_panel);
     const float *a = left_scale + 2 * left, *b = right_scale + 2 * right;

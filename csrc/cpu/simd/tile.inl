@@ -80,13 +80,14 @@ struct FloatTiles {
     }
   }
 
-  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots, Ahead ahead) {
     auto* a = static_cast<const float*>(left_panel);
     auto* b = static_cast<const float*>(right_panel);
     for (std::int64_t start = 0; start == 0 || start < d; start += kChain) {
       const std::int64_t stop = start + kChain < d ? start + kChain : d;
       Vector part[kLeft][kRightVectors] = {};
-      for (std::int64_t k = start; k < stop; ++k, a += kLeft, b += kRight) {
+      for (std::int64_t k = start; k < stop; ++k, a += kLeft, b += kRight, ahead.at += ahead.step) {
+        __builtin_prefetch(ahead.at, 0, 2);
         Vector right_rows[kRightVectors];
         for (int v = 0; v < kRightVectors; ++v) right_rows[v] = load(b + v * kLanes);
 #pragma GCC unroll 14
@@ -191,7 +192,7 @@ struct PairTiles {
     }
   }
 
-  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots, Ahead) {
     auto* a = static_cast<const float*>(left_panel);
     auto* b = static_cast<const float*>(right_panel);
     const std::int64_t pairs = (d + 1) / 2;
@@ -340,7 +341,7 @@ struct MatrixTiles {
     }
   }
 
-  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots) {
+  static void multiply(const void* left_panel, const void* right_panel, std::int64_t d, float* dots, Ahead) {
     multiply_parts<parts, parts, parts, false>(left_panel, right_panel, d, dots);
   }
 

@@ -9,6 +9,12 @@ namespace dataprophet::cpu {
 using PackRows = void (*)(const void* const* rows, std::int64_t count, const float* scale, const float* centre,
                           std::int64_t d, void* panels);
 
+// What comes next: `step` bytes of it are fetched with each column of a tile.
+struct Ahead {
+  const char* at;
+  std::int64_t step;
+};
+
 // Dot products of all pairs of rows of two packed panels, a tile at a time. The dot product of two rows is the same
 // bits wherever they stand, so that of a row with itself is that with its copy.
 struct Tiles {
@@ -17,7 +23,7 @@ struct Tiles {
   int element_bytes;  // of a packed element
   int row_extra;      // bytes of a packed row beside them
   PackRows pack_left, pack_right;
-  void (*multiply)(const void* left_panel, const void* right_panel, std::int64_t d, float* dots);
+  void (*multiply)(const void* left_panel, const void* right_panel, std::int64_t d, float* dots, Ahead ahead);
   void (*begin)();  // before and after the products of a thread
   void (*end)();
 

@@ -178,7 +178,7 @@ def peer(folder: str, library: str, targets: Targets) -> dict[str, tuple[np.ndar
     for name in FIELDS:
         rows = np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
         groups = groups_of(hash_ids([str(row) for row in range(1, len(rows) + 1)]))
-        directions = targets._directions[name].astype(np.float32)
+        directions = targets.directions[name].astype(np.float32)
         cosines, sums = np.empty((len(rows), TARGETS), np.float32), np.zeros((N_GROUPS, D))
         for start in range(0, len(rows), STEP):
             step = slice(start, start + STEP)

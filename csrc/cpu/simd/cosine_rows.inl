@@ -167,10 +167,19 @@ inline void cosine_tile(const Rows& rows, std::int64_t first, std::int64_t count
       with_lines<kStep>(step, add);
     }
     const Four squared = squared_of(squares);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float scale = inverse_norm(squared[i]);
-      float* to = out + i * directions.count + base;
-      for (std::int64_t t = 0; t < targets; ++t) to[t] = total[t][i] * scale;
+    Four scale;
+    for (int i = 0; i < kRowsAtOnce; ++i) scale[i] = inverse_norm(squared[i]);
+    std::int64_t t = 0;
+    for (; t + 4 <= targets; t += 4) {
+      Four block[4];
+      for (int q = 0; q < 4; ++q) block[q] = total[t + q] * scale;
+      transpose_four(block);
+      for (std::int64_t i = 0; i < count; ++i) {
+        __builtin_memcpy(out + i * directions.count + base + t, &block[i], sizeof block[i]);
+      }
+    }
+    for (; t < targets; ++t) {
+      for (std::int64_t i = 0; i < count; ++i) out[i * directions.count + base + t] = total[t][i] * scale[i];
     }
   }
 }

@@ -35,6 +35,16 @@ inline Four sums(Vector a, Vector b, Vector c, Vector d) {
 #endif
 }
 
+inline void transpose_four(Four (&block)[4]) {
+  const FourInts low{0, 4, 1, 5}, high{2, 6, 3, 7};
+  const Four a = __builtin_shuffle(block[0], block[2], low), b = __builtin_shuffle(block[0], block[2], high);
+  const Four c = __builtin_shuffle(block[1], block[3], low), d = __builtin_shuffle(block[1], block[3], high);
+  block[0] = __builtin_shuffle(a, c, low);
+  block[1] = __builtin_shuffle(a, c, high);
+  block[2] = __builtin_shuffle(b, d, low);
+  block[3] = __builtin_shuffle(b, d, high);
+}
+
 // Four rows that come next, fetched into the second-level cache as one stream: `step` bytes at each call, of up to so
 // many cache lines. An even step from pass to pass keeps memory busy, and one stream is what prefetchers of the
 // hardware can follow.

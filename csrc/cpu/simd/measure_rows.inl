@@ -17,9 +17,13 @@ double exact_length(const T* row, std::int64_t d) {
 }
 
 inline float largest_of(Vector v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(v);
+#else
   float largest = v[0];
   for (int i = 1; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;
   return largest;
+#endif
 }
 
 template <class T>

@@ -53,6 +53,7 @@ lint: $(VENV)/.installed $(VENV)/.tools
 	$(VENV)/bin/ruff check $(PYTHON_FILES)
 	$(VENV)/bin/ruff format --check $(PYTHON_FILES)
 	$(VENV)/bin/mypy --strict dataprophet
+	$(VENV)/bin/mypy --config-file benchmarks/mypy.ini $(wildcard benchmarks/*.py benchmarks/[!t]*/*.py)
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
 	cd $(VENV) && bin/lint-imports --no-cache $(CURDIR)/pyproject.toml
 	$(VENV)/bin/python -P tools/house.py --check

@@ -107,7 +107,7 @@ def specialised(module):
     made = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = made
     spec.loader.exec_module(made)
-    made.folder = folder  # kept as long as the module: Triton reads the text when it compiles
+    vars(made)["folder"] = folder  # kept as long as the module: Triton reads the text when it compiles
     return made
 
 

@@ -74,13 +74,13 @@ def write(folder: Path, rows: int) -> dict[str, tuple[Path, Callable[[], object]
     images = [{"bytes": pictures[row % 64], "path": None} for row in range(rows)]
     pq.write_table(pa.table({"image": images, "question": questions, "answer": answers}), path["vqa.parquet"])
     path["web.tar"] = folder / "web.tar"
-    with tarfile.open(path["web.tar"], "w") as file:
+    with tarfile.open(path["web.tar"], "w") as tar:
         for row in range(rows):
             text = json.dumps({"question": questions[row], "answer": answers[row]}).encode()
             for suffix, data in (("jpg", pictures[row % 64]), ("json", text)):
                 entry = tarfile.TarInfo(f"{row:08d}.{suffix}")
                 entry.size = len(data)
-                file.addfile(entry, io.BytesIO(data))
+                tar.addfile(entry, io.BytesIO(data))
 
     def lines(name: str) -> Callable[[], object]:
         return lambda: [json.loads(line) for line in path[name].open()]

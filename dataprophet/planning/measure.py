@@ -266,7 +266,8 @@ def _table(
     """A rows file of numbers that do not compress, or, without a spread, of one number."""
     rng = np.random.default_rng(0)
     n = len(places)
-    drawn = {name: rng.random((n, len(targets)), np.float32) * np.float32(spread) for name in (*FIELDS, "M", "nearest")}
+    shape, every = (n, len(targets)), (*FIELDS, "M", "nearest")
+    drawn = {name: rng.standard_normal(shape, np.float32) * np.float32(spread) for name in every}
     nll, tokens = rng.random(n), rng.integers(1, 50, n)
     scores = SampleScores({name: drawn[name] for name in FIELDS}, drawn["M"])
     close = drawn["nearest"] if nearest else None

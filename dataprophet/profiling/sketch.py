@@ -126,7 +126,7 @@ class Sketch:
             z: (m, d) float16 unit vectors.
             bound: of the sketch that they come from.
         """
-        if bound is not None and bound < (_LARGEST if self._bound is None else self._bound):
+        if bound is not None and (self._bound is None or bound < self._bound):
             count = int(np.searchsorted(self.hashes, np.uint64(bound), side="right"))
             return Sketch(self.size, self.hashes[:count], self.z[:count], bound=bound).merge(hashes, z)
         low = self.takes(hashes)

@@ -20,7 +20,7 @@ from dataprophet.errors import ProfileError
 from dataprophet.features.features import Features
 from dataprophet.profiling.build import profile
 from dataprophet.profiling.profile import Profile
-from dataprophet.profiling.sketch import N_GROUPS, groups_of, hash_ids
+from dataprophet.profiling.sketch import N_GROUPS, Sketch, groups_of, hash_ids
 
 
 def same_sums(a: Profile, b: Profile) -> None:
@@ -99,6 +99,24 @@ def test_merging_is_commutative_and_associative_in_the_sketch() -> None:
     a, b, c = (profile(make_features(80, seed=i, prefix=f"{i}-"), "m", name="x", sketch_size=50) for i in range(3))
     same_sums((a + b) + c, a + (b + c))
     same_sums(a + b, b + a)
+
+
+def test_merged_sketches_of_any_bounds_are_the_same_in_any_order() -> None:
+    def made(size: int | None, hashes: list[int], bound: int | None) -> Sketch:
+        kept = [each for each in hashes if bound is None or each <= bound][:size]
+        return Sketch(size, np.array(kept, np.uint64), np.full((len(kept), 2), 0.5, np.float16), bound=bound)
+
+    parts = ([1, 4, 9], [2, 3, 2**63, 2**64 - 1], [])
+    bounds = (None, 3, 2**63, 2**64 - 1)
+    for size, (first, second), low, high in itertools.product(
+        (None, 2, 4, 9), itertools.permutations(parts, 2), bounds, bounds
+    ):
+        a, b = made(size, first, low), made(size, second, high)
+        merged, other = (x.merge(y.hashes, y.z, bound=y.bound) for x, y in ((a, b), (b, a)))
+        assert merged == other
+        told = min((each.bound for each in (a, b) if each.bound is not None), default=2**64 - 1)
+        expected = sorted(each for each in (*a.hashes.tolist(), *b.hashes.tolist()) if each <= told)
+        assert merged.hashes.tolist() == expected[:size]
 
 
 def test_repeated_ids_do_not_make_the_sketch_depend_on_order() -> None:
@@ -245,7 +263,11 @@ def test_too_few_samples_for_the_diversity() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "empty", "text", "cut", "other", "field", "nan", "order", "bound", "settings", "clusters"]
+    "damage",
+    [
+        *("missing", "empty", "text", "cut", "other", "field", "nan", "nan in the sketch", "inf in the sketch"),
+        *("order", "bound", "settings", "clusters"),
+    ],
 )
 def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
     from safetensors.numpy import load_file, save_file
@@ -275,6 +297,9 @@ def test_damaged_files(tmp_path, damage: str) -> None:  # type: ignore[no-untype
             save_file(tensors, path, head)
         case "nan":
             tensors["nll_sum"][0] = np.nan
+            save_file(tensors, path, head)
+        case "nan in the sketch" | "inf in the sketch":
+            tensors["sketch.z"][-1, -1] = np.nan if damage.startswith("nan") else -np.inf
             save_file(tensors, path, head)
         case "order":
             tensors["sketch.hashes"] = tensors["sketch.hashes"][::-1].copy()

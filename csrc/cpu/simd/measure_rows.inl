@@ -77,7 +77,8 @@ inline void add_whole_columns(const void* const* rows, std::int64_t count, const
     constexpr int kLines = static_cast<int>(kWholeVectors * kLanes * sizeof(T) / 64);
 #pragma GCC unroll 8
     for (int line = 0; line < kLines; ++line) {
-      __builtin_prefetch(reinterpret_cast<const char*>(row + kWholeVectors * kLanes) + line * 64);
+      const auto next = reinterpret_cast<std::uintptr_t>(row) + kWholeVectors * kLanes * sizeof(T);
+      __builtin_prefetch(reinterpret_cast<const void*>(next + static_cast<std::uintptr_t>(line) * 64));
     }
 #pragma GCC unroll 8
     for (int v = 0; v < kWholeVectors; ++v) {

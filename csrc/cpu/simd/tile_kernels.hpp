@@ -9,7 +9,7 @@ namespace dataprophet::cpu {
 using PackRows = void (*)(const void* const* rows, std::int64_t count, const float* scale, const float* centre,
                           std::int64_t d, void* panels);
 
-// What comes next: `step` bytes of it are fetched with each column of a tile.
+// What comes next: tiles of floats fetch a cache line of it with each column, `step` bytes on each time.
 struct Ahead {
   const char* at;
   std::int64_t step;

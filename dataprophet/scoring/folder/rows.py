@@ -204,7 +204,7 @@ def table_of(
 def write_rows(table: pa.Table, path: str) -> None:
     """Write output rows. Only columns of words have dictionaries: scores hardly repeat, and trying costs the most.
 
-    The bytes of scores are sorted by their place: exponents that repeat make the file a ninth smaller, and faster.
+    The bytes of scores are sorted by their place: exponents that repeat make the file up to a ninth smaller.
     """
     scores = [column.name for column in table.schema if pa.types.is_float32(column.type)]
     words = ["file", "status", "detail"]

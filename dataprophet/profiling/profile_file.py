@@ -60,6 +60,7 @@ def is_profile(path: str | os.PathLike[str]) -> bool:
 
 
 def _finite(value: NDArray[Any]) -> bool:
+    """Whether an array of any shape and dtype holds neither NaN nor infinity."""
     if value.dtype == np.float16:  # which NumPy looks at one by one
         bits = value.reshape(-1).view(np.uint16)
         parts = (bits[start : start + _AT_ONCE] & _HALF_INFINITY for start in range(0, len(bits), _AT_ONCE))

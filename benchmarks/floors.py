@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from dataprophet import _core
 from dataprophet.ops.threads import thread_count
 from dataprophet.ops.timing import Way, optional
 
-SPIN_ROUNDS = {"float32": 200_000, "bfloat16": 50_000}
+SPIN_SECONDS = 0.05
 
 
 @dataclass
@@ -87,10 +88,21 @@ def arithmetic(work: float, dtype: str, device: str = "cpu") -> Floor:
     if device == "cuda":
         return Floor("GFLOP", work / 1e9, [_matrix_product(dtype, device)])
     narrow = dtype == "bfloat16"
-    rounds = SPIN_ROUNDS["bfloat16" if narrow else "float32"]
+    rounds = _spin_rounds(narrow)
     once = _core.spin(narrow, 1, 1) * rounds / 1e9
     way = Way("multiply-adds", lambda: _core.spin(narrow, rounds, thread_count()))
     return Floor("GFLOP", work / 1e9, [Probe(way, lambda count: once * count)])
+
+
+def _spin_rounds(narrow: bool) -> int:
+    """Rounds that take a thread at least SPIN_SECONDS: beside a shorter loop, starting the threads counts."""
+    rounds = 1 << 16
+    while True:
+        start = time.perf_counter()
+        _core.spin(narrow, rounds, 1)
+        if time.perf_counter() - start >= SPIN_SECONDS:
+            return rounds
+        rounds *= 2
 
 
 def utilisation(work: float, dtype: str, device: str) -> Floor:

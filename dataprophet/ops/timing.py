@@ -120,6 +120,7 @@ def interleaved(ways: Sequence[Way], rounds: int, *, counts: Sequence[int], devi
         first = turn * len(runs) // rounds
         for way, count in runs[first:] + runs[:first]:  # nobody always comes after the same one
             with threads(count, way.isa):
+                _settle()
                 _synchronize(device)
                 cpu, wall = time.process_time(), time.perf_counter()
                 way.run()
@@ -128,6 +129,16 @@ def interleaved(ways: Sequence[Way], rounds: int, *, counts: Sequence[int], devi
                 seconds["cpu"][count].append(time.process_time() - cpu)
                 seconds["wall"][count].append(time.perf_counter() - wall)
     return found
+
+
+def _settle(longest: float = 0.5) -> None:
+    """Wait for threads that spin after their last task, as those of OpenMP and OpenBLAS do: the next would pay."""
+    pause = 0.005
+    for _ in range(round(longest / pause)):
+        before = time.process_time()
+        time.sleep(pause)
+        if time.process_time() - before < pause / 20:
+            return
 
 
 def _synchronize(device: str) -> None:

@@ -5,11 +5,11 @@
 #include "cpu/simd/norm.inl"
 
 // Columns whose products are added in one chain in fp32. Four rows of them stay in the first-level cache while all
-// directions pass; that has 32 KB on most processors with 8 lanes.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr std::int64_t kDepth = 1024;
-#else
+// directions pass, and so does a pass's share of these.
+#if defined(__SSE2__) && !defined(__AVX2__)
 constexpr std::int64_t kDepth = 512;
+#else
+constexpr std::int64_t kDepth = 1024;
 #endif
 constexpr std::int64_t kRowPitch = kDepth + 16;  // rows 4096 bytes apart would compete for a few places of that cache
 constexpr std::int64_t kTargetsAtOnce = 64;      // with more, the rows are read again

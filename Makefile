@@ -10,7 +10,7 @@
 #   make tsan    the compiled operations on several threads under ThreadSanitizer, without Python
 #   make lowest  some tests with the lowest versions of the base packages, on Python 3.11 or 3.12
 #   make bench   the benchmarks, with every peer that installs, and their tables into docs/performance.md
-#   make soak    faults at random times while a pool is scored, for about ten minutes
+#   make soak    faults at random times while a pool is scored, for about twenty minutes
 #   make families  every family of transformers, tiny, into the table of docs/model.md; with torchvision and timm, in an environment of its own
 #   make browser  the report's page in a Chromium that is there (CHROMIUM names it), through Playwright, with axe-core
 #   make docs    the documentation as a site, into build/site; a link or a name that is not there stops it

@@ -127,7 +127,7 @@ LOADING = (
     argument("--batch-tokens N", "padded tokens of a batch (default: by device)", positive),
     argument("--workers N", "threads that prepare batches (default: by device)", count),
     flag("--compile", "torch.compile the layers: for large pools"),
-    argument("--memory SIZE", "what each worker may take beside the model, such as 8G (default: 4G)"),
+    argument("--memory SIZE", "what each worker may take beside the model, such as 8G, at least 1G (default: 4G)"),
     argument("--template FILE.jinja", "chat template to use in the place of the model's own", jinja_file),
     several("--processor KEY=VALUE", "arguments of the processor, such as max_pixels=200704", assignment),
     flag("--score-terminator", "count the end-of-turn token as part of each answer"),

@@ -21,7 +21,7 @@ from dataprophet.cli.terminal import Shades, is_terminal, terminal_table
 from dataprophet.cli.typed import as_typed
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.remote import is_url
-from dataprophet.errors import require
+from dataprophet.errors import DataProphetError, require
 from dataprophet.planning.sample import count_rows
 from dataprophet.report.values import number as number  # noqa: PLC0414 (commands take it from here)
 from dataprophet.running.check import split_name
@@ -46,6 +46,17 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
     columns = {field: column for field, _, column in (text.partition("=") for text in args.columns)}
     options = values(args, "subset split answer_is image_root max_pixels allow_outside allow_urls")
     return _chosen({"format": args.input_format, "columns": columns or None, **options})
+
+
+def refuse_reading(args: argparse.Namespace) -> None:
+    """Refuse options that say how rows are read, where features are given, which have no rows.
+
+    Raises:
+        DataProphetError: naming the option.
+    """
+    for key in _chosen({**reading(args), "limit": getattr(args, "limit", None)}):
+        what = "says how the rows of a dataset are read, and --features are not read so"
+        raise DataProphetError(what, where=f"--{key.replace('_', '-')}", fix="leave it out, or cut the features file")
 
 
 def own_reading(args: argparse.Namespace, name: str, names: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,20 @@ from dataprophet.cli.common import output
 from dataprophet.errors import DataProphetError, install
 from dataprophet.ops.backend import COMPILE, own_device
 
-_REQUIRED = ("python", "core", "instruction set", "numpy", "scipy", "pyarrow", "safetensors", "xxhash", "rich", "shtab")
+_REQUIRED = (
+    "python",
+    "core",
+    "instruction set",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "safetensors",
+    "xxhash",
+    "rich",
+    "shtab",
+    "pyyaml",
+)
+_MODULES = {"pyyaml": "yaml"}
 _LOWEST_TRANSFORMERS, _NEXT_TRANSFORMERS = (5, 23), (6, 0)
 
 
@@ -61,7 +74,7 @@ def report() -> list[Check]:
         "python": lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "core": _core,
         "instruction set": _instruction_set,
-        **{name: partial(_package, name, install()) for name in _REQUIRED[3:]},
+        **{name: partial(_package, name, install(), module=_MODULES.get(name, "")) for name in _REQUIRED[3:]},
         "cuda module": _cuda_module,
         "cuda device": _cuda_device,
         "triton": _triton,
@@ -74,7 +87,10 @@ def report() -> list[Check]:
         "pillow": partial(_package, "pillow", install("model"), module="PIL"),
         "datasets": partial(_package, "datasets", install("data")),
         "altair": partial(_package, "altair", install("report")),
+        "jinja2": partial(_package, "jinja2", install("report")),
         "vl-convert": partial(_package, "vl-convert-python", install("report"), module="vl_convert"),
+        "fsspec": partial(_package, "fsspec", f"for s3://, gs:// and the like: {install('remote')}"),
+        "ray": partial(_package, "ray", f"for --engine ray: {install('ray')}"),
     }
     return [_checked(name, probe) for name, probe in probes.items()]
 

@@ -15,7 +15,7 @@ from dataprophet.cli.usage import Parser
 # what ``--help`` says of a command, an example, and its arguments
 _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
     "demo": (
-        "profile 8 small datasets and 4 benchmarks with a tiny model, rank them, and write a mixture",
+        "profile 9 small datasets and 4 benchmarks with a tiny model, rank them, and write a mixture",
         "dataprophet demo --out demo-output",
         argument("--out DIR", "folder to write", default="demo-output"),
         flag("--overwrite", "replace an earlier demo's folder"),
@@ -167,7 +167,7 @@ _COMMANDS: dict[str, tuple[str, str, *tuple[Argument, ...]]] = {
         argument("dataset POOL", "file or folder; with --features, of features", nargs="+"),
         argument("--model", "name, local folder or 'demo'; not with --features"),
         flag("--features", "the pools hold precomputed features"),
-        argument("--rows N", "rows to draw of each pool", count, default=256),
+        argument("--rows N", "rows to draw of each pool, at least 16", count, default=256),
         shared.seed("seed of the draws"),
         argument("--seconds S", "for counting rows, and for the timed run, of a pool", seconds, default=10.0),
         argument("--targets N", "targets to be scored for", count, default=1),

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from dataprophet.cli.common import loading, open_from, output, table, tell, values, warn_of
+from dataprophet.cli.common import loading, open_from, output, refuse_reading, table, tell, values, warn_of
 from dataprophet.cli.progress import Progress
 from dataprophet.errors import DataProphetError
 from dataprophet.planning.estimates import Estimate
@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what scoring pools will cost; 1 when a file cannot be read."""
     if not args.features and args.model is None:
         raise DataProphetError("no model given", fix="add --model, or --features for precomputed features")
+    if args.features:
+        refuse_reading(args)
     pools: list[Any] = [open_feature_pool(path) if args.features else open_from(args, path) for path in args.dataset]
     model = None
     for pool in () if args.features else pools:

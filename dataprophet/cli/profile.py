@@ -12,6 +12,7 @@ from dataprophet.cli.common import (
     open_from,
     output,
     pass_over_rows,
+    refuse_reading,
     resumable,
     take_name,
     tell,
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 def _profile(args: argparse.Namespace) -> Profile:
     settings = values(args, "clusters sketch_size diversity_fields seed")
     work = Work(args.engine, args.processes, args.threads, args.ray_address, assigned(args.ray_option), args.stall)
+    if args.features:
+        refuse_reading(args)
     pool: Any = FeaturePool(args.dataset) if args.features else open_from(args, args.dataset, args.name)
     if not args.features:
         warn_of(pool)

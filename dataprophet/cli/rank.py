@@ -33,13 +33,19 @@ def rank_table(matrix: TransferMatrix, target: str, level: float = 0.95) -> str:
         mark = "~" if entry.resolved is False else ""
         cells = [number(entry.score), interval, *(number(factors[name]) for name in names), mark]
         rows.append([f"{place:>2} {entry.source}", *cells])
-    head = [f"   sources for {target}", "M", f"{level:.0%} interval", *(FACTORS.get(name, name) for name in names), ""]
+    head = [
+        f"   sources for {target}",
+        "M",
+        f"{100 * level:g}% interval",
+        *(FACTORS.get(name, name) for name in names),
+        "",
+    ]
     lines = [table(head, rows, [[entry.score] for entry in ranking])]
     if matrix.log_error is None and (not matrix.errors or matrix.errors.keys() >= matrix.factors.keys()):
         lines.append("no intervals: a matrix that was read from a file does not tell them once something is left out")
     if unresolved := sum(entry.resolved is False for entry in ranking):
         of = f"{unresolved} of {len(ranking) - 1} neighbours"
-        lines.append(f"~ {of} not resolved at {level:.0%}: their order may be chance")
+        lines.append(f"~ {of} not resolved at {100 * level:g}%: their order may be chance")
     return "\n".join([*lines, *(f"! {remark}" for remark in matrix.remarks(target))])
 
 

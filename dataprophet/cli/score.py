@@ -12,6 +12,7 @@ from dataprophet.cli.common import (
     output,
     pass_over_rows,
     reading,
+    refuse_reading,
     resumable,
     take_name,
     tell,
@@ -36,6 +37,8 @@ _OF_ONE_NAME = (
 def run(args: argparse.Namespace) -> int:
     """Score a pool; 1 when a file could not be read or a shard is missing, 130 and 143 when it was stopped."""
     take_name(args, "pool")
+    if args.features:
+        refuse_reading(args)
     reads = {} if args.features else reading(args)
     if not args.features:
         warn_of(pool := open_from(args, args.pool, args.name))

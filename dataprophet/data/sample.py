@@ -167,7 +167,7 @@ class Tally:
         good: those of them that can be used; images are not decoded.
         with_images: good rows with an image or more.
         images: images of good rows.
-        turns: answered turns of good rows, which are its samples.
+        turns: turns of good rows that are scored, which are its samples.
     """
 
     rows: int = 0
@@ -183,7 +183,7 @@ class Tally:
             self.good += 1
             self.with_images += bool(row.sources)
             self.images += len(row.sources)
-            self.turns += len(row.turns)
+            self.turns += len(row.scored())
 
     def guesses(self, format: str) -> list[str]:
         """How rows of a dataset of that format are read that may be meant otherwise, a line for each kind."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,11 @@ def read_gains(path: str | os.PathLike[str]) -> Gains:
     """
     head, rows = read_cells(path)
     names = [name.strip().lower() for name in head]
-    if {"source", "target"} <= set(names):
+    is_list = {"source", "target"} <= set(names)
+    counts = Counter(names if is_list else map(str.strip, head))
+    if twice := [name for name, count in counts.items() if name and count > 1]:
+        raise MetricError(f"the column {twice[0]!r} occurs twice", where=f"{path} row 1", fix="keep one of them")
+    if is_list:
         cells, how = _of_list(names, rows, str(path))
     else:
         cells, how = _of_matrix([name.strip() for name in head], rows, str(path))

@@ -21,6 +21,7 @@ from dataprophet.planning.measure import see_features, see_rows
 from dataprophet.planning.sample import count_features, count_rows, draw
 from dataprophet.scoring.folder.config import cells_of
 from dataprophet.scoring.sources.feature_pool import FeaturePool
+from dataprophet.scoring.sources.opener import require_whole
 
 if TYPE_CHECKING:
     from dataprophet.model.model import Model
@@ -109,7 +110,7 @@ def plan(
         progress: called with the number of pools that are planned.
 
     Raises:
-        DataError: a pool has no files of its own, or no row that can be read.
+        DataError: a pool has no files of its own, or no row that can be read, or a limit.
         ModelError: the model fails.
     """
     if rows < LEAST_ROWS:
@@ -124,6 +125,7 @@ def plan(
         if isinstance(pool, Dataset):
             if model is None:
                 raise DataError("a dataset is planned with a model", where=pool.name, fix="give the model")
+            require_whole(pool)
             kind, count = "samples", count_rows(pool, seconds=seconds, rng=rng)
             drawn = draw(pool, count, rows, rng)
             for _, row in drawn:

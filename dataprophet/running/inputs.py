@@ -68,6 +68,8 @@ def open_inputs(
     settings["diversity_fields"] = list(recipe.diversity_fields)
     work = Work(recipe.engine, recipe.processes, recipe.threads, recipe.ray_address, recipe.ray_option)
     pools: dict[str, Any] = {}
+    for key, each in recipe.data.items():
+        _check_reading(recipe, key, each)
     for key, each in recipe.data.items():  # what is quick to find out first
         with placed(recipe, key):
             path = absolute(each.path)  # the cache knows files by it, wherever the process works
@@ -111,6 +113,29 @@ def _opened(each: Data, path: str, tell: Callable[[str], None]) -> Dataset:
     for warning in dataset.told().warnings:
         tell(f"warning: {each.name}: {warning}")
     return dataset
+
+
+def require_images(recipe: Recipe, inputs: Mapping[str, Input]) -> None:
+    """Refuse a dataset without an image, before its pass, where images are compared.
+
+    Raises:
+        RecipeError: naming it.
+    """
+    for each in inputs.values() if "image" in recipe.fields else ():
+        if not (each.data.features or each.work.tally.with_images):
+            what = f"{each.data.path}: no row has an image, so its similarity is undefined"
+            fix = "leave it out, or compare without images (fields=question,answer)"
+            raise recipe.error(what, each.key, fix)
+
+
+def _check_reading(recipe: Recipe, key: str, data: Data) -> None:
+    """Refuse what says how rows are read beside features; those of their ``rows`` are read so, but all of them."""
+    usual, given = Data(data.path).reading(), data.reading()
+    for name in ("limit",) if data.rows else given:
+        if data.features and given[name] != usual.get(name):
+            what = f"{name} says how the rows of a dataset are read, and features are not read so"
+            fix = "leave it out, or cut the features file"
+            raise recipe.error(what, f"{key}.{name}", fix)
 
 
 def _check_limits(recipe: Recipe) -> None:

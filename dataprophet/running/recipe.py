@@ -124,7 +124,9 @@ class Recipe:
     batch_tokens: int | None = _key("padded tokens of a batch (default: by device)", least=1)
     workers: int | None = _key("threads that prepare batches (default: by device)", least=0)
     compile: bool = _key("torch.compile the layers: for large datasets", False)
-    memory: str | None = _key("what each worker may take beside the model, such as 8G (default: 4G)", free=True)
+    memory: str | None = _key(
+        "what each worker may take beside the model, such as 8G, at least 1G (default: 4G)", free=True
+    )
     template: str | None = _key("chat template in the place of the model's own, a .jinja file", path=True)
     processor: dict[str, Any] = _key("arguments of the processor, such as max_pixels: 200704", {})  # noqa: RUF009
     score_terminator: bool = _key("count the end-of-turn token as part of each answer", False)

@@ -22,7 +22,7 @@ from dataprophet.metric.ranking import Ranked, Ranking
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.profile import Profile
 from dataprophet.report.build import write_report
-from dataprophet.running.inputs import Input, open_inputs, placed
+from dataprophet.running.inputs import Input, open_inputs, placed, require_images
 from dataprophet.running.output import MIXTURES, PROFILES, RANKINGS, REPORT, SCORES, Output
 from dataprophet.running.reading import read_recipe
 from dataprophet.running.recipe import Recipe, relative
@@ -151,6 +151,8 @@ class _Job:
                 self.tell(f"left out: {problem}")
             if summary := profile.problems.summary():
                 self.tell(f"warning: {name}: {summary}")
+            if len(made) == 1:  # the model works, and the passes that take long come next
+                require_images(self.recipe, inputs)
         return {name: made[name] for name in inputs}
 
     def scores(self, profiles: Mapping[str, Profile]) -> TransferMatrix:

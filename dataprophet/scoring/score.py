@@ -17,7 +17,7 @@ from dataprophet.scoring.folder.pool import ScoredPool
 from dataprophet.scoring.folder.rows import CRASHED, OK
 from dataprophet.scoring.model_origin import label_origin, model_arguments, origin_of, probe
 from dataprophet.scoring.scan import scan
-from dataprophet.scoring.sources.opener import open_pool, pool_arguments
+from dataprophet.scoring.sources.opener import open_pool, pool_arguments, require_whole
 from dataprophet.store import Store, open_store
 from dataprophet.store.base import COMMITS, TEMPORARY
 
@@ -120,6 +120,7 @@ def score(
     arguments = pool_arguments({"path": os.fspath(pool), **(reading or {})})
     opened = open_pool(kind, arguments)
     if kind == "samples":
+        require_whole(opened)
         _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
         arguments = pool_arguments(opened.arguments)  # with what was decided over all rows
     profiles = Profile.load_all(targets, "targets")

@@ -25,6 +25,7 @@ DETAILS = ("id", "rank", "position", "turn", "part", "line", "lines", "code")
 """Columns that tell candidates apart, and where they are; the first four order equal scores."""
 
 _LINES = 1 << 40  # more than a rows file has
+_TURN = "#[0-9]+$"
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ class Candidates:
         ids, position, turn = table.select(DETAILS[:1] + DETAILS[2:4]).combine_chunks().take(pa.array(line)).columns
         if self.unit == "row":
             turn = np.zeros(len(line), np.int32)
-            if (lines > 1).any():  # the first of several turns is called <id>#1
-                ids = pc.if_else(pa.array(lines > 1), pc.utf8_slice_codeunits(ids, 0, -2), ids)
+            if (lines > 1).any():  # each of several turns is called <id>#<turn>
+                ids = pc.if_else(pa.array(lines > 1), pc.replace_substring_regex(ids, _TURN, ""), ids)
         rank = self._ranks[part.source, part.scored.shard.name]
         ranks, parts = (np.full(len(line), number, np.int32) for number in (rank, part.number))
         code = part.number * _LINES + line
@@ -149,6 +150,21 @@ class Candidates:
             nearest_of = np.nan_to_num(each, nan=-np.inf)
             made[name] = np.maximum.reduceat(nearest_of, starts)[chosen] if len(starts) else nearest_of
         return pa.table(made)
+
+    def doubtful(self, part: Part, table: pa.Table) -> NDArray[np.int64]:
+        """Which of the part's candidates may have other ids than their details say: places in the table.
+
+        The line of a row of which one turn alone is trained is called ``<id>#<turn>``, and so is that of a row with
+        this id and one turn. The rows tell them apart.
+        """
+        places = np.flatnonzero(pc.match_substring_regex(table.column("id"), _TURN).to_numpy())
+        lines = table.column("lines").to_numpy()[places]
+        if self.unit == "sample" or not (lines == 1).any():
+            return places[:0]
+        turns = self._read(part, ["turn"]).column("turn").to_numpy()[table.column("line").to_numpy()[places]]
+        ids = table.column("id").take(pa.array(places)).to_pylist()
+        own = [name.endswith(f"#{turn}") for name, turn in zip(ids, turns, strict=True)]
+        return np.asarray(places[np.array(own) & (lines == 1)])
 
     def factors(self, part: Part, line: NDArray[np.int64], lines: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """Numbers of candidates: means over their samples of ``mean_nll`` and of factors, and answer tokens in all.

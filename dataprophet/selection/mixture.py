@@ -265,3 +265,6 @@ class _Pool:
                 else:
                     self._bad.add(key)
                     self.left_out["undecodable_image"] += 1
+            if lost := len(fresh - self._good.keys() - self._bad):
+                what = f"{lost:,} rows could be used when they were counted, and cannot now: files or images changed"
+                raise DataError(what, where=f"source {self.name!r}", fix="mix again once nothing writes to them")

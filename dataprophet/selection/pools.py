@@ -130,7 +130,10 @@ def select_pool(
     name, rejected = _file_name(settings.targets), dict[int, str]()
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
-        table = written_rows.in_pool_order(picked.chosen)
+        for kind in ("chosen", "dropped"):
+            table = written_rows.in_pool_order(getattr(picked, kind))
+            setattr(picked, kind, written_rows.named(candidates, table, source))
+        table = picked.chosen
         by_source = Counter(candidates.parts[part].source for part in table.column("part").to_pylist())
         sources = dict(sorted(by_source.items()))
         rows = written_rows.only_ids(candidates, table)

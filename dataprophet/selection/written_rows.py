@@ -137,7 +137,7 @@ def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
     if pool.config.kind == "samples":
         return pool
     path = str(pool.config.pool["path"])
-    if not os.path.isfile(os.path.join(path, RUN)):
+    if not _has_rows(pool):
         what = "was scored from features, so its rows are not at hand"
         raise DataProphetError(what, where=pool.folder, fix="use the format ids")
     origin, kept = ScoredPool(path), StoredFeatures(path)
@@ -152,6 +152,34 @@ def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
 def in_pool_order(table: pa.Table) -> pa.Table:
     """A table of candidates in the order of the pools and their files."""
     return table.take(pa.array(np.argsort(table.column("code").to_numpy()))).combine_chunks()
+
+
+def _has_rows(pool: ScoredPool) -> bool:
+    """Whether the pool's scores are those of rows, rather than of a features file that was made elsewhere."""
+    return pool.config.kind == "samples" or os.path.isfile(os.path.join(str(pool.config.pool["path"]), RUN))
+
+
+def named(candidates: Candidates, table: pa.Table, source: Callable[[int], RowSource]) -> pa.Table:
+    """Candidates in pool order under the ids of their rows, which are read where the scores leave doubt.
+
+    Raises:
+        DataError: a file that holds such a row cannot be read, or has changed.
+    """
+    ids = dict[int, str]()
+    begin = 0
+    for part, rows in _by_part(candidates, table):
+        places = candidates.doubtful(part, rows) if _has_rows(candidates.pools[part.pool]) else ()
+        if len(places):
+            few = rows.take(pa.array(places))
+            entries = entries_at(part.scored, few.column("position").to_numpy(), source(part.pool))
+            for place, name, entry in zip(places, few.column("id").to_pylist(), entries, strict=True):
+                if name.rpartition("#")[0] == entry.id and len(getattr(entry, "turns", ())) > 1:
+                    ids[begin + int(place)] = entry.id
+        begin += rows.num_rows
+    if not ids:
+        return table
+    column = [ids.get(place, name) for place, name in enumerate(table.column("id").to_pylist())]
+    return table.set_column(table.column_names.index("id"), "id", pa.array(column, pa.string()))
 
 
 def conversations(
@@ -279,11 +307,10 @@ def _selected(candidates: Candidates, table: pa.Table) -> Iterator[pa.Table]:
 
 
 def write_dropped(candidates: Candidates, picked: Picked, file: IO[bytes]) -> None:
-    """The table of candidates that a rule left out, from the highest score down."""
-    chosen = in_pool_order(picked.chosen)
+    """The table of candidates that a rule left out, from the highest score down; picked in pool order."""
+    chosen, table = picked.chosen, picked.dropped
     ids = chain.from_iterable(_ids(part, rows) for part, rows in _by_part(candidates, chosen))
     kept = dict(zip(chosen.column("code").to_pylist(), ids, strict=True))
-    table = in_pool_order(picked.dropped)
     places = (_places(candidates, part, rows) for part, rows in _by_part(candidates, table))
     made = pa.concat_tables([_PLACES.empty_table(), *places])
     for name in ("score", "reason", "cosine"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import dataprophet as dp
 from dataprophet.data.identity.census import RULE, Census, added, as_text, rule_of
 from dataprophet.data.identity.compare import identity_of
 from dataprophet.data.sample import Conversation
+from dataprophet.data.validate import validate
 from dataprophet.errors import DataError
 
 Mark = Callable[[bytes, str], str]
@@ -76,3 +79,17 @@ def test_an_earlier_mark_is_compared_by_its_own_rule(rule: str, mark: Mark, tmp_
     mark(png((9, 9, 9), (8, 8)), rule)
     with pytest.raises(DataError, match="its images are not those that it was profiled with"):
         known.require_rows(read(rule_of(known.images))[0], dataset, "x")
+
+
+def test_turns_are_those_that_are_scored_and_a_profile_that_counted_all_is_still_of_its_data(tmp_path: Path) -> None:
+    user, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    messages = [user, {**answer, "loss": False}, user, answer]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    dataset, census = dp.open_dataset(tmp_path / "x.jsonl"), Census()
+    assert len(list(census.watching(dataset).rows())) == 1
+    assert census.tally.turns == 1 == validate(dataset).held.turns
+    (known,) = identity_of(dataset, census)
+    earlier = replace(known, counts={**known.counts, "turns": 2})
+    earlier.require_rows(census, dataset, "x")
+    with pytest.raises(DataError, match="was profiled on 1 of 2 rows with 0 images"):
+        replace(known, counts={**known.counts, "rows": 2}).require_rows(census, dataset, "x")

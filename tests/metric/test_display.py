@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from sample_features import make_features
 
+from dataprophet.cli.rank import rank_table
 from dataprophet.errors import MetricError
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.ranking import Ranked, as_text
@@ -75,6 +76,11 @@ def test_rankings_are_lists_that_print_as_tables(matrix: TransferMatrix) -> None
         assert line.split()[:3] == [str(place), entry.source, f"{entry.score:#.4g}".rstrip(".")]
         assert line.endswith("~") == (entry.resolved is False)
     assert Cells(ranking._repr_html_()).texts[-4] == ranking[-1].source
+
+
+def test_levels_are_shown_as_they_were_asked_for(matrix: TransferMatrix) -> None:
+    assert "99.9% interval" in rank_table(matrix, "b", 0.999)
+    assert "95% interval" in rank_table(matrix, "b")
 
 
 def test_numbers_are_read_at_a_glance() -> None:

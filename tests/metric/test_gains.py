@@ -60,6 +60,8 @@ def test_blank_cells_are_pairs_that_were_not_measured(blank: str, tmp_path: Path
         ("x,t\na,much\n", "row 2, column 't': 'much' is not a finite number; correct the cell, or leave it blank"),
         ("x,t\na,inf\n", "'inf' is not a finite number"),
         ("x,t\na,1\na,2\n", "row 3: 'a' -> 't' occurs twice"),
+        ("x,t,t \na,1,2\n", "row 1: the column 't' occurs twice; keep one of them"),
+        ("source,target,gain,Gain\na,t,1,2\n", "row 1: the column 'gain' occurs twice"),
         ("source,target,gain\na,,1\n", "a name is empty"),
         ("x,t\na,\n", "holds no gains; write a line for each source"),
         ("x\na\n", "has one column"),

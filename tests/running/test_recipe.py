@@ -115,6 +115,8 @@ def test_names_come_from_paths_and_from_folders_where_those_are_alike() -> None:
         ("name: 2024", "name: ../x", "the name '../x' cannot be that of a file"),
         ("targets: [{path: t.npz, features: true}]", "targets: []", "key 'targets': there are no targets"),
         ("targets: [{path: t.npz, features: true}]", "targets: [[t]]", "key 'targets.0': is a list, not keys"),
+        ("    name: 2024", "    limit: 5", "key 'sources.1.limit': limit says how the rows of a dataset are read"),
+        ("    name: 2024", "    split: dev", "key 'sources.1.split': split says how the rows of a dataset are read"),
         ("model: clip", "budget: 5", "line 2, key 'sources.0': holds features, and a mixture is made of rows"),
     ],
 )

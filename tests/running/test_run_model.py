@@ -32,6 +32,24 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_rows_without_images_are_told_before_their_pass(drawn: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(drawn)
+    rows = [{"question": f"How many are {number} and {number}?", "answer": str(2 * number)} for number in range(40)]
+    Path("sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--source", "sums.jsonl", "data/colours", "--target", "data/count-bench/count-bench.parquet"]
+    status, out, err = run("run", *words, "--model", "demo", "--out", "text")
+    assert (status, out) == (1, "")
+    assert "profiled count-bench" in err
+    assert "profiled sums" not in err
+    fix = "leave it out, or compare without images (--fields question,answer)"
+    assert err.splitlines()[-1] == (
+        f"dataprophet: error: --source: sums.jsonl: no row has an image, so its similarity is undefined; {fix}"
+    )
+    status, out, err = run("run", *words, "--model", "demo", "--out", "words", "--fields", "question,answer")
+    assert status == 0, err
+    assert "ISim" not in out
+
+
 def test_one_command_gives_what_the_single_commands_give_and_a_second_run_computes_nothing(
     drawn: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

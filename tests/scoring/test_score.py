@@ -13,8 +13,9 @@ import dataprophet as dp
 from dataprophet.cli import build_parser, main
 from dataprophet.cli.common import loading
 from dataprophet.data.sample import Sample
-from dataprophet.errors import DataProphetError, ProfileError
+from dataprophet.errors import DataError, DataProphetError, ProfileError
 from dataprophet.features.features import FIELDS
+from dataprophet.planning.plan import plan
 
 ROWS = 2500  # three cells
 
@@ -189,6 +190,15 @@ def test_details_are_columns_where_they_are_asked_for(folder, model, targets, tm
         dp.score(folder / "b.jsonl", targets, model, out=tmp_path / "told")
     with pytest.raises(ProfileError, match="details: needs a model"):
         dp.score(tmp_path / "told", targets, out=tmp_path / "features", features=True, details=True)
+
+
+def test_a_limit_is_refused_as_pools_are_whole(folder, model, tmp_path):
+    says = r"asks for 5 rows \(a limit, or num_samples of a dataset_info.json\), and a pool is read whole"
+    with pytest.raises(DataError, match=says):
+        dp.score(folder, [], model, out=tmp_path / "out", reading={"limit": 5})
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=says):
+        plan(dp.open_dataset(folder, limit=5), model)
 
 
 def test_targets_must_be_comparable_and_have_names_of_their_own(folder, model, targets, tmp_path):

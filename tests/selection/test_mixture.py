@@ -14,7 +14,7 @@ from dataprophet.cli import main
 from dataprophet.data import Dataset, open_dataset
 from dataprophet.data.identity.census import Census
 from dataprophet.data.identity.compare import identity_of
-from dataprophet.errors import BudgetError, DataProphetError, MetricError
+from dataprophet.errors import BudgetError, DataError, DataProphetError, MetricError
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.selection.mixture import Mixture, mix
 
@@ -135,6 +135,19 @@ def test_rows_whose_image_fails_give_their_place_to_the_next(folders: Path) -> N
     again = mix(SCORES, "t", 45, datasets(folders), folders / "more", max_bad=0.5)
     assert sum(taken(again).values()) == 45
     assert taken(again)["a"] == 20
+
+
+def test_rows_that_change_meanwhile_stop_it(folders: Path) -> None:
+    """They could be used when they were counted; to look for them again and again helps nobody."""
+
+    def rename(read: int) -> None:
+        if read == sum(SIZES.values()):  # all are counted
+            path = folders / "a" / "a.json"
+            path.write_text(json.dumps([{**row, "id": f"new {row['id']}"} for row in json.loads(path.read_text())]))
+
+    with pytest.raises(DataError, match=r"source 'a': 16 rows could be used when they were counted, and cannot now"):
+        mix(SCORES, "t", 28, datasets(folders), folders / "out", progress=rename)
+    assert not (folders / "out").exists()
 
 
 def test_rows_that_cannot_be_read_do_not_count(folders: Path) -> None:

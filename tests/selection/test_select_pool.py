@@ -224,6 +224,37 @@ def test_a_turn_is_written_with_the_turns_before_it(tmp_path):
     assert (back.id, back.turns, len(back.sources)) == ("pool/two#2", given.turns[:2], 1)
 
 
+def partly_trained(name, turns, trained):
+    """An ms-swift row of which some turns alone are trained."""
+    messages = []
+    for turn in range(1, turns + 1):
+        messages.append({"role": "user", "content": f"{name} question {turn}"})
+        messages.append({"role": "assistant", "content": f"{name} answer {turn}", "loss": turn in trained})
+    return {"id": name, "messages": messages}
+
+
+@pytest.mark.parametrize("format", ["ids", "swift"])
+def test_rows_of_which_some_turns_are_trained_keep_their_ids(tmp_path, format):
+    """A line of such a row is called <id>#<turn>, as is that of a row with this very id and one turn."""
+    rows = [partly_trained("a", 2, {2}), partly_trained("b", 11, {10, 11}), partly_trained("c#1", 1, {1})]
+    rows += [partly_trained("d#2", 2, {1}), partly_trained("e", 12, {12})]
+    scores = {("p.jsonl", place, turn): [1.0] for place in range(len(rows)) for turn in range(1, 13)}
+    folder = write(tmp_path, {"p.jsonl": rows}, scores)
+    names = ["pool/a", "pool/b", "pool/c#1", "pool/d#2", "pool/e"]
+    done = select_pool(folder, Settings(["t"], 5), tmp_path / "out", format=format)
+    assert done.dropped == {}
+    assert [name for name, _, _ in chosen_of(tmp_path / "out")] == names
+    if format == "ids":
+        assert (tmp_path / "out" / "selection-t.txt").read_text().split() == names
+    else:
+        written = {each.id: len(each.turns) for each in open_dataset(tmp_path / "out").rows()}
+        assert written == dict(zip(names, (2, 11, 1, 2, 12), strict=True))
+    turns = select_pool(folder, Settings(["t"], 6, unit="sample"), tmp_path / "turns", format="ids")
+    assert turns.chosen == 6
+    names = {"pool/a#2", "pool/b#10", "pool/b#11", "pool/c#1", "pool/d#2#1", "pool/e#12"}
+    assert {name for name, _, _ in chosen_of(tmp_path / "turns")} == names
+
+
 def test_the_manifest_tells_what_was_asked_and_what_came_of_it(tmp_path):
     scores = write(tmp_path, {"a.jsonl": [*ROWS, row("one"), {"id": "bad"}]}, {**SCORES, ("a.jsonl", 4, 1): [9.0]})
     select_pool(scores, Settings(["t"], 3, max_share=1.0), tmp_path / "out", format="swift")

@@ -145,7 +145,7 @@ class Identity:
         reading = reading_of(dataset.arguments)
         roots = [_root(self.reading, self.lies), _root(reading, absolute(dataset.path))]
         places = f"{roots[0]} then, {roots[1]} now" if roots[0] != roots[1] else roots[0]
-        if self.counts and self.counts != asdict(census.tally):
+        if self.counts and _without_turns(self.counts) != _without_turns(asdict(census.tally)):
             then, now = (
                 "{good} of {rows} rows with {images} images".format(**each)
                 for each in (self.counts, asdict(census.tally))
@@ -166,6 +166,11 @@ class Identity:
     def _read(self) -> dict[str, Any]:
         """How it was read, with the format that was found."""
         return {**self.reading, **({"format": self.format} if self.format else {})}
+
+
+def _without_turns(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts but for the turns, which ``texts`` tells apart; those of older profiles have the unscored among them."""
+    return {name: count for name, count in counts.items() if name != "turns"}
 
 
 def reading_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

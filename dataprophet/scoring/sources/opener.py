@@ -8,6 +8,7 @@ from typing import Any
 
 from dataprophet.data.identity.compare import moved
 from dataprophet.data.opening import open_dataset
+from dataprophet.errors import DataError
 from dataprophet.files import absolute
 from dataprophet.scoring.folder.files import RUN
 from dataprophet.scoring.folder.pool import ScoredPool
@@ -18,6 +19,17 @@ from dataprophet.scoring.sources.stored_features import StoredFeatures
 def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
     """The pool that a configuration names."""
     return open_feature_pool(**arguments) if kind == "features" else open_dataset(**arguments)
+
+
+def require_whole(pool: Any) -> None:
+    """Refuse a dataset of which the first rows alone were asked for: a pool is read in parts, all of them.
+
+    Raises:
+        DataError: naming the limit.
+    """
+    if (limit := getattr(pool, "limit", None)) is not None:
+        what = f"asks for {limit:,} rows (a limit, or num_samples of a dataset_info.json), and a pool is read whole"
+        raise DataError(what, where=pool.path, fix="take that away, or cut the file")
 
 
 def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,12 +132,17 @@ def interleaved(ways: Sequence[Way], rounds: int, *, counts: Sequence[int], devi
 
 
 def _settle(longest: float = 0.5) -> None:
-    """Wait for threads that spin after their last task, as those of OpenMP and OpenBLAS do: the next would pay."""
-    pause = 0.005
-    for _ in range(round(longest / pause)):
-        before = time.process_time()
-        time.sleep(pause)
-        if time.process_time() - before < pause / 20:
+    """Wait for threads that spin after their last task, as those of OpenMP and OpenBLAS do: the next would pay.
+
+    This thread works meanwhile, as a processor that rests is slower for a while.
+    """
+    step = 0.005
+    for _ in range(round(longest / step)):
+        end = time.perf_counter() + step
+        before = time.process_time() - time.thread_time()
+        while time.perf_counter() < end:
+            pass
+        if time.process_time() - time.thread_time() - before < step / 20:
             return
 
 

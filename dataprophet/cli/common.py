@@ -56,7 +56,8 @@ def refuse_reading(args: argparse.Namespace) -> None:
     """
     for key in _chosen({**reading(args), "limit": getattr(args, "limit", None)}):
         what = "says how the rows of a dataset are read, and --features are not read so"
-        raise DataProphetError(what, where=f"--{key.replace('_', '-')}", fix="leave it out, or cut the features file")
+        fix = f"leave it out{', or cut the features file' if key == 'limit' else ''}"
+        raise DataProphetError(what, where=f"--{key.replace('_', '-')}", fix=fix)
 
 
 def own_reading(args: argparse.Namespace, name: str, names: Sequence[str]) -> dict[str, Any]:

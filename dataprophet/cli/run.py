@@ -61,8 +61,8 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     """Keys of a recipe that were given as options."""
     given = {each.name: getattr(args, each.name) for each in fields(Recipe) if hasattr(args, each.name)}
     given |= {key: assigned(given[key]) for key in ("processor", "ray_option") if key in given}
-    several = (each.name for each in fields(Recipe) if str(each.type).startswith("tuple") and each.name in given)
-    given |= {key: [part for text in given[key] for part in text.split(",")] for key in several}  # as elsewhere
+    lists = {"fields", "diversity_fields"} & given.keys()  # with commas, too, as in other commands
+    given |= {key: [part for text in given[key] for part in text.split(",") if part] for key in lists}
     entries = {side: [split_name(text) for text in getattr(args, option)] for side, option in _SIDES.items()}
     many = [Data(path, name) for side in entries.values() for name, path in side]
     if not many and (unused := next((name for name in _READING.split() if getattr(args, name)), None)):

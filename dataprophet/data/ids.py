@@ -129,7 +129,8 @@ class _Table:
         order = np.argsort(keys, kind="stable")
         values = np.fromiter(self._latest.values(), np.int64, len(self._latest))
         if len(self._values) or values.any():  # ids have none
-            self._values = np.concatenate([self._values, values])[order]
+            before = self._values if len(self._values) else np.zeros(len(self._keys), np.int64)
+            self._values = np.concatenate([before, values])[order]
         self._keys, self._latest = keys[order], {}
 
     def find(self, key: int) -> int | None:

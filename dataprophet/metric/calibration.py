@@ -24,6 +24,9 @@ from dataprophet.metric.matrix import Influences, TransferMatrix
 SHRINKAGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, math.inf)
 """From nearly least squares to none at all: with an infinite one every weight is 1."""
 
+Part = tuple[Floats, Floats]
+"""One target: (n, F) logarithms of the factors, and (n,) gains, both less their means."""
+
 _LEAST_TARGETS = 3
 _FILE = "give a file that `dataprophet calibrate` wrote"
 
@@ -88,7 +91,7 @@ def calibrate(scores: TransferMatrix, gains: TransferMatrix, *, diagonal: bool =
         raise MetricError("holds no factors to weigh", where="scores", fix=fix)
     targets = [target for target in scores.targets if target in gains.targets]
     known = {(s, t): gains.values[i, j] for i, s in enumerate(gains.sources) for j, t in enumerate(gains.targets)}
-    parts = dict[str, tuple[Floats, Floats]]()
+    parts = dict[str, Part]()
     for target in targets:
         chosen = [
             row
@@ -106,26 +109,29 @@ def calibrate(scores: TransferMatrix, gains: TransferMatrix, *, diagonal: bool =
     if len(parts) < _LEAST_TARGETS:
         what = f"{len(parts)} targets have gains of two sources that differ, and leaving one out takes 3"
         raise MetricError(what, where="gains", fix="measure more targets")
-    names, total = list(parts), np.concatenate([x.sum(1) for x, _ in parts.values()])
-    spread = np.concatenate([y for _, y in parts.values()]).std()
-    scale = float(total.std() / spread) or 1.0
-    data = [(x, y * scale) for x, y in parts.values()]
+    names, measured = list(parts), list(parts.values())
+    data = _scaled(measured, measured)
     shrinkage = _chosen(data)
     weights = _fit(data, shrinkage)
-    left = [_fit(rest, _chosen(rest)) for rest in (data[:place] + data[place + 1 :] for place in range(len(data)))]
+    left, apart = [], []  # what is told of a target that is left out, and that target, scaled as the others are
+    for place in range(len(measured)):
+        others = measured[:place] + measured[place + 1 :]
+        rest = _scaled(others, others)
+        left.append(_fit(rest, _chosen(rest)))
+        apart += _scaled(measured[place : place + 1], others)
     per_target = {
         name: {"tau": _tau(x.sum(1), y), "tau_left_out": _tau(x @ own, y)}
         for name, (x, y), own in zip(names, data, left, strict=True)
     }
     published = [np.ones(len(weights))] * len(data)
-    size = float(total.std()) or 1.0
+    size = float(np.concatenate([x.sum(1) for x, _ in measured]).std()) or 1.0
     return Calibration(
         weights=dict(zip(scores.factors, weights.tolist(), strict=True)),
         shrinkage=shrinkage,
         tau=float(np.mean([each["tau"] for each in per_target.values()])),
         tau_left_out=float(np.mean([each["tau_left_out"] for each in per_target.values()])),
         error=math.sqrt(_error(data, published)) / size,
-        error_left_out=math.sqrt(_error(data, left)) / size,
+        error_left_out=math.sqrt(_error(apart, left)) / size,
         per_target=per_target,
         gains=sum(len(y) for _, y in data),
         diagonal=diagonal,
@@ -176,7 +182,14 @@ def is_weights(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _fit(data: Sequence[tuple[Floats, Floats]], shrinkage: float) -> Floats:
+def _scaled(data: Sequence[Part], like: Sequence[Part]) -> list[Part]:
+    """Gains in the scale that gives those of ``like`` the spread of log M."""
+    spread = np.concatenate([y for _, y in like]).std()
+    scale = float(np.concatenate([x.sum(1) for x, _ in like]).std() / spread) or 1.0
+    return [(x, y * scale) for x, y in data]
+
+
+def _fit(data: Sequence[Part], shrinkage: float) -> Floats:
     x, y = (np.concatenate(parts) for parts in zip(*data, strict=True))
     sizes, weights = (x**2).sum(0), np.ones(x.shape[1])
     moves = sizes > 1e-12 * max(float(sizes.max()), 1e-300)  # 1/PPL(t) is the same for all sources of a target
@@ -188,7 +201,7 @@ def _fit(data: Sequence[tuple[Floats, Floats]], shrinkage: float) -> Floats:
     return weights
 
 
-def _chosen(data: Sequence[tuple[Floats, Floats]]) -> float:
+def _chosen(data: Sequence[Part]) -> float:
     """The shrinkage with the least error on targets that are left out; the largest of those that are equal."""
 
     def error(shrinkage: float) -> float:
@@ -198,7 +211,7 @@ def _chosen(data: Sequence[tuple[Floats, Floats]]) -> float:
     return min(reversed(SHRINKAGES), key=error)
 
 
-def _error(data: Sequence[tuple[Floats, Floats]], weights: Sequence[Floats]) -> float:
+def _error(data: Sequence[Part], weights: Sequence[Floats]) -> float:
     squares = [((y - x @ own) ** 2) for (x, y), own in zip(data, weights, strict=True)]
     return float(np.concatenate(squares).mean())
 

@@ -101,6 +101,8 @@ def _of_matrix(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], p
     for where, row in rows:
         numbers = {name: _number(dict(zip(targets, row[1:], strict=True)), name, where) for name in targets}
         if row[0].strip().lower() in _BEFORE:
+            if base is not None:
+                raise MetricError("a second line of the baseline", where=where, fix="keep one of them")
             base = numbers
         else:
             lines.append((row[0].strip(), where, numbers))

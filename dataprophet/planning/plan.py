@@ -110,7 +110,7 @@ def plan(
         progress: called with the number of pools that are planned.
 
     Raises:
-        DataError: a pool has no files of its own, or no row that can be read, or a limit.
+        DataError: a pool has no files of its own, or no row that can be read, or a limit below its rows.
         ModelError: the model fails.
     """
     if rows < LEAST_ROWS:
@@ -125,8 +125,8 @@ def plan(
         if isinstance(pool, Dataset):
             if model is None:
                 raise DataError("a dataset is planned with a model", where=pool.name, fix="give the model")
-            require_whole(pool)
             kind, count = "samples", count_rows(pool, seconds=seconds, rng=rng)
+            require_whole(pool, count.rows)
             drawn = draw(pool, count, rows, rng)
             for _, row in drawn:
                 held.add(row)

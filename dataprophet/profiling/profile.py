@@ -105,9 +105,10 @@ class Profile:
         seed: int = 0,
     ) -> Profile:
         """A profile of no samples, to be filled with :meth:`update`."""
-        fields = [name for name in FIELDS if name in set(diversity_fields)]
-        if not fields or set(diversity_fields) - set(FIELDS):
-            what = f"unknown diversity fields {sorted(set(diversity_fields))}"
+        given = set(diversity_fields)
+        fields = [name for name in FIELDS if name in given]
+        if not fields or given - set(FIELDS):
+            what = f"unknown diversity fields {sorted(given)}"
             raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"

@@ -72,12 +72,13 @@ def add_mixtures(page: Page) -> list[list[Taken]]:
             "without": ", ".join(manifest.get("without", [])),
         }
         limits = {
-            name: manifest.get(name) for name in ("minimum", "max_nll", "nll_quantiles", "min_answer_tokens", "seed")
+            name: manifest.get(name)
+            for name in ("minimum", "temperature", "max_nll", "nll_quantiles", "min_answer_tokens", "seed")
         }
         asked = {
             name: value
             for name, value in {**told, **limits}.items()
-            if value not in ("", None) and (name, value) != ("minimum", 0)
+            if value not in ("", None) and (name, value) not in (("minimum", 0), ("temperature", 1))
         }
         shown.append(
             {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from dataprophet.errors import MetricError
@@ -139,6 +141,26 @@ def add_scores(page: Page) -> None:
         if less:
             page.section("factors", "Factors", values)
     page.warnings += matrix.remarks()
+    if apart := _ranked_apart(page.inputs.recipe):
+        page.warnings.append(f"rankings.csv was made with {apart}; rankings here are of all factors, sources, at 95%")
+
+
+def _ranked_apart(recipe: str) -> str:
+    """What a run's recipe asks of its rankings that a ranking of its matrix does not know."""
+    try:
+        told = yaml.safe_load(recipe)
+    except yaml.YAMLError:  # a file that somebody edited; the report shows it
+        return ""
+    asked = told if isinstance(told, dict) else {}
+    usual: dict[str, Any] = {
+        "without": [],
+        "max_nll": None,
+        "nll_quantiles": [],
+        "min_answer_tokens": None,
+        "level": 0.95,
+    }
+    said = [key for key, value in usual.items() if asked.get(key, value) not in (value, None)]
+    return ", ".join(f"{key}: {asked[key]}" for key in said)
 
 
 def _lines(matrix: TransferMatrix) -> list[tuple[str, list[tuple[str, int, bool]]]]:

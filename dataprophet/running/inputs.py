@@ -68,8 +68,7 @@ def open_inputs(
     settings["diversity_fields"] = list(recipe.diversity_fields)
     work = Work(recipe.engine, recipe.processes, recipe.threads, recipe.ray_address, recipe.ray_option)
     pools: dict[str, Any] = {}
-    for key, each in recipe.data.items():
-        _check_reading(recipe, key, each)
+    _check_reading(recipe)
     for key, each in recipe.data.items():  # what is quick to find out first
         with placed(recipe, key):
             path = absolute(each.path)  # the cache knows files by it, wherever the process works
@@ -116,7 +115,7 @@ def _opened(each: Data, path: str, tell: Callable[[str], None]) -> Dataset:
 
 
 def require_images(recipe: Recipe, inputs: Mapping[str, Input]) -> None:
-    """Refuse a dataset without an image, before its pass, where images are compared.
+    """Refuse a dataset without an image where images are compared.
 
     Raises:
         RecipeError: naming it.
@@ -128,14 +127,16 @@ def require_images(recipe: Recipe, inputs: Mapping[str, Input]) -> None:
             raise recipe.error(what, each.key, fix)
 
 
-def _check_reading(recipe: Recipe, key: str, data: Data) -> None:
-    """Refuse what says how rows are read beside features; those of their ``rows`` are read so, but all of them."""
-    usual, given = Data(data.path).reading(), data.reading()
-    for name in ("limit",) if data.rows else given:
-        if data.features and given[name] != usual.get(name):
-            what = f"{name} says how the rows of a dataset are read, and features are not read so"
-            fix = "leave it out, or cut the features file"
-            raise recipe.error(what, f"{key}.{name}", fix)
+def _check_reading(recipe: Recipe) -> None:
+    """Refuse what says how rows are read beside features, unless some of them have rows, which are read so."""
+    if any(each.rows for each in recipe.data.values()):
+        return
+    for key, each in recipe.data.items():
+        usual, given = Data(each.path).reading(), each.reading()
+        if each.features and (said := [name for name in given if given[name] != usual.get(name)]):
+            what = f"{said[0]} says how the rows of a dataset are read, and features are not read so"
+            fix = f"leave it out{', or cut the features file' if said[0] == 'limit' else ''}"
+            raise recipe.error(what, f"{key}.{said[0]}", fix)
 
 
 def _check_limits(recipe: Recipe) -> None:

@@ -76,7 +76,7 @@ def run(
 ) -> Run:
     """Do what a recipe says, and write its results to its folder. The same call goes on where another one was stopped.
 
-    Everything is read and checked before the model is loaded. What is unchanged is not computed again, and a stop at
+    Rows are read and checked before the model is loaded. What is unchanged is not computed again, and a stop at
     any time changes no byte of the results.
 
     Args:

@@ -106,7 +106,16 @@ def known_model(store: Store, given: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def model_state(given: Mapping[str, Any]) -> list[Any] | None:
-    """Files of a model's folder with sizes and times, or the commit of one of the hub; None where it is not known."""
+    """Files of a model's folder, and a template of one's own, with sizes and times; None where it is not known.
+
+    Of a model of the hub its commit.
+    """
+    found = _files_of(given)
+    template = given.get("template")
+    return found if found is None or template is None else [*found, [str(template), state_of(str(template))]]
+
+
+def _files_of(given: Mapping[str, Any]) -> list[Any] | None:
     name, revision = str(given["name"]), given.get("revision") or "main"
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     if folder.is_dir():

@@ -120,7 +120,6 @@ def score(
     arguments = pool_arguments({"path": os.fspath(pool), **(reading or {})})
     opened = open_pool(kind, arguments)
     if kind == "samples":
-        require_whole(opened)
         _ = opened.folder  # raises where the dataset has no files of its own, which are read in parts
         arguments = pool_arguments(opened.arguments)  # with what was decided over all rows
     profiles = Profile.load_all(targets, "targets")
@@ -151,6 +150,7 @@ def score(
     if kind == "samples":  # so that a folder is of no run whose rows were refused
         found = scan(store, opened, pool=True, recheck=looked)
         found.check(max_bad, config.name)
+        require_whole(opened, found.tally["good"])
     config.require_same(RunConfig.from_json(store.create_once(RUN, config.to_json()), where), where)
     if kept is not None:
         _carry_over(store, config, opened.profile)

@@ -137,9 +137,9 @@ class Candidates:
         line, lines = starts[chosen], np.diff(starts, append=table.num_rows)[chosen]
         ids, position, turn = table.select(DETAILS[:1] + DETAILS[2:4]).combine_chunks().take(pa.array(line)).columns
         if self.unit == "row":
+            several = pa.array((lines > 1) | (turn.to_numpy() > 1))  # each of them is called <id>#<turn>
+            ids = pc.if_else(several, pc.replace_substring_regex(ids, _TURN, ""), ids)
             turn = np.zeros(len(line), np.int32)
-            if (lines > 1).any():  # each of several turns is called <id>#<turn>
-                ids = pc.if_else(pa.array(lines > 1), pc.replace_substring_regex(ids, _TURN, ""), ids)
         rank = self._ranks[part.source, part.scored.shard.name]
         ranks, parts = (np.full(len(line), number, np.int32) for number in (rank, part.number))
         code = part.number * _LINES + line
@@ -154,17 +154,17 @@ class Candidates:
     def doubtful(self, part: Part, table: pa.Table) -> NDArray[np.int64]:
         """Which of the part's candidates may have other ids than their details say: places in the table.
 
-        The line of a row of which one turn alone is trained is called ``<id>#<turn>``, and so is that of a row with
+        The line of a row of which the first turn alone is trained is called ``<id>#1``, and so is that of a row with
         this id and one turn. The rows tell them apart.
         """
-        places = np.flatnonzero(pc.match_substring_regex(table.column("id"), _TURN).to_numpy())
-        lines = table.column("lines").to_numpy()[places]
-        if self.unit == "sample" or not (lines == 1).any():
-            return places[:0]
-        turns = self._read(part, ["turn"]).column("turn").to_numpy()[table.column("line").to_numpy()[places]]
-        ids = table.column("id").take(pa.array(places)).to_pylist()
-        own = [name.endswith(f"#{turn}") for name, turn in zip(ids, turns, strict=True)]
-        return np.asarray(places[np.array(own) & (lines == 1)])
+        if self.unit == "sample":
+            return np.zeros(0, np.int64)
+        places = np.flatnonzero(pc.ends_with(table.column("id"), "#1").to_numpy())
+        alone = places[table.column("lines").to_numpy()[places] == 1]
+        if not len(alone):
+            return np.asarray(alone)
+        turns = self._read(part, ["turn"]).column("turn").to_numpy()[table.column("line").to_numpy()[alone]]
+        return np.asarray(alone[turns == 1])
 
     def factors(self, part: Part, line: NDArray[np.int64], lines: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """Numbers of candidates: means over their samples of ``mean_nll`` and of factors, and answer tokens in all.

@@ -126,8 +126,9 @@ class Selector:
         profiles = Profile.load_all(targets, "targets")
         self._targets = Targets.of(profiles, fields)
         self.names = list(self._targets.names)
-        self.capacity, self.combine, self.keep_samples = capacity, combine, keep_samples
+        self.combine, self.keep_samples = combine, keep_samples
         self._divisors = _divisors(self.names, combine, means, capacity)
+        self.capacity = int(capacity)
         self._model = model
         self._profile = _empty_profile(name, profiles[0], model)
         profiles[0].require_comparable([self._profile])

@@ -137,7 +137,7 @@ def _pool_of_rows(pool: ScoredPool) -> ScoredPool:
     if pool.config.kind == "samples":
         return pool
     path = str(pool.config.pool["path"])
-    if not _has_rows(pool):
+    if not os.path.isfile(os.path.join(path, RUN)):
         what = "was scored from features, so its rows are not at hand"
         raise DataProphetError(what, where=pool.folder, fix="use the format ids")
     origin, kept = ScoredPool(path), StoredFeatures(path)
@@ -156,7 +156,10 @@ def in_pool_order(table: pa.Table) -> pa.Table:
 
 def _has_rows(pool: ScoredPool) -> bool:
     """Whether the pool's scores are those of rows, rather than of a features file that was made elsewhere."""
-    return pool.config.kind == "samples" or os.path.isfile(os.path.join(str(pool.config.pool["path"]), RUN))
+    if pool.config.kind == "samples":
+        return True
+    path = str(pool.config.pool["path"])
+    return os.path.isfile(os.path.join(path, RUN)) and _has_rows(ScoredPool(path))
 
 
 def named(candidates: Candidates, table: pa.Table, source: Callable[[int], RowSource]) -> pa.Table:
@@ -171,7 +174,8 @@ def named(candidates: Candidates, table: pa.Table, source: Callable[[int], RowSo
         places = candidates.doubtful(part, rows) if _has_rows(candidates.pools[part.pool]) else ()
         if len(places):
             few = rows.take(pa.array(places))
-            entries = entries_at(part.scored, few.column("position").to_numpy(), source(part.pool))
+            positions = few.column("position").to_numpy()
+            entries = entries_at(part.scored, positions, source(part.pool), images=False)
             for place, name, entry in zip(places, few.column("id").to_pylist(), entries, strict=True):
                 if name.rpartition("#")[0] == entry.id and len(getattr(entry, "turns", ())) > 1:
                     ids[begin + int(place)] = entry.id
@@ -256,15 +260,19 @@ def _ids(part: Part, rows: pa.Table) -> list[str]:
 
 
 def entries_at(
-    scored: ScoredShard, positions: NDArray[np.int64], source: RowSource
+    scored: ScoredShard, positions: NDArray[np.int64], source: RowSource, *, images: bool = True
 ) -> Iterator[Conversation | Problem]:
-    """The row at each position, in ascending order, of a shard; cells without one are not read."""
+    """The row at each position, in ascending order, of a shard; cells without one are not read.
+
+    Their images have to be those that were scored, unless ``images`` is false.
+    """
     index, size = source.index(scored.shard), source.pool.config.cell_rows
     cells = np.unique(positions // size)
     for run in np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1):
         first, behind = int(run[0]), int(run[-1]) + 1
         for cell, entries in enumerate(source.dataset.read_cells(index, first, behind), first):
-            source.require_images(scored, cell, entries)
+            if images:
+                source.require_images(scored, cell, entries)
             source.settle(index.name, cell, entries)
             for position in positions[positions // size == cell]:
                 yield entries[int(position) - cell * size]

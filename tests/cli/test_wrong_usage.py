@@ -13,9 +13,7 @@ NONE, SHARE = "an integer of 0 or more", "a share from 0 to 1, such as 0.2 or 20
 PROFILE, MIX = "profile x --model demo --out o", "mix s.csv --target chart --budget 3 --out o"
 SELECT, SCORE = "select x --target t --budget 3 --out o", "score p --model demo --out o"
 RANK = "rank scores.csv --target ChartQA"
-NOT_ROWS = (
-    "says how the rows of a dataset are read, and --features are not read so; leave it out, or cut the features file"
-)
+NOT_ROWS = "says how the rows of a dataset are read, and --features are not read so; leave it out"
 
 # what is typed, and what is said behind "dataprophet " and the command, if one is known; status 2
 WRONG = {
@@ -121,7 +119,7 @@ FOUND = {
     "run --source a=x.jsonl --target b=z.jsonl --model demo --out o --format parquet": (
         "--format: cannot be 'parquet'; use llava, llamafactory, swift, webdataset, huggingface, trl, verl, ids"
     ),
-    "profile x.npz --features --model clip --out o --limit 5": f"--limit: {NOT_ROWS}",
+    "profile x.npz --features --model clip --out o --limit 5": f"--limit: {NOT_ROWS}, or cut the features file",
     "score x.npz --features --model clip --out o --columns question=q": f"--columns: {NOT_ROWS}",
     "plan x.npz --features --image-root .": f"--image-root: {NOT_ROWS}",
     "run x.jsonl --max-pixels 9": (

@@ -94,6 +94,11 @@ def test_a_target_has_no_part_in_its_own_score() -> None:
     turned.values[:, 0] *= -1  # the same spread; the taus of target d0 turn round, whatever the weights are
     before, after = (calibrate(scores, each).per_target["d0"]["tau_left_out"] for each in (gains, turned))
     assert before == pytest.approx(-after)
+    for noise in range(1, 12):  # nor has the size of its gains, however large
+        noisy = gains_of(scores, [2, 0.5, 1, -0.5, 1, 1], noise=noise)
+        larger = TransferMatrix(noisy.sources, noisy.targets, noisy.values * np.array([1e4, 1, 1, 1, 1]))
+        first, second = (calibrate(scores, each).per_target["d0"]["tau_left_out"] for each in (noisy, larger))
+        assert first == pytest.approx(second)
 
 
 def test_gains_that_are_missing_or_on_the_diagonal_are_left_out() -> None:

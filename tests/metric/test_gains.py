@@ -66,6 +66,7 @@ def test_blank_cells_are_pairs_that_were_not_measured(blank: str, tmp_path: Path
         ("x,t\na,\n", "holds no gains; write a line for each source"),
         ("x\na\n", "has one column"),
         ("x,t\nbaseline,3\n", "holds no gains"),
+        ("x,t\nbaseline,3\nbase,4\na,5\n", "row 3: a second line of the baseline; keep one of them"),
         ("x,t\na,1,2\n", "row 2: 3 cells, expected 2"),
     ],
 )

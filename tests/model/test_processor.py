@@ -14,7 +14,8 @@ pytest.importorskip("transformers")
 
 from PIL import Image
 
-from dataprophet import load_model
+from dataprophet import Profile, load_model
+from dataprophet.cli import main
 from dataprophet.cli.common import loading
 from dataprophet.cli.parser import build_parser
 from dataprophet.data.sample import Sample
@@ -88,3 +89,22 @@ def test_the_options_of_the_commands(tmp_path):
         "template": str(Path("mine.jinja").absolute()),
     }
     assert loading(build_parser().parse_args(["plan", "data", "--model", "demo"])) == {}
+
+
+def test_a_template_that_changed_makes_a_profile_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = ({"question": f"How many are {n}?", "answer": str(n)} for n in range(20))
+    Path("x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = (DEMO_FOLDER / "chat_template.jinja").read_text()
+    words = ["profile", "x.jsonl", "--model", "demo", "--template", "own.jinja", "--out", "x.profile"]
+    made = []
+    for template in (text, text, "Look at this. " + text):
+        if template != text or not Path("own.jinja").exists():
+            Path("own.jinja").write_text(template)
+        assert main([*words, "--clusters", "3", "--processes", "0"]) == 0
+        made.append((Profile.load("x.profile"), "unchanged" in capsys.readouterr().err))
+    (first, _), (again, kept), (other, anew) = made
+    assert (kept, anew) == (True, False)
+    assert first == again
+    assert other.settings["template"] != first.settings["template"]
+    assert other.perplexity != first.perplexity

@@ -222,6 +222,16 @@ def test_a_mixture_without_a_factor_is_told(folder, tmp_path):
     )
 
 
+def test_rankings_of_a_recipe_that_leaves_something_out_are_told_apart(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").write_text("without: [perplexity]\nmax_nll: 3.5\nlevel: 0.95\n")
+    told = build(read_inputs(tmp_path / "run")).warnings
+    says = "rankings.csv was made with without: ['perplexity'], max_nll: 3.5; rankings here are of all factors, sources"
+    assert any(line.startswith(says) for line in told)
+    (tmp_path / "run" / "recipe.yaml").write_text("level: 0.95\nwithout: []\n")
+    assert not any("rankings.csv" in line for line in build(read_inputs(tmp_path / "run")).warnings)
+
+
 def test_a_damaged_mixture_is_refused(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
     (tmp_path / "run" / "mixtures" / "bench" / "manifest.json").write_text('{"target": 3}')

@@ -131,6 +131,17 @@ def test_what_fails_with_the_model_names_its_key_and_claims_no_folder(data: Path
         assert "; " in last
 
 
+def test_reading_options_beside_features_are_for_their_rows(data: Path, run: Run) -> None:
+    """Where a source has rows; they are refused where none has: test_recipe.py."""
+    text = (data / "a.jsonl").read_text().replace('"question"', '"query"')
+    (data / "q.jsonl").write_text(text)
+    words = ["run", "--features", "--model", "clip", "--source", "data/a.npz", "--target", "data/t.npz"]
+    words += ["--rows", "a=data/q.jsonl", "--columns", "question=query", "--limit", "30", "--budget", "20"]
+    status, _, err = run(*words, "--max-pixels", "1000000", "--format", "swift", "--out", "out")
+    assert status == 0, err
+    assert len(list(dp.open_dataset("out/mixtures/t").rows())) == 20
+
+
 def test_what_is_damaged_or_left_half_written_is_made_again(data: Path) -> None:
     lines: list[str] = []
     dp.run(recipe(data), tell=lines.append)

@@ -193,12 +193,19 @@ def test_details_are_columns_where_they_are_asked_for(folder, model, targets, tm
 
 
 def test_a_limit_is_refused_as_pools_are_whole(folder, model, tmp_path):
-    says = r"asks for 5 rows \(a limit, or num_samples of a dataset_info.json\), and a pool is read whole"
+    rows = [{"instruction": f"Q{number}", "output": "A"} for number in range(9)]
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    (pool / "a.json").write_text(json.dumps(rows))
+    (pool / "dataset_info.json").write_text(json.dumps({"a": {"file_name": "a.json", "num_samples": 4}}))
+    says = r"has 9 rows, and 4 are asked for \(a limit, or num_samples\): a pool is read whole; take it away"
     with pytest.raises(DataError, match=says):
-        dp.score(folder, [], model, out=tmp_path / "out", reading={"limit": 5})
-    assert not (tmp_path / "out").exists()
+        dp.score(pool, [], model, out=tmp_path / "out")
     with pytest.raises(DataError, match=says):
-        plan(dp.open_dataset(folder, limit=5), model)
+        plan(dp.open_dataset(pool), model, rows=16)
+    columns = {"question": "instruction", "answer": "output"}
+    scored = dp.score(pool / "a.json", [], model, out=tmp_path / "out", reading={"limit": 9, "columns": columns})
+    assert scored.n_rows == 9  # the limit takes nothing away
 
 
 def test_targets_must_be_comparable_and_have_names_of_their_own(folder, model, targets, tmp_path):

@@ -249,6 +249,11 @@ def test_rows_of_which_some_turns_are_trained_keep_their_ids(tmp_path, format):
     else:
         written = {each.id: len(each.turns) for each in open_dataset(tmp_path / "out").rows()}
         assert written == dict(zip(names, (2, 11, 1, 2, 12), strict=True))
+    vectors = {key: np.eye(4)[key[1] % 3 + 2 * (key[1] == 4)].tolist() for key in scores}  # the fourth is as the first
+    twice = write(tmp_path / "twice", {"p.jsonl": rows}, scores, vectors=vectors)
+    select_pool(twice, Settings(["t"], 4, near_duplicates=0.99), tmp_path / "one", format=format)
+    (dropped,) = pq.read_table(tmp_path / "one" / "_dropped.parquet").select(["id", "of"]).to_pylist()
+    assert dropped == {"id": "pool/d#2", "of": "pool/a"}
     turns = select_pool(folder, Settings(["t"], 6, unit="sample"), tmp_path / "turns", format="ids")
     assert turns.chosen == 6
     names = {"pool/a#2", "pool/b#10", "pool/b#11", "pool/c#1", "pool/d#2#1", "pool/e#12"}

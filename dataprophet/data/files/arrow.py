@@ -10,13 +10,14 @@ import json
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
@@ -253,9 +254,24 @@ def _values(array: Any, name: str) -> list[Any]:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     try:
-        return list(array.to_pylist())
+        values = list(array.to_pylist())
+        return list(map(short, values)) if (short := _shortest(array.type)) else values
     except UnicodeDecodeError:
         return [_text(value, name) for value in array]
+
+
+def _shortest(kind: Any) -> Callable[[Any], Any] | None:
+    """What gives numbers of 16 and 32 bits the digits that tell them, 0.1 for 0.10000000149011612; None without any."""
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        own = np.float16 if pa.types.is_float16(kind) else np.float32
+        return lambda value: None if value is None else float(str(own(value)))
+    if _is_list(kind):
+        short = _shortest(kind.value_type)
+        return short and (lambda values: None if values is None else list(map(short, values)))
+    if pa.types.is_struct(kind):
+        parts = {part.name: short for part in kind if (short := _shortest(part.type))}
+        return (lambda value: value and value | {name: parts[name](value[name]) for name in parts}) if parts else None
+    return None
 
 
 def _text(value: Any, name: str) -> Any:

@@ -103,7 +103,8 @@ def numbered(names: tuple[str, ...]) -> tuple[str, ...]:
 def by_number(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Values of several columns as an object that numbers them: as their names do, or else from 1."""
     listed = list(names)
-    own = len(numbered(tuple(listed))) == len(listed)
+    numbers = [match[1].lstrip("0") for name in listed if (match := _NUMBERED.fullmatch(name))]
+    own = len(set(numbers)) == len(listed)
     return {name if own else f"image_{number}": row.get(name) for number, name in enumerate(listed, 1)}
 
 

@@ -38,7 +38,7 @@ _LABELLED = {"text", "label"}
 _CLEAR = 5  # times as many rows for one kind as for another decide
 _INDEX = re.compile(r"(\d+)(?:\.0+)?")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
-_LETTERED = re.compile(r"\(?([A-Za-z])[).:]\s*(?=\S)")
+_LETTERED = re.compile(r"\(?([A-Za-z])[).:](?:\s+|(?![A-Za-z][.:]))(?=\S)")  # not the "A." of "A.D."
 
 
 class Renames(Protocol):
@@ -190,12 +190,14 @@ def answer_text(row: Any, choices: Sequence[str]) -> str:
     if several and not choices and all(isinstance(item, int | float) for item in value):
         what = f"the answer is a list of {len(value)} numbers, which may be a box or several answers"
         raise BadRow("bad_answer", what, "write it as the text that the model is trained on")
+    fix = "split the row, or leave it out"
     if choices and several:
-        what = f"{len(value)} right options, where one is expected"
-        raise BadRow("bad_answer", what, "split the row, or leave it out")
+        raise BadRow("bad_answer", f"{len(value)} right options, where one is expected", fix)
     for name in ANSWERS[1:]:
         if value in (None, "", []):
-            value = string_list(row.get(name))
+            value = string_list(row.get(name), of_any=True)
+    if choices and (ties := _ties(value)) > 1:
+        raise BadRow("bad_answer", f"{ties} options are right or tie, where one is expected", fix)
     return clean_text(pick_answer(value), "the answer")
 
 
@@ -234,20 +236,39 @@ def by_letter(answer: str, choices: Sequence[str], labels: Sequence[str]) -> str
 
 def pick_answer(value: Any) -> Any:
     """The answer itself, or of several the most frequent, the first of them where they tie."""
-    if isinstance(value, dict) and isinstance(value.get("answer"), list | tuple):
-        value = value["answer"]  # a list of objects, as a table holds it
-    if not isinstance(value, list | tuple):
+    texts = _counted(value)
+    if texts is None:
         return value
-    answers = [item.get("answer") if isinstance(item, dict) else item for item in value]
-    texts = Counter(text for answer in answers if (text := clean_text(answer, "an answer")))
     return texts.most_common(1)[0][0] if texts else None
 
 
-def string_list(value: Any) -> Any:
-    """Text that is the literal of a list of strings or answers, as text tables hold ``answers``, becomes the list."""
-    if isinstance(value, str) and value.lstrip().startswith(("[", "array(")):
+def _counted(value: Any) -> Counter[str] | None:
+    """How often each of several answers stands there; None for what is one answer."""
+    if isinstance(value, dict) and isinstance(value.get("answer"), list | tuple):
+        value = value["answer"]  # a list of objects, as a table holds it
+    if not isinstance(value, list | tuple):
+        return None
+    answers = [item.get("answer") if isinstance(item, dict) else item for item in value]
+    return Counter(text for answer in answers if (text := clean_text(answer, "an answer")))
+
+
+def _ties(value: Any) -> int:
+    """How many answers are the most frequent."""
+    counts = (_counted(value) or Counter[str]()).values()
+    return sum(count == max(counts) for count in counts)
+
+
+def string_list(value: Any, *, of_any: bool = False) -> Any:
+    """Text that is the literal of a list of strings or answers, as text tables hold ``answers``, becomes the list.
+
+    With ``of_any`` its items may be numbers and nulls, too, and it may be an object with a list of answers.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(("[", "array(", *("{" * of_any))):
         parsed = literal(value.strip())
-        if isinstance(parsed, list) and parsed and all(isinstance(item, str) or _has_answer(item) for item in parsed):
+        if of_any and _has_answer(parsed) and isinstance(parsed["answer"], list):
+            return parsed
+        kinds = str | int | float | None if of_any else str
+        if isinstance(parsed, list) and parsed and all(isinstance(item, kinds) or _has_answer(item) for item in parsed):
             return parsed
     return value
 

@@ -27,7 +27,8 @@ _READ = READ.union(COMPANIONS)
 KNOWN = Wanted(_READ | CARRIED)
 """Columns that some format reads."""
 
-_RIVALS = {name: names for names in (ANSWERS, ("image", "images")) for name in names}
+_IMAGES = ("image", "images", "image_path")
+_RIVALS = {name: names for names in (ANSWERS, _IMAGES) for name in names}
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,11 @@ def parse_row(row: Row | BadRow, path: str, number: int, format: Format, options
         row = options.renamed(row)
         refuse_companions(row, format.columns)
         messages, images, inline = format.parse(row)
-        if not images and format.columns is None:
+        if not images and format.columns is None and options.columns.keys().isdisjoint(_IMAGES):
             images = other_images(row) or images
         messages, images = place_images(messages, unpacked(images), inline)
         sources = [options.policy.source(unpacked(image), place) for image in images]
-        if not (sources or "image" in options.columns or "images" in options.columns):
+        if not sources and options.columns.keys().isdisjoint(_IMAGES):
             _refuse_unread(row, path, format, options.columns.values())
         made = make_conversation(first_of(row, *format.ids), sources, messages, path, number)
         if kept := CARRIED & row.keys():

@@ -96,7 +96,11 @@ def _part(part: Any, number: int, inline: list[Any], before: str) -> str:
         return part
     part = part if isinstance(part, dict) else {"type": part}
     kind, text = part.get("type"), part.get("text")
-    if kind in _TEXT_PARTS and (isinstance(text, str) or kind):
+    image = next((key for key in ("image", "image_url") if part.get(key)), "")
+    if kind is None and image and text:
+        what = f"a part of message {number} holds text and an image under {image!r}"
+        raise BadRow("unsupported_media", what, "write two parts of it, in their order")
+    if kind in _TEXT_PARTS and (kind or (isinstance(text, str) and not image)):
         if "text" not in part:
             raise BadRow("bad_row", f"a part of type {kind!r} of message {number} has no 'text'", "add it")
         return text_cell(text, f"the text of a part of message {number}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dataprophet.data.files.arrow import class_names, schema_labels, table_rows
@@ -171,6 +172,8 @@ def _plain(value: Any) -> Any:
     if pillow is not None and isinstance(value, pillow.Image):
         return MemoryImage(value)
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        if value.dtype in (np.float16, np.float32):
+            value = np.asarray(value).astype(str).astype(float)  # 0.1, not 0.10000000149011612
         plain = value.tolist()
         return plain if type(plain) is type(value) else _plain(plain)
     return value

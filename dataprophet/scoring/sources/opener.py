@@ -21,15 +21,19 @@ def open_pool(kind: str, arguments: Mapping[str, Any]) -> Any:
     return open_feature_pool(**arguments) if kind == "features" else open_dataset(**arguments)
 
 
-def require_whole(pool: Any) -> None:
-    """Refuse a dataset of which the first rows alone were asked for: a pool is read in parts, all of them.
+def require_whole(pool: Any, rows: float) -> None:
+    """Refuse a dataset with more rows than were asked for: a pool is read in parts, all of them.
+
+    Args:
+        pool: the dataset.
+        rows: how many it has that can be used.
 
     Raises:
-        DataError: naming the limit.
+        DataError: naming its limit.
     """
-    if (limit := getattr(pool, "limit", None)) is not None:
-        what = f"asks for {limit:,} rows (a limit, or num_samples of a dataset_info.json), and a pool is read whole"
-        raise DataError(what, where=pool.path, fix="take that away, or cut the file")
+    if (limit := getattr(pool, "limit", None)) is not None and rows > limit:
+        what = f"has {rows:,.0f} rows, and {limit:,} are asked for (a limit, or num_samples): a pool is read whole"
+        raise DataError(what, where=pool.path, fix="take it away, or cut the file")
 
 
 def pool_arguments(given: Mapping[str, Any]) -> dict[str, Any]:

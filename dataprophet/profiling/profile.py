@@ -108,8 +108,7 @@ class Profile:
         given = set(diversity_fields)
         fields = [name for name in FIELDS if name in given]
         if not fields or given - set(FIELDS):
-            what = f"unknown diversity fields {sorted(given)}"
-            raise ProfileError(what, fix=f"choose among {', '.join(FIELDS)}")
+            raise ProfileError(f"unknown diversity fields {sorted(given)}", fix=f"choose among {', '.join(FIELDS)}")
         if clusters < 2 or (sketch_size is not None and sketch_size <= clusters):
             what = f"{clusters} clusters do not fit a sketch of {sketch_size or ALL} samples"
             raise ProfileError(what, fix="use at least 2 clusters and a sketch larger than that")

@@ -172,7 +172,7 @@ def from_transformers(
         processor: its processor. Its tokenizer is set to cut nothing off: no truncation, padding or trimmed offsets.
         name: the model's name, in messages and profiles.
         fingerprint: what tells it from other models; by default a digest of its configuration, all its weights,
-            tokenizer and image processor.
+            tokenizer and image processor, taken now: after further training call this again.
         batch_tokens: as in `load_model`.
         check: as in `load_model`.
         template: as in `load_model`.

@@ -6,6 +6,7 @@ The matrix and what reads it call this. It knows names and arrays.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
@@ -60,6 +61,11 @@ def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:
     return total
 
 
+def whole_share(share: float, count: int) -> int:
+    """The whole part of a share of a number, as the share is written: 0.29 of 100,000,000 is 29,000,000."""
+    return int(Fraction(str(share)) * count)
+
+
 def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, int]:
     """The first and the last place, of so many in ascending order, that lie within quantiles (low, high).
 
@@ -70,7 +76,7 @@ def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, i
     if len(given) != 2 or not 0 <= given[0] < given[1] <= 1:
         fix = "give LOW and HIGH with 0 <= LOW < HIGH <= 1"
         raise MetricError(f"it is {', '.join(map(str, given))}", where="nll_quantiles", fix=fix)
-    first, behind = int(given[0] * count + 1e-9), int((1 - given[1]) * count + 1e-9)
+    first, behind = whole_share(given[0], count), int((1 - Fraction(str(given[1]))) * count)
     return min(first, count - 1), max(first, count - 1 - behind)
 
 

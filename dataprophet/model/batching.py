@@ -154,7 +154,7 @@ class Batcher:
             elif result.mask[0]:
                 what = "no token stands before its answer, to predict its first one"
                 item.refuse("unprocessable", what, "give a question, or a template with a start")
-            elif not self.encoder.spells(result, item.rendered):
+            elif not (result.mask.any() and self.encoder.spells(result, item.rendered)):
                 what = "the tokens that would be scored do not spell its answer to the character"
                 item.refuse("text_mismatch", what, "change the answer, or use a tokenizer that keeps all of it")
             else:

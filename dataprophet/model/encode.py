@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ _TYPES = "token_type_ids"  # how names of token types end
 _TEXT_INPUTS = ("input_ids", "attention_mask", "labels", "offset_mapping", "text_replacement_offsets")
 # Not verbose: what is too long is reported by batching, and never runs into the indexing errors warned of.
 _PIECE, _CUT = 1 << 16, 16  # characters that are tokenised at a time, and tokens that a cut may add
+_COMPOSED = 16  # characters, at most, that a tokenizer makes one of
 _PLAIN = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
 
 
@@ -115,7 +117,7 @@ class Encoder:
         rests = self.tokenizer([rest for _, rest in cuts.values()], return_offsets_mapping=True, **_PLAIN)
         found = {}
         for index, ids, offsets in zip(cuts, rests["input_ids"], rests["offset_mapping"], strict=True):
-            encoded = prefix.joined(cuts[index][0], ids, offsets, rendered[index].tail)
+            encoded = prefix.joined(cuts[index][0], ids, offsets, self._tail(rendered[index]))
             if encoded is not None:
                 found[index] = encoded
         return found
@@ -126,7 +128,7 @@ class Encoder:
         whole, options = [item.text for item in rendered], self._special_tokens(rendered[0].text)
         encoded = self.tokenizer(whole, return_offsets_mapping=True, return_attention_mask=False, **options)
         return [
-            Encoded(np.array(ids, np.int64), tail_mask(np.array(offsets).reshape(-1, 2), item.tail))
+            Encoded(np.array(ids, np.int64), tail_mask(np.array(offsets).reshape(-1, 2), self._tail(item)))
             for ids, offsets, item in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True)
         ]
 
@@ -178,9 +180,20 @@ class Encoder:
             if not self.chat.score_terminator:  # the processor puts an end-of-sequence token behind the suffix
                 mask[np.flatnonzero(mask)[-1:]] = False
         else:
-            mask = tail_mask(np.array(inputs["offset_mapping"][0]), item.tail)
+            mask = tail_mask(np.array(inputs["offset_mapping"][0]), self._tail(item))
         types = {name: np.array(inputs[name][0], np.int64) for name in inputs if name.endswith(_TYPES)}
         return Encoded(ids, mask, types)
+
+    def _tail(self, item: Rendered) -> int:
+        """How many of the last characters are scored, up to the last one that a token holds.
+
+        Characters that a tokenizer composes with the one before (NFC), or drops, stand behind it: no token holds them.
+        """
+        text = item.answer + item.end
+        if text.isascii() or (text[-1].isprintable() and unicodedata.is_normalized("NFKC", text[-_COMPOSED:])):
+            return item.tail
+        found = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        return max((end for _, end in found.offsets), default=0)
 
     def _special_tokens(self, text: str) -> dict[str, Any]:
         """A template that writes the beginning-of-sequence token itself must not get a second one."""

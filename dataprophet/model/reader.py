@@ -270,7 +270,8 @@ def _rgb(image: Any) -> Image:
     if not hasattr(image, "load"):
         raise DataError(f"an image is a {type(image).__name__}", fix="give PIL images, such as Image.fromarray(pixels)")
     image.load()
-    return image if image.mode == "RGB" else to_rgb(image)
+    made_here = image.mode == "RGB" and image.format is None and not image.info  # nothing says that it lies on its side
+    return image if made_here else to_rgb(image)
 
 
 def _prepare(

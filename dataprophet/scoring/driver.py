@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from dataprophet.data.index import CELL_ROWS
+from dataprophet.data.dataset import Dataset
+from dataprophet.data.index import CELL_ROWS, relative_name
 from dataprophet.errors import DataError, ProfileError
 from dataprophet.ops.backend import as_lists, watching
 from dataprophet.scoring.folder.config import RunConfig, Work
@@ -120,7 +121,10 @@ def index_files(
     known = {entry.get("path"): entry for entry in listed_files(store) if "error" not in entry}
     for number, path in enumerate(pool.files):
         entry: dict[str, Any] = {"path": path, "state": pool.state(number)}
-        same = entry["state"] is not None and known.get(path, {}).get("state") == entry["state"]
+        last = known.get(path, {})
+        same = entry["state"] is not None and last.get("state") == entry["state"]
+        if isinstance(pool, Dataset):  # of a file that came into the folder's view otherwise, the name is another one
+            same = same and last["name"] == relative_name(path, pool.folder)
         if same and recheck is None:
             yield dict(known[path])
             continue

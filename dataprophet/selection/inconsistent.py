@@ -57,7 +57,8 @@ class Neighbours:
             cosine = ops.cosine_to(keys[part], self._keys)
             cosine[codes[part, None] == self._codes] = -2.0  # itself, and other turns of its row
             # equals in the order of the pool: rounding decides nothing
-            order = (np.rint(cosine * 2.0**20).astype(np.int64) << 13) - np.arange(len(self._codes))
+            places = np.arange(len(self._codes))
+            order = (np.rint(cosine * 2.0**20).astype(np.int64) << max(13, len(places).bit_length())) - places
             near = np.argpartition(-order, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
             group = np.concatenate([answers[part, None], self._answers[near]], axis=1)
             agree = (group @ group.transpose(0, 2, 1)).sum(axis=2)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dataprophet.errors import BudgetError
 from dataprophet.features.features import cosines_between
+from dataprophet.metric.factors import whole_share
 from dataprophet.selection.candidates import DETAILS, Candidates
 from dataprophet.selection.diverse import Chosen, Greedy, Vectors
 from dataprophet.selection.inconsistent import Neighbours
@@ -115,7 +116,7 @@ class _Block:
 class _Choice:
     def __init__(self, candidates: Candidates, settings: Settings, rejected: Mapping[int, str]) -> None:
         self.candidates, self.settings, self.rejected = candidates, settings, rejected
-        self.cap = settings.budget if settings.max_share is None else int(settings.max_share * settings.budget + 1e-9)
+        self.cap = settings.budget if settings.max_share is None else whole_share(settings.max_share, settings.budget)
         self.of_source: Counter[str] = Counter()
         self.codes = np.empty(0, np.int64)  # of what is chosen
         self.hashes = np.empty(0, np.uint64)

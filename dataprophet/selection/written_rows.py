@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from typing import IO, Any
 
@@ -70,6 +71,16 @@ class RowSource:
         self._of = f"that pool {self.pool.name!r} was scored from ({self.pool.identity.lies})" if path else ""
         self._index: FileIndex | None = None
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Name of each of the dataset's files -> its number."""
+        return {relative_name(path, self.dataset.folder): number for number, path in enumerate(self.dataset.files)}
+
+    @cached_property
+    def _entries(self) -> dict[str, Any]:
+        """Name of each file that was scored -> its entry."""
+        return {file["name"]: file for file in self.pool.files}
+
     def index(self, shard: Shard) -> FileIndex:
         """Index of a shard's file, which shards of one file share.
 
@@ -94,22 +105,20 @@ class RowSource:
             DataError: it is not there any more.
         """
         files = self.dataset.files
-        names = [relative_name(path, self.dataset.folder) for path in files]
         # files that came or went since move the others; a single file may have another name now
-        number = names.index(name) if name in names else 0 if len(files) == len(self.pool.files) == 1 else None
+        number = self._numbers.get(name, 0 if len(files) == len(self.pool.files) == 1 else None)
         if number is None:
             what, fix = f"the file {name!r} is not there any more", "restore it, or score again"
             if self._of:
                 what, fix = f"holds no file {name!r} {self._of}", f"{_RIGHT}restore the file"
             raise DataError(what, where=self.dataset.path, fix=fix)
-        entry = next(file for file in self.pool.files if file["name"] == name)
-        path = files[number]
+        entry, path = self._entries[name], files[number]
         same = untouched and entry.get("path") == path and entry.get("state") == self.dataset.state(number)
         return path, not same and self.dataset.index(number).digest != entry["digest"]
 
     def settle(self, name: str, cell: int, entries: list[Conversation | Problem]) -> None:
         """Give the rows of a cell of a file the ids under which they were scored."""
-        entry = next(file for file in self.pool.files if file["name"] == name)
+        entry = self._entries[name]
         own = (("".join((entry.get(kind) or [])[cell : cell + 1])) for kind in ("duplicates", "renamed"))
         settle(name, entries, *own)
 

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from dataprophet.cli import main
 from dataprophet.errors import MetricError, ProfileError
 from dataprophet.features.features import Features
-from dataprophet.metric.factors import FACTORS, product, remarks_on_perplexity
+from dataprophet.metric.factors import FACTORS, places_within, product, remarks_on_perplexity, whole_share
 from dataprophet.metric.matrix import TransferMatrix
 from dataprophet.metric.transfer import transfer_matrix
 from dataprophet.profiling.build import profile
@@ -146,3 +146,9 @@ def test_a_profile_of_the_wrong_sign_has_no_perplexity():
     wrong.nll_sum = wrong.nll_sum - 0.5
     with pytest.raises(ProfileError, match=r"profile 'x': nll is -0.5, below 0"):
         _ = wrong.perplexity
+
+
+def test_shares_are_those_that_are_written() -> None:
+    assert whole_share(0.29, 100_000_000) == 29_000_000
+    assert places_within((0.0, 0.9), 1_000_000_000) == (0, 899_999_999)
+    assert places_within((0.1, 0.7), 10) == (1, 6)

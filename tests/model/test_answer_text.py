@@ -126,6 +126,24 @@ def test_a_tokenizer_that_was_saved_with_cuts_scores_as_one_without(cut, demo, t
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "answer", ["cafe\u0301", "e\u0302\u0301", unicodedata.normalize("NFD", "\ud55c"), "u\u0308 e\u0301"]
+)
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_an_answer_whose_end_the_tokenizer_composes_scores_its_own_tokens(answer, before, tmp_path):
+    """No token holds the mark behind a letter that NFC makes one with it: the template's token is not one more."""
+    folder = edited(tmp_path / "model", normalizer={"type": "NFC"})
+    template = (DEMO_FOLDER / "chat_template.jinja").read_text().replace("<assistant>", f"<assistant>{before}")
+    model = load_model(str(folder), device="cpu", template=template)
+    composed = unicodedata.normalize("NFC", answer)
+    found, expected = model.logprobs([ask(answer), ask(composed)])
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(composed, add_special_tokens=False)["input_ids"]
+    assert len(found) == len(expected) == len(tokens)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    (features,) = model.features([ask(answer), ask(composed)])
+    np.testing.assert_allclose(*np.asarray(features.embeddings["answer"]), atol=1e-5)
+
+
 def template_with_start() -> str:
     """The demo's template behind a start token of its own, so that no post-processor writes another."""
     return "<s>" + (DEMO_FOLDER / "chat_template.jinja").read_text()

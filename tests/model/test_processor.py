@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 
 from PIL import Image
 
-from dataprophet import Profile, load_model
+from dataprophet import Profile, load_model, open_dataset
 from dataprophet.cli import main
 from dataprophet.cli.common import loading
 from dataprophet.cli.parser import build_parser
@@ -108,3 +108,17 @@ def test_a_template_that_changed_makes_a_profile_anew(tmp_path, monkeypatch, cap
     assert first == again
     assert other.settings["template"] != first.settings["template"]
     assert other.perplexity != first.perplexity
+
+
+def test_an_image_that_lies_on_its_side_is_upright_however_it_is_given(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    PICTURE.save(tmp_path / "side.jpg", exif=exif, quality=95)
+    Path(tmp_path / "x.jsonl").write_text(json.dumps({"image": "side.jpg", "question": "what ?", "answer": "square"}))
+    model = load_model("demo", device="cpu")
+    (by_path,) = open_dataset(tmp_path / "x.jsonl")
+    given = Sample("1", [Image.open(tmp_path / "side.jpg")], "what ?", "square")
+    first, second = (next(model.features([sample])) for sample in (by_path, given))
+    np.testing.assert_array_equal(np.asarray(first.embeddings["image"]), np.asarray(second.embeddings["image"]))
+    np.testing.assert_array_equal(first.nll, second.nll)
+    assert given.images[0].size == PICTURE.size  # the caller's image is as it was

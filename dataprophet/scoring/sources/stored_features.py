@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dataprophet.features.columns import Column, safetensors_columns
 from dataprophet.features.features import FIELDS, Features, require_signs
 from dataprophet.profiling.profile import Profile
 from dataprophet.scoring.folder.pool import ScoredPool, ScoredShard
-from dataprophet.scoring.folder.rows import Batch, Columns
+from dataprophet.scoring.folder.rows import CRASHED, OUT_OF_MEMORY, Batch, Columns
 
 _COLUMNS = ["id", "position", "row", "turn", "status", "detail", "answer_tokens", "mean_nll"]
 _CELLS_AT_ONCE = 8
@@ -76,11 +77,24 @@ class StoredFeatures:
         return FileIndex(str(file["name"]), str(file["path"]), 0, digest, int(file["rows"]))
 
     def state(self, number: int) -> str | None:
-        """Digest of a file as that run saw it, not of what it is now; None where it could not be read."""
+        """Digest of a file as that run saw it, not of what it is now; None where it could not be read.
+
+        What ids its rows have, and which of them may be computed anew, counts where there are such.
+        """
         file = self._scored.files[number]
         if "error" in file:
             return None
-        return xxhash.xxh3_128(f"{file['digest']} {self._scored.config.hash}".encode()).hexdigest()
+        told: list[Any] = [file[kind] for kind in ("duplicates", "renamed") if any(file.get(kind) or ())]
+        for shard in self._scored.shards if file["name"] in self._unsettled else ():
+            if shard.shard.name == file["name"]:
+                told.append([shard.shard.key, *_failed(shard)])
+        content = f"{file['digest']} {self._scored.config.hash}{json.dumps(told) if told else ''}"
+        return xxhash.xxh3_128(content.encode()).hexdigest()
+
+    @cached_property
+    def _unsettled(self) -> set[str]:
+        """Names of the files with rows that may be computed anew."""
+        return {shard.shard.name for shard in self._scored.shards if any(_failed(shard))}
 
     def read_features(self, index: FileIndex, first: int, last: int) -> Iterator[Batch]:
         """Features of the cells [first, last) of a file, some cells at a time, as ``FeaturePool`` gives them.
@@ -95,6 +109,11 @@ class StoredFeatures:
                 kinds, fix = (OSError, ValueError), "score the pool anew"
                 with explained(kinds, DataError, "cannot be read", str(shard.embeddings), fix):
                     yield from _read(shard, begin, behind)
+
+
+def _failed(shard: ScoredShard) -> list[int]:
+    """How many rows of a shard have each of the statuses that ``--retry`` computes anew."""
+    return [int(shard.marker.get("statuses", {}).get(status, 0)) for status in (CRASHED, OUT_OF_MEMORY)]
 
 
 def _read(shard: ScoredShard, first: int, last: int) -> Iterator[Batch]:

@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::int64_t kRightBytes = 4 << 20,
                        kLeftBytes = 1 << 20;  // packed rows of a job; the left ones stay in cache
-constexpr std::int64_t kLeftBlocks = 8;       // of a job, which so takes tens of milliseconds
+// Tiles whose distances are summed in fp32. Of equal distances, which each addition rounds alike, more would show.
+constexpr std::int64_t kChainTiles = 8;
+constexpr std::int64_t kLeftBlocks = 8;  // of a job, which so takes tens of milliseconds
 constexpr std::int64_t kSmall = 24;  // clusters of fewer rows share tiles, which they would leave empty on their own
 constexpr std::int64_t kMixed = -1;
 
@@ -56,6 +58,7 @@ struct Scratch {
   Side left, right;
   Buffer dots;
   std::vector<float> row_sums, column_sums;
+  std::vector<double> row_totals, column_totals;
   std::vector<std::int64_t> indices;
 };
 
@@ -268,6 +271,8 @@ class EuclideanSums {
     const std::int64_t width = padded(right.rows(), tiles_.right);
     scratch->row_sums.assign(static_cast<std::size_t>(left.rows() * kernels_.lanes), 0.0f);
     scratch->column_sums.assign(static_cast<std::size_t>(width), 0.0f);
+    scratch->row_totals.assign(static_cast<std::size_t>(left.rows()), 0.0);
+    scratch->column_totals.assign(static_cast<std::size_t>(width), 0.0);
     auto* dots = static_cast<float*>(scratch->dots.reserve(tiles_.left * tiles_.right * 4));
     const auto* left_panels = static_cast<const char*>(scratch->left.panels.get());
     const auto* right_panels = static_cast<const char*>(scratch->right.panels.get()) + column * row_bytes_;
@@ -297,21 +302,42 @@ class EuclideanSums {
         } else {
           kernels_.distance_tile(tile);
         }
+        if ((i / tiles_.left + 1) % kChainTiles == 0) flush_columns(j, scratch);
       }
+      flush_columns(j, scratch);
+      if ((j / tiles_.right + 1) % kChainTiles == 0) flush_rows(scratch);
     }
+    flush_rows(scratch);
     tiles_.end();
     if (mixed) return;
     const std::int64_t left_cluster = ranges_[static_cast<std::size_t>(left.range)].cluster;
     const std::int64_t right_cluster = ranges_[static_cast<std::size_t>(right.range)].cluster;
-    const float* sums = scratch->row_sums.data();
-    for (std::int64_t i = 0; i < left.rows(); ++i, sums += kernels_.lanes) {
-      double sum = 0.0;
-      for (int lane = 0; lane < kernels_.lanes; ++lane) sum += static_cast<double>(sums[lane]);
-      add(left.begin + i, right_cluster, sum);
+    for (std::int64_t i = 0; i < left.rows(); ++i) {
+      add(left.begin + i, right_cluster, scratch->row_totals[static_cast<std::size_t>(i)]);
     }
     if (left_) return;
     for (std::int64_t j = 0; j < right.rows(); ++j) {
-      add(right.begin + j, left_cluster, static_cast<double>(scratch->column_sums[static_cast<std::size_t>(j)]));
+      add(right.begin + j, left_cluster, scratch->column_totals[static_cast<std::size_t>(j)]);
+    }
+  }
+
+  // The sums of a panel's columns in fp32 join the totals, and start anew.
+  void flush_columns(std::int64_t first, Scratch* scratch) const {
+    for (std::int64_t j = first; j < first + tiles_.right; ++j) {
+      auto& sum = scratch->column_sums[static_cast<std::size_t>(j)];
+      scratch->column_totals[static_cast<std::size_t>(j)] += static_cast<double>(sum);
+      sum = 0.0f;
+    }
+  }
+
+  // The same of all rows' sums, lane by lane.
+  void flush_rows(Scratch* scratch) const {
+    float* sums = scratch->row_sums.data();
+    for (double& total : scratch->row_totals) {
+      for (int lane = 0; lane < kernels_.lanes; ++lane, ++sums) {
+        total += static_cast<double>(*sums);
+        *sums = 0.0f;
+      }
     }
   }
 

@@ -47,6 +47,7 @@ _WEB = ("http://", "https://")
 _IDENTITY = (  # what file systems call the signs that a file has changed
     *("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "generation", "VersionId", "version_id", "size", "mtime"),
     *("LastModified", "last_modified", "Last-Modified", "modified", "updated", "created"),
+    *("blob_id", "xet_hash", "sha", "modificationTime", "modify"),
 )
 _IN_USE_S = 60.0  # a copy that was asked for so recently is not removed
 _TOUCH_S = 10.0
@@ -135,7 +136,7 @@ def read_bytes(url: str, limit: int) -> bytes:
 
 
 def version(url: str) -> str:
-    """What tells a file's present version from others, as its file system has it: tag, size, time.
+    """What tells a file's present version from others, as its file system has it: tag, size, time. Else it is new.
 
     Raises:
         DataError: it is not there, or is no file.
@@ -143,7 +144,8 @@ def version(url: str) -> str:
     with _file_system(url) as (fs, place):
         info = fs.info(place)
     require(info["type"] == "file", "not a file", url, "name the file itself")
-    return json.dumps({key: str(info[key]) for key in _IDENTITY if info.get(key) is not None})
+    found = {key: str(info[key]) for key in _IDENTITY if info.get(key) is not None}
+    return json.dumps(found or {"asked": time.time_ns()})
 
 
 def size_of(path: str) -> int:

@@ -153,7 +153,7 @@ def average_directions(
         length = own[chosen]
         plain = (length > 1e-30) & (length < 1e30) & (rows.dtype != "float64")  # fp32 scales such a row
         np.divide(1.0, length, out=scales[place], where=plain, casting="same_kind")
-        extreme |= ~plain & ~np.isnan(length)
+        extreme |= ~plain & (~np.isnan(length) | (rows.dtype == "float64"))
     z, norms = np.empty((len(chosen), given[0].shape[1]), np.float16), np.empty(len(chosen), np.float32)
     if extreme.any():
         few = chosen[extreme]

@@ -17,7 +17,8 @@ _LEAST_RATE = 1e5  # bytes a second that move in any case
 
 _LONGER: dict[str, Callable[..., float]] = {  # operation -> how many seconds more
     **dict.fromkeys(("exists", "info", "isdir", "isfile", "ls", "size"), lambda *_, **__: 0.0),
-    **dict.fromkeys(("cat_file", "pipe_file", "rm_file"), lambda *_, **__: 0.0),
+    **dict.fromkeys(("cat_file", "rm_file"), lambda *_, **__: 0.0),
+    "pipe_file": lambda _, path, data, *__: len(data) / _LEAST_RATE,
     "cat": lambda _, paths: float(len(paths)),
     "put_file": lambda _, local, *__: os.path.getsize(local) / _LEAST_RATE,
     "get_file": lambda fs, path, *_: (fs.size(path) or 0) / _LEAST_RATE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import sample_files as files
 
 from dataprophet.data import Conversation, Problem, open_dataset
 from dataprophet.data import ids as module
+from dataprophet.data.files import splits
 from dataprophet.data.ids import KnownIds
+from dataprophet.data.images import cells
 from dataprophet.data.sample import Turn
+from dataprophet.errors import DataError
 
 
 def read(folder: Path, *rows: dict[str, Any], **options: Any) -> list[Conversation | Problem]:
@@ -128,3 +132,68 @@ def test_abbreviations_are_no_letters_of_options(tmp_path: Path) -> None:
     assert first_turn(era).answer == "A.D."
     assert "A. A.D.\nB. B.C." in first_turn(era).question
     assert "A. x\nB. y" in first_turn(lettered).question
+
+
+def test_members_of_one_name_are_no_row(tmp_path: Path) -> None:
+    """Several questions about a picture, each under the picture's key."""
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for question in ("a", "b"):
+            files.add_member(tar, "coco1.json", json.dumps({"question": question, "answer": question}).encode())
+            files.add_member(tar, "coco1.png", files.RED)
+        files.add_member(tar, "coco2.json", json.dumps({"question": "c", "answer": "c"}).encode())
+    first, second = open_dataset(tmp_path / "x.tar").rows()
+    assert isinstance(first, Problem)
+    assert first.message.startswith("several members of key 'coco1' are called ")
+    assert first_turn(second).answer == "c"
+
+
+def test_a_tar_behind_a_tar_is_told(tmp_path: Path) -> None:
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            files.add_member(tar, f"{name}.json", json.dumps({"question": name, "answer": name}).encode())
+    joined = tmp_path / "all.tar"
+    joined.write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    with pytest.raises(DataError, match="more than zeros stands behind the tar's end mark"):
+        list(open_dataset(joined).rows())
+
+
+def test_a_cursor_that_failed_gives_no_earlier_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"image": pa.array([bytes([n]) for n in range(100)], pa.binary())})
+    pq.write_table(table, tmp_path / "x.parquet")
+    cursor = cells._Cursor(str(tmp_path / "x.parquet"), "image", 0, 0)
+    plain = cells.batches
+
+    def failing(*args: Any) -> Any:
+        yield next(plain(*args)).slice(0, 10)
+        raise OSError("stale")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "batches", failing)
+        assert cursor.seek(3).as_py() == b"\x03"
+        with pytest.raises(OSError, match="stale"):
+            cursor.seek(12)
+    assert [cursor.seek(row).as_py()[0] for row in (13, 11, 99)] == [13, 11, 99]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken"),
+    [
+        ("data/*.parquet", ["data/a.parquet"]),
+        ("**/*.parquet", ["a.parquet", "data/a.parquet", "data/old/a.parquet"]),
+        ("data/**", ["data/a.parquet", "data/old/a.parquet"]),
+        ("?.parquet", ["a.parquet"]),
+        ("data/[ab].parquet", ["data/a.parquet"]),
+    ],
+)
+def test_patterns_of_a_card_are_those_of_the_hub(pattern: str, taken: list[str]) -> None:
+    names = ["a.parquet", "data/a.parquet", "data/old/a.parquet"]
+    assert [name for name in names if splits._as_on_the_hub(pattern).fullmatch(name)] == taken
+
+
+def test_the_snapshot_that_a_cache_names_is_taken_wherever_it_stands(tmp_path: Path) -> None:
+    for revision in ("aaa", "bbb"):
+        (tmp_path / "snapshots" / revision).mkdir(parents=True)
+    (tmp_path / "refs").mkdir()
+    for revision in ("aaa", "bbb"):
+        (tmp_path / "refs" / "main").write_text(f"{revision}\n")
+        assert splits.snapshot_of(str(tmp_path)) == str(tmp_path / "snapshots" / revision)

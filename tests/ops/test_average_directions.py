@@ -109,3 +109,17 @@ def test_the_core_refuses_what_does_not_fit(change, says):
     }
     with pytest.raises(ValueError, match=says):
         _core.average_directions(*given.values())
+
+
+def test_a_row_that_lacks_a_field_of_float64() -> None:
+    x, y = rng_rows(), rng_rows().astype(np.float64)
+    lengths = [np.linalg.norm(each.astype(np.float64), axis=1) for each in (x, y)]
+    lengths[1][1] = np.nan
+    z, norms = directions.average_directions([x, y], lengths, np.arange(len(x)))
+    expected, known = directions.average_directions([x, y.astype(np.float32)], lengths, np.arange(len(x)))
+    np.testing.assert_allclose(np.asarray(z, np.float32), np.asarray(expected, np.float32), atol=1e-3)
+    np.testing.assert_allclose(norms, known, rtol=1e-5)
+
+
+def rng_rows() -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((6, 16)).astype(np.float32)

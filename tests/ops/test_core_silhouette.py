@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataprophet import _core
+from dataprophet import _core, ops
 from dataprophet.ops import reference
 
 torch = pytest.importorskip("torch")
@@ -171,3 +171,16 @@ def test_core_refuses_what_it_cannot_read():
         _core.silhouettes(x, labels, 3, "euclidean", None, scores[:3], None)
     with pytest.raises(ValueError, match="means must be a contiguous float64"):
         _core.silhouettes(x, labels, 3, "euclidean", None, scores, np.empty((20, 3)))
+
+
+def test_equal_distances_of_large_clusters_add_up() -> None:
+    """Many additions of one number in fp32 round it the same way each time: their error would grow with the cluster."""
+    values, rng = np.array([0.0, 0.3, 0.7], np.float32), np.random.default_rng(0)
+    which = rng.choice(3, 30_000, p=[0.4, 0.4, 0.2])
+    points = np.stack([values, values * np.float32(0.37)], axis=1)
+    distances = np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
+    counts = np.bincount(which).astype(np.float64)
+    near, far = distances[:2, :2] @ counts[:2] / (counts[:2].sum() - 1), distances[:2, 2]
+    expected = [*((far - near) / np.maximum(far, near)), 1.0]
+    found = ops.silhouette_samples(points[which], (which == 2).astype(np.int64))
+    np.testing.assert_allclose(found, np.array(expected)[which], atol=5e-7)

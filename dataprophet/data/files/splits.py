@@ -5,7 +5,6 @@ For ``dataset``. It looks at names and at the card (README.md) of a repository, 
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,9 +94,8 @@ def snapshot_of(path: str) -> str:
     revisions = sorted(os.listdir(folder))
     if os.path.isfile(main):
         with opened(main) as file:
-            revisions = [
-                name for name in revisions if name == file.read().decode("ascii", "replace").strip()
-            ] or revisions
+            wanted = file.read().decode("ascii", "replace").strip()
+        revisions = [name for name in revisions if name == wanted] or revisions
     one = len(revisions) == 1
     require(one, f"the cache holds {len(revisions)} snapshots", path, f"name one of those in {folder}")
     return os.path.join(folder, revisions[0])
@@ -168,12 +166,19 @@ def _configured(folder: str, card: Mapping[str, Any], subset: str | None) -> dic
     for part in _entries(given):
         path = part.get("path")
         patterns = [str(item).removeprefix("./") for item in (path if isinstance(path, list) else [path])]
-        names = [name for name in inside if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        names = [name for name in inside if any(_as_on_the_hub(pattern).fullmatch(name) for pattern in patterns)]
         if names := [name for name in names if suffix_of(name) in SUFFIXES]:
             splits.setdefault(str(part.get("split", "train")), []).extend(names)
     what = f"no data file of configuration {name!r} is here"
     require(splits, what, folder, "download the files that its card names, or name a file")
     return splits
+
+
+def _as_on_the_hub(pattern: str) -> re.Pattern[str]:
+    """A pattern of a card: ``*`` stays within a folder, ``**/`` is any folders or none."""
+    made = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)
+    return re.compile("".join(made.get(part) or (part if len(part) > 1 else re.escape(part)) for part in parts))
 
 
 def _labels(card: Mapping[str, Any], subset: str | None) -> dict[str, list[str]]:

@@ -69,8 +69,11 @@ def read_tar(path: str, mark: Mark = START) -> Rows:
 
 def _row(row: Row, key: str, members: Sequence[tarfile.TarInfo], path: str, file: BinaryIO) -> Row:
     others: dict[str, Member] = {}
-    for member in members:
-        name = member.name[len(key) + 1 :].lower()
+    called = [member.name[len(key) + 1 :].lower() for member in members]
+    if len(set(called)) < len(called):
+        what = f"several members of key {key!r} are called {max(called, key=called.count)!r}"
+        raise BadRow("bad_row", what, "give each sample a key of its own")
+    for name, member in zip(called, members, strict=True):
         middle, _, suffix = name.rpartition(".")
         if not member.isreg() or member.issparse():
             raise BadRow("bad_row", f"member {member.name} is a link or a device", "store the file itself in the tar")
@@ -226,3 +229,6 @@ def _members(file: BinaryIO, path: str, offset: int) -> Iterator[tarfile.TarInfo
     file.seek(end)
     what = "the tar has no end mark; it is cut short or damaged"
     require(file.read(512) == bytes(512), what, f"{path} byte {end}", _COPY)
+    while chunk := file.read(1 << 20):
+        what = "more than zeros stands behind the tar's end mark, such as another tar"
+        require(not chunk.strip(b"\0"), what, path, "write one tar of both, or keep two files")

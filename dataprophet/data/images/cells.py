@@ -48,14 +48,17 @@ class _Cursor:
 
     def seek(self, row: int) -> Any:
         # Rows a little ahead are read through; from further on it is cheaper to look the row group up.
-        if self.batch is None or not 0 <= row - self.start < self.batch.num_rows + 8 * BATCH_ROWS:
-            self.start = group_start(self.path, row)
-            self.batches = batches(self.path, [self.column], self.start)
-            self.batch = next(self.batches)
-        while row >= self.start + self.batch.num_rows:
-            self.start += self.batch.num_rows
-            self.batch = next(self.batches)
-        return self.batch.column(0)[row - self.start]
+        start, batch = self.start, self.batch
+        self.batch = None  # an error leaves nothing that could pass for the rows behind it
+        if batch is None or not 0 <= row - start < batch.num_rows + 8 * BATCH_ROWS:
+            start = group_start(self.path, row)
+            self.batches = batches(self.path, [self.column], start)
+            batch = next(self.batches)
+        while row >= start + batch.num_rows:
+            start += batch.num_rows
+            batch = next(self.batches)
+        self.start, self.batch = start, batch
+        return batch.column(0)[row - start]
 
 
 class _Cursors(threading.local):

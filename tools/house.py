@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "dataprophet"
 LOOK_INTO = {"": (20, 11), "data": (12, 9), "scoring": (14, 8)}
 """Folders whose inside is looked at, with the most parts and floors that they may have."""
-LOOSE, LINES_OF_PACKAGE, LINES_OF_FILE = 2, 22_500, 400  # the package grows by decision, not by drift
+LOOSE, LINES_OF_PACKAGE, LINES_OF_FILE = 2, 22_550, 400  # the package grows by decision, not by drift
 NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,

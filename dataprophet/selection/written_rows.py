@@ -180,8 +180,8 @@ def named(candidates: Candidates, table: pa.Table, source: Callable[[int], RowSo
     ids = dict[int, str]()
     begin = 0
     for part, rows in _by_part(candidates, table):
-        places = candidates.doubtful(part, rows) if _has_rows(candidates.pools[part.pool]) else ()
-        if len(places):
+        places = candidates.doubtful(part, rows)
+        if len(places) and _has_rows(candidates.pools[part.pool]):
             few = rows.take(pa.array(places))
             positions = few.column("position").to_numpy()
             entries = entries_at(part.scored, positions, source(part.pool), images=False)

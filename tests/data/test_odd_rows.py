@@ -183,6 +183,8 @@ def test_a_cursor_that_failed_gives_no_earlier_image(tmp_path: Path, monkeypatch
         ("data/**", ["data/a.parquet", "data/old/a.parquet"]),
         ("?.parquet", ["a.parquet"]),
         ("data/[ab].parquet", ["data/a.parquet"]),
+        ("data/[!b].parquet", ["data/a.parquet"]),
+        ("data/[!a].parquet", []),
     ],
 )
 def test_patterns_of_a_card_are_those_of_the_hub(pattern: str, taken: list[str]) -> None:

@@ -165,8 +165,10 @@ def _configured(folder: str, card: Mapping[str, Any], subset: str | None) -> dic
     inside, splits = files_below(folder), dict[str, list[str]]()
     for part in _entries(given):
         path = part.get("path")
-        patterns = [str(item).removeprefix("./") for item in (path if isinstance(path, list) else [path])]
-        names = [name for name in inside if any(_as_on_the_hub(pattern).fullmatch(name) for pattern in patterns)]
+        patterns = [
+            _as_on_the_hub(str(item).removeprefix("./")) for item in (path if isinstance(path, list) else [path])
+        ]
+        names = [name for name in inside if any(pattern.fullmatch(name) for pattern in patterns)]
         if names := [name for name in names if suffix_of(name) in SUFFIXES]:
             splits.setdefault(str(part.get("split", "train")), []).extend(names)
     what = f"no data file of configuration {name!r} is here"
@@ -178,7 +180,8 @@ def _as_on_the_hub(pattern: str) -> re.Pattern[str]:
     """A pattern of a card: ``*`` stays within a folder, ``**/`` is any folders or none."""
     made = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)
-    return re.compile("".join(made.get(part) or (part if len(part) > 1 else re.escape(part)) for part in parts))
+    plain = (part.replace("[!", "[^") if len(part) > 1 else re.escape(part) for part in parts)
+    return re.compile("".join(made.get(part, own) for part, own in zip(parts, plain, strict=True)))
 
 
 def _labels(card: Mapping[str, Any], subset: str | None) -> dict[str, list[str]]:

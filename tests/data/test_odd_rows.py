@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sample_files as files
+from PIL import Image
 
 from dataprophet.data import Conversation, Problem, open_dataset
 from dataprophet.data import ids as module
 from dataprophet.data.files import splits
 from dataprophet.data.ids import KnownIds
 from dataprophet.data.images import cells
+from dataprophet.data.images.decode import to_rgb
 from dataprophet.data.sample import Turn
 from dataprophet.errors import DataError
 
@@ -199,3 +201,11 @@ def test_the_snapshot_that_a_cache_names_is_taken_wherever_it_stands(tmp_path: P
     for revision in ("aaa", "bbb"):
         (tmp_path / "refs" / "main").write_text(f"{revision}\n")
         assert splits.snapshot_of(str(tmp_path)) == str(tmp_path / "snapshots" / revision)
+
+
+def test_integers_that_may_be_of_8_bits_or_of_16_are_refused() -> None:
+    pixels = np.arange(256, dtype=np.int32).reshape(16, 16)
+    with pytest.raises(ValueError, match="8 bits or of 16"):
+        to_rgb(Image.fromarray(pixels))
+    assert to_rgb(Image.fromarray(pixels * 257)).getpixel((15, 15)) == (255, 255, 255)
+    assert to_rgb(Image.fromarray(pixels * 0)).getpixel((3, 3)) == (0, 0, 0)

@@ -107,17 +107,20 @@ def to_rgb(image: Image, *, copy: bool = True) -> Image:
         copy: whether an image that is RGB already has to stay as it is.
 
     Raises:
-        ValueError: pixels without a fixed range (32-bit integers and floats).
+        ValueError: pixels without a fixed range (floats, and 32-bit integers beyond 16 bits or within 8).
         OSError: the image cannot be loaded.
     """
     import numpy as np
     from PIL import Image as module
 
+    of_16_bits = image.mode != "I" or image.format in {"PNG", "PPM", "JPEG2000"}  # as Pillow has them
     image = _upright(image)
     if image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 0xFFFF):
             raise ValueError("integer pixels beyond 16 bits")
+        if not of_16_bits and 0 < values.max(initial=0) < 256:
+            raise ValueError("32-bit integer pixels below 256, which may be of 8 bits or of 16")
         image = module.fromarray((values >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range")

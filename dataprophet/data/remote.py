@@ -49,6 +49,7 @@ _IDENTITY = (  # what file systems call the signs that a file has changed
     *("LastModified", "last_modified", "Last-Modified", "modified", "updated", "created"),
     *("blob_id", "xet_hash", "sha", "modificationTime", "modify"),
 )
+_STARTED = str(time.time_ns())
 _IN_USE_S = 60.0  # a copy that was asked for so recently is not removed
 _TOUCH_S = 10.0
 _DAY_S = 24 * 3600.0  # an unfinished copy that was not written to for so long was left behind
@@ -136,7 +137,9 @@ def read_bytes(url: str, limit: int) -> bytes:
 
 
 def version(url: str) -> str:
-    """What tells a file's present version from others, as its file system has it: tag, size, time. Else it is new.
+    """What tells a file's present version from others, as its file system has it: tag, size, time.
+
+    Where it has none of these, the file is another one in every process.
 
     Raises:
         DataError: it is not there, or is no file.
@@ -145,7 +148,7 @@ def version(url: str) -> str:
         info = fs.info(place)
     require(info["type"] == "file", "not a file", url, "name the file itself")
     found = {key: str(info[key]) for key in _IDENTITY if info.get(key) is not None}
-    return json.dumps(found or {"asked": time.time_ns()})
+    return json.dumps(found or {"asked": _STARTED})
 
 
 def size_of(path: str) -> int:

@@ -62,8 +62,8 @@ def product(factors: Mapping[str, Floats], shape: tuple[int, int]) -> Floats:
 
 
 def whole_share(share: float, count: int) -> int:
-    """The whole part of a share of a number, as the share is written: 0.29 of 100,000,000 is 29,000,000."""
-    return int(Fraction(str(share)) * count)
+    """The whole part of a share of a number, to 12 digits of the share: 0.29 of 100,000,000 is 29,000,000."""
+    return int(Fraction(f"{share:.12g}") * count)
 
 
 def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def places_within(quantiles: Sequence[float] | None, count: int) -> tuple[int, i
     if len(given) != 2 or not 0 <= given[0] < given[1] <= 1:
         fix = "give LOW and HIGH with 0 <= LOW < HIGH <= 1"
         raise MetricError(f"it is {', '.join(map(str, given))}", where="nll_quantiles", fix=fix)
-    first, behind = whole_share(given[0], count), int((1 - Fraction(str(given[1]))) * count)
+    first, behind = whole_share(given[0], count), whole_share(1 - given[1], count)
     return min(first, count - 1), max(first, count - 1 - behind)
 
 

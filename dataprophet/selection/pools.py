@@ -130,9 +130,8 @@ def select_pool(
     name, rejected = _file_name(settings.targets), dict[int, str]()
     while True:  # again only when chosen rows turn out to be unusable
         picked = pick(candidates, settings, rejected)
-        for kind in ("chosen", "dropped"):
-            table = written_rows.in_pool_order(getattr(picked, kind))
-            setattr(picked, kind, written_rows.named(candidates, table, source))
+        tables = map(written_rows.in_pool_order, (picked.chosen, picked.dropped))
+        picked.chosen, picked.dropped = (written_rows.named(candidates, table, source) for table in tables)
         table = picked.chosen
         by_source = Counter(candidates.parts[part].source for part in table.column("part").to_pylist())
         sources = dict(sorted(by_source.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import sample_files as files
 from PIL import Image
 
-from dataprophet.data import Conversation, Problem, open_dataset
+from dataprophet.data import Conversation, Problem, open_dataset, remote
 from dataprophet.data import ids as module
 from dataprophet.data.files import splits
 from dataprophet.data.ids import KnownIds
@@ -209,3 +210,15 @@ def test_integers_that_may_be_of_8_bits_or_of_16_are_refused() -> None:
         to_rgb(Image.fromarray(pixels))
     assert to_rgb(Image.fromarray(pixels * 257)).getpixel((15, 15)) == (255, 255, 255)
     assert to_rgb(Image.fromarray(pixels * 0)).getpixel((3, 3)) == (0, 0, 0)
+
+
+def test_a_url_without_any_sign_of_its_version_is_one_file_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def info(self, place: str) -> dict[str, Any]:
+            return {"type": "file", "size": None, "name": place}
+
+    monkeypatch.setattr(remote, "_file_system", lambda url: nullcontext((Silent(), url)))
+    first = remote.version("https://host/x.jsonl")
+    assert first == remote.version("https://host/x.jsonl")
+    monkeypatch.setattr(remote, "_STARTED", "another process")
+    assert first != remote.version("https://host/x.jsonl")

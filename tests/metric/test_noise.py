@@ -152,3 +152,4 @@ def test_shares_are_those_that_are_written() -> None:
     assert whole_share(0.29, 100_000_000) == 29_000_000
     assert places_within((0.0, 0.9), 1_000_000_000) == (0, 899_999_999)
     assert places_within((0.1, 0.7), 10) == (1, 6)
+    assert [whole_share(share, 100) for share in (1 - 0.9, 0.7 - 0.4, 1, 0.0)] == [10, 30, 100, 0]

@@ -181,7 +181,10 @@ def _as_on_the_hub(pattern: str) -> re.Pattern[str]:
     made = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)
     plain = (part.replace("[!", "[^") if len(part) > 1 else re.escape(part) for part in parts)
-    return re.compile("".join(made.get(part, own) for part, own in zip(parts, plain, strict=True)))
+    with explained(
+        re.error, DataError, f"no pattern of file names: {pattern!r}", "the card", "correct it, or name a file"
+    ):
+        return re.compile("".join(made.get(part, own) for part, own in zip(parts, plain, strict=True)))
 
 
 def _labels(card: Mapping[str, Any], subset: str | None) -> dict[str, list[str]]:
